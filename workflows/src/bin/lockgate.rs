@@ -1,0 +1,2 @@
+//! The ready-made `lockgate` binary.
+fn main() {}
