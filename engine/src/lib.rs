@@ -1,1 +1,3 @@
-//! Lockgate.
+//! Lockgate: a durable workflow engine on Postgres alone.
+
+pub mod delivery;
