@@ -1,0 +1,2 @@
+drop table lockgate.run_steps;
+drop table lockgate.task_runs;

@@ -1,0 +1,2 @@
+drop table lockgate.run_batch_ids;
+drop table lockgate.run_batches;

@@ -1,0 +1,2 @@
+drop table lockgate.leader_lease;
+drop table lockgate.replicas;

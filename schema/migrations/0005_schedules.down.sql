@@ -1,0 +1,2 @@
+drop table lockgate.schedules;
+drop function lockgate.touch_schedule();

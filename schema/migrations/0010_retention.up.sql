@@ -1,0 +1,79 @@
+-- Retention in small pages. The engine may not delete; these owner's functions do it for the leader.
+create function lockgate.prune_runs(p_older_than interval, p_page integer) returns integer
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    victim uuid;
+    gone integer;
+begin
+    -- One run at a time and a page of its batches at a time, so that no statement holds much for long.
+    select id into victim from lockgate.task_runs
+     where finished_at is not null and finished_at < clock_timestamp() - p_older_than
+       and not exists (select 1 from lockgate.run_batches b where b.run_id = id and b.status = 'claimed')
+     order by finished_at limit 1 for update skip locked;
+    if not found then return 0; end if;
+    delete from lockgate.undelivered_messages where (command_type, id) in
+        (select command_type, id from lockgate.undelivered_messages where run_id = victim limit p_page);
+    get diagnostics gone = row_count;
+    if gone > 0 then return gone; end if;
+    delete from lockgate.run_batches where run_id = victim and seq in
+        (select seq from lockgate.run_batches where run_id = victim limit p_page);
+    get diagnostics gone = row_count;
+    if gone > 0 then return gone; end if;
+    delete from lockgate.transitions where ctid in
+        (select ctid from lockgate.transitions where run_id = victim limit p_page);
+    get diagnostics gone = row_count;
+    if gone > 0 then return gone; end if;
+    delete from lockgate.task_runs where id = victim;
+    return 1;
+end $$;
+comment on function lockgate.prune_runs(interval, integer) is
+    'Deletes up to a page of rows of the oldest run that finished longer ago than that; 0: nothing left to prune';
+
+create function lockgate.prune_transitions(p_older_than interval, p_page integer) returns integer
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    gone integer;
+begin
+    -- A run's history goes with the run: the proof reads it.
+    delete from lockgate.transitions where ctid in
+        (select ctid from lockgate.transitions
+          where run_id is null and at < (select clock_timestamp()) - p_older_than limit p_page);
+    get diagnostics gone = row_count;
+    return gone;
+end $$;
+comment on function lockgate.prune_transitions(interval, integer) is
+    'Deletes up to a page of audit rows that belong to no run and are older than that';
+
+create function lockgate.prune_undelivered(p_older_than interval, p_page integer) returns integer
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    gone integer;
+begin
+    delete from lockgate.undelivered_messages where (command_type, id) in
+        (select command_type, id from lockgate.undelivered_messages
+          where run_id is null and status in ('delivered', 'discarded')
+            and created_at < (select clock_timestamp()) - p_older_than and finished_at < (select clock_timestamp()) - p_older_than
+          limit p_page);
+    get diagnostics gone = row_count;
+    return gone;
+end $$;
+comment on function lockgate.prune_undelivered(interval, integer) is
+    'Deletes up to a page of settled direct commands older than that; rows of a run go with the run';
+
+create function lockgate.prune_replicas(p_older_than interval, p_page integer) returns integer
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    gone integer;
+begin
+    delete from lockgate.replicas where id in
+        (select id from lockgate.replicas
+          where coalesce(stopped_at, seen_at + stale_after) < clock_timestamp() - p_older_than limit p_page);
+    get diagnostics gone = row_count;
+    return gone;
+end $$;
+comment on function lockgate.prune_replicas(interval, integer) is 'Deletes up to a page of replicas gone longer than that';
+
+do $$ begin
+    execute (select string_agg(format('revoke all on function %s from public', p.oid::regprocedure), ';')
+               from pg_proc p where p.pronamespace = 'lockgate'::regnamespace and p.prosecdef);
+end $$;
