@@ -1,3 +1,5 @@
 //! Lockgate: a durable workflow engine on Postgres alone.
 
 pub mod delivery;
+pub mod lifecycle;
+pub mod postgres;

@@ -1,0 +1,361 @@
+//! What a fleet of replicas needs beyond the six verbs: plan, claim next, renew, finish with outcomes, recover.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::ids::ItemIds;
+use super::manager::RunId;
+
+/// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// No answer within the deadline, or the connection broke: whether anything changed is not known.
+    #[error("no answer from the store: {0}")]
+    Unanswered(String),
+    /// The store answered with an error; nothing was changed.
+    #[error("the store refused: {0}")]
+    Refused(String),
+    /// What the store holds does not make sense; someone must look.
+    #[error("the store holds nonsense: {0}")]
+    Damaged(String),
+}
+
+/// The fence of a claimed run: every later write of the holder names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RunClaim {
+    /// The run.
+    pub run: RunId,
+    /// Grows with every claim.
+    pub token: i64,
+    /// Chosen by the claimer before the request.
+    pub claim_id: Uuid,
+}
+
+/// The fence of a claimed batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BatchClaim {
+    /// The run.
+    pub run: RunId,
+    /// The batch.
+    pub seq: i32,
+    /// Grows with every claim.
+    pub token: i64,
+    /// Chosen by the claimer before the request.
+    pub claim_id: Uuid,
+}
+
+/// A run as its workflow's code sees it.
+#[derive(Debug, Clone)]
+pub struct WorkRun {
+    /// The run.
+    pub id: RunId,
+    /// Its workflow.
+    pub workflow: String,
+    /// Its input.
+    pub params: Vec<u8>,
+    /// Namespace of its message ids.
+    pub origin_id: RunId,
+    /// The slot it stands for.
+    pub slot: Option<DateTime<Utc>>,
+    /// When it was started.
+    pub created_at: DateTime<Utc>,
+    /// Trace context of its start.
+    pub traceparent: Option<String>,
+    /// Wake-ups seen when it was read.
+    pub wake_seq: i64,
+    /// Finished steps with their results, and open ones.
+    pub steps: Vec<StepState>,
+}
+
+impl WorkRun {
+    /// What is known of a step.
+    #[must_use]
+    pub fn step(&self, path: &str) -> Option<&StepState> {
+        self.steps.iter().find(|step| step.path == path)
+    }
+}
+
+/// A step's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// Its path.
+    pub path: String,
+    /// Its result once completed, exact bytes of a JSON document.
+    pub result: Option<Vec<u8>>,
+    /// Where planning goes on.
+    pub plan_cursor: Option<i64>,
+    /// Whether the plan is whole.
+    pub planned: bool,
+}
+
+/// A claimed batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Its fence.
+    pub claim: BatchClaim,
+    /// Path of its fan-out.
+    pub step: String,
+    /// Its items.
+    pub ids: ItemIds,
+    /// Which of them an earlier holder had acknowledged, a bit each.
+    pub delivered_bits: Option<Vec<u8>>,
+    /// For a paced run: how many messages a second this batch may be sent at.
+    pub pace_per_s: Option<u32>,
+}
+
+/// One batch to plan.
+#[derive(Debug, Clone)]
+pub struct PlannedBatch {
+    /// Its items.
+    pub ids: ItemIds,
+}
+
+/// Some batches of a plan, written together with the cursor.
+#[derive(Debug, Clone)]
+pub struct PlanChunk {
+    /// Path of the fan-out.
+    pub path: String,
+    /// The cursor this chunk was read behind.
+    pub after: Option<i64>,
+    /// The batches, ascending; may be empty in the last chunk.
+    pub batches: Vec<PlannedBatch>,
+    /// Whether the plan is whole with it.
+    pub last: bool,
+}
+
+/// What became of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanProgress {
+    /// Written.
+    Written,
+    /// The run is paused or was asked to stop; nothing was written.
+    Halted,
+    /// The claim was taken over, or the cursor is elsewhere; nothing was written.
+    Lost,
+}
+
+/// One item that was not delivered, with all that is needed to send it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UndeliveredItem {
+    /// The item.
+    pub item: i64,
+    /// Its message's stable id.
+    pub message_id: Uuid,
+    /// Whether it can never go as it is (else it may be in the log).
+    pub refused: bool,
+    /// From a closed set.
+    pub code: String,
+    /// In words, without personal data.
+    pub reason: String,
+    /// Kind of command.
+    pub command_type: String,
+    /// Where it goes.
+    pub topic: String,
+    /// Partitioning key.
+    pub key: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, String)>,
+    /// Exact bytes, when any could be made.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// What became of a batch's items. Counts and lists cover every item exactly once.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BatchOutcome {
+    /// How many the broker acknowledged.
+    pub delivered: usize,
+    /// Refused and unknown ones.
+    pub undelivered: Vec<UndeliveredItem>,
+    /// Items without a message, ascending.
+    pub skipped: Vec<i64>,
+    /// Items whose row was gone, ascending.
+    pub vanished: Vec<i64>,
+}
+
+impl BatchOutcome {
+    /// Whether every item was delivered.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.undelivered.is_empty() && self.skipped.is_empty() && self.vanished.is_empty()
+    }
+}
+
+/// How a write under a claim ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Written now, or found written by this very claim.
+    Done,
+    /// Somebody took over: stop, write nothing.
+    Lost,
+}
+
+/// What the store knows under a batch's claim.
+#[derive(Debug, Clone)]
+pub enum FoundStep {
+    /// Claimed under it.
+    Held(Box<Batch>),
+    /// Finished under it.
+    Finished,
+    /// Neither.
+    Gone,
+}
+
+/// One lease to renew, with progress to save.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// The batch's fence.
+    pub claim: BatchClaim,
+    /// Acknowledged items, a bit each; `None` leaves what is stored.
+    pub delivered_bits: Option<Vec<u8>>,
+}
+
+/// A batch to give back unfinished.
+#[derive(Debug, Clone)]
+pub struct HandBack {
+    /// Its fence.
+    pub claim: BatchClaim,
+    /// Acknowledged items, a bit each.
+    pub delivered_bits: Option<Vec<u8>>,
+    /// Not claimed again before this long from now.
+    pub delay: Duration,
+    /// Why, for the audit.
+    pub reason: &'static str,
+}
+
+/// Which claims a renewal did not find.
+#[derive(Debug, Clone, Default)]
+pub struct Lost {
+    /// Batches that are no longer held under the given claim.
+    pub batches: Vec<BatchClaim>,
+    /// Runs that are no longer held under the given claim.
+    pub runs: Vec<RunClaim>,
+}
+
+/// A stale batch that killed too many holders.
+#[derive(Debug, Clone)]
+pub struct Stuck {
+    /// The run.
+    pub run: RunId,
+    /// The batch.
+    pub seq: i32,
+    /// Its token when it was found stale.
+    pub token: i64,
+    /// Path of its fan-out.
+    pub step: String,
+    /// Namespace of its message ids.
+    pub origin_id: RunId,
+    /// Its items.
+    pub ids: ItemIds,
+    /// Acknowledged items.
+    pub delivered_bits: Option<Vec<u8>>,
+}
+
+/// What one sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Batches taken from dead holders.
+    pub batches: u64,
+    /// Batches split or refused because they kill their holders.
+    pub split: u64,
+    /// Runs taken from dead holders.
+    pub runs: u64,
+    /// Fan-outs completed whose last worker died before it could.
+    pub fan_outs: u64,
+    /// Runs ended that were asked to stop or passed their deadline.
+    pub stopped: u64,
+    /// Undelivered rows taken from dead holders.
+    pub undelivered: u64,
+}
+
+/// What a replica says of itself.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// Its id, made at process start.
+    pub replica: Uuid,
+    /// What it does.
+    pub roles: Vec<String>,
+    /// Whose code it has.
+    pub workflows: Vec<String>,
+    /// It takes no new work.
+    pub draining: bool,
+    /// Batches it holds.
+    pub in_flight: i32,
+    /// Items sent whose outcome is not committed.
+    pub window_used: i32,
+    /// Bound of that.
+    pub window_size: i32,
+    /// Breakers that are not closed, a JSON array.
+    pub breakers: serde_json::Value,
+}
+
+/// The verbs of a replica's execution side.
+#[async_trait]
+pub trait Fleet: Send + Sync + 'static {
+    /// Registers the replica or renews its row.
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError>;
+    /// Marks the replica as left in good order.
+    async fn leave(&self, replica: Uuid) -> Result<(), FleetError>;
+
+    /// Claims the run of these workflows that has waited longest for its code to run.
+    async fn claim_run(&self, claim_id: Uuid, workflows: &[String]) -> Result<Option<(RunClaim, WorkRun)>, FleetError>;
+    /// Reads a run without claiming it, to execute its batches.
+    async fn read_run(&self, run: RunId) -> Result<Option<WorkRun>, FleetError>;
+    /// Gives the claim up until the run is woken; `false` when a wake-up came since `seen` (the claim stays).
+    async fn suspend_run(&self, claim: &RunClaim, seen: i64) -> Result<bool, FleetError>;
+    /// Gives the claim up; the run's code is run again after the delay.
+    async fn hand_back_run(&self, claim: &RunClaim, delay: Duration) -> Result<Ended, FleetError>;
+    /// Ends the run with its output.
+    async fn complete_claimed_run(&self, claim: &RunClaim, output: &[u8]) -> Result<Ended, FleetError>;
+    /// Ends the run as failed.
+    async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError>;
+
+    /// Opens a fan-out step, or finds it open. A consistent one that was not planned to its end starts anew.
+    async fn open_fan_out(
+        &self,
+        claim: &RunClaim,
+        path: &str,
+        consistent: bool,
+    ) -> Result<Option<StepState>, FleetError>;
+    /// Writes batches and cursor together.
+    async fn plan_chunk(&self, claim: &RunClaim, chunk: &PlanChunk) -> Result<PlanProgress, FleetError>;
+    /// How many batches of the run wait, counted up to `at_most`.
+    async fn waiting_batches(&self, run: RunId, at_most: i64) -> Result<i64, FleetError>;
+    /// Completes the fan-out if it is planned and nothing of it is unfinished, and wakes its run.
+    async fn complete_fan_out(&self, run: RunId, path: &str) -> Result<bool, FleetError>;
+
+    /// Runs of these workflows that have batches to claim now.
+    async fn claimable_runs(&self, workflows: &[String], at_most: i64) -> Result<Vec<RunId>, FleetError>;
+    /// Claims the next batch of a run.
+    async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError>;
+    /// Finishes a batch of which every item was delivered and claims the next one of `next_run`, in one round trip.
+    /// Nothing is claimed when the finish finds the claim lost.
+    async fn finish_and_claim_batch(
+        &self,
+        claim: &BatchClaim,
+        next_run: RunId,
+        next_claim_id: Uuid,
+    ) -> Result<(Ended, Option<Batch>), FleetError>;
+    /// Finishes a batch with any outcome; its undelivered rows and audit are in the same transaction.
+    async fn finish_batch(
+        &self,
+        claim: &BatchClaim,
+        ids: &ItemIds,
+        outcome: &BatchOutcome,
+    ) -> Result<Ended, FleetError>;
+    /// Reads what became of a claim whose answer was lost.
+    async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError>;
+    /// Renews all leases of this process in one statement, saving progress; answers which claims are gone.
+    async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Lost, FleetError>;
+    /// Gives batches back unfinished, without counting an attempt.
+    async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<(), FleetError>;
+    /// Which of these runs were asked to stop or are over.
+    async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError>;
+    /// Ends a run that was asked to stop, once nothing of it is held.
+    async fn settle_stop(&self, run: RunId) -> Result<bool, FleetError>;
+
+    /// Takes stale leases over, splits what kills its holders, completes what its last worker left, ends what must end.
+    async fn sweep(&self) -> Result<Swept, FleetError>;
+}

@@ -1,0 +1,12 @@
+//! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
+
+mod fleet;
+mod ids;
+mod manager;
+
+pub use fleet::{
+    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, Lost, PlanChunk,
+    PlanProgress, PlannedBatch, Renewal, RunClaim, StepState, Stuck, Swept, UndeliveredItem, WorkRun,
+};
+pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
+pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};

@@ -1,0 +1,241 @@
+//! One way to talk to Postgres: every call runs in a task of its own, under a deadline, and is never cancelled.
+//!
+//! A cancelled `begin` leaves a pooled connection in an open transaction whose later writes vanish, and a frozen
+//! server never answers. So no future that holds a connection is ever dropped half way by a caller, and a connection
+//! that did not answer in time is closed, never returned.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use std::str::FromStr;
+
+/// How to reach the database.
+#[derive(Clone)]
+pub struct DatabaseSettings {
+    /// Where; may hold a password and is never printed.
+    pub url: String,
+    /// Most connections of this process.
+    pub max_connections: u32,
+    /// How long one call may take.
+    pub deadline: Duration,
+    /// The server is behind a transaction pooler that does not track prepared statements.
+    pub pooler_mode: bool,
+    /// The server ends our transaction when it idles this long.
+    pub idle_in_transaction: Duration,
+}
+
+impl DatabaseSettings {
+    /// The defaults for a URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: 12,
+            deadline: Duration::from_secs(20),
+            pooler_mode: false,
+            idle_in_transaction: Duration::from_secs(10),
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseSettings")
+            .field("max_connections", &self.max_connections)
+            .field("deadline", &self.deadline)
+            .field("pooler_mode", &self.pooler_mode)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a call failed. Holds neither the URL nor values of the statement.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DatabaseError {
+    /// The URL cannot be used.
+    #[error("DATABASE_URL cannot be used: {0}")]
+    BadUrl(String),
+    /// No connection, or it broke, or no answer in time: whether anything changed is not known.
+    #[error("{0}")]
+    Unanswered(String),
+    /// The server answered with an error and the call changed nothing.
+    #[error("{message} (SQLSTATE {code})")]
+    Refused {
+        /// The SQLSTATE.
+        code: String,
+        /// The server's message; its detail, which can quote values, is left out.
+        message: String,
+    },
+}
+
+impl DatabaseError {
+    /// The SQLSTATE, when the server answered.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(server) => Self::Refused {
+                code: server.code().unwrap_or_default().into_owned(),
+                message: server.message().to_owned(),
+            },
+            sqlx::Error::PoolTimedOut => Self::Unanswered("no connection became free in time".to_owned()),
+            sqlx::Error::Io(io) => Self::Unanswered(format!("connection failed: {io}")),
+            sqlx::Error::Configuration(why) => Self::BadUrl(why.to_string()),
+            other => Self::Unanswered(other.to_string()),
+        }
+    }
+}
+
+/// A pool of connections with deadlines.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: PgPool,
+    deadline: Duration,
+    pooler_mode: bool,
+}
+
+impl Database {
+    /// Sets the pool up; connections are made when first needed.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn new(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let mut options = PgConnectOptions::from_str(&settings.url)
+            .map_err(|_| {
+                DatabaseError::BadUrl("not a Postgres URL, expected postgres://user@host:port/database".into())
+            })?
+            .application_name("lockgate");
+        if settings.pooler_mode {
+            // Poolers refuse unknown startup parameters, and a cached name may be another client's statement.
+            options = options.statement_cache_capacity(0);
+        } else {
+            let idle = settings.idle_in_transaction.as_millis().to_string();
+            options = options.options([("idle_in_transaction_session_timeout", idle)]);
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(settings.deadline)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| Box::pin(usable(connection, meta.idle_for)))
+            .connect_lazy_with(options);
+        Ok(Self {
+            pool,
+            deadline: settings.deadline,
+            pooler_mode: settings.pooler_mode,
+        })
+    }
+
+    /// Whether statements must be unnamed and wrapped in transactions.
+    #[must_use]
+    pub fn pooler_mode(&self) -> bool {
+        self.pooler_mode
+    }
+
+    /// A static statement in the mode of this database.
+    pub(crate) fn statement(
+        &self,
+        sql: &'static str,
+    ) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
+        sqlx::query(sql).persistent(!self.pooler_mode)
+    }
+
+    /// Runs one statement's work. It commits by itself; in pooler mode it gets a transaction.
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    {
+        if self.pooler_mode {
+            return self.transaction(work).await;
+        }
+        self.on_connection(move |connection| work(connection)).await
+    }
+
+    /// Runs several statements in one transaction: all of them are committed, or none.
+    pub(crate) async fn transaction<T, F>(&self, work: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    {
+        self.on_connection(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                match work(&mut transaction).await {
+                    Ok(value) => {
+                        transaction.commit().await?;
+                        Ok(value)
+                    }
+                    Err(error) => {
+                        transaction.rollback().await?;
+                        Err(error)
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    async fn on_connection<T, F>(&self, work: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let (pool, deadline) = (self.pool.clone(), self.deadline);
+        let task = tokio::spawn(async move {
+            let mut connection = pool.acquire().await?;
+            let outcome = tokio::time::timeout(deadline, work(&mut connection)).await;
+            match outcome {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => {
+                    if !matches!(&error, sqlx::Error::Database(server) if server.code().as_deref() != Some(READ_ONLY)) {
+                        // A broken or demoted server's connection is of no use to anybody.
+                        drop(connection.detach());
+                    }
+                    Err(DatabaseError::from(error))
+                }
+                Err(_) => {
+                    drop(connection.detach());
+                    Err(DatabaseError::Unanswered(format!(
+                        "no answer within {}",
+                        humantime::format_duration(deadline)
+                    )))
+                }
+            }
+        });
+        task.await
+            .map_err(|error| DatabaseError::Unanswered(format!("the call ended early: {error}")))?
+    }
+
+    /// A connection of its own, outside the pool's deadlines, for listening and for snapshots.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+const READ_ONLY: &str = "25006";
+
+/// A connection that lay idle may have been left in a transaction, or its server demoted: clear the one, refuse the other.
+async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for < Duration::from_millis(500) {
+        return Ok(true);
+    }
+    let row = connection
+        .fetch_one(sqlx::raw_sql("rollback; show transaction_read_only"))
+        .await?;
+    let read_only: String = sqlx::Row::try_get(&row, 0)?;
+    Ok(read_only == "off")
+}
