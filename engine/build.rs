@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .filter(|path| path.to_string_lossy().ends_with(".up.sql"))
         .collect();
     ups.sort();
-    let mut code = String::from("pub(super) static MIGRATIONS: &[Migration] = &[\n");
+    let mut code = String::from("static MIGRATIONS: &[Migration] = &[\n");
     for up in ups {
         let up = up.canonicalize()?;
         println!("cargo:rerun-if-changed={}", up.display());
