@@ -1,7 +1,9 @@
 //! Delivery: messages, their outcomes, the breaker and redelivery.
 
+mod command;
 mod publisher;
 
+pub use command::{Command, message_id};
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, Record, Rejected, Ticket, TopicError, TopicInfo, TopicReader,
 };

@@ -1,7 +1,9 @@
 //! The Postgres adapter: the only place that names sqlx.
 
 mod database;
+mod fleet;
 mod migrations;
 
 pub use database::{Database, DatabaseError, DatabaseSettings};
+pub use fleet::{FleetSettings, PostgresFleet};
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
