@@ -3,3 +3,4 @@
 pub mod delivery;
 pub mod lifecycle;
 pub mod postgres;
+pub mod workflow;

@@ -44,8 +44,14 @@ mod tests {
     fn message_ids_are_pinned() {
         let origin = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
         let long = "0:a-step-with-a-name-that-does-not-fit-on-the-stack".repeat(8);
-        assert_eq!(message_id(origin, "0:reports", 42), Uuid::new_v5(&origin, b"0:reports/42"));
+        assert_eq!(
+            message_id(origin, "0:reports", 42),
+            Uuid::new_v5(&origin, b"0:reports/42")
+        );
         assert_eq!(message_id(origin, "0:reports", 42).to_string(), "GOLDEN");
-        assert_eq!(message_id(origin, &long, -7), Uuid::new_v5(&origin, format!("{long}/-7").as_bytes()));
+        assert_eq!(
+            message_id(origin, &long, -7),
+            Uuid::new_v5(&origin, format!("{long}/-7").as_bytes())
+        );
     }
 }

@@ -3,7 +3,9 @@
 mod database;
 mod fleet;
 mod migrations;
+mod source;
 
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use fleet::{FleetSettings, PostgresFleet};
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
+pub use source::{SqlSource, SqlValue};

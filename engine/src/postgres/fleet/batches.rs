@@ -19,8 +19,15 @@ const FIND_BATCH_CLAIM: &str = include_str!("../../../queries/find_batch_claim.s
 impl PostgresFleet {
     pub(super) async fn claimable(&self, workflows: Vec<String>, at_most: i64) -> Result<Vec<RunId>, FleetError> {
         let query = self.database.statement(CLAIMABLE_RUNS).bind(workflows).bind(at_most);
-        let rows = self.database.run(move |connection| query.fetch_all(connection).boxed()).await?;
-        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(DatabaseError::from)?)
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()
+            .map_err(DatabaseError::from)?)
     }
 
     pub(super) async fn claim_next(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {
@@ -31,7 +38,10 @@ impl PostgresFleet {
             .bind(claim_id)
             .bind(self.settings.replica)
             .bind(self.lease_secs());
-        let row = self.database.run(move |connection| query.fetch_optional(connection).boxed()).await?;
+        let row = self
+            .database
+            .run(move |connection| query.fetch_optional(connection).boxed())
+            .await?;
         row.as_ref().map(batch).transpose()
     }
 
@@ -52,11 +62,17 @@ impl PostgresFleet {
             .bind(claim.seq)
             .bind(claim.token)
             .bind(claim.claim_id);
-        let row = self.database.run(move |connection| query.fetch_one(connection).boxed()).await?;
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
         if !row.try_get::<bool, _>("finished").map_err(DatabaseError::from)? {
             return Ok((self.ended_earlier(claim).await?, None));
         }
-        let claimed = row.try_get::<Option<i32>, _>("seq").map_err(DatabaseError::from)?.is_some();
+        let claimed = row
+            .try_get::<Option<i32>, _>("seq")
+            .map_err(DatabaseError::from)?
+            .is_some();
         Ok((Ended::Done, if claimed { Some(batch(&row)?) } else { None }))
     }
 
@@ -103,8 +119,15 @@ impl PostgresFleet {
             .bind(list(&outcome.vanished))
             .bind(self.settings.first_redelivery.as_secs_f64());
         let query = bind_undelivered(query, &outcome.undelivered);
-        let rows = self.database.run(move |connection| query.execute(connection).boxed()).await?;
-        if rows.rows_affected() == 1 { Ok(Ended::Done) } else { self.ended_earlier(claim).await }
+        let rows = self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
+        if rows.rows_affected() == 1 {
+            Ok(Ended::Done)
+        } else {
+            self.ended_earlier(claim).await
+        }
     }
 
     /// No row: either this very claim finished it and the answer was lost, or somebody took over.
@@ -117,7 +140,10 @@ impl PostgresFleet {
 
     pub(super) async fn find_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError> {
         let query = self.database.statement(FIND_BATCH_CLAIM).bind(run).bind(claim_id);
-        let row = self.database.run(move |connection| query.fetch_optional(connection).boxed()).await?;
+        let row = self
+            .database
+            .run(move |connection| query.fetch_optional(connection).boxed())
+            .await?;
         let Some(row) = row else { return Ok(FoundStep::Gone) };
         match row.try_get::<&str, _>("status").map_err(DatabaseError::from)? {
             "claimed" => Ok(FoundStep::Held(Box::new(batch(&row)?))),
@@ -156,7 +182,12 @@ fn batch(row: &PgRow) -> Result<Batch, FleetError> {
 }
 
 pub(super) fn read_ids(row: &PgRow) -> Result<(i64, i64, i32, Option<Vec<u8>>), sqlx::Error> {
-    Ok((row.try_get("first_id")?, row.try_get("last_id")?, row.try_get("n_items")?, row.try_get("ids")?))
+    Ok((
+        row.try_get("first_id")?,
+        row.try_get("last_id")?,
+        row.try_get("n_items")?,
+        row.try_get("ids")?,
+    ))
 }
 
 pub(super) fn read_key(row: &PgRow) -> Result<(Uuid, i32), sqlx::Error> {
@@ -166,7 +197,12 @@ pub(super) fn read_key(row: &PgRow) -> Result<(Uuid, i32), sqlx::Error> {
 fn build(row: &PgRow, run: Uuid, seq: i32, ids: ItemIds) -> Result<Batch, sqlx::Error> {
     let pace: Option<i32> = row.try_get("pace_per_s")?;
     Ok(Batch {
-        claim: BatchClaim { run, seq, token: row.try_get("claim_token")?, claim_id: row.try_get("claim_id")? },
+        claim: BatchClaim {
+            run,
+            seq,
+            token: row.try_get("claim_token")?,
+            claim_id: row.try_get("claim_id")?,
+        },
         step: row.try_get("step")?,
         ids,
         delivered_bits: row.try_get("delivered_bits")?,

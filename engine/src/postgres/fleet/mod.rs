@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use crate::lifecycle::{
-    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, ItemIds, Lost, PlanChunk,
-    PlanProgress, Renewal, RunClaim, RunId, StepState, Swept, WorkRun,
+    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, ItemIds, Lost,
+    PlanChunk, PlanProgress, Renewal, RunClaim, RunId, StepState, Swept, WorkRun,
 };
 
 /// What a replica's verbs need to know.
@@ -86,7 +86,12 @@ impl Fleet for PostgresFleet {
     async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError> {
         self.fail_run_row(*claim, reason.to_owned()).await
     }
-    async fn open_fan_out(&self, claim: &RunClaim, path: &str, consistent: bool) -> Result<Option<StepState>, FleetError> {
+    async fn open_fan_out(
+        &self,
+        claim: &RunClaim,
+        path: &str,
+        consistent: bool,
+    ) -> Result<Option<StepState>, FleetError> {
         self.open_fan_out_row(*claim, path.to_owned(), consistent).await
     }
     async fn plan_chunk(&self, claim: &RunClaim, chunk: &PlanChunk) -> Result<PlanProgress, FleetError> {
@@ -112,7 +117,12 @@ impl Fleet for PostgresFleet {
     ) -> Result<(Ended, Option<Batch>), FleetError> {
         self.finish_and_claim(*claim, next_run, next_claim_id).await
     }
-    async fn finish_batch(&self, claim: &BatchClaim, ids: &ItemIds, outcome: &BatchOutcome) -> Result<Ended, FleetError> {
+    async fn finish_batch(
+        &self,
+        claim: &BatchClaim,
+        ids: &ItemIds,
+        outcome: &BatchOutcome,
+    ) -> Result<Ended, FleetError> {
         self.finish_with_outcome(*claim, ids, outcome).await
     }
     async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError> {

@@ -78,7 +78,10 @@ impl PostgresFleet {
             .bind(lasts)
             .bind(counts)
             .bind(packed);
-        let row = self.database.run(move |connection| query.fetch_one(connection).boxed()).await?;
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
         let read = |name: &str| row.try_get::<bool, _>(name).map_err(DatabaseError::from);
         Ok(match (read("held")?, read("written")?, read("mine")?) {
             (true, true, _) => PlanProgress::Written,
@@ -89,13 +92,19 @@ impl PostgresFleet {
 
     pub(super) async fn count_waiting(&self, run: RunId, at_most: i64) -> Result<i64, FleetError> {
         let query = self.database.statement(WAITING_BATCHES).bind(run).bind(at_most);
-        let row = self.database.run(move |connection| query.fetch_one(connection).boxed()).await?;
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
         Ok(row.try_get(0).map_err(DatabaseError::from)?)
     }
 
     pub(super) async fn complete_fan_out_row(&self, run: RunId, path: String) -> Result<bool, FleetError> {
         let query = self.database.statement(COMPLETE_FAN_OUT).bind(run).bind(path);
-        let rows = self.database.run(move |connection| query.execute(connection).boxed()).await?;
+        let rows = self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
         Ok(rows.rows_affected() == 1)
     }
 }

@@ -37,13 +37,17 @@ impl PostgresFleet {
             .bind(beat.window_used)
             .bind(beat.window_size)
             .bind(beat.breakers.clone());
-        self.database.run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed()).await?;
+        self.database
+            .run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed())
+            .await?;
         Ok(())
     }
 
     pub(super) async fn leave_row(&self, replica: Uuid) -> Result<(), FleetError> {
         let query = self.database.statement(LEAVE).bind(replica);
-        self.database.run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed()).await?;
+        self.database
+            .run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed())
+            .await?;
         Ok(())
     }
 
@@ -60,11 +64,22 @@ impl PostgresFleet {
             .bind(self.settings.replica)
             .bind(self.lease_secs());
         let found = self.read_with_steps(claim).await?;
-        Ok(found.map(|(token, run)| (RunClaim { run: run.id, token, claim_id }, run)))
+        Ok(found.map(|(token, run)| {
+            (
+                RunClaim {
+                    run: run.id,
+                    token,
+                    claim_id,
+                },
+                run,
+            )
+        }))
     }
 
     pub(super) async fn read_run_row(&self, run: RunId) -> Result<Option<WorkRun>, FleetError> {
-        let found = self.read_with_steps(self.database.statement(READ_RUN).bind(run)).await?;
+        let found = self
+            .read_with_steps(self.database.statement(READ_RUN).bind(run))
+            .await?;
         Ok(found.map(|(_, run)| run))
     }
 
@@ -76,7 +91,9 @@ impl PostgresFleet {
         self.database
             .run(move |connection| {
                 async move {
-                    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
+                    let Some(row) = query.fetch_optional(&mut *connection).await? else {
+                        return Ok(None);
+                    };
                     let (token, mut run) = work_run(&row)?;
                     run.steps = read_steps(connection, steps.bind(run.id)).await?;
                     Ok(Some((token, run)))
@@ -88,16 +105,21 @@ impl PostgresFleet {
 
     pub(super) async fn suspend_run_row(&self, claim: RunClaim, seen: i64) -> Result<bool, FleetError> {
         let query = self.fenced_run(SUSPEND_RUN, claim).bind(seen);
-        let rows = self.database.run(move |connection| query.execute(connection).boxed()).await?;
+        let rows = self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
         Ok(rows.rows_affected() == 1)
     }
 
     pub(super) async fn hand_back_run_row(&self, claim: RunClaim, delay: Duration) -> Result<Ended, FleetError> {
-        self.end_run(self.fenced_run(HAND_BACK_RUN, claim).bind(delay.as_secs_f64())).await
+        self.end_run(self.fenced_run(HAND_BACK_RUN, claim).bind(delay.as_secs_f64()))
+            .await
     }
 
     pub(super) async fn complete_run_row(&self, claim: RunClaim, output: Vec<u8>) -> Result<Ended, FleetError> {
-        self.end_run(self.fenced_run(COMPLETE_CLAIMED_RUN, claim).bind(output)).await
+        self.end_run(self.fenced_run(COMPLETE_CLAIMED_RUN, claim).bind(output))
+            .await
     }
 
     pub(super) async fn fail_run_row(&self, claim: RunClaim, reason: String) -> Result<Ended, FleetError> {
@@ -121,8 +143,15 @@ impl PostgresFleet {
         &self,
         query: sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<Ended, FleetError> {
-        let rows = self.database.run(move |connection| query.execute(connection).boxed()).await?;
-        Ok(if rows.rows_affected() == 1 { Ended::Done } else { Ended::Lost })
+        let rows = self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
+        Ok(if rows.rows_affected() == 1 {
+            Ended::Done
+        } else {
+            Ended::Lost
+        })
     }
 
     fn fenced_run(
@@ -130,18 +159,32 @@ impl PostgresFleet {
         sql: &'static str,
         claim: RunClaim,
     ) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
-        self.database.statement(sql).bind(claim.run).bind(claim.token).bind(claim.claim_id)
+        self.database
+            .statement(sql)
+            .bind(claim.run)
+            .bind(claim.token)
+            .bind(claim.claim_id)
     }
 
     pub(super) async fn halted(&self, runs: Vec<RunId>) -> Result<Vec<RunId>, FleetError> {
         let query = self.database.statement(HALTED_RUNS).bind(runs);
-        let rows = self.database.run(move |connection| query.fetch_all(connection).boxed()).await?;
-        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(DatabaseError::from)?)
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()
+            .map_err(DatabaseError::from)?)
     }
 
     pub(super) async fn settle(&self, run: RunId) -> Result<bool, FleetError> {
         let query = self.database.statement(SETTLE_STOP).bind(run);
-        let row = self.database.run(move |connection| query.fetch_one(connection).boxed()).await?;
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
         Ok(row.try_get(0).map_err(DatabaseError::from)?)
     }
 }

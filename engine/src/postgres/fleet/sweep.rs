@@ -27,39 +27,71 @@ const RUN_DEATHS: i16 = 5;
 impl PostgresFleet {
     pub(super) async fn sweep_once(&self) -> Result<Swept, FleetError> {
         let max_deaths = self.settings.max_deaths;
-        let batches = self.affected(self.database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE)).await?;
+        let batches = self
+            .affected(self.database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE))
+            .await?;
         let split = self.split_stuck().await?;
-        let runs = self.affected(self.database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE)).await?;
-        let overdue = self.counted(self.database.statement(STOP_OVERDUE_RUNS).bind(PAGE)).await?;
+        let runs = self
+            .affected(self.database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE))
+            .await?;
+        let overdue = self
+            .counted(self.database.statement(STOP_OVERDUE_RUNS).bind(PAGE))
+            .await?;
         let settled = self.counted(self.database.statement(SETTLE_STOPS).bind(PAGE)).await?;
         let fan_outs = self.complete_idle().await?;
-        Ok(Swept { batches, split, runs, fan_outs, stopped: overdue + settled, undelivered: 0 })
+        Ok(Swept {
+            batches,
+            split,
+            runs,
+            fan_outs,
+            stopped: overdue + settled,
+            undelivered: 0,
+        })
     }
 
     async fn affected(&self, query: Query) -> Result<u64, FleetError> {
-        Ok(self.database.run(move |connection| query.execute(connection).boxed()).await?.rows_affected())
+        Ok(self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?
+            .rows_affected())
     }
 
     async fn counted(&self, query: Query) -> Result<u64, FleetError> {
-        let row = self.database.run(move |connection| query.fetch_one(connection).boxed()).await?;
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
         Ok(row.try_get::<i64, _>(0).map_err(DatabaseError::from)?.unsigned_abs())
     }
 
     async fn complete_idle(&self) -> Result<u64, FleetError> {
         let query = self.database.statement(IDLE_FAN_OUTS).bind(PAGE);
-        let rows = self.database.run(move |connection| query.fetch_all(connection).boxed()).await?;
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
         let mut completed = 0;
         for row in &rows {
-            let (run, path): (Uuid, String) =
-                (row.try_get(0).map_err(DatabaseError::from)?, row.try_get(1).map_err(DatabaseError::from)?);
+            let (run, path): (Uuid, String) = (
+                row.try_get(0).map_err(DatabaseError::from)?,
+                row.try_get(1).map_err(DatabaseError::from)?,
+            );
             completed += u64::from(self.complete_fan_out_row(run, path).await?);
         }
         Ok(completed)
     }
 
     async fn split_stuck(&self) -> Result<u64, FleetError> {
-        let query = self.database.statement(STUCK_BATCHES).bind(self.settings.max_deaths).bind(PAGE);
-        let rows = self.database.run(move |connection| query.fetch_all(connection).boxed()).await?;
+        let query = self
+            .database
+            .statement(STUCK_BATCHES)
+            .bind(self.settings.max_deaths)
+            .bind(PAGE);
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
         let mut split = 0;
         for row in &rows {
             match stuck(row) {
@@ -116,7 +148,9 @@ fn split_ids(ids: &ItemIds) -> Result<[ItemIds; 2], FleetError> {
 /// What was acknowledged of the parent stays acknowledged in the halves.
 fn split_bits(stuck: &Stuck) -> Vec<Option<Vec<u8>>> {
     let count = stuck.ids.len();
-    let Some(bits) = &stuck.delivered_bits else { return vec![None, None] };
+    let Some(bits) = &stuck.delivered_bits else {
+        return vec![None, None];
+    };
     let slice = |range: std::ops::Range<usize>| {
         let mut half = vec![0u8; range.len().div_ceil(8)];
         for (at, index) in range.enumerate() {
