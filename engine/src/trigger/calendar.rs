@@ -205,11 +205,14 @@ impl Calendar {
     /// How many slots lie after `from` and not after `to`; one step for each day, not for each slot.
     pub fn count_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> u64 {
         let (begin, end) = (whole_second(from) + SECOND, whole_second(to) + SECOND);
+        if begin >= end {
+            return 0;
+        }
         let mut start = begin - MAX_JUMP;
         let mut second_pass_ends = start;
         let mut total = 0;
         // Between two changes local time runs evenly, so matching local times can be counted without walking them.
-        while begin < end {
+        loop {
             let offset = zone::offset_at(self.zone, start);
             let change = zone::first_change(self.zone, start, end + MAX_JUMP);
             let stretch_end = change.map_or(end, |next| next.at);
@@ -223,14 +226,13 @@ impl Calendar {
             total += self
                 .pattern
                 .count(zone::local(counted_from, offset), zone::local(counted_to, offset));
-            let Some(next) = change else { break };
+            let Some(next) = change else { return total };
             if begin <= next.at && next.at < end && self.slot_after_gap(&next).is_some() {
                 total += 1;
             }
             start = next.at;
             second_pass_ends = next.at + next.repeated();
         }
-        total
     }
 
     /// The newest `max` slots after `from` and not after `to`, oldest first.

@@ -69,9 +69,7 @@ fn policy() -> impl Strategy<Value = CatchUp> {
 /// The slots of `from..to` (exclusive, inclusive) by the walk, which itself goes `margin` further on both sides.
 fn walked(text: &str, zone: Tz, rules: (GapRule, FoldRule), span: (i64, i64), margin: i64, step: i64) -> BTreeSet<i64> {
     let moments = walk(zone, span.0 - margin, span.1 + margin, step);
-    let mut slots = Expected::read(text).slots(&moments, rules.0, rules.1);
-    slots.retain(|slot| span.0 < *slot && *slot <= span.1);
-    slots
+    Expected::read(text).walk(&moments).slots(rules.0, rules.1, span)
 }
 
 fn computed(calendar: &Calendar, span: (i64, i64)) -> BTreeSet<i64> {

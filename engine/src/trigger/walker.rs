@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
@@ -48,6 +48,13 @@ pub(super) struct Expected {
     any_day: bool,
     any_weekday: bool,
     interval: bool,
+}
+
+/// Where a text matches: the instants of each local time in order, and the ends of the gaps that swallow one.
+pub(super) struct Walked {
+    interval: bool,
+    passes: Vec<Vec<i64>>,
+    after_gaps: Vec<i64>,
 }
 
 /// All changes of a zone between two Unix times, found by comparing each midnight with the next.
@@ -124,31 +131,17 @@ impl Expected {
         }
     }
 
-    /// The slots among the moments, as Unix times.
-    pub(super) fn slots(&self, moments: &[Moment], gap: GapRule, fold: FoldRule) -> BTreeSet<i64> {
-        let matching = moments.iter().filter(|moment| self.matches(&moment.fields));
-        if self.interval {
-            return matching.map(|moment| moment.utc).collect();
-        }
-        let mut passes: HashMap<i64, Vec<i64>> = HashMap::new();
-        for moment in matching {
+    /// The matching times among the moments, before the rules choose between them.
+    pub(super) fn walk(&self, moments: &[Moment]) -> Walked {
+        let mut passes: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for moment in moments.iter().filter(|moment| self.matches(&moment.fields)) {
             passes.entry(moment.local).or_default().push(moment.utc);
         }
-        let mut slots = BTreeSet::new();
-        for times in passes.values() {
-            match fold {
-                FoldRule::First => slots.insert(times[0]),
-                FoldRule::Second => slots.insert(times[times.len() - 1]),
-                FoldRule::Both => {
-                    slots.extend(times);
-                    true
-                }
-            };
+        Walked {
+            interval: self.interval,
+            passes: passes.into_values().collect(),
+            after_gaps: self.after_gaps(moments),
         }
-        if gap == GapRule::RunAfter {
-            slots.extend(self.after_gaps(moments));
-        }
-        slots
     }
 
     /// The ends of the gaps that swallow a matching time.
@@ -175,6 +168,26 @@ impl Expected {
             _ => day && weekday,
         };
         self.seconds[at.second] && self.minutes[at.minute] && self.hours[at.hour] && self.months[at.month] && date
+    }
+}
+
+impl Walked {
+    /// The slots after `span.0` and not after `span.1`, as Unix times.
+    pub(super) fn slots(&self, gap: GapRule, fold: FoldRule, span: (i64, i64)) -> BTreeSet<i64> {
+        let mut slots = BTreeSet::new();
+        for pass in &self.passes {
+            match fold {
+                _ if self.interval => slots.extend(pass),
+                FoldRule::First => slots.extend(pass.first()),
+                FoldRule::Second => slots.extend(pass.last()),
+                FoldRule::Both => slots.extend(pass),
+            }
+        }
+        if gap == GapRule::RunAfter && !self.interval {
+            slots.extend(&self.after_gaps);
+        }
+        slots.retain(|slot| span.0 < *slot && *slot <= span.1);
+        slots
     }
 }
 
