@@ -15,8 +15,8 @@ const SECOND: TimeDelta = TimeDelta::seconds(1);
 pub enum CalendarError {
     /// The text is not made of five or six fields.
     #[error(
-        "cron `{cron}` has {found} fields; write five (minute hour day-of-month month day-of-week) or six with second in \
-         front, for example `30 6 * * MON-FRI`"
+        "cron `{cron}` has {found} fields; write five (minute hour day-of-month month day-of-week) or six with second \
+         in front, for example `30 6 * * MON-FRI`"
     )]
     FieldCount {
         /// The text.
@@ -273,8 +273,8 @@ impl Calendar {
         None
     }
 
-    /// The slot at the end of a gap that stands for the local times lost in it. When the end of the gap is a slot of its
-    /// own there is none: they are one slot.
+    /// The slot at the end of a gap that stands for the local times lost in it. There is none when the end of the gap
+    /// is a slot of its own: they are one slot.
     fn slot_after_gap(&self, change: &Change) -> Option<Slot> {
         if !self.is_fixed_time() || self.gap == GapRule::Skip {
             return None;

@@ -8,7 +8,7 @@
 //!   tolerance covers polling and a change of leader; without it `skip` would drop slots in the best of weather.
 //! - An older one is **missed**. The policy picks among those no older than the window: `skip` none, `last` the newest,
 //!   `all(max n)` the newest `n`. They fire oldest first, before the on-time ones.
-//! - Nothing older than the window ever fires, and a tolerance above the window counts as the window.
+//! - Nothing older than the window ever fires, on time or not.
 //!
 //! All considered slots are settled by the look: what does not fire now never will. The caller stores
 //! [`Due::settled`] as the last slot in the same transaction that starts the runs.
@@ -118,7 +118,8 @@ pub fn due(
 }
 
 /// How long after its slot a run starts: evenly spread over `0..=max` by a hash of schedule and slot, so that every
-/// replica agrees and a second look gives the same answer. Keep `max` below the schedule's interval, or runs may overtake.
+/// replica agrees and a second look gives the same answer. Keep `max` below the schedule's interval, or runs may
+/// overtake each other.
 pub fn jitter(schedule: &str, slot: DateTime<Utc>, max: Duration) -> Duration {
     let name = format!("{}/{schedule}", slot.timestamp());
     let hash = Uuid::new_v5(&JITTER, name.as_bytes()).as_u128();
@@ -131,7 +132,7 @@ pub fn jitter(schedule: &str, slot: DateTime<Utc>, max: Duration) -> Duration {
 
 /// The age up to which a slot is on time.
 pub(super) fn tolerance(rules: &CatchUpRules) -> Duration {
-    rules.tolerance.min(MAX_TOLERANCE).min(rules.window)
+    rules.tolerance.min(MAX_TOLERANCE)
 }
 
 /// The newest instant that is older than `age` at `now`.

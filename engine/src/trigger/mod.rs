@@ -42,12 +42,13 @@
 //! 1. Local times are judged one by one. One that exists once fires at its instant.
 //! 2. One inside a gap: under `run_after` it fires at the instant at which the gap ends, even when that is already
 //!    another day (a midnight gap, the day Samoa left out); under `skip` not at all.
-//! 3. Times moved onto the same instant, or onto an instant that is a slot of its own, are one slot. If the instant is a
-//!    slot of its own it keeps its own note, else it is noted as the earliest of the times moved there.
+//! 3. Times moved onto the same instant, or onto an instant that is a slot of its own, are one slot. If the instant is
+//!    a slot of its own it keeps its own note, else it is noted as the earliest of the times moved there.
 //! 4. One inside a fold fires at the pass or passes that [`FoldRule`] names.
 //!
-//! This is what Vixie cron does. It differs from the search in the `croner` crate, which takes `0 9,17 * * *` for an interval and asks the
-//! day fields again after a gap; here `croner` reads the text and tells whether a day matches, nothing else.
+//! Vixie cron does the same for changes of less than three hours. The search in the `croner` crate does not: it takes
+//! `0 9,17 * * *` for an interval and asks the day fields again after a gap. Here `croner` reads the text and tells
+//! whether a day matches, nothing else.
 //!
 //! # After an outage
 //!

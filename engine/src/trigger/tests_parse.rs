@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Calendar, CatchUp, FoldRule, GapRule};
+use super::{Calendar, CatchUp, CatchUpRules, FoldRule, GapRule};
 
 fn parse(cron: &str, zone: &str) -> Result<Calendar, String> {
     Calendar::parse(cron, zone, GapRule::default(), FoldRule::default()).map_err(|error| error.to_string())
@@ -177,4 +177,15 @@ fn an_unknown_choice_lists_the_known_ones() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn rules_read_durations_as_people_write_them() {
+    let rules: CatchUpRules = toml::from_str("policy = \"all(max 5)\"\nwindow = \"2h 30m\"").unwrap();
+    assert_eq!(rules.policy, CatchUp::All { max: 5 });
+    assert_eq!((rules.window.as_secs(), rules.tolerance.as_secs()), (9_000, 60));
+    let refused = toml::from_str::<CatchUpRules>("windows = \"2h\"")
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("unknown field `windows`"), "{refused}");
 }

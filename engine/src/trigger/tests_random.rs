@@ -140,7 +140,9 @@ proptest! {
     }
 
     #[test]
-    fn jitter_stays_in_its_bound_and_repeats(name in "[a-z-]{1,20}", slot in 0_i64..4_000_000_000, max in 0_u64..10_000_000) {
+    fn jitter_stays_in_its_bound_and_repeats(
+        name in "[a-z-]{1,20}", slot in 0_i64..4_000_000_000, max in 0_u64..10_000_000,
+    ) {
         let max = Duration::from_millis(max);
         let delay = jitter(&name, at(slot), max);
         prop_assert!(delay <= max);

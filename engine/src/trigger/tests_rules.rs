@@ -249,6 +249,22 @@ fn casablanca_goes_back_for_ramadan_and_forward_after_it() {
 }
 
 #[test]
+fn two_changes_a_week_apart_are_both_seen_from_afar() {
+    // Recife went forward on 8 October 2000 and gave up on the 15th: the last hour of the 14th came twice. Both ends of
+    // the search have the same offset.
+    let fired = default(
+        "30 23 14 10 *",
+        "America/Recife",
+        "2000-09-01T00:00:00Z",
+        "2000-12-01T00:00:00Z",
+    );
+    assert_eq!(fired, ["15T01:30=14T23:301"]);
+    let far = calendar("30 23 14 10 *", "America/Recife", GapRule::Skip, FoldRule::First);
+    let later = |days| time("2000-10-01T00:00:00Z") + chrono::TimeDelta::days(days);
+    assert_eq!(far.count_between(later(0), later(60)), 1);
+}
+
+#[test]
 fn a_change_of_standard_time_is_treated_like_any_other() {
     // Pyongyang went from 23:30 to 00:00 on 4 May 2018, Caracas from 03:00 back to 02:30 on 9 December 2007.
     let gap = default(
