@@ -3,4 +3,5 @@
 pub mod delivery;
 pub mod lifecycle;
 pub mod postgres;
+pub mod trigger;
 pub mod workflow;
