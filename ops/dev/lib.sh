@@ -110,9 +110,8 @@ close_fds() {
   local fd
   for fd in /proc/self/fd/*; do
     fd=${fd##*/}
-    [ "$fd" -gt 2 ] && [ "$fd" -ne 255 ] && eval "exec $fd>&-"
-  done 2>/dev/null
-  return 0
+    if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi
+  done
 }
 
 # Takes the lock of NAME until the calling (sub)shell ends. `down` removes the lock file, so a waiter looks again.
