@@ -58,8 +58,8 @@ kafka_env() { echo "export KAFKA_BROKERS=127.0.0.1:$1"; }
 kafka_launch() { # PORT CONTROLLER_PORT
   kafka_properties "$1" "$2" >"$state/kafka/server.properties"
   [ -e "$state/kafka/formatted" ] || kafka_format || return 1
-  launch_daemon kafka "$1" java -Xms"${KAFKA_HEAP:-384m}" -Xmx"${KAFKA_HEAP:-384m}" -XX:+UseSerialGC \
-    -Djava.awt.headless=true -Dorg.slf4j.simpleLogger.defaultLogLevel=${KAFKA_LOG:-warn} -Dorg.slf4j.simpleLogger.showDateTime=true \
+  launch_daemon kafka "$1" java -Xms"${KAFKA_HEAP:-384m}" -Xmx"${KAFKA_HEAP:-384m}" -XX:+UseSerialGC -Djava.awt.headless=true \
+    -Dorg.slf4j.simpleLogger.defaultLogLevel="${KAFKA_LOG:-warn}" -Dorg.slf4j.simpleLogger.showDateTime=true \
     -cp "$(kafka_libs)/*" kafka.Kafka "$(kafka_mark)"
 }
 
