@@ -1,3 +1,4 @@
 //! Lockgate: a durable workflow engine on Postgres alone.
 
 pub mod delivery;
+pub mod kafka;

@@ -1,7 +1,12 @@
 //! Delivery: messages, their outcomes, the breaker and redelivery.
 
+mod breaker;
 mod publisher;
 
+pub use breaker::{
+    Admission, Breaker, BreakerPolicy, BreakerReport, BreakerState, Observation, Probe, ProbeEnd, Reason,
+};
 pub use publisher::{
-    Failure, Message, Outcome, OutcomeSink, Publisher, Record, Rejected, Ticket, TopicError, TopicInfo, TopicReader,
+    Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,
+    TopicInfo, TopicReader, TopicTrouble,
 };
