@@ -1,6 +1,7 @@
 //! Delivery: messages, their outcomes, the breaker and redelivery.
 
 mod breaker;
+mod breakers;
 mod command;
 mod email;
 mod publisher;
@@ -8,6 +9,7 @@ mod publisher;
 pub use breaker::{
     Admission, Breaker, BreakerPolicy, BreakerReport, BreakerState, Observation, Probe, ProbeEnd, Reason,
 };
+pub use breakers::Breakers;
 pub use command::{Command, message_id};
 pub use email::{EMAIL, EmailTriggerCommand, InvalidCommand};
 pub use publisher::{

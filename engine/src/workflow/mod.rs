@@ -15,7 +15,6 @@ pub use context::Context;
 pub(crate) use context::ContextHost;
 pub use fan_out::FanOutSummary;
 pub(crate) use fan_out::{FanOut, Made};
-pub(crate) use registry::DynWorkflow;
 pub use registry::Registry;
 pub use resources::Resources;
 pub use source::{IdPages, Source};

@@ -137,6 +137,9 @@ impl Fleet for PostgresFleet {
     async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError> {
         self.halted(runs.to_vec()).await
     }
+    async fn request_stop(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        self.stop_run(run, reason.to_owned()).await
+    }
     async fn settle_stop(&self, run: RunId) -> Result<bool, FleetError> {
         self.settle(run).await
     }

@@ -20,6 +20,7 @@ const HAND_BACK_RUN: &str = include_str!("../../../queries/hand_back_run.sql");
 const COMPLETE_CLAIMED_RUN: &str = include_str!("../../../queries/complete_claimed_run.sql");
 const FAIL_CLAIMED_RUN: &str = include_str!("../../../queries/fail_claimed_run.sql");
 const SETTLE_STOP: &str = include_str!("../../../queries/settle_stop.sql");
+const REQUEST_STOP: &str = include_str!("../../../queries/request_stop.sql");
 const HALTED_RUNS: &str = include_str!("../../../queries/halted_runs.sql");
 
 impl PostgresFleet {
@@ -177,6 +178,19 @@ impl PostgresFleet {
             .map(|row| row.try_get(0))
             .collect::<Result<_, _>>()
             .map_err(DatabaseError::from)?)
+    }
+
+    pub(super) async fn stop_run(&self, run: RunId, reason: String) -> Result<(), FleetError> {
+        let query = self
+            .database
+            .statement(REQUEST_STOP)
+            .bind(run)
+            .bind(reason)
+            .bind(self.settings.replica.to_string());
+        self.database
+            .run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed())
+            .await?;
+        Ok(())
     }
 
     pub(super) async fn settle(&self, run: RunId) -> Result<bool, FleetError> {
