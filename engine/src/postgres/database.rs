@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
 
 /// How to reach the database.
@@ -113,13 +113,18 @@ impl Database {
             .map_err(|_| {
                 DatabaseError::BadUrl("not a Postgres URL, expected postgres://user@host:port/database".into())
             })?
-            .application_name("lockgate");
+            .application_name("lockgate")
+            .disable_statement_logging();
         if settings.pooler_mode {
             // Poolers refuse unknown startup parameters, and a cached name may be another client's statement.
             options = options.statement_cache_capacity(0);
         } else {
             let idle = settings.idle_in_transaction.as_millis().to_string();
-            options = options.options([("idle_in_transaction_session_timeout", idle)]);
+            // Errors are answers and reach us anyway; the server's warnings would only fill the log.
+            options = options.options([
+                ("idle_in_transaction_session_timeout", idle.as_str()),
+                ("client_min_messages", "error"),
+            ]);
         }
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
