@@ -19,6 +19,15 @@ need_postgres() {
 
 need_java() { need java=openjdk-17-jre-headless mvn=maven; }
 
+# Maven, seen only when it fails. Reads FOLDER/pom.xml.
+maven() { # FOLDER GOAL…
+  local folder=$1
+  shift
+  mvn -B -q -l "$folder/maven.log" -f "$folder/pom.xml" "$@" >/dev/null && return 0
+  tail -n 20 "$folder/maven.log" >&2
+  return 1
+}
+
 # What a build of the workspace needs: librdkafka is compiled from source with cc, c++ and make.
 need_build() {
   need cc=build-essential c++=build-essential make=build-essential
