@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
@@ -20,15 +21,15 @@ use crate::delivery::{Failure, Outcome, PublisherEvents, Ticket};
 /// A producer with its own thread that reports to [`Reports`].
 pub(super) type Producer = ThreadedProducer<Reports>;
 
-/// Called with the number of the generation whose producer is of no more use.
-pub(super) type OnFatal = Box<dyn Fn(u64) + Send + Sync>;
+/// Called with the number of a generation whose producer may be of no more use.
+pub(super) type OnTrouble = Box<dyn Fn(u64) + Send + Sync>;
 
 /// What outlives a producer until its last ticket is settled.
 pub(super) struct Generation {
     pub(super) number: u64,
     pub(super) tickets: Tickets,
     pub(super) events: Arc<dyn PublisherEvents>,
-    pub(super) on_fatal: OnFatal,
+    pub(super) on_trouble: OnTrouble,
     config: KafkaConfig,
     wake: Arc<Wake>,
     /// The code for messages that end with the producer; set once, when it ends.
@@ -52,13 +53,13 @@ impl Generation {
         config: KafkaConfig,
         wake: Arc<Wake>,
         events: Arc<dyn PublisherEvents>,
-        on_fatal: OnFatal,
+        on_trouble: OnTrouble,
     ) -> Generation {
         Generation {
             number,
             tickets: Tickets::new(),
             events,
-            on_fatal,
+            on_trouble,
             config,
             wake,
             ending: OnceLock::new(),
@@ -103,6 +104,13 @@ impl Generation {
         }
     }
 
+    fn lone_is_broken(&self) -> bool {
+        match &*self.lone.lock().unwrap_or_else(PoisonError::into_inner) {
+            Lone::Made(producer) => producer.client().fatal_error().is_some(),
+            Lone::NotNeeded | Lone::Ended => false,
+        }
+    }
+
     /// Settles whatever the library has not reported.
     pub(super) fn settle_rest(&self, code: &'static str) -> usize {
         let rest = self.tickets.drain();
@@ -128,6 +136,7 @@ impl Generation {
 /// A producer and what is shared with its reports.
 pub(super) struct Running {
     pub(super) producer: Producer,
+    pub(super) started: Instant,
     pub(super) generation: Arc<Generation>,
 }
 
@@ -136,7 +145,17 @@ impl Running {
         let generation = Arc::new(generation);
         let reports = Reports::new(Arc::clone(&generation), false);
         let producer = Producer::from_config_and_context(&generation.config.producer(), reports)?;
-        Ok(Running { producer, generation })
+        Ok(Running {
+            producer,
+            started: Instant::now(),
+            generation,
+        })
+    }
+
+    /// Whether a producer of this generation has failed for good. The error callback does not say:
+    /// it passes the cause on, with the code of an error that may be harmless elsewhere.
+    pub(super) fn is_broken(&self) -> bool {
+        self.producer.client().fatal_error().is_some() || self.generation.lone_is_broken()
     }
 
     /// Drops what is queued and in flight; the library reports each message as purged.

@@ -25,6 +25,9 @@ const CAPACITY_WAIT: Duration = Duration::from_millis(100);
 const PURGE_GRACE: Duration = Duration::from_secs(1);
 /// First and last pause before a failed producer is replaced.
 const REBUILD_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// A new producer asks for its id half a second after its start, whenever its connection is there, and
+/// tells nobody when it has it.
+const PRODUCER_ID_WAIT: Duration = Duration::from_millis(550);
 /// Idempotent producers of older versions never recover from some broker failures.
 const OLDEST_LIBRDKAFKA: i32 = 0x0205_00ff;
 
@@ -118,10 +121,9 @@ impl Publisher for KafkaPublisher {
         let Err(error) = running.send(message, ticket) else {
             return Ok(());
         };
-        let broken = running.producer.client().fatal_error().is_some();
         let number = running.generation.number;
         drop(state);
-        Err(self.core.rejected(&error, broken.then_some(number), &message.topic))
+        Err(self.core.rejected(&error, number, &message.topic))
     }
 
     fn capacity(&self) -> BoxFuture<'_, ()> {
@@ -179,11 +181,7 @@ impl Running {
 
 impl Core {
     /// What an offer that the library turned down means to the caller.
-    fn rejected(self: &Arc<Core>, error: &KafkaError, broken: Option<u64>, topic: &str) -> Rejected {
-        if let Some(number) = broken {
-            self.fatal(number);
-            return Rejected::Unavailable;
-        }
+    fn rejected(self: &Arc<Core>, error: &KafkaError, number: u64, topic: &str) -> Rejected {
         let Some(code) = error.rdkafka_error_code() else {
             // The only error without a code is a topic with a NUL in its name.
             return Rejected::Refused(Failure {
@@ -191,7 +189,12 @@ impl Core {
                 detail: error.to_string(),
             });
         };
-        match verdict(code) {
+        let verdict = verdict(code);
+        // A broken producer answers with the code of what broke it, which reads like the message's fault.
+        if verdict != Verdict::Full && self.replace_if_broken(number) {
+            return Rejected::Unavailable;
+        }
+        match verdict {
             Verdict::Full => Rejected::Full,
             Verdict::TryAlone(label) | Verdict::Refused(label) => Rejected::Refused(Failure {
                 code: label,
@@ -201,28 +204,45 @@ impl Core {
                 self.events.topic_trouble(topic, trouble);
                 Rejected::Unavailable
             }
-            Verdict::Unknown(_) | Verdict::Fatal | Verdict::Delivered => {
-                tracing::warn!("kafka did not accept a message for {topic}: {}", describe(code));
+            Verdict::Unknown(_) | Verdict::Delivered => {
+                tracing::debug!("kafka did not accept a message for {topic}: {}", describe(code));
                 Rejected::Unavailable
             }
         }
     }
 
-    /// Takes the producer of this generation out of service and replaces it in the background.
-    fn fatal(self: &Arc<Core>, number: u64) {
-        let mut state = self.write();
-        match &*state {
-            State::Running(running) if running.generation.number == number => {}
-            _ => return,
+    /// Takes the producer of this generation out of service if it failed for good, and replaces it in
+    /// the background. Tells whether it is out of service.
+    fn replace_if_broken(self: &Arc<Core>, number: u64) -> bool {
+        match self.with_running(|running| running.generation.number == number && running.is_broken()) {
+            Some(false) => return false,
+            Some(true) => {}
+            None => return true,
         }
-        let State::Running(running) = std::mem::replace(&mut *state, State::Rebuilding) else {
-            return;
+        let mut state = self.write();
+        let running = match std::mem::replace(&mut *state, State::Rebuilding) {
+            State::Running(running) if running.generation.number == number => running,
+            // Somebody was faster.
+            other => {
+                *state = other;
+                return true;
+            }
         };
         drop(state);
         running.generation.mark_ending("producer_fatal");
+        let cause = running
+            .producer
+            .client()
+            .fatal_error()
+            .map(|(code, text)| format!("{code:?}: {text}"));
+        tracing::error!(
+            "the kafka producer failed for good and is replaced: {}",
+            cause.unwrap_or_default()
+        );
         self.events.fatal();
         let core = Arc::clone(self);
         self.runtime.spawn(async move { core.rebuild(running).await });
+        true
     }
 
     /// Ends the old producer and starts a new one, with growing pauses while they keep failing.
@@ -241,7 +261,13 @@ impl Core {
                 return;
             }
             match self.start_generation() {
-                Ok(running) => return self.put_in_service(running).await,
+                Ok(running) => {
+                    let number = running.generation.number;
+                    self.put_in_service(running).await;
+                    // It may have failed before it was in a place to be seen.
+                    self.replace_if_broken(number);
+                    return;
+                }
                 Err(error) => tracing::error!("cannot make a new kafka producer, will try again: {error}"),
             }
             failures = failures.saturating_add(1);
@@ -310,9 +336,9 @@ impl Core {
 
     fn start_generation(self: &Arc<Core>) -> Result<Running, KafkaError> {
         let core = Arc::downgrade(self);
-        let on_fatal = Box::new(move |number| {
+        let on_trouble = Box::new(move |number| {
             if let Some(core) = core.upgrade() {
-                core.fatal(number);
+                core.replace_if_broken(number);
             }
         });
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
@@ -322,7 +348,7 @@ impl Core {
             config,
             wake,
             Arc::clone(&self.events),
-            on_fatal,
+            on_trouble,
         ))?;
         self.lock_live().push(Arc::clone(&running.generation));
         Ok(running)
@@ -337,12 +363,14 @@ impl Core {
 
     /// Has the producer itself ask for the topic: it then knows the partitions and has its producer id.
     fn warm_up(&self, topic: &str) {
-        let producer: Option<Producer> = self.with_running(|running| running.producer.clone());
-        if let Some(producer) = producer
-            && let Err(error) = producer.client().fetch_metadata(Some(topic), CHECK_TIMEOUT)
-        {
+        let found = self.with_running(|running| (running.producer.clone(), running.started));
+        let Some((producer, started)) = found else {
+            return;
+        };
+        if let Err(error) = producer.client().fetch_metadata(Some(topic), CHECK_TIMEOUT) {
             tracing::debug!("warming up for topic {topic} failed: {error}");
         }
+        std::thread::sleep(PRODUCER_ID_WAIT.saturating_sub(started.elapsed()));
     }
 
     fn with_running<T>(&self, look: impl FnOnce(&Running) -> T) -> Option<T> {
