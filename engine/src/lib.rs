@@ -2,5 +2,6 @@
 
 pub mod config;
 pub mod delivery;
+pub mod inspect;
 pub mod lifecycle;
 pub mod postgres;

@@ -1,7 +1,15 @@
 //! The Postgres adapter: the only place that names sqlx.
 
+mod control;
 mod database;
+mod inspect;
 mod migrations;
+mod pooler;
+mod probe;
 
+pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
+pub use inspect::{Inspector, Progress, RunFilter};
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
+pub use pooler::{Between, PoolerVerdict, test_pooler};
+pub use probe::{ServerFacts, ServerVersion, probe};
