@@ -23,16 +23,16 @@ select jsonb_build_object(
     'holders', coalesce((
         select jsonb_agg(to_jsonb(h) order by h.held desc, h.replica)
           from (select c.claimed_by as replica,
-                       count(*) filter (where c.lease_until >= clock_timestamp()) as held,
-                       max(c.lease_until) filter (where c.lease_until >= clock_timestamp()) as until,
-                       count(*) filter (where c.lease_until < clock_timestamp()) as overdue,
-                       min(c.lease_until) filter (where c.lease_until < clock_timestamp()) as overdue_since
+                       count(*) filter (where c.lease_until >= (select clock_timestamp())) as held,
+                       max(c.lease_until) filter (where c.lease_until >= (select clock_timestamp())) as until,
+                       count(*) filter (where c.lease_until < (select clock_timestamp())) as overdue,
+                       min(c.lease_until) filter (where c.lease_until < (select clock_timestamp())) as overdue_since
                   from lockgate.run_batches c where c.run_id = r.id and c.status = 'claimed' group by c.claimed_by) h), '[]'))
   from lockgate.task_runs r
  cross join lateral (
-     select count(*) filter (where x.status in ('free', 'recoverable') and x.not_before <= clock_timestamp()) as free,
-            count(*) filter (where x.status in ('free', 'recoverable') and x.not_before > clock_timestamp()) as later,
-            min(x.not_before) filter (where x.status in ('free', 'recoverable') and x.not_before > clock_timestamp()) as next_not_before,
-            count(*) filter (where x.status = 'done' and x.finished_at > clock_timestamp() - interval '1 minute') as finished_last_minute
+     select count(*) filter (where x.status in ('free', 'recoverable') and x.not_before <= (select clock_timestamp())) as free,
+            count(*) filter (where x.status in ('free', 'recoverable') and x.not_before > (select clock_timestamp())) as later,
+            min(x.not_before) filter (where x.status in ('free', 'recoverable') and x.not_before > (select clock_timestamp())) as next_not_before,
+            count(*) filter (where x.status = 'done' and x.finished_at > (select clock_timestamp()) - interval '1 minute') as finished_last_minute
        from lockgate.run_batches x where x.run_id = r.id) b
  where r.id = $1

@@ -1,5 +1,6 @@
 //! Lockgate: a durable workflow engine on Postgres alone.
 
+pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod inspect;

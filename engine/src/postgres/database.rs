@@ -97,8 +97,15 @@ impl From<sqlx::Error> for DatabaseError {
 
 /// Where and who, without anything that a pooler might refuse.
 pub(super) fn plain_options(settings: &DatabaseSettings) -> Result<PgConnectOptions, DatabaseError> {
-    let options = PgConnectOptions::from_str(&settings.url)
-        .map_err(|_| DatabaseError::BadUrl("not a Postgres URL, expected postgres://user@host:port/database".into()))?;
+    let bad = || DatabaseError::BadUrl("not a Postgres URL, expected postgres://user@host:port/database".into());
+    // The driver takes any scheme and falls back to this machine, which may be somebody else's server.
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| settings.url.starts_with(scheme))
+    {
+        return Err(bad());
+    }
+    let options = PgConnectOptions::from_str(&settings.url).map_err(|_| bad())?;
     Ok(options.application_name("lockgate"))
 }
 
