@@ -1,8 +1,11 @@
 //! Lockgate: a durable workflow engine on Postgres alone.
 
+pub mod cli;
+pub mod config;
 pub mod delivery;
 pub mod execution;
 pub mod kafka;
+pub mod inspect;
 pub mod lifecycle;
 pub mod postgres;
 mod telemetry;
