@@ -118,7 +118,10 @@ pub(super) fn connect_options(settings: &DatabaseSettings) -> Result<PgConnectOp
     }
     let idle = settings.idle_in_transaction.as_millis().to_string();
     // Errors are answers and reach us anyway; the server's warnings would only fill the log.
-    Ok(options.options([("idle_in_transaction_session_timeout", idle.as_str()), ("client_min_messages", "error")]))
+    Ok(options.options([
+        ("idle_in_transaction_session_timeout", idle.as_str()),
+        ("client_min_messages", "error"),
+    ]))
 }
 
 /// A pool of connections with deadlines.
