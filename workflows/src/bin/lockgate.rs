@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use lockgate::Engine;
-use lockgate_workflows::DailyTaskReports;
+use lockgate_workflows::{DailyTaskReports, demo};
 
 fn main() -> ExitCode {
-    lockgate::cli::main(Engine::builder().workflow(DailyTaskReports))
+    lockgate::cli::main(Engine::builder().workflow(DailyTaskReports).command(demo::demo))
 }
