@@ -2,6 +2,8 @@
 
 pub mod cli;
 pub mod config;
+#[cfg(feature = "failpoints")]
+mod crash;
 pub mod delivery;
 mod engine;
 pub mod execution;

@@ -123,6 +123,8 @@ enum Command {
 
 /// The whole program of a binary: parses its arguments, does what they say, answers the exit code.
 pub fn main<H: Host>(host: H) -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    crate::crash::arm();
     let host: Arc<dyn Host> = Arc::new(host);
     let extras = host.commands();
     let mut command = Cli::command();

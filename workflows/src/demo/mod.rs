@@ -5,6 +5,7 @@ mod replicas;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use chrono::Utc;
@@ -14,7 +15,8 @@ use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 use lockgate::delivery::TopicReader;
 use lockgate::kafka::{KafkaConfig, KafkaTopicReader, MockBroker, create_topic};
 use lockgate::postgres::{Database, DatabaseSettings, Migrator};
-use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, PgPool};
 
 use self::place::{Place, create_database};
 use self::replicas::Replicas;
