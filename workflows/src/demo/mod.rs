@@ -212,9 +212,11 @@ async fn command(environment: &[(String, String)], arguments: &[&str]) -> anyhow
 }
 
 async fn pool(url: &str) -> Result<PgPool, Failure> {
-    PgPool::connect(url)
-        .await
-        .map_err(|error| Failure::new(Exit::Unreachable, format!("no connection: {error}")))
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| Failure::new(Exit::Usage, "DATABASE_URL is not a Postgres URL"))?
+        .disable_statement_logging();
+    let unreachable = |error| Failure::new(Exit::Unreachable, format!("no connection: {error}"));
+    PgPool::connect_with(options).await.map_err(unreachable)
 }
 
 async fn seed(pool: &PgPool, users: i64) -> Result<(), Failure> {
