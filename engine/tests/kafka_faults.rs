@@ -219,6 +219,21 @@ async fn a_topic_that_is_not_ours_to_write_is_told_apart_from_a_missing_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn asking_for_or_writing_to_a_topic_never_creates_it_even_where_brokers_would() {
+    let (_broker, config, _) = mock();
+    let publisher = publisher(config.with("topic.metadata.propagation.max.ms", "300"));
+    let (absent, sink): (Arc<str>, _) = ("absent".into(), Sink::new());
+    let missing = Err(TopicError::Missing {
+        topic: absent.to_string(),
+    });
+    assert_eq!(publisher.check_topic(&absent).await, missing);
+    offer(&publisher, &message(&absent, "k", "p"), &sink, 0).await;
+    assert_eq!(codes(&sink.outcomes(1).await), ["topic_missing"]);
+    publisher.warm_up(&absent).await;
+    assert_eq!(publisher.check_topic(&absent).await, missing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_do_not_answer_are_unreachable_and_not_a_missing_topic() {
     // Bound and never accepted from: connections are made and nothing is ever said.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -184,7 +184,7 @@ fn java_murmur2(data: &[u8]) -> i32 {
         hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
     }
     if !rest.is_empty() {
-        hash = rest.iter().rev().fold(0, |tail, byte| tail << 8 | u32::from(*byte)) ^ hash;
+        hash ^= rest.iter().rev().fold(0, |tail, byte| tail << 8 | u32::from(*byte));
         hash = hash.wrapping_mul(M);
     }
     hash = (hash ^ (hash >> 13)).wrapping_mul(M);
