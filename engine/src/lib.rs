@@ -2,4 +2,5 @@
 
 pub mod delivery;
 pub mod lifecycle;
+pub mod memory;
 pub mod postgres;
