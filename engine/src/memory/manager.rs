@@ -65,6 +65,12 @@ impl MemoryTaskRunManager {
         self.store().plan_batch(run, batch, ids.as_slice())
     }
 
+    /// All runs, oldest first.
+    #[must_use]
+    pub fn runs(&self) -> Vec<RunId> {
+        self.store().runs()
+    }
+
     /// A run as it is now.
     #[must_use]
     pub fn run(&self, run: RunId) -> Option<MemoryRun> {

@@ -211,6 +211,12 @@ impl Store {
         Ok(())
     }
 
+    pub(super) fn runs(&self) -> Vec<RunId> {
+        let mut runs: Vec<RunId> = self.runs.keys().copied().collect();
+        runs.sort_unstable();
+        runs
+    }
+
     pub(super) fn run(&self, run: RunId) -> Option<MemoryRun> {
         self.runs.get(&run).map(|run| run.view.clone())
     }
