@@ -89,8 +89,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
      where o.before_last >= o.first_id
     union all
     select 'range', seq, null, format('%s items between %s and %s', n_items, first_id, last_id)
-      from leaves l where n_items > last_id - first_id + 1
-        or (n_items < last_id - first_id + 1) <> exists (select 1 from lockgate.run_batch_ids i where i.run_id = p_run and i.seq = l.seq)
+      from leaves l where n_items > last_id::numeric - first_id + 1
+        or (n_items < last_id::numeric - first_id + 1) <> exists (select 1 from lockgate.run_batch_ids i where i.run_id = p_run and i.seq = l.seq)
     union all
     select 'count', seq, null, format('%s items, outcomes sum to %s', n_items, delivered + refused + unknown + skipped + vanished)
       from leaves where status = 'done' and delivered + refused + unknown + skipped + vanished <> n_items

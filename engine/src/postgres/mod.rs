@@ -1,10 +1,12 @@
 //! The Postgres adapter: the only place that names sqlx.
 
+mod claim_batch;
 mod control;
 mod database;
 mod fleet;
 mod inspect;
 mod listen;
+mod manager;
 mod migrations;
 mod pooler;
 mod probe;
@@ -15,6 +17,7 @@ pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use fleet::{FleetSettings, PostgresFleet};
 pub use inspect::{Inspector, Progress, RunFilter};
 pub use listen::listen;
+pub use manager::PostgresTaskRunManager;
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
 pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
