@@ -9,7 +9,7 @@ mod probe;
 
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
-pub use inspect::{Inspector, Progress, RunFilter};
+pub use inspect::{Inspector, OLD_SNAPSHOT, Progress, RunFilter};
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
 pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
