@@ -4,11 +4,13 @@
 
 pub mod cli;
 pub mod conformance;
+mod cli_pgbouncer;
 mod database;
 mod lossy;
 mod servers;
 mod wait;
 
+pub use cli_pgbouncer::PgBouncer;
 pub use database::TestDatabase;
 pub use lossy::LossyConnection;
 pub use servers::{kafka_brokers, postgres_url};

@@ -15,7 +15,7 @@ mod source;
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use fleet::{FleetSettings, PostgresFleet};
-pub use inspect::{Inspector, Progress, RunFilter};
+pub use inspect::{Inspector, OLD_SNAPSHOT, Progress, RunFilter};
 pub use listen::listen;
 pub use manager::PostgresTaskRunManager;
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
