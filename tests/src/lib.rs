@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod cli;
-pub mod conformance;
 mod cli_pgbouncer;
+pub mod conformance;
 mod database;
 mod lossy;
 mod servers;
