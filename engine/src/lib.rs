@@ -3,6 +3,14 @@
 pub mod cli;
 pub mod config;
 pub mod delivery;
+mod engine;
+pub mod execution;
 pub mod inspect;
+pub mod kafka;
 pub mod lifecycle;
 pub mod postgres;
+mod telemetry;
+pub mod trigger;
+pub mod workflow;
+
+pub use engine::{Engine, EngineBuilder, kafka_config};

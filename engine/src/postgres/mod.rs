@@ -2,14 +2,20 @@
 
 mod control;
 mod database;
+mod fleet;
 mod inspect;
+mod listen;
 mod migrations;
 mod pooler;
 mod probe;
+mod source;
 
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
+pub use fleet::{FleetSettings, PostgresFleet};
 pub use inspect::{Inspector, OLD_SNAPSHOT, Progress, RunFilter};
+pub use listen::listen;
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
 pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
+pub use source::{SqlSource, SqlValue};
