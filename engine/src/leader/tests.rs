@@ -10,11 +10,17 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, LeaderLoop, LeaderStore, Prunable, Reign, Retention, RetentionSettings, RetentionStore};
+use super::{
+    DueSchedule, Job, LeaderLoop, LeaderStore, Prunable, Reign, Retention, RetentionSettings, RetentionStore,
+    ScheduleStore, Scheduler, StepOutcome,
+};
 use crate::lifecycle::FleetError;
+use crate::trigger::{ScheduleRow, Step};
 
-const LEASE: Duration = Duration::from_millis(500);
-const RENEW: Duration = Duration::from_millis(100);
+/// Short, but a busy machine must not take a late timer for a lost lease.
+const LEASE: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(60);
+const RENEW: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A lease that nobody else wants, on a server that can be down.
@@ -84,7 +90,8 @@ impl Job for Work {
         match self.manner {
             Manner::Works => Ok(()),
             Manner::Fails => Err(FleetError::Refused("no".to_owned())),
-            Manner::Panics => panic!("on purpose"),
+            // Without the hook, which would print a backtrace each time.
+            Manner::Panics => std::panic::resume_unwind(Box::new("on purpose")),
             Manner::Hangs => std::future::pending().await,
         }
     }
@@ -97,7 +104,7 @@ struct Leading {
     task: JoinHandle<()>,
 }
 
-fn lead(lease: Lease, manners: &[Manner]) -> (Leading, Vec<Arc<AtomicU64>>) {
+fn lead(lease: Lease, lasts: Duration, manners: &[Manner]) -> (Leading, Vec<Arc<AtomicU64>>) {
     let lease = Arc::new(lease);
     let (sender, term) = watch::channel(None);
     let stop = CancellationToken::new();
@@ -110,7 +117,7 @@ fn lead(lease: Lease, manners: &[Manner]) -> (Leading, Vec<Arc<AtomicU64>>) {
         })
     });
     let leading = LeaderLoop::new(
-        LEASE,
+        lasts,
         RENEW,
         lease.clone(),
         jobs.collect(),
@@ -141,6 +148,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 async fn a_job_that_fails_panics_or_hangs_stops_neither_the_others_nor_the_renewal() {
     let (leading, done) = lead(
         Lease::default(),
+        LONG,
         &[Manner::Hangs, Manner::Panics, Manner::Fails, Manner::Works],
     );
     until("renewals", || leading.lease.renewals.load(Ordering::SeqCst) >= 5).await;
@@ -164,7 +172,7 @@ async fn a_job_that_fails_panics_or_hangs_stops_neither_the_others_nor_the_renew
 
 #[tokio::test]
 async fn a_leader_that_cannot_renew_stops_its_jobs_before_the_lease_ends() {
-    let (mut leading, done) = lead(Lease::default(), &[Manner::Works]);
+    let (mut leading, done) = lead(Lease::default(), LEASE, &[Manner::Works]);
     timeout(PATIENCE, leading.term.wait_for(Option::is_some))
         .await
         .unwrap()
@@ -203,7 +211,7 @@ async fn a_leader_that_cannot_renew_stops_its_jobs_before_the_lease_ends() {
 async fn a_stop_during_the_election_resigns_from_the_term_it_brings() {
     let lease = Lease::default();
     lease.slow_election.store(true, Ordering::SeqCst);
-    let (leading, _) = lead(lease, &[]);
+    let (leading, _) = lead(lease, LONG, &[]);
     until("an election", || leading.lease.elections.load(Ordering::SeqCst) == 1).await;
     leading.stop.cancel();
     leading.lease.slow_election.store(false, Ordering::SeqCst);
@@ -244,4 +252,60 @@ async fn a_kind_that_cannot_be_pruned_does_not_keep_the_others_and_none_takes_mo
     let pages = store.pages.lock().unwrap();
     let of = |kind| pages.iter().filter(|what| **what == kind).count();
     assert_eq!(Prunable::ALL.map(of), [1, 3, 3, 3]);
+}
+
+/// Three hundred due schedules whose steps are all refused, but for the last one's.
+struct Refusing;
+
+#[async_trait]
+impl ScheduleStore for Refusing {
+    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<Vec<DueSchedule>, FleetError> {
+        let names = (0..300).map(|n| n.to_string()).filter(|name| !without.contains(name));
+        let page = usize::try_from(page).unwrap();
+        Ok(names.take(page).map(due).collect())
+    }
+    async fn take_step(&self, _term: i64, schedule: &ScheduleRow, _step: &Step) -> Result<StepOutcome, FleetError> {
+        match schedule.name.as_str() {
+            "299" => Ok(StepOutcome::Fired(uuid::Uuid::nil())),
+            _ => Err(FleetError::Refused("no".to_owned())),
+        }
+    }
+    async fn mark_schedule_problem(&self, _: i64, _: &ScheduleRow, _: &str) -> Result<bool, FleetError> {
+        panic!("what was refused for now is no problem of the schedule")
+    }
+    async fn retry_schedule_problems(&self, _term: i64) -> Result<(), FleetError> {
+        Ok(())
+    }
+}
+
+fn due(name: String) -> DueSchedule {
+    let now = "2026-01-01T00:00:30Z".parse().unwrap();
+    let schedule = ScheduleRow {
+        name,
+        revision: 1,
+        cron: "* * * * *".to_owned(),
+        timezone: "UTC".to_owned(),
+        dst_gap: "run_after".to_owned(),
+        dst_fold: "first".to_owned(),
+        catch_up: "last".to_owned(),
+        catch_up_max: 1,
+        catch_up_window: Duration::from_secs(3_600),
+        jitter: Duration::ZERO,
+        last_slot: None,
+        active_from: now - Duration::from_secs(31),
+    };
+    DueSchedule { now, schedule }
+}
+
+#[tokio::test]
+async fn schedules_that_are_refused_again_and_again_do_not_hide_those_behind_them() {
+    let scheduler = Scheduler::new(Arc::new(Refusing), LEASE, Duration::from_secs(60));
+    let reign = Reign {
+        term: 1,
+        over: CancellationToken::new(),
+    };
+    let (ticked, failure) = scheduler.look_at_all(&reign).await.unwrap();
+    assert_eq!((ticked.looked_at, ticked.fired), (300, 1));
+    assert!(failure.is_some());
+    assert!(scheduler.tick(&reign).await.is_err(), "it is told of all the same");
 }

@@ -110,7 +110,8 @@ fn jitter_delays_from_the_slot_on_time_and_from_now_when_missed() {
 
 #[test]
 fn what_cannot_be_read_is_a_problem_in_words() {
-    let broken: [(&str, fn(&mut ScheduleRow)); 6] = [
+    type Damage = fn(&mut ScheduleRow);
+    let broken: [(&str, Damage); 6] = [
         ("cron `99 * * * *`", |row| row.cron = "99 * * * *".to_owned()),
         ("time zone `Mars`", |row| row.timezone = "Mars".to_owned()),
         ("gap rule `both`", |row| row.dst_gap = "both".to_owned()),
