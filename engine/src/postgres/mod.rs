@@ -1,11 +1,19 @@
 //! The Postgres adapter: the only place that names sqlx.
 
+mod control;
 mod database;
 mod fleet;
+mod inspect;
 mod migrations;
+mod pooler;
+mod probe;
 mod source;
 
+pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use fleet::{FleetSettings, PostgresFleet};
+pub use inspect::{Inspector, Progress, RunFilter};
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
+pub use pooler::{Between, PoolerVerdict, test_pooler};
+pub use probe::{ServerFacts, ServerVersion, probe};
 pub use source::{SqlSource, SqlValue};
