@@ -8,6 +8,7 @@ mod migrations;
 mod pooler;
 mod probe;
 mod source;
+mod undelivered;
 
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
@@ -17,3 +18,4 @@ pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
 pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
 pub use source::{SqlSource, SqlValue};
+pub use undelivered::PostgresUndelivered;
