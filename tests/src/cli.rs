@@ -134,8 +134,8 @@ impl Finished {
     ///
     /// # Panics
     /// It ended otherwise.
-    #[must_use]
     #[track_caller]
+    #[allow(clippy::must_use_candidate, reason = "the assertion may be all that a test wants")]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
         self

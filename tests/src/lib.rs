@@ -3,5 +3,7 @@
 
 pub mod cli;
 mod cli_database;
+mod cli_pgbouncer;
 
 pub use cli_database::TestDatabase;
+pub use cli_pgbouncer::PgBouncer;

@@ -5,7 +5,7 @@ use super::doctor::Check;
 use super::doctor_postgres::unanswered;
 use super::output::time;
 use crate::inspect::ReplicaSummary;
-use crate::postgres::{Database, Inspector};
+use crate::postgres::{Database, Inspector, OLD_SNAPSHOT};
 
 const ALL: [&str; 4] = ["fleet.replicas", "fleet.leader", "fleet.breakers", "postgres.snapshots"];
 
@@ -23,7 +23,7 @@ pub(super) async fn checks(context: &Context, database: Option<&Database>, check
         }
         Err(error) => checks.push(unanswered("fleet.replicas", error)),
     }
-    checks.push(match inspector.list_old_snapshots().await {
+    checks.push(match inspector.list_old_snapshots(OLD_SNAPSHOT).await {
         Ok(snapshots) => match snapshots.first() {
             None => Check::ok("postgres.snapshots", "no snapshot is older than a minute"),
             Some(oldest) => {

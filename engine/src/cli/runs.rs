@@ -69,6 +69,9 @@ pub(super) enum Command {
     Why {
         /// The run
         run: Uuid,
+        /// From when a transaction of anybody counts as one that slows everything
+        #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+        old_snapshot: Duration,
     },
     /// Prove what became of every item; exits with 6 when something does not add up
     Proof {
@@ -118,7 +121,7 @@ impl Command {
                     &["queued", "running", "suspended"],
                 )
             }
-            Self::Why { run } => why(context, run).await,
+            Self::Why { run, old_snapshot } => why(context, run, old_snapshot).await,
             Self::Proof { run } => proof(context, run).await,
         }
     }
@@ -198,8 +201,8 @@ struct CauseInWords<'a> {
     text: String,
 }
 
-async fn why(context: &Context, run: Uuid) -> Outcome {
-    let facts = context.inspector().await?.why(run).await?;
+async fn why(context: &Context, run: Uuid, old_snapshot: Duration) -> Outcome {
+    let facts = context.inspector().await?.why(run, old_snapshot).await?;
     let found = causes(&facts);
     if found == [Cause::UnknownRun] {
         return Err(Failure::unknown_run(run));

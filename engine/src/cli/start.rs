@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::wait::{Ended, wait_for_end};
+use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
 use crate::postgres::{Inspector, ManualStart, ManualStarted, Operator};
@@ -60,6 +60,7 @@ impl Args {
         known_workflow(context, &self.workflow)?;
         let request = self.request()?;
         let database = context.database().await?;
+        let interrupted = if self.wait { Some(interruptions()?) } else { None };
         let operator = Operator::new(database.clone(), context.actor.clone());
         let (run_id, outcome) = self.start(&operator, &request).await?;
         let mut answer = Answer {
@@ -67,11 +68,11 @@ impl Args {
             outcome,
             ended: None,
         };
-        if !self.wait {
+        let Some(interrupted) = interrupted else {
             return context.output.done(&answer, || format!("{run_id}\t{outcome}\n"));
-        }
+        };
         eprintln!("run {run_id} ({outcome})");
-        let ended = wait_for_end(&Inspector::new(database), run_id, self.timeout).await;
+        let ended = wait_for_end(&Inspector::new(database), run_id, self.timeout, interrupted).await;
         if let Ok(ended) = &ended {
             answer.ended = Some(ended.clone());
         }

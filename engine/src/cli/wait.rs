@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -54,11 +55,18 @@ impl Ended {
     }
 }
 
+/// From now on an interruption ends the wait and not the process; it is not lost when it comes while nobody listens.
+pub(super) fn interruptions() -> Result<Signal, Failure> {
+    signal(SignalKind::interrupt())
+        .map_err(|error| Failure::new(Exit::Failed, format!("signals cannot be listened for: {error}")))
+}
+
 /// Waits until the run is over, the time is over, or somebody interrupts.
 pub(super) async fn wait_for_end(
     inspector: &Inspector,
     run: Uuid,
     timeout: Option<Duration>,
+    mut interruptions: Signal,
 ) -> Result<Ended, Failure> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let bar = bar();
@@ -84,11 +92,13 @@ pub(super) async fn wait_for_end(
         let left = tokio::select! {
             () = tokio::time::sleep(POLL) => None,
             () = until(deadline) => Some(Left::Timeout),
-            _ = tokio::signal::ctrl_c() => Some(Left::Interrupted),
+            _ = interruptions.recv() => Some(Left::Interrupted),
         };
-        if let (Some(left), Some(progress)) = (left, last.clone()) {
+        if let Some(left) = left {
             bar.finish_and_clear();
-            return Ok(ended(progress, Some(left)));
+            return last
+                .map(|progress| ended(progress, Some(left)))
+                .ok_or_else(|| Failure::new(Exit::Unreachable, format!("nothing was learnt of run {run}")));
         }
     }
 }

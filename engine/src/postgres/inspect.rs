@@ -1,5 +1,7 @@
 //! The read side: each answer is one statement that builds the very document people and scripts get.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::postgres::PgArguments;
@@ -29,6 +31,9 @@ const LIST_OLD_SNAPSHOTS: &str = include_str!("../../queries/list_old_snapshots.
 const HISTORY: i64 = 20;
 /// Problems of a proof named at most; more say nothing new.
 const PROBLEMS: i64 = 1000;
+
+/// From when a snapshot is old: vacuum of busy tables falls behind within minutes.
+pub const OLD_SNAPSHOT: Duration = Duration::from_secs(60);
 
 /// Which runs to list.
 #[derive(Debug, Clone, Default)]
@@ -154,11 +159,11 @@ impl Inspector {
         Ok(Some(proof))
     }
 
-    /// What decides why a run is not moving; see [`crate::inspect::causes`].
+    /// What decides why a run is not moving; see [`crate::inspect::causes`]. Snapshots that old are looked for.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn why(&self, run: Uuid) -> Result<WhyFacts, DatabaseError> {
+    pub async fn why(&self, run: Uuid, old_snapshot: Duration) -> Result<WhyFacts, DatabaseError> {
         let run: Option<RunFacts> = document(&self.database, self.database.statement(WHY_RUN).bind(run)).await?;
         if run.is_none() {
             return Ok(WhyFacts::default());
@@ -169,16 +174,20 @@ impl Inspector {
             run,
             replicas,
             leader,
-            snapshots: self.list_old_snapshots().await?,
+            snapshots: self.list_old_snapshots(old_snapshot).await?,
         })
     }
 
-    /// Transactions that stop vacuum, oldest first.
+    /// Transactions that have stopped vacuum for longer than that, oldest first.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn list_old_snapshots(&self) -> Result<Vec<OldSnapshot>, DatabaseError> {
-        documents(&self.database, self.database.statement(LIST_OLD_SNAPSHOTS)).await
+    pub async fn list_old_snapshots(&self, older_than: Duration) -> Result<Vec<OldSnapshot>, DatabaseError> {
+        let query = self
+            .database
+            .statement(LIST_OLD_SNAPSHOTS)
+            .bind(older_than.as_secs_f64());
+        documents(&self.database, query).await
     }
 }
 

@@ -99,8 +99,9 @@ impl Migrator {
                 .database
                 .transaction(move |connection| {
                     Box::pin(async move {
-                        connection.execute(sqlx::raw_sql(BECOME_OWNER)).await?;
+                        // First of all: two migrators that grant at once fail each other.
                         connection.execute(LOCK).await?;
+                        connection.execute(sqlx::raw_sql(BECOME_OWNER)).await?;
                         connection.execute(sqlx::raw_sql(HISTORY)).await?;
                         let fresh: bool = sqlx::query_scalar(RECORD)
                             .bind(migration.version)
@@ -133,8 +134,9 @@ impl Migrator {
                 .database
                 .transaction(move |connection| {
                     Box::pin(async move {
-                        connection.execute(sqlx::raw_sql(BECOME_OWNER)).await?;
+                        // First of all: two migrators that grant at once fail each other.
                         connection.execute(LOCK).await?;
+                        connection.execute(sqlx::raw_sql(BECOME_OWNER)).await?;
                         connection.execute(sqlx::raw_sql(HISTORY)).await?;
                         let had: bool = sqlx::query_scalar(FORGET)
                             .bind(migration.version)

@@ -13,7 +13,7 @@ mod undelivered;
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use fleet::{FleetSettings, PostgresFleet};
-pub use inspect::{Inspector, Progress, RunFilter};
+pub use inspect::{Inspector, OLD_SNAPSHOT, Progress, RunFilter};
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
 pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};

@@ -12,8 +12,7 @@ use sqlx::{ConnectOptions, Executor, Row};
 
 use super::database::{DatabaseError, DatabaseSettings, plain_options};
 
-/// How often the two clients take turns. One turn shows a pooler that hands out the last used connection first, two
-/// show one that goes round; the rest is margin.
+/// How often the two clients take turns; see `take_turns` for their order.
 const TURNS: usize = 4;
 
 /// What stands between us and the server.
@@ -140,8 +139,9 @@ async fn take_turns(options: &PgConnectOptions) -> Result<Between, sqlx::Error> 
     let mut two = Client::connect(options, "select pg_backend_pid(), 2", 2).await?;
     let mut found = None;
     for turn in 0..TURNS {
-        // Who goes first changes, so that a pooler's order of handing out connections cannot hide it.
-        let (first, second) = if turn % 2 == 0 {
+        // The same order twice shows a pooler that hands out the last used connection first, a changed order one that
+        // goes round: each would be hidden by the other's pattern.
+        let (first, second) = if turn / 2 % 2 == 0 {
             (&mut one, &mut two)
         } else {
             (&mut two, &mut one)
