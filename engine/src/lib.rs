@@ -7,6 +7,7 @@ pub mod execution;
 pub mod inspect;
 pub mod kafka;
 pub mod lifecycle;
+pub mod memory;
 pub mod postgres;
 mod telemetry;
 pub mod trigger;
