@@ -52,8 +52,7 @@ create function lockgate.change_undelivered(
     page integer, why text, by_actor text, out seen integer, out changed integer, out last_id uuid)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    -- Whoever they act for, the role that acted is on record.
-    who text := case when by_actor is null then session_user::text else format('%s (%s)', by_actor, session_user) end;
+    who text := lockgate.acting_user(by_actor);
     is_final boolean := to_status = 'discarded';
 begin
     with picked as (

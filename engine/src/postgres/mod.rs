@@ -11,6 +11,7 @@ mod pooler;
 mod probe;
 mod source;
 mod undelivered;
+mod undelivered_desk;
 
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
@@ -22,3 +23,4 @@ pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
 pub use source::{SqlSource, SqlValue};
 pub use undelivered::PostgresUndelivered;
+pub use undelivered_desk::UndeliveredDesk;
