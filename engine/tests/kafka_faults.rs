@@ -132,7 +132,14 @@ async fn shutdown_returns_in_time_with_everything_settled_while_the_broker_is_fr
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(codes(&sink.outcomes(2001).await), ["purged"; 2000]);
+    let outcomes = sink.outcomes(2001).await;
+    assert_eq!(codes(&outcomes), ["purged"; 2000]);
+    let reported = |outcome: &Outcome| matches!(outcome, Outcome::Unknown(failure) if failure.detail.contains("Purge"));
+    assert_eq!(
+        outcomes.iter().filter(|outcome| reported(outcome)).count(),
+        2000,
+        "by reports, not for want of them"
+    );
     assert_eq!(
         patient.publish(&message(&topic, "k", "p"), sink.ticket(9999)),
         Err(Rejected::Unavailable)
@@ -216,6 +223,21 @@ async fn a_topic_that_is_not_ours_to_write_is_told_apart_from_a_missing_one() {
         assert_eq!(codes(&sink.outcomes(1).await), ["not_authorised"]);
     }
     events.wait_for(&events.not_authorised, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_or_writing_to_a_topic_never_creates_it_even_where_brokers_would() {
+    let (_broker, config, _) = mock();
+    let publisher = publisher(config.with("topic.metadata.propagation.max.ms", "300"));
+    let (absent, sink): (Arc<str>, _) = ("absent".into(), Sink::new());
+    let missing = Err(TopicError::Missing {
+        topic: absent.to_string(),
+    });
+    assert_eq!(publisher.check_topic(&absent).await, missing);
+    offer(&publisher, &message(&absent, "k", "p"), &sink, 0).await;
+    assert_eq!(codes(&sink.outcomes(1).await), ["topic_missing"]);
+    publisher.warm_up(&absent).await;
+    assert_eq!(publisher.check_topic(&absent).await, missing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,16 @@
 
 # Each argument is COMMAND=PACKAGE: the package is wanted when the command is not found.
 need() {
-  local pair packages=()
+  local pair package packages=()
   for pair; do
-    command -v "${pair%%=*}" >/dev/null 2>&1 || packages+=("${pair#*=}")
+    package=${pair#*=}
+    command -v "${pair%%=*}" >/dev/null 2>&1 || [[ " ${packages[*]} " == *" $package "* ]] || packages+=("$package")
   done
-  [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
+  [ ${#packages[@]} = 0 ] && return 0
+  install_packages "${packages[@]}"
+  for pair; do
+    command -v "${pair%%=*}" >/dev/null 2>&1 || die "${pair%%=*} is still not found, though ${pair#*=} is installed; look at PATH"
+  done
 }
 
 need_basics() { need flock=util-linux setsid=util-linux setpriv=util-linux perl=perl-base awk=mawk find=findutils; }
@@ -53,6 +58,8 @@ install_packages() {
       apt-get update
       # A machine that had no Postgres must not get a running cluster of Debian's beside ours.
       case " $* " in *" postgresql "*) "${install[@]}" postgresql-common && no_main_cluster ;; esac
+      # Debian 13 has newer Java only; Kafka wants 17 or newer.
+      apt-cache show openjdk-17-jre-headless || set -- "${@/openjdk-17-jre-headless/default-jre-headless}"
       "${install[@]}" "$@"
     } >"$log" 2>&1 || {
       tail -20 "$log" >&2

@@ -36,16 +36,24 @@ begin
             exit when byte < 128;
             shift := shift + 7;
         end loop;
-        if mode = 1 then
-            next_id := next_id + value;
-            return next next_id;
-        elsif is_gap then
-            next_id := next_id + value;
-            is_gap := false;
-        else
-            return query select generate_series(next_id, next_id + value - 1);
-            next_id := next_id + value;
+        if mode = 2 and not is_gap then
+            return query select generate_series(next_id, next_id + (value - 1));
             is_gap := true;
+            -- The neighbours may end at the largest id; nothing follows them then.
+            exit when at >= size;
+            next_id := next_id + value;
+            continue;
+        end if;
+        -- Ids from both ends of the range differ by more than a bigint holds; where they lead still is one.
+        if value >= 0 then
+            next_id := next_id + value;
+        else
+            next_id := (next_id::numeric + value + 18446744073709551616)::bigint;
+        end if;
+        if mode = 1 then
+            return next next_id;
+        else
+            is_gap := false;
         end if;
     end loop;
 end $$;
@@ -76,7 +84,8 @@ declare
     first_status text := case p_driven_by when 'caller' then 'running' else 'queued' end;
 begin
     select r.id into run_id from lockgate.task_runs r
-     where (p_idempotency_key is not null and r.workflow = p_workflow and r.idempotency_key = p_idempotency_key)
+     where r.id = p_id -- the same request again, its first answer was lost
+        or (p_idempotency_key is not null and r.workflow = p_workflow and r.idempotency_key = p_idempotency_key)
         or (p_slot is not null and r.schedule = p_schedule and r.slot = p_slot)
      limit 1;
     if found then outcome := 'found'; return; end if;
@@ -101,7 +110,8 @@ begin
         return;
     end if;
     select r.id into run_id from lockgate.task_runs r
-     where (p_idempotency_key is not null and r.workflow = p_workflow and r.idempotency_key = p_idempotency_key)
+     where r.id = p_id
+        or (p_idempotency_key is not null and r.workflow = p_workflow and r.idempotency_key = p_idempotency_key)
         or (p_slot is not null and r.schedule = p_schedule and r.slot = p_slot)
      limit 1;
     outcome := case when found then 'found' else 'held' end;
@@ -114,7 +124,7 @@ create function lockgate.start_run(
     workflow text, params jsonb default '{}', idempotency_key text default null, singleton_key text default null,
     start_at timestamptz default null, pace_per_s integer default null, deadline interval default null)
 returns uuid
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     started record;
 begin

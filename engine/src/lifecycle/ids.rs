@@ -151,19 +151,21 @@ fn pack_runs(base: i64, ids: &[i64]) -> Vec<u8> {
 pub fn unpack_ids(base: i64, bytes: &[u8]) -> Result<Vec<i64>, BadIds> {
     let (form, mut rest) = bytes.split_first().ok_or(BadIds("no bytes"))?;
     let mut ids = Vec::new();
-    let mut next = base;
+    // Wider than an id: the run that ends at the largest id has its end beyond it.
+    let mut next = i128::from(base);
     while !rest.is_empty() {
-        next = advance(next, take_number(&mut rest)?)?;
+        next += i128::from(take_number(&mut rest)?);
         match *form {
-            DIFFERENCES => ids.push(next),
+            DIFFERENCES => ids.push(id_at(next)?),
             RUNS => {
                 let length = take_number(&mut rest)?;
                 if ids.len() as u64 + length.min(MOST_ITEMS) >= MOST_ITEMS {
                     return Err(BadIds("more ids than any batch has"));
                 }
-                let end = advance(next, length)?;
-                ids.extend(next..end);
-                next = end;
+                for _ in 0..length {
+                    ids.push(id_at(next)?);
+                    next += 1;
+                }
             }
             _ => return Err(BadIds("unknown form")),
         }
@@ -174,8 +176,8 @@ pub fn unpack_ids(base: i64, bytes: &[u8]) -> Result<Vec<i64>, BadIds> {
     Ok(ids)
 }
 
-fn advance(from: i64, by: u64) -> Result<i64, BadIds> {
-    i64::try_from(i128::from(from) + i128::from(by)).map_err(|_| BadIds("id out of range"))
+fn id_at(wide: i128) -> Result<i64, BadIds> {
+    i64::try_from(wide).map_err(|_| BadIds("id out of range"))
 }
 
 fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
@@ -236,6 +238,19 @@ mod tests {
         assert!(pack_ids(0, &clustered).len() < 12);
         let alternate: Vec<i64> = (0..1000).map(|n| n * 2).collect();
         assert_eq!(pack_ids(0, &alternate).len(), 1001);
+    }
+
+    #[test]
+    fn the_smallest_and_largest_ids_survive_both_forms() {
+        let far_apart = [i64::MIN, -1, i64::MAX];
+        assert_eq!(
+            unpack_ids(i64::MIN, &pack_ids(i64::MIN, &far_apart)).unwrap(),
+            far_apart
+        );
+        let run_at_the_end: Vec<i64> = std::iter::once(1).chain(i64::MAX - 50..=i64::MAX).collect();
+        let packed = pack_ids(1, &run_at_the_end);
+        assert_eq!(packed[0], RUNS);
+        assert_eq!(unpack_ids(1, &packed).unwrap(), run_at_the_end);
     }
 
     proptest! {

@@ -1,9 +1,13 @@
 //! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
 
+mod check;
+mod claims;
 mod fleet;
 mod ids;
 mod manager;
 
+pub(crate) use check::{check_ids, storable_reason};
+pub(crate) use claims::{Claims, Held, Known};
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, Lost, PlanChunk,
     PlanProgress, PlannedBatch, Renewal, RunClaim, StepState, Stuck, Swept, UndeliveredItem, WorkRun,

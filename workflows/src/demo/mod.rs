@@ -5,6 +5,7 @@ mod replicas;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use chrono::Utc;
@@ -14,7 +15,8 @@ use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 use lockgate::delivery::TopicReader;
 use lockgate::kafka::{KafkaConfig, KafkaTopicReader, MockBroker, create_topic};
 use lockgate::postgres::{Database, DatabaseSettings, Migrator};
-use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, PgPool};
 
 use self::place::{Place, create_database};
 use self::replicas::Replicas;
@@ -210,9 +212,11 @@ async fn command(environment: &[(String, String)], arguments: &[&str]) -> anyhow
 }
 
 async fn pool(url: &str) -> Result<PgPool, Failure> {
-    PgPool::connect(url)
-        .await
-        .map_err(|error| Failure::new(Exit::Unreachable, format!("no connection: {error}")))
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| Failure::new(Exit::Usage, "DATABASE_URL is not a Postgres URL"))?
+        .disable_statement_logging();
+    let unreachable = |error| Failure::new(Exit::Unreachable, format!("no connection: {error}"));
+    PgPool::connect_with(options).await.map_err(unreachable)
 }
 
 async fn seed(pool: &PgPool, users: i64) -> Result<(), Failure> {
