@@ -56,7 +56,8 @@ pub async fn rows_cannot_be_written() {
 }
 
 pub async fn answer_lost() {
-    let cluster = Cluster::new().await;
+    // Fewer workers than batches, so that a finish also claims the next.
+    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCHES", "2");
     let proxy = Proxy::before(cluster.url()).await;
     proxy.lose_reply("Finishes a batch of which every item was delivered", 2);
     proxy.lose_reply("Finishes a batch with any outcome", 1);

@@ -53,7 +53,11 @@ pub async fn no_message() {
 pub async fn oversize() {
     // More than the topic takes and less than the client does, so that the broker refuses the whole request.
     let topic = Topic::new(kafka_brokers(), &[("max.message.bytes", "20000")]).await;
-    let cluster = Cluster::on_topic(topic).await;
+    // Each message of a refused request goes alone, which takes a busy broker longer than the tests' message timeout.
+    let cluster = Cluster::on_topic(topic)
+        .await
+        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "8s")
+        .with("LOCKGATE_LEASE_DURATION", "15s");
     let bad = json!({"items": 1_000, "oversize": [10, 11, 600], "oversize_bytes": 60_000});
     let run = cluster.start("chaos-items", bad).await;
     // And one that the client itself refuses.
