@@ -13,12 +13,14 @@ use uuid::Uuid;
 
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::config::Config;
-use crate::delivery::{BreakerPolicy, Breakers, Publisher};
+use crate::delivery::{BreakerPolicy, Breakers, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings};
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::Fleet;
-use crate::postgres::{Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, listen};
+use crate::postgres::{
+    Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, PostgresUndelivered, listen,
+};
 use crate::telemetry;
 use crate::workflow::{Registry, Resources, Workflow};
 
@@ -143,13 +145,21 @@ impl EngineBuilder {
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
             publisher: publisher.clone(),
-            breakers,
+            breakers: breakers.clone(),
             registry: self.registry.clone(),
             resources,
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
         });
-        let drained = executor.run(stop).await;
+        let redelivery = RedeliveryLoop::new(RedeliveryParts {
+            store: Arc::new(PostgresUndelivered::new(place.database, place.replica)),
+            publisher: publisher.clone(),
+            breakers,
+            settings: redelivery_settings(config),
+            hint: Arc::default(),
+        });
+        let (executed, redelivered) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
+        let drained = executed && redelivered;
         publisher.shutdown(LAST_OUTCOMES).await;
         Ok(drained)
     }
@@ -285,5 +295,18 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         topics: config.topics.clone(),
         drain: config.drain.deadline,
         ..ExecutionSettings::new(replica)
+    }
+}
+
+fn redelivery_settings(config: &Config) -> RedeliverySettings {
+    RedeliverySettings {
+        page: config.redelivery.page,
+        max_attempts: config.redelivery.max_attempts,
+        first_delay: config.redelivery.first_delay,
+        max_delay: config.redelivery.max_delay,
+        lease: config.lease.duration,
+        poll: config.worker.poll,
+        drain: config.drain.deadline / 2,
+        ..RedeliverySettings::default()
     }
 }

@@ -202,7 +202,10 @@ async fn end(shared: &Shared, held: &HeldRun, outcome: Result<Vec<u8>, String>) 
         }
     };
     match written {
-        Ok(Ended::Done) => None,
+        Ok(Ended::Done) => {
+            fail::fail_point!("run.after_end", |_| None);
+            None
+        }
         // Stopped meanwhile, taken over, or finished by a request whose answer was lost: the row decides.
         Ok(Ended::Lost) => Some(Left::Halted),
         Err(error) => Some(Left::Retry(error.to_string())),
