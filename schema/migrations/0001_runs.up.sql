@@ -15,6 +15,7 @@ create table lockgate.task_runs (
     idempotency_key text check (idempotency_key <> ''),
     schedule text,
     slot timestamptz,
+    after_run uuid,
     pace_per_s integer check (pace_per_s > 0),
     pace_next_at timestamptz not null default '-infinity',
     deadline_at timestamptz,
@@ -74,6 +75,7 @@ comment on column lockgate.task_runs.singleton_key is 'At most one unfinished ru
 comment on column lockgate.task_runs.idempotency_key is 'At most one run of the workflow ever has this key';
 comment on column lockgate.task_runs.schedule is 'Name of the schedule that fired it';
 comment on column lockgate.task_runs.slot is 'Nominal instant of the schedule it stands for';
+comment on column lockgate.task_runs.after_run is 'It starts only when that run is over';
 comment on column lockgate.task_runs.pace_per_s is 'Messages per second the whole fleet may send for this run; null: no limit';
 comment on column lockgate.task_runs.pace_next_at is 'From when the next batch of a paced run may be claimed';
 comment on column lockgate.task_runs.deadline_at is 'When the run fails if it is not over';

@@ -3,6 +3,7 @@
 //! The engine hands a [`Message`] and a [`Ticket`] to a [`Publisher`]; the publisher settles every
 //! ticket it accepted exactly once, from a thread of its own. Nothing here names Kafka.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -17,8 +18,8 @@ pub struct Message {
     pub key: Option<Vec<u8>>,
     /// The value.
     pub payload: Vec<u8>,
-    /// Headers in the order in which they are written.
-    pub headers: Vec<(&'static str, Vec<u8>)>,
+    /// Headers in the order in which they are written; names that were stored are owned.
+    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
 }
 
 /// What became of one message.
@@ -67,8 +68,39 @@ pub enum Rejected {
     Full,
     /// The message itself cannot be sent; it is settled by whoever offered it.
     Refused(Failure),
-    /// The publisher is between two producers or shut down: offer it again later.
+    /// The publisher cannot take it now (between two producers, its topic in trouble, shut down):
+    /// offer it again later.
     Unavailable,
+}
+
+/// What is wrong with a topic as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicTrouble {
+    /// The brokers have no such topic.
+    Missing,
+    /// The brokers do not let this client write to it.
+    NotAuthorised,
+}
+
+/// Who is told of troubles that are not one message's fault, such as the breakers of the topics.
+///
+/// Called on the publisher's threads, perhaps many times for one trouble: must not block.
+pub trait PublisherEvents: Send + Sync + 'static {
+    /// A message could not go because of its topic.
+    fn topic_trouble(&self, topic: &str, trouble: TopicTrouble);
+
+    /// No broker can be reached.
+    fn all_brokers_down(&self);
+
+    /// The producer is of no more use and is being replaced.
+    fn fatal(&self);
+}
+
+/// For those who have no use for the events.
+impl PublisherEvents for () {
+    fn topic_trouble(&self, _topic: &str, _trouble: TopicTrouble) {}
+    fn all_brokers_down(&self) {}
+    fn fatal(&self) {}
 }
 
 /// What is known of a topic.

@@ -353,6 +353,8 @@ pub trait Fleet: Send + Sync + 'static {
     async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<(), FleetError>;
     /// Which of these runs were asked to stop or are over.
     async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError>;
+    /// Asks a run to end as failed.
+    async fn request_stop(&self, run: RunId, reason: &str) -> Result<(), FleetError>;
     /// Ends a run that was asked to stop, once nothing of it is held.
     async fn settle_stop(&self, run: RunId) -> Result<bool, FleetError>;
 

@@ -12,5 +12,6 @@ pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, Lost, PlanChunk,
     PlanProgress, PlannedBatch, Renewal, RunClaim, StepState, Stuck, Swept, UndeliveredItem, WorkRun,
 };
+pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};

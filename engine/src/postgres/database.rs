@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
 
 /// How to reach the database.
@@ -95,6 +95,35 @@ impl From<sqlx::Error> for DatabaseError {
     }
 }
 
+/// Where and who, without anything that a pooler might refuse.
+pub(super) fn plain_options(settings: &DatabaseSettings) -> Result<PgConnectOptions, DatabaseError> {
+    let bad = || DatabaseError::BadUrl("not a Postgres URL, expected postgres://user@host:port/database".into());
+    // The driver takes any scheme and falls back to this machine, which may be somebody else's server.
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| settings.url.starts_with(scheme))
+    {
+        return Err(bad());
+    }
+    let options = PgConnectOptions::from_str(&settings.url).map_err(|_| bad())?;
+    Ok(options.application_name("lockgate"))
+}
+
+/// How every connection of a pool is made.
+pub(super) fn connect_options(settings: &DatabaseSettings) -> Result<PgConnectOptions, DatabaseError> {
+    let options = plain_options(settings)?.disable_statement_logging();
+    if settings.pooler_mode {
+        // Poolers refuse unknown startup parameters, and a cached name may be another client's statement.
+        return Ok(options.statement_cache_capacity(0));
+    }
+    let idle = settings.idle_in_transaction.as_millis().to_string();
+    // Errors are answers and reach us anyway; the server's warnings would only fill the log.
+    Ok(options.options([
+        ("idle_in_transaction_session_timeout", idle.as_str()),
+        ("client_min_messages", "error"),
+    ]))
+}
+
 /// A pool of connections with deadlines.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -109,18 +138,7 @@ impl Database {
     /// # Errors
     /// The URL cannot be used.
     pub fn new(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let mut options = PgConnectOptions::from_str(&settings.url)
-            .map_err(|_| {
-                DatabaseError::BadUrl("not a Postgres URL, expected postgres://user@host:port/database".into())
-            })?
-            .application_name("lockgate");
-        if settings.pooler_mode {
-            // Poolers refuse unknown startup parameters, and a cached name may be another client's statement.
-            options = options.statement_cache_capacity(0);
-        } else {
-            let idle = settings.idle_in_transaction.as_millis().to_string();
-            options = options.options([("idle_in_transaction_session_timeout", idle)]);
-        }
+        let options = connect_options(settings)?;
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.deadline)

@@ -99,7 +99,7 @@ impl Migrator {
                 .database
                 .transaction(move |connection| {
                     Box::pin(async move {
-                        // First of all: becoming the owner writes to the catalogue, and two at once would collide.
+                        // First of all: two migrators that grant at once fail each other.
                         connection.execute(LOCK).await?;
                         connection.execute(sqlx::raw_sql(BECOME_OWNER)).await?;
                         connection.execute(sqlx::raw_sql(HISTORY)).await?;
@@ -134,6 +134,7 @@ impl Migrator {
                 .database
                 .transaction(move |connection| {
                     Box::pin(async move {
+                        // First of all: two migrators that grant at once fail each other.
                         connection.execute(LOCK).await?;
                         connection.execute(sqlx::raw_sql(BECOME_OWNER)).await?;
                         connection.execute(sqlx::raw_sql(HISTORY)).await?;

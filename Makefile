@@ -1,0 +1,59 @@
+# Each target sets up what it needs; `make help` lists them. The work is done by the scripts of ops/dev.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build demo test test-long test-matrix bench ci fmt clippy docs tools clean-services
+
+CARGO ?= cargo
+export CARGO
+# The Postgres releases of `make test-matrix`; `make test` runs on the one that is installed.
+PG_VERSIONS ?= 14 15 16 17 18
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
+
+build: tools ## the release binary, target/release/lockgate
+	$(CARGO) build --release --locked -p lockgate-workflows --bin lockgate
+
+demo: ## the whole path on servers of its own; KEEP=1 leaves it running
+	ops/dev/demo.sh
+
+test: tools ## all tests but the long ones, on servers of their own
+	ops/dev/test.sh short build
+	ops/dev/with-services.sh ops/dev/test.sh short
+
+test-long: tools ## the long_* tests: kill loops, freezes, PgBouncer
+	ops/dev/test.sh long build
+	ops/dev/with-services.sh --services "postgres kafka pgbouncer" ops/dev/test.sh long
+
+test-matrix: $(PG_VERSIONS:%=test-on-%) ## the tests on each of PG_VERSIONS
+
+test-on-%: tools
+	ops/dev/test.sh short build
+	export PG_BIN=$$(ops/dev/postgres-binaries.sh $*); exec ops/dev/with-services.sh ops/dev/test.sh short
+
+bench: build ## engine against baseline; JSON to standard output and target/bench/fanout.json
+	mkdir -p $(TARGET)/bench
+	ops/dev/with-services.sh bash -o pipefail -c \
+	  '$(TARGET)/release/lockgate bench fanout --output json $(BENCH_ARGS) | tee $(TARGET)/bench/fanout.part'
+	mv $(TARGET)/bench/fanout.part $(TARGET)/bench/fanout.json
+
+ci: fmt clippy docs test ## what must be green before a change is offered
+
+fmt: tools ## is the code formatted?
+	$(CARGO) fmt --all --check
+
+clippy: tools ## lints, with and without the fail points
+	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+docs: tools ## do the documentation pages build without a warning?
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace --locked
+
+tools:
+	@ops/dev/services.sh tools build
+
+clean-services: ## take down every server of this checkout, also those of runs that were cut off
+	for dir in .dev/*/; do [ ! -d "$$dir" ] || LOCKGATE_SERVICES_DIR="$$dir" ops/dev/services.sh down; done

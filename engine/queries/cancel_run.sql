@@ -1,0 +1,2 @@
+-- Cancels a run; answers its state.
+select to_jsonb(lockgate.cancel_run($1, coalesce($2, 'cancelled by an operator'), $3))

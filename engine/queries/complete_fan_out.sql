@@ -1,0 +1,23 @@
+-- Completes a fan-out whose plan is whole and of which nothing is unfinished, and wakes its run. Called after a
+-- worker's own finish is committed: whoever finished last sees all the others. The step's row lock lets one win.
+with done as (
+    update lockgate.run_steps s
+       set status = 'completed', finished_at = clock_timestamp(),
+           result = convert_to((
+               select json_build_object(
+                   'items', coalesce(sum(b.n_items), 0), 'batches', count(*), 'delivered', coalesce(sum(b.delivered), 0),
+                   'refused', coalesce(sum(b.refused), 0), 'unknown', coalesce(sum(b.unknown), 0),
+                   'skipped', coalesce(sum(b.skipped), 0), 'vanished', coalesce(sum(b.vanished), 0))
+                 from lockgate.run_batches b
+                where b.run_id = s.run_id and b.step = s.path and b.status = 'done')::text, 'UTF8')
+     where s.run_id = $1 and s.path = $2 and s.status = 'open' and s.planned_at is not null
+       and not exists (select 1 from lockgate.run_batches b
+                        where b.run_id = $1 and b.step = $2 and b.status in ('free', 'recoverable'))
+       and not exists (select 1 from lockgate.run_batches b
+                        where b.run_id = $1 and b.step = $2 and b.status = 'claimed')
+    returning s.run_id
+)
+update lockgate.task_runs r
+   set wake_at = clock_timestamp(), wake_seq = r.wake_seq + 1
+  from done
+ where r.id = done.run_id

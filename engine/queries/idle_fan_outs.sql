@@ -1,0 +1,8 @@
+-- Open fan-outs of which nothing is unfinished: their last worker died before it could complete them.
+select s.run_id, s.path
+  from lockgate.task_runs r
+  join lockgate.run_steps s on s.run_id = r.id
+ where r.status in ('running', 'suspended') and s.status = 'open' and s.planned_at is not null
+   and not exists (select 1 from lockgate.run_batches b where b.run_id = s.run_id and b.status in ('free', 'recoverable'))
+   and not exists (select 1 from lockgate.run_batches b where b.run_id = s.run_id and b.status = 'claimed')
+ limit $1

@@ -1,0 +1,28 @@
+-- One run with its steps, its batches by state, and the last of its history that says something.
+select jsonb_build_object(
+    'run_id', r.id, 'workflow', r.workflow, 'status', r.status, 'stopping', r.stop_status, 'driven_by', r.driven_by,
+    'schedule', r.schedule, 'slot', r.slot, 'singleton_key', r.singleton_key, 'idempotency_key', r.idempotency_key,
+    'reason', r.reason, 'actor', r.actor, 'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
+    'origin_id', r.origin_id, 'pace_per_s', r.pace_per_s, 'deadline_at', r.deadline_at, 'claimed_by', r.claimed_by,
+    'lease_until', r.lease_until,
+    'steps', coalesce((
+        select jsonb_agg(jsonb_build_object(
+                   'path', s.path, 'status', s.status, 'planned_items', s.planned_items, 'planned_batches', s.planned_batches,
+                   'planned_at', s.planned_at, 'started_at', s.started_at, 'finished_at', s.finished_at,
+                   'done_batches', d.batches, 'done_items', d.items, 'delivered', d.delivered) order by s.started_at, s.path)
+          from lockgate.run_steps s
+         cross join lateral (
+             select count(*) as batches, coalesce(sum(b.n_items), 0) as items, coalesce(sum(b.delivered), 0) as delivered
+               from lockgate.run_batches b where b.run_id = s.run_id and b.step = s.path and b.status = 'done') d
+         where s.run_id = r.id), '[]'),
+    'batches', coalesce((
+        select jsonb_object_agg(x.status, x.n)
+          from (select b.status, count(*) as n from lockgate.run_batches b where b.run_id = r.id group by b.status) x), '{}'),
+    'transitions', coalesce((
+        select jsonb_agg(to_jsonb(x) - 'id' order by x.id)
+          from (select t.id, t.at, t.entity, t.batch_seq, t.from_status, t.to_status, t.replica, t.actor, t.reason
+                  from lockgate.transitions t
+                 where t.run_id = r.id and (t.entity = 'run' or t.reason is not null)
+                 order by t.id desc limit $2) x), '[]'))
+  from lockgate.task_runs r
+ where r.id = $1

@@ -1,0 +1,111 @@
+//! `run`: one replica, from the first connection to the end of its drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{Patience, wait_for_kafka, wait_for_postgres};
+use super::{Changed, Context, Exit, Failure, Outcome, Roles};
+use crate::postgres::{Database, Migrator};
+
+/// Beyond the drain's own deadline: time to say what was left.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// What this replica does: leader, worker or both with a comma
+    #[arg(long, default_value_t = Roles::ALL)]
+    roles: Roles,
+    /// Wait no longer than this for Postgres and Kafka to be reachable; without it for ever
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+}
+
+impl Args {
+    pub(super) async fn execute(self, context: &Context) -> Outcome {
+        let stop = CancellationToken::new();
+        let mut signals = Signals::listen()?;
+        let work = self.work(context, stop.clone());
+        tokio::pin!(work);
+        tokio::select! {
+            outcome = &mut work => return outcome,
+            name = signals.next() => eprintln!("{name}: draining, a second signal ends it at once"),
+        }
+        stop.cancel();
+        let deadline = context.config().drain.deadline + GRACE;
+        tokio::select! {
+            outcome = &mut work => outcome,
+            _ = signals.next() => {
+                eprintln!("ended at once; what was held is recovered when its leases end");
+                Ok(Exit::Interrupted)
+            }
+            () = tokio::time::sleep(deadline) => {
+                let what = format!("the drain took longer than {}", humantime::format_duration(deadline));
+                Err(Failure::new(Exit::Failed, what).changed(Changed::Said).hint("what was held is recovered when its leases end"))
+            }
+        }
+    }
+
+    async fn work(&self, context: &Context, stop: CancellationToken) -> Outcome {
+        let config = context.config();
+        config.validate()?;
+        let prepared = self.prepare(context, &stop).await;
+        if stop.is_cancelled() {
+            eprintln!("stopped before it had started");
+            return Ok(Exit::Ok);
+        }
+        prepared?;
+        let host = Arc::clone(&context.host);
+        match host.run(config.clone(), self.roles, stop).await {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => {
+                Err(Failure::new(Exit::Failed, format!("the replica ended: {error:#}")).changed(Changed::Said))
+            }
+        }
+    }
+
+    /// Servers that are there, let us in and fit, before anything is claimed.
+    async fn prepare(&self, context: &Context, stop: &CancellationToken) -> Result<(), Failure> {
+        let config = context.config();
+        let settings = config.database_settings()?;
+        let mut patience = Patience::new(self.wait, stop.clone());
+        wait_for_postgres(&settings, &mut patience).await?;
+        let database = Database::new(&settings)?;
+        let checked = Migrator::new(database.clone()).check().await;
+        database.close().await;
+        checked?;
+        if !self.roles.worker {
+            return Ok(());
+        }
+        let unusable = |error: anyhow::Error| Failure::new(Exit::Usage, format!("{error:#}"));
+        let publisher = context.host.publisher(config).map_err(unusable)?;
+        let answered = wait_for_kafka(publisher.as_ref(), config, &mut patience).await;
+        publisher.shutdown(Duration::from_secs(1)).await;
+        answered
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let failed = |error| Failure::new(Exit::Failed, format!("signals cannot be listened for: {error}"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

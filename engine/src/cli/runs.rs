@@ -1,0 +1,245 @@
+//! `runs list|show|cancel|pause|resume|why|proof`.
+
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::output::{or_dash, time};
+use super::runs_show::{detail, proof_text};
+use super::{Context, Exit, Failure, Outcome};
+use crate::inspect::{Cause, RunSummary, causes};
+use crate::postgres::{Inspector, RunFilter};
+
+const STATES: [&str; 8] = [
+    "queued",
+    "running",
+    "suspended",
+    "paused",
+    "completed",
+    "failed",
+    "cancelled",
+    "quarantined",
+];
+/// The proof of a large run looks at every exception of every batch.
+const PROOF_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Runs, newest first
+    List {
+        /// Only of this state
+        #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
+        status: Option<String>,
+        /// Only of this workflow
+        #[arg(long)]
+        workflow: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
+        limit: i64,
+    },
+    /// One run: its steps, its batches by state, its history
+    Show {
+        /// The run
+        run: Uuid,
+    },
+    /// Cancel a run: nothing more is claimed, batches in flight stop at their next message
+    Cancel {
+        /// The run
+        run: Uuid,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Pause a run: nothing more is claimed until it is resumed
+    Pause {
+        /// The run
+        run: Uuid,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Resume a paused or quarantined run
+    Resume {
+        /// The run
+        run: Uuid,
+    },
+    /// Say why a run is not moving, most important cause first
+    Why {
+        /// The run
+        run: Uuid,
+        /// From when a transaction of anybody counts as one that slows everything
+        #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+        old_snapshot: Duration,
+    },
+    /// Prove what became of every item; exits with 6 when something does not add up
+    Proof {
+        /// The run
+        run: Uuid,
+    },
+}
+
+impl Command {
+    pub(super) async fn execute(self, context: &Context) -> Outcome {
+        match self {
+            Self::List {
+                status,
+                workflow,
+                limit,
+            } => {
+                list(
+                    context,
+                    RunFilter {
+                        status,
+                        workflow,
+                        limit,
+                    },
+                )
+                .await
+            }
+            Self::Show { run } => show(context, run).await,
+            Self::Cancel { run, reason } => {
+                let status = context.operator().await?.cancel_run(run, reason.as_deref()).await;
+                acted(
+                    context,
+                    run,
+                    status.map_err(Failure::of_write)?,
+                    &["cancelled", "stopping"],
+                )
+            }
+            Self::Pause { run, reason } => {
+                let status = context.operator().await?.pause_run(run, reason.as_deref()).await;
+                acted(context, run, status.map_err(Failure::of_write)?, &["paused"])
+            }
+            Self::Resume { run } => {
+                let status = context.operator().await?.resume_run(run).await;
+                acted(
+                    context,
+                    run,
+                    status.map_err(Failure::of_write)?,
+                    &["queued", "running", "suspended"],
+                )
+            }
+            Self::Why { run, old_snapshot } => why(context, run, old_snapshot).await,
+            Self::Proof { run } => proof(context, run).await,
+        }
+    }
+}
+
+async fn list(context: &Context, filter: RunFilter) -> Outcome {
+    let runs = context.inspector().await?.list_runs(&filter).await?;
+    let columns = [
+        "run",
+        "workflow",
+        "status",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "slot",
+        "reason",
+    ];
+    context.output.list(&columns, &runs, cells)?;
+    Ok(Exit::Ok)
+}
+
+fn cells(run: &RunSummary) -> Vec<String> {
+    vec![
+        run.run_id.to_string(),
+        run.workflow.clone(),
+        state(run),
+        time(&run.created_at),
+        or_dash(run.started_at.as_ref(), time),
+        or_dash(run.finished_at.as_ref(), time),
+        or_dash(run.slot.as_ref(), time),
+        or_dash(run.reason.as_ref(), String::clone),
+    ]
+}
+
+/// A run that was asked to stop is still what it was until its batches are back.
+pub(super) fn state(run: &RunSummary) -> String {
+    match (&run.stopping, run.finished_at) {
+        (Some(to), None) => format!("{} (becomes {to})", run.status),
+        _ => run.status.clone(),
+    }
+}
+
+async fn show(context: &Context, run: Uuid) -> Outcome {
+    let found = context
+        .inspector()
+        .await?
+        .show_run(run)
+        .await?
+        .ok_or_else(|| Failure::unknown_run(run))?;
+    context.output.done(&found, || detail(&found))
+}
+
+fn acted(context: &Context, run: Uuid, status: String, wanted: &[&str]) -> Outcome {
+    if status == "unknown" {
+        return Err(Failure::unknown_run(run));
+    }
+    if !wanted.contains(&status.as_str()) {
+        return Err(
+            Failure::new(Exit::Conflict, format!("run {run} is {status}")).hint(format!("see `runs why {run}`"))
+        );
+    }
+    let answer = serde_json::json!({ "run_id": run, "status": status });
+    context.output.done(&answer, || format!("{run}\t{status}\n"))
+}
+
+#[derive(Serialize)]
+struct WhyAnswer<'a> {
+    run_id: Uuid,
+    status: Option<&'a str>,
+    causes: Vec<CauseInWords<'a>>,
+}
+
+#[derive(Serialize)]
+struct CauseInWords<'a> {
+    #[serde(flatten)]
+    cause: &'a Cause,
+    text: String,
+}
+
+async fn why(context: &Context, run: Uuid, old_snapshot: Duration) -> Outcome {
+    let facts = context.inspector().await?.why(run, old_snapshot).await?;
+    let found = causes(&facts);
+    if found == [Cause::UnknownRun] {
+        return Err(Failure::unknown_run(run));
+    }
+    let answer = WhyAnswer {
+        run_id: run,
+        status: facts.run.as_ref().map(|run| run.status.as_str()),
+        causes: found
+            .iter()
+            .map(|cause| CauseInWords {
+                cause,
+                text: cause.to_string(),
+            })
+            .collect(),
+    };
+    context.output.done(&answer, || {
+        let lines: Vec<String> = found
+            .iter()
+            .map(|cause| super::output::clean(&cause.to_string()) + "\n")
+            .collect();
+        lines.concat()
+    })
+}
+
+async fn proof(context: &Context, run: Uuid) -> Outcome {
+    let inspector = Inspector::new(context.database_within(PROOF_PATIENCE).await?);
+    let proof = inspector.proof(run).await?.ok_or_else(|| Failure::unknown_run(run))?;
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        holds: bool,
+        #[serde(flatten)]
+        proof: &'a crate::inspect::Proof,
+    }
+    let answer = Answer {
+        holds: proof.holds(),
+        proof: &proof,
+    };
+    context.output.one(&answer, || proof_text(&proof))?;
+    Ok(if proof.holds() { Exit::Ok } else { Exit::Problems })
+}

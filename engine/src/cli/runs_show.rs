@@ -1,0 +1,120 @@
+//! A run and its proof as text.
+
+use std::fmt::Write as _;
+
+use super::output::{clean, or_dash, table, time};
+use super::runs::state;
+use crate::inspect::{Proof, RunDetail, StepSummary, TransitionRow};
+
+/// One run for people.
+pub(super) fn detail(found: &RunDetail) -> String {
+    let run = &found.run;
+    let text = |value: &Option<String>| or_dash(value.as_ref(), |value| clean(value));
+    let mut lines = vec![
+        ("run", run.run_id.to_string()),
+        ("workflow", clean(&run.workflow)),
+        ("status", state(run)),
+        ("reason", text(&run.reason)),
+        ("started by", clean(&run.actor)),
+        ("created", time(&run.created_at)),
+        ("started", or_dash(run.started_at.as_ref(), time)),
+        ("finished", or_dash(run.finished_at.as_ref(), time)),
+    ];
+    let mut optional = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
+    optional("schedule", run.schedule.as_deref().map(clean));
+    optional("slot", run.slot.as_ref().map(time));
+    optional("key", run.idempotency_key.as_deref().map(clean));
+    optional("singleton", run.singleton_key.as_deref().map(clean));
+    optional("pace", found.pace_per_s.map(|pace| format!("{pace} messages a second")));
+    optional("deadline", found.deadline_at.as_ref().map(time));
+    let holder = found
+        .claimed_by
+        .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
+    optional("code run by", holder);
+    optional(
+        "retry of",
+        (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
+    );
+    let batches: Vec<String> = found
+        .batches
+        .iter()
+        .map(|(status, count)| format!("{count} {status}"))
+        .collect();
+    optional("batches", (!batches.is_empty()).then(|| batches.join(", ")));
+    let mut shown = String::new();
+    for (name, value) in lines {
+        let _ = writeln!(shown, "{name:<12}{value}");
+    }
+    if !found.steps.is_empty() {
+        let columns = ["step", "status", "planned", "plan", "done", "delivered", "batches"];
+        shown.push_str(&format!("\n{}", table(&columns, found.steps.iter().map(step))));
+    }
+    if !found.transitions.is_empty() {
+        let columns = ["at", "what", "from", "to", "by", "reason"];
+        shown.push_str(&format!(
+            "\n{}",
+            table(&columns, found.transitions.iter().map(transition))
+        ));
+    }
+    shown
+}
+
+fn step(step: &StepSummary) -> Vec<String> {
+    vec![
+        step.path.clone(),
+        step.status.clone(),
+        step.planned_items.to_string(),
+        if step.planned_at.is_some() { "whole" } else { "growing" }.to_owned(),
+        step.done_items.to_string(),
+        step.delivered.to_string(),
+        format!("{}/{}", step.done_batches, step.planned_batches),
+    ]
+}
+
+fn transition(row: &TransitionRow) -> Vec<String> {
+    let what = match row.batch_seq {
+        Some(seq) => format!("{} {seq}", row.entity),
+        None => row.entity.clone(),
+    };
+    let by = row
+        .actor
+        .clone()
+        .or_else(|| row.replica.map(|replica| replica.to_string()));
+    vec![
+        time(&row.at),
+        what,
+        or_dash(row.from_status.as_ref(), String::clone),
+        row.to_status.clone(),
+        or_dash(by.as_ref(), String::clone),
+        or_dash(row.reason.as_ref(), String::clone),
+    ]
+}
+
+/// A proof for people: the sum, then every problem with its batch and item.
+pub(super) fn proof_text(proof: &Proof) -> String {
+    let mut text = format!("run {} ({}, {})\n", proof.run_id, clean(&proof.workflow), proof.status);
+    let sum = [
+        ("delivered", proof.delivered),
+        ("undelivered", proof.undelivered),
+        ("dead", proof.dead),
+        ("discarded", proof.discarded),
+        ("skipped", proof.skipped),
+        ("vanished", proof.vanished),
+        ("open", proof.open),
+    ];
+    let _ = writeln!(text, "{:<14}{:>12}", "planned", proof.planned);
+    for (name, count) in sum {
+        let _ = writeln!(text, "  {name:<12}{count:>12}");
+    }
+    if proof.holds() {
+        text.push_str("the proof holds\n");
+        return text;
+    }
+    let _ = writeln!(text, "the proof does not hold: {} problems", proof.problems.len());
+    for problem in &proof.problems {
+        let batch = problem.batch_seq.map(|seq| format!(" batch {seq}")).unwrap_or_default();
+        let item = problem.item_id.map(|id| format!(" item {id}")).unwrap_or_default();
+        let _ = writeln!(text, "  {}{batch}{item}: {}", problem.problem, clean(&problem.detail));
+    }
+    text
+}

@@ -1,0 +1,198 @@
+//! `start WORKFLOW`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::wait::{Ended, interruptions, wait_for_end};
+use super::{Context, Exit, Failure, Outcome};
+use crate::config::nearest;
+use crate::postgres::{Inspector, ManualStart, ManualStarted, Operator};
+
+/// Inputs are stored with the run and read with every claim of it.
+const LARGEST_PARAMS: usize = 1 << 20;
+/// The lock of a singleton key is held for one short transaction.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The workflow
+    workflow: String,
+    /// Its input: a JSON document, or @FILE, or @- for stdin
+    #[arg(long, value_name = "JSON|@FILE", default_value = "{}")]
+    params: String,
+    /// Idempotency key: the same key finds the same run again, for ever
+    #[arg(long)]
+    key: Option<String>,
+    /// Singleton key: refused (4) while an unfinished run has it
+    #[arg(long, value_name = "KEY")]
+    singleton: Option<String>,
+    /// Start no earlier: RFC 3339, or +10m
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    at: Option<DateTime<Utc>>,
+    /// Messages per second it may send
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pace: Option<i32>,
+    /// It fails when it is not over this long after its start
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// Wait for its end; exits with 1 when it failed or was cancelled
+    #[arg(long)]
+    wait: bool,
+    /// Wait no longer than this; the run goes on
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    run_id: Uuid,
+    outcome: &'static str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
+}
+
+impl Args {
+    pub(super) async fn execute(self, context: &Context) -> Outcome {
+        known_workflow(context, &self.workflow)?;
+        let request = self.request()?;
+        if let Some(registry) = context.host.registry() {
+            let misfit = |error: anyhow::Error| Failure::new(Exit::Usage, format!("--params: {error:#}"));
+            registry.check(&self.workflow, &request.params).map_err(misfit)?;
+        }
+        let database = context.database().await?;
+        let interrupted = if self.wait { Some(interruptions()?) } else { None };
+        let operator = Operator::new(database.clone(), context.actor.clone());
+        let (run_id, outcome) = self.start(&operator, &request).await?;
+        let mut answer = Answer {
+            run_id,
+            outcome,
+            ended: None,
+        };
+        let Some(interrupted) = interrupted else {
+            return context.output.done(&answer, || format!("{run_id}\t{outcome}\n"));
+        };
+        eprintln!("run {run_id} ({outcome})");
+        let ended = wait_for_end(&Inspector::new(database), run_id, self.timeout, interrupted).await;
+        if let Ok(ended) = &ended {
+            answer.ended = Some(ended.clone());
+        }
+        context.output.one(&answer, || match &answer.ended {
+            Some(ended) => format!("{run_id}\t{outcome}\t{}\n", ended.status),
+            None => format!("{run_id}\t{outcome}\n"),
+        })?;
+        ended?.outcome(run_id)
+    }
+
+    fn request(&self) -> Result<ManualStart, Failure> {
+        for (flag, key) in [("--key", &self.key), ("--singleton", &self.singleton)] {
+            if key.as_deref() == Some("") {
+                return Err(Failure::new(Exit::Usage, format!("{flag} is empty")).hint("give a key or leave it out"));
+            }
+        }
+        Ok(ManualStart {
+            run_id: Uuid::now_v7(),
+            workflow: self.workflow.clone(),
+            params: read_params(&self.params)?,
+            singleton_key: self.singleton.clone(),
+            idempotency_key: self.key.clone(),
+            start_at: self.at,
+            pace_per_s: self.pace,
+            deadline: self.deadline,
+            traceparent: std::env::var("TRACEPARENT").ok().filter(|text| is_traceparent(text)),
+            actor: None,
+        })
+    }
+
+    async fn start(&self, operator: &Operator, request: &ManualStart) -> Result<(Uuid, &'static str), Failure> {
+        let key = self.singleton.as_deref().unwrap_or_default();
+        for _ in 0..BUSY_TRIES {
+            match operator
+                .start_by_hand(request)
+                .await
+                .map_err(|error| self.lost(error))?
+            {
+                ManualStarted::New(run) => return Ok((run, "new")),
+                ManualStarted::Found(run) => return Ok((run, "found")),
+                ManualStarted::Held => {
+                    return Err(Failure::new(
+                        Exit::Conflict,
+                        format!("another unfinished run holds singleton key {key}"),
+                    )
+                    .hint("wait for it (`runs list`), cancel it, or use another key"));
+                }
+                ManualStarted::Busy => tokio::time::sleep(BUSY_PAUSE).await,
+            }
+        }
+        Err(Failure::new(Exit::Conflict, format!("singleton key {key} is contended")).hint("try again"))
+    }
+
+    fn lost(&self, error: crate::postgres::DatabaseError) -> Failure {
+        let failure = Failure::of_write(error);
+        if failure.changed == super::Changed::Unknown && self.key.is_none() {
+            return failure.hint("look with `runs list` before you start it again; with --key a repeat is safe");
+        }
+        failure
+    }
+}
+
+fn known_workflow(context: &Context, name: &str) -> Result<(), Failure> {
+    let known = context.host.workflows();
+    if known.is_empty() || known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let hint = match nearest(name, known.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => format!("this binary has: {}", known.join(", ")),
+    };
+    Err(Failure::new(Exit::NotFound, format!("there is no workflow {name}")).hint(hint))
+}
+
+/// The exact bytes of a JSON document.
+fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
+    let unreadable =
+        |error: std::io::Error| Failure::new(Exit::Usage, format!("--params {text} cannot be read: {error}"));
+    let bytes = match text.strip_prefix('@') {
+        Some("-") => {
+            let mut bytes = Vec::new();
+            let mut stdin = std::io::Read::take(std::io::stdin(), LARGEST_PARAMS as u64 + 1);
+            std::io::Read::read_to_end(&mut stdin, &mut bytes).map_err(unreadable)?;
+            bytes
+        }
+        Some(path) => std::fs::read(path).map_err(unreadable)?,
+        None => text.as_bytes().to_vec(),
+    };
+    if bytes.len() > LARGEST_PARAMS {
+        return Err(
+            Failure::new(Exit::Usage, format!("--params is larger than {LARGEST_PARAMS} bytes"))
+                .hint("store the input in a table and give its id"),
+        );
+    }
+    serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map_err(|error| {
+        Failure::new(Exit::Usage, format!("--params is not JSON: {error}"))
+            .hint("give a JSON document such as '{\"day\": \"2026-01-31\"}', or @FILE")
+    })?;
+    Ok(bytes)
+}
+
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Some(delay) = text.strip_prefix('+') {
+        let delay = humantime::parse_duration(delay).map_err(|error| error.to_string())?;
+        let delay = chrono::TimeDelta::from_std(delay).map_err(|_| "too far away".to_owned())?;
+        return Utc::now()
+            .checked_add_signed(delay)
+            .ok_or_else(|| "too far away".to_owned());
+    }
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| "expected RFC 3339 such as 2026-01-31T06:00:00Z, or a delay such as +10m".to_owned())
+}
+
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.len() == 4 && hex(parts[0], 2) && hex(parts[1], 32) && hex(parts[2], 16) && hex(parts[3], 2)
+}

@@ -1,0 +1,96 @@
+//! Every key there is, once: how it is read, written, named in the environment and explained.
+
+use super::Config;
+use super::setting::Setting;
+
+/// One key.
+pub(super) struct Key {
+    /// `section.name`.
+    pub(super) path: &'static str,
+    /// One line for people.
+    pub(super) about: &'static str,
+    /// Names in the environment besides `LOCKGATE_SECTION_NAME`, the strongest first.
+    pub(super) env: &'static [&'static str],
+    /// Never printed in an error.
+    pub(super) secret: bool,
+    pub(super) show: fn(&Config) -> String,
+    pub(super) write: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+macro_rules! keys {
+    ($($section:ident . $name:ident $(secret $secret:literal)? $(env $env:expr)? => $about:literal;)*) => {
+        &[$(Key {
+            path: concat!(stringify!($section), ".", stringify!($name)),
+            about: $about,
+            env: keys!(@env $($env)?),
+            secret: keys!(@secret $($secret)?),
+            show: |config| Setting::show(&config.$section.$name),
+            write: |config, text| {
+                config.$section.$name = Setting::parse(text)?;
+                Ok(())
+            },
+        }),*]
+    };
+    (@env) => { &[] };
+    (@env $env:expr) => { $env };
+    (@secret) => { false };
+    (@secret $secret:literal) => { $secret };
+}
+
+pub(super) static KEYS: &[Key] = keys! {
+    database.url secret true env &["DATABASE_URL"] => "where Postgres is";
+    database.url_direct secret true env &["DATABASE_URL_DIRECT"] => "the same past any pooler, for listening and migrations";
+    database.max_connections => "most connections of this process";
+    database.deadline => "how long one call may take";
+    database.pooler_mode => "unnamed statements in explicit transactions, for poolers that do not track prepared statements";
+    database.idle_in_transaction => "the server ends our transaction when it idles this long";
+    kafka.brokers env &["KAFKA_BROKERS", "KAFKA_BOOTSTRAP_SERVERS"] => "bootstrap servers, host:port separated by commas";
+    kafka.message_timeout => "how long a message may take, tries included";
+    kafka.window => "items sent whose outcome is not committed, per replica";
+    lease.duration => "how long a claim lasts without renewal";
+    lease.renew => "how often claims are renewed";
+    lease.sweep => "how often stale claims are looked for";
+    lease.max_deaths => "how many holders a batch may kill before it is split";
+    leader.lease => "how long leadership lasts without renewal";
+    leader.renew => "how often leadership is renewed";
+    worker.batches => "batches in flight per replica";
+    worker.batch_size => "items per batch";
+    worker.poll => "how often work is looked for when no hint comes";
+    worker.plan_ahead => "unclaimed batches planned ahead";
+    redelivery.page => "undelivered rows claimed at once";
+    redelivery.max_attempts => "attempts before a message is dead";
+    redelivery.first_delay => "delay after the first attempt";
+    redelivery.max_delay => "longest delay between attempts";
+    drain.deadline => "how long a stopping replica may take";
+    retention.runs => "how long finished runs are kept";
+    retention.transitions => "how long audit rows that belong to no run are kept";
+    retention.undelivered => "how long settled direct commands are kept";
+    retention.replicas => "how long replicas that are gone are kept";
+    retention.page => "rows deleted at once";
+    telemetry.otlp_endpoint env &["OTEL_EXPORTER_OTLP_ENDPOINT"] => "where traces go";
+};
+
+/// Keys whose last part the user chooses.
+pub(super) const OPEN: &[&str] = &["topics.", "kafka.properties."];
+
+/// The name of a key in the environment.
+pub(super) fn env_name(path: &str) -> String {
+    format!("LOCKGATE_{}", path.replace('.', "_").to_ascii_uppercase())
+}
+
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Writes one value of either sort of key. `None`: there is no such key.
+pub(super) fn write(config: &mut Config, path: &str, text: &str) -> Option<Result<(), String>> {
+    if let Some(name) = path.strip_prefix("topics.").filter(|name| !name.is_empty()) {
+        config.topics.insert(name.to_owned(), text.to_owned());
+        return Some(Ok(()));
+    }
+    if let Some(name) = path.strip_prefix("kafka.properties.").filter(|name| !name.is_empty()) {
+        config.kafka.properties.insert(name.to_owned(), text.to_owned());
+        return Some(Ok(()));
+    }
+    find(path).map(|key| (key.write)(config, text))
+}

@@ -1,0 +1,291 @@
+//! Putting the layers on top of each other, remembering where each value came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::keys::{self, KEYS, OPEN, env_name};
+use super::nearest::{distance, nearest};
+use super::secret::is_secret_property;
+use super::{Config, Problem};
+
+/// Where configuration comes from besides the defaults. Plain data, so that tests need no process environment.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file named by the user; it must exist.
+    pub file: Option<PathBuf>,
+    /// The file read when none was named and it exists.
+    pub default_file: Option<PathBuf>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Flags: the flag as the user wrote it, the key, the value.
+    pub flags: Vec<(String, String, String)>,
+}
+
+impl Sources {
+    /// The process environment and `./lockgate.toml`.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self {
+            file: None,
+            default_file: Some(PathBuf::from("lockgate.toml")),
+            // Variables that are not text cannot be ours.
+            env: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            flags: Vec::new(),
+        }
+    }
+}
+
+/// Which layer a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// This variable.
+    Env(String),
+    /// This flag.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Env(name) => write!(f, "${name}"),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+/// A configuration and where its values came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Origin of every key that is not a default.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// Why there is no usable configuration. Never holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path} cannot be read: {why}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// The file is not TOML.
+    #[error("configuration file {path}, line {line}: {why}")]
+    NotToml {
+        /// Which.
+        path: PathBuf,
+        /// Where.
+        line: usize,
+        /// What is wrong, without the line itself: it may hold a password.
+        why: String,
+    },
+    /// No such key.
+    #[error("unknown key {key} ({origin}){}", .meant.as_ref().map(|meant| format!("; did you mean {meant}?")).unwrap_or_default())]
+    UnknownKey {
+        /// What was written.
+        key: String,
+        /// Where.
+        origin: Origin,
+        /// The key that is spelled most like it.
+        meant: Option<String>,
+    },
+    /// Not a value of the key's kind.
+    #[error("{key} = {value} ({origin}): {why}")]
+    BadValue {
+        /// The key.
+        key: String,
+        /// What was written, hidden when secret.
+        value: String,
+        /// Where.
+        origin: Origin,
+        /// What is expected.
+        why: String,
+    },
+    /// No database is named.
+    #[error("no database is named: set DATABASE_URL, --database-url or [database] url in the configuration file")]
+    NoDatabase,
+    /// Values that do not go together.
+    #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Vec<Problem>),
+}
+
+pub(super) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let mut loaded = Loaded {
+        config: Config::default(),
+        origins: BTreeMap::new(),
+    };
+    let file = sources
+        .file
+        .as_ref()
+        .or_else(|| sources.default_file.as_ref().filter(|path| path.exists()));
+    if let Some(path) = file {
+        for (key, value) in read_file(path)? {
+            set(&mut loaded, &key, &value, Origin::File(path.clone()))?;
+        }
+    }
+    for (name, key, value) in from_env(&sources.env)? {
+        set(&mut loaded, &key, &value, Origin::Env(name))?;
+    }
+    for (flag, key, value) in &sources.flags {
+        set(&mut loaded, key, value, Origin::Flag(flag.clone()))?;
+    }
+    Ok(loaded)
+}
+
+fn set(loaded: &mut Loaded, key: &str, value: &str, origin: Origin) -> Result<(), ConfigError> {
+    match keys::write(&mut loaded.config, key, value) {
+        Some(Ok(())) => {
+            loaded.origins.insert(key.to_owned(), origin);
+            Ok(())
+        }
+        Some(Err(why)) => Err(ConfigError::BadValue {
+            key: key.to_owned(),
+            value: if keys::find(key).is_some_and(|key| key.secret) || is_secret_property(key) {
+                "(hidden)".to_owned()
+            } else {
+                value.to_owned()
+            },
+            origin,
+            why,
+        }),
+        None => Err(ConfigError::UnknownKey {
+            key: key.to_owned(),
+            origin,
+            meant: nearest(key, KEYS.iter().map(|key| key.path).chain(OPEN.iter().copied())).map(str::to_owned),
+        }),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().map_or(0, |span| span.start).min(text.len());
+        ConfigError::NotToml {
+            path: path.to_owned(),
+            line: text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1,
+            why: error.message().lines().next().unwrap_or("not TOML").to_owned(),
+        }
+    })?;
+    let mut flat = Vec::new();
+    flatten(path, "", &table, &mut flat)?;
+    Ok(flat)
+}
+
+/// `[kafka.properties] security.protocol = …` is the same with and without quotes around the name.
+fn flatten(
+    path: &Path,
+    prefix: &str,
+    table: &toml::Table,
+    into: &mut Vec<(String, String)>,
+) -> Result<(), ConfigError> {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        let text = match value {
+            toml::Value::Table(inner) => {
+                flatten(path, &format!("{key}."), inner, into)?;
+                continue;
+            }
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(flag) => flag.to_string(),
+            toml::Value::Datetime(_) | toml::Value::Array(_) => {
+                return Err(ConfigError::BadValue {
+                    key,
+                    value: value.type_str().to_owned(),
+                    origin: Origin::File(path.to_owned()),
+                    why: "expected text, a number, or true or false".to_owned(),
+                });
+            }
+        };
+        into.push((key, text));
+    }
+    Ok(())
+}
+
+/// Weakest first, so that the stronger name is written last.
+fn from_env(env: &BTreeMap<String, String>) -> Result<Vec<(String, String, String)>, ConfigError> {
+    let mut found = Vec::new();
+    for key in KEYS {
+        let ours = env_name(key.path);
+        for name in std::iter::once(ours.as_str()).chain(key.env.iter().rev().copied()) {
+            let file = format!("{name}_FILE");
+            if let Some(path) = env.get(&file).filter(|_| key.secret) {
+                let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+                    path: PathBuf::from(path),
+                    why: format!("{error} (named by {file})"),
+                })?;
+                found.push((file, key.path.to_owned(), text.trim().to_owned()));
+            }
+            if let Some(value) = env.get(name).filter(|value| !value.is_empty()) {
+                found.push((name.to_owned(), key.path.to_owned(), value.clone()));
+            }
+        }
+    }
+    for (name, value) in env.iter().filter(|(name, _)| name.starts_with("LOCKGATE_")) {
+        if let Some(topic) = name.strip_prefix("LOCKGATE_TOPICS_") {
+            found.push((
+                name.clone(),
+                format!("topics.{}", topic.to_ascii_lowercase()),
+                value.clone(),
+            ));
+        } else if let Some(property) = name.strip_prefix("LOCKGATE_KAFKA_PROPERTIES_") {
+            let property = property.to_ascii_lowercase().replace('_', ".");
+            found.push((name.clone(), format!("kafka.properties.{property}"), value.clone()));
+        } else {
+            refuse_misspelled(name)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Container platforms put these there when a service has our name, such as `LOCKGATE_KAFKA_SERVICE_HOST`.
+fn is_of_a_platform(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_PORT")
+        || name.contains("_SERVICE_PORT")
+        || name
+            .split_once("_PORT_")
+            .is_some_and(|(_, rest)| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// A variable of one of our sections must be one of its keys. Others may be somebody else's.
+fn refuse_misspelled(name: &str) -> Result<(), ConfigError> {
+    if is_of_a_platform(name) {
+        return Ok(());
+    }
+    let known: Vec<String> = KEYS.iter().map(|key| env_name(key.path)).collect();
+    let bare = name.strip_suffix("_FILE").unwrap_or(name);
+    if known.iter().any(|known| known == bare) {
+        return Ok(());
+    }
+    let section = KEYS.iter().any(|key| {
+        key.path
+            .split_once('.')
+            .is_some_and(|(section, _)| name.starts_with(&format!("{}_", env_name(section))))
+    });
+    if section || known.iter().any(|known| distance(known, name) <= 2) {
+        return Err(ConfigError::UnknownKey {
+            key: name.to_owned(),
+            origin: Origin::Env(name.to_owned()),
+            meant: nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! How values are written: one text form per kind, the same in the file, the environment and flags.
+
+use std::time::Duration;
+
+use super::Secret;
+
+/// A kind of value.
+pub(super) trait Setting: Sized {
+    /// Reads the text form; the error says what is expected and never repeats the value.
+    fn parse(text: &str) -> Result<Self, String>;
+    /// The text form, as it may be printed.
+    fn show(&self) -> String;
+}
+
+impl Setting for Duration {
+    fn parse(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
+            .map_err(|_| "expected a duration with its unit, such as 30s, 500ms or 1h 30m".to_owned())
+    }
+
+    fn show(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+impl Setting for u32 {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.replace('_', "")
+            .parse()
+            .map_err(|_| "expected a whole number of at most 4294967295".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for bool {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err("expected true or false".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for Option<String> {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok((!text.trim().is_empty()).then(|| text.trim().to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.clone().unwrap_or_default()
+    }
+}
+
+impl Setting for Option<Secret> {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok((!text.trim().is_empty()).then(|| Secret::new(text.trim())))
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(Secret::to_string).unwrap_or_default()
+    }
+}

@@ -1,0 +1,259 @@
+//! Layers, spelling, what must hold, and that secrets stay hidden.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+
+fn sources(toml: &str, env: &[(&str, &str)]) -> Sources {
+    let path = std::env::temp_dir().join(format!("lockgate-config-{}.toml", uuid::Uuid::now_v7()));
+    std::fs::write(&path, toml).unwrap();
+    Sources {
+        file: Some(path),
+        env: env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..Sources::default()
+    }
+}
+
+fn load(toml: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    Config::load(&sources(toml, env))
+}
+
+fn error(toml: &str, env: &[(&str, &str)]) -> String {
+    load(toml, env).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults_hold() {
+    let loaded = Config::load(&Sources::default()).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    loaded.config.validate().unwrap();
+    assert_eq!(loaded.config.lease.duration, Duration::from_secs(60));
+    assert_eq!(loaded.config.topics["email"], "email_commands");
+    assert_eq!(loaded.config.retention.transitions, Duration::from_secs(90 * 86_400));
+}
+
+#[test]
+fn the_short_times_of_tests_hold() {
+    let env = [
+        ("LOCKGATE_LEASE_DURATION", "3s"),
+        ("LOCKGATE_LEASE_RENEW", "1s"),
+        ("LOCKGATE_LEASE_SWEEP", "1s"),
+        ("LOCKGATE_LEADER_LEASE", "3s"),
+        ("LOCKGATE_LEADER_RENEW", "1s"),
+        ("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "1500ms"),
+        ("LOCKGATE_DATABASE_IDLE_IN_TRANSACTION", "2s"),
+    ];
+    load("", &env).unwrap().config.validate().unwrap();
+}
+
+#[test]
+fn each_layer_wins_over_the_one_below() {
+    let toml = "[lease]\nduration = '90s'\nrenew = '25s'\nsweep = '11s'\n[worker]\nbatch_size = 500";
+    let mut sources = sources(
+        toml,
+        &[("LOCKGATE_LEASE_RENEW", "26s"), ("LOCKGATE_LEASE_SWEEP", "12s")],
+    );
+    sources.flags.push(("--set".into(), "lease.sweep".into(), "13s".into()));
+    let loaded = Config::load(&sources).unwrap();
+    assert_eq!(loaded.config.lease.duration, Duration::from_secs(90));
+    assert_eq!(loaded.config.lease.renew, Duration::from_secs(26));
+    assert_eq!(loaded.config.lease.sweep, Duration::from_secs(13));
+    assert_eq!(loaded.config.worker.batch_size, 500);
+    assert_eq!(loaded.origins["lease.duration"], Origin::File(sources.file.unwrap()));
+    assert_eq!(
+        loaded.origins["lease.renew"],
+        Origin::Env("LOCKGATE_LEASE_RENEW".into())
+    );
+    assert_eq!(loaded.origins["lease.sweep"], Origin::Flag("--set".into()));
+    assert!(!loaded.origins.contains_key("worker.poll"));
+}
+
+#[test]
+fn well_known_variables_are_read_and_the_first_name_wins() {
+    let env = [
+        ("DATABASE_URL", "postgres://a@h/d"),
+        ("LOCKGATE_DATABASE_URL", "postgres://b@h/d"),
+        ("KAFKA_BROKERS", "one:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "two:9092"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://traces:4318"),
+        ("LOCKGATE_TOPICS_EMAIL", "mail"),
+        ("LOCKGATE_KAFKA_PROPERTIES_SECURITY_PROTOCOL", "SASL_SSL"),
+    ];
+    let config = load("", &env).unwrap().config;
+    assert_eq!(config.database.url.as_ref().unwrap().expose(), "postgres://a@h/d");
+    assert_eq!(config.kafka.brokers.as_deref(), Some("one:9092"));
+    assert_eq!(config.telemetry.otlp_endpoint.as_deref(), Some("http://traces:4318"));
+    assert_eq!(config.topics["email"], "mail");
+    assert_eq!(config.kafka.properties["security.protocol"], "SASL_SSL");
+    let only_second = load("", &[("KAFKA_BOOTSTRAP_SERVERS", "two:9092")]).unwrap().config;
+    assert_eq!(only_second.kafka.brokers.as_deref(), Some("two:9092"));
+}
+
+#[test]
+fn a_secret_may_come_from_a_file() {
+    let path = std::env::temp_dir().join(format!("lockgate-secret-{}", uuid::Uuid::now_v7()));
+    std::fs::write(&path, "postgres://u:geheim@h/d\n").unwrap();
+    let config = load("", &[("DATABASE_URL_FILE", path.to_str().unwrap())])
+        .unwrap()
+        .config;
+    assert_eq!(config.database_settings().unwrap().url, "postgres://u:geheim@h/d");
+    let missing = error("", &[("DATABASE_URL_FILE", "/no/such/file")]);
+    assert!(missing.contains("DATABASE_URL_FILE"), "{missing}");
+}
+
+#[test]
+fn quoted_and_bare_property_names_are_the_same() {
+    let quoted = load("[kafka.properties]\n\"security.protocol\" = 'SSL'\n", &[]).unwrap();
+    let bare = load("[kafka.properties]\nsecurity.protocol = 'SSL'\n", &[]).unwrap();
+    assert_eq!(quoted.config, bare.config);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest_name() {
+    let text = error("[lease]\nduraton = '3s'", &[]);
+    assert!(
+        text.contains("unknown key lease.duraton") && text.contains("did you mean lease.duration?"),
+        "{text}"
+    );
+    let text = error("", &[("LOCKGATE_LEASE_DURATON", "3s")]);
+    assert!(text.contains("did you mean LOCKGATE_LEASE_DURATION?"), "{text}");
+    let text = error("", &[("LOCKGATE_LEESE_DURATION", "3s")]);
+    assert!(text.contains("did you mean LOCKGATE_LEASE_DURATION?"), "{text}");
+    let text = error("nonsense_entirely = 1", &[]);
+    assert!(
+        text.contains("unknown key nonsense_entirely") && !text.contains("did you mean"),
+        "{text}"
+    );
+}
+
+#[test]
+fn variables_of_container_platforms_are_not_ours() {
+    let env = [
+        ("LOCKGATE_SERVICE_HOST", "10.0.0.1"),
+        ("LOCKGATE_KAFKA_SERVICE_HOST", "10.0.0.1"),
+        ("LOCKGATE_KAFKA_PORT_9092_TCP_ADDR", "10.0.0.1"),
+        ("LOCKGATE_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("LOCKGATE_API_LISTEN", "0.0.0.0:80"),
+    ];
+    assert_eq!(load("", &env).unwrap().config, Config::default());
+}
+
+#[test]
+fn wrong_values_say_what_is_expected_and_where_they_are() {
+    let text = error("[lease]\nduration = 60", &[]);
+    assert!(
+        text.contains("lease.duration = 60") && text.contains("such as 30s"),
+        "{text}"
+    );
+    let text = error("", &[("LOCKGATE_WORKER_BATCH_SIZE", "many")]);
+    assert!(
+        text.contains("$LOCKGATE_WORKER_BATCH_SIZE") && text.contains("whole number"),
+        "{text}"
+    );
+    let text = error("[worker]\nbatch_size = [1]", &[]);
+    assert!(text.contains("worker.batch_size"), "{text}");
+}
+
+#[test]
+fn a_broken_file_names_the_line_but_never_shows_it() {
+    let text = error("[database]\nurl = postgres://u:geheim@h/d\n", &[]);
+    assert!(text.contains("line 2") && !text.contains("geheim"), "{text}");
+}
+
+#[test]
+fn secrets_are_in_no_text() {
+    let env = [
+        (
+            "DATABASE_URL",
+            "postgres://u:geheim@h/d?password=geheim&sslmode=require",
+        ),
+        ("DATABASE_URL_DIRECT", "host=h password=geheim"),
+        ("LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD", "geheim"),
+        ("LOCKGATE_KAFKA_PROPERTIES_SSL_KEY_PEM", "geheim"),
+    ];
+    let loaded = load("", &env).unwrap();
+    let texts = format!(
+        "{loaded:?} {:?} {:?}",
+        loaded.values(),
+        loaded.config.database_settings().unwrap()
+    );
+    assert!(!texts.contains("geheim"), "{texts}");
+    assert!(
+        texts.contains("postgres://u:***@h/d?password=***&sslmode=require"),
+        "{texts}"
+    );
+}
+
+#[test]
+fn an_at_sign_in_a_password_does_not_give_it_away() {
+    assert_eq!(
+        without_password("postgres://u:a@geheim@h:1/d"),
+        "postgres://u:***@h:1/d"
+    );
+    assert_eq!(without_password("postgres://h/d"), "postgres://h/d");
+    assert_eq!(without_password("geheim"), "(hidden)");
+}
+
+#[test]
+fn values_that_cannot_work_together_are_named_with_a_fix() {
+    let cases: BTreeMap<&str, &[(&str, &str)]> = BTreeMap::from([
+        (
+            "kafka.message_timeout",
+            &[("LOCKGATE_LEASE_DURATION", "30s"), ("LOCKGATE_LEASE_RENEW", "10s")][..],
+        ),
+        ("lease.renew", &[("LOCKGATE_LEASE_RENEW", "21s")]),
+        ("lease.sweep", &[("LOCKGATE_LEASE_SWEEP", "2m")]),
+        ("leader.renew", &[("LOCKGATE_LEADER_RENEW", "6s")]),
+        (
+            "database.idle_in_transaction",
+            &[("LOCKGATE_DATABASE_IDLE_IN_TRANSACTION", "60s")],
+        ),
+        ("worker.batch_size", &[("LOCKGATE_WORKER_BATCH_SIZE", "10001")]),
+        ("worker.batches", &[("LOCKGATE_WORKER_BATCHES", "0")]),
+        ("kafka.window", &[("LOCKGATE_KAFKA_WINDOW", "0")]),
+        ("redelivery.first_delay", &[("LOCKGATE_REDELIVERY_FIRST_DELAY", "11m")]),
+        ("retention.page", &[("LOCKGATE_RETENTION_PAGE", "0")]),
+        ("topics.email", &[("LOCKGATE_TOPICS_EMAIL", "no topic")]),
+        ("worker.poll", &[("LOCKGATE_WORKER_POLL", "0s")]),
+    ]);
+    for (key, env) in cases {
+        let ConfigError::Invalid(problems) = load("", env).unwrap().config.validate().unwrap_err() else {
+            unreachable!("validate answers with problems")
+        };
+        assert_eq!(
+            problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(),
+            [key]
+        );
+        assert!(!problems[0].fix.is_empty() && problems[0].to_string().starts_with(&format!("{key} = ")));
+    }
+}
+
+#[test]
+fn without_a_database_the_error_says_how_to_name_one() {
+    let text = Config::default().database_settings().unwrap_err().to_string();
+    assert!(
+        text.contains("DATABASE_URL") && text.contains("--database-url"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_direct_url_is_used_when_there_is_one_and_never_in_pooler_mode() {
+    let env = [
+        ("DATABASE_URL", "postgres://p/d"),
+        ("LOCKGATE_DATABASE_POOLER_MODE", "true"),
+    ];
+    let config = load("", &env).unwrap().config;
+    assert!(config.direct_settings().unwrap().pooler_mode);
+    let env = [env[0], env[1], ("DATABASE_URL_DIRECT", "postgres://direct/d")];
+    let direct = load("", &env).unwrap().config.direct_settings().unwrap();
+    assert_eq!(
+        (direct.url.as_str(), direct.pooler_mode),
+        ("postgres://direct/d", false)
+    );
+}

@@ -1,0 +1,132 @@
+//! The breakers of all topics a process writes to.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use chrono::{SecondsFormat, Utc};
+
+use super::breaker::{Admission, Breaker, BreakerPolicy, BreakerState, Observation, Probe, ProbeEnd, Reason};
+use super::publisher::{PublisherEvents, TopicTrouble};
+
+/// One breaker a topic, made when the topic is first named.
+#[derive(Debug)]
+pub struct Breakers {
+    policy: BreakerPolicy,
+    topics: Mutex<HashMap<String, Breaker>>,
+}
+
+impl Breakers {
+    /// No topics yet.
+    #[must_use]
+    pub fn new(policy: BreakerPolicy) -> Self {
+        Self {
+            policy,
+            topics: Mutex::default(),
+        }
+    }
+
+    /// Makes the topic known, so that trouble with all brokers is trouble with it.
+    pub fn watch(&self, topic: &str) {
+        self.with(topic, |_, _| ());
+    }
+
+    /// May a batch for this topic be claimed?
+    pub fn admit(&self, topic: &str) -> Admission {
+        self.with(topic, Breaker::admit)
+    }
+
+    /// Whether messages for the topic would go nowhere this moment. Asks nothing of the breaker.
+    #[must_use]
+    pub fn is_open(&self, topic: &str) -> bool {
+        self.with(topic, |breaker, now| breaker.report(now).state == BreakerState::Open)
+    }
+
+    /// Whether an open breaker's pause is over, so that one batch may find out. Asks nothing of the breaker.
+    #[must_use]
+    pub fn may_probe(&self, topic: &str) -> bool {
+        self.with(topic, |breaker, now| {
+            breaker.report(now).retry_in.is_some_and(|pause| pause.is_zero())
+        })
+    }
+
+    /// Takes in what became of messages.
+    pub fn observe(&self, topic: &str, observation: Observation) {
+        self.with(topic, |breaker, now| breaker.observe(observation, now));
+    }
+
+    /// Ends a probe.
+    pub fn probe_over(&self, topic: &str, probe: Probe, end: ProbeEnd) {
+        self.with(topic, |breaker, now| breaker.probe_over(probe, end, now));
+    }
+
+    /// Those that are not closed, as the replica's row shows them.
+    #[must_use]
+    pub fn report(&self) -> serde_json::Value {
+        let now = Instant::now();
+        let topics = lock(&self.topics);
+        let mut rows: Vec<(&String, serde_json::Value)> = topics
+            .iter()
+            .map(|(topic, breaker)| (topic, breaker.report(now)))
+            .filter(|(_, report)| report.state != BreakerState::Closed)
+            .map(|(topic, report)| {
+                let since = Utc::now() - report.not_closed_for.unwrap_or_default();
+                let row = serde_json::json!({
+                    "topic": topic,
+                    "state": report.state.as_str(),
+                    "since": since.to_rfc3339_opts(SecondsFormat::Millis, true),
+                    "reason": report.reason.map(Reason::as_str),
+                });
+                (topic, row)
+            })
+            .collect();
+        rows.sort_by_key(|(topic, _)| *topic);
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    fn with<T>(&self, topic: &str, act: impl FnOnce(&mut Breaker, Instant) -> T) -> T {
+        let mut topics = lock(&self.topics);
+        if let Some(breaker) = topics.get_mut(topic) {
+            return act(breaker, Instant::now());
+        }
+        let seed = topic
+            .bytes()
+            .fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        act(
+            topics
+                .entry(topic.to_owned())
+                .or_insert(Breaker::new(self.policy, seed)),
+            Instant::now(),
+        )
+    }
+
+    fn trouble_everywhere(&self, reason: Reason) {
+        let now = Instant::now();
+        for breaker in lock(&self.topics).values_mut() {
+            breaker.observe(Observation::Trouble(reason), now);
+        }
+    }
+}
+
+/// A breaker is a plain value: a panic while it was held cannot have left it half changed in a way that matters.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl PublisherEvents for Breakers {
+    fn topic_trouble(&self, topic: &str, trouble: TopicTrouble) {
+        let reason = match trouble {
+            TopicTrouble::Missing => Reason::TopicMissing,
+            TopicTrouble::NotAuthorised => Reason::NotAuthorised,
+        };
+        self.observe(topic, Observation::Trouble(reason));
+    }
+
+    fn all_brokers_down(&self) {
+        self.trouble_everywhere(Reason::AllBrokersDown);
+    }
+
+    fn fatal(&self) {
+        self.trouble_everywhere(Reason::ProducerFatal);
+    }
+}

@@ -1,0 +1,60 @@
+//! What a workflow sends: a command, its stable id and its headers.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use crate::lifecycle::RunId;
+
+/// A command ready to be published: which kind it is, where it goes, and its exact bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Kind of command, such as `email`; decides the topic by configuration.
+    pub command_type: Cow<'static, str>,
+    /// The topic, when the command does not go where its kind goes by default.
+    pub topic: Option<Cow<'static, str>>,
+    /// Partitioning key; never personal data.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub payload: Vec<u8>,
+    /// Correlates it with what caused it; the run's id when not given.
+    pub correlation_id: Option<String>,
+}
+
+/// The stable id of an item's message: the same over retries, resends, redeliveries and retries of the run.
+#[must_use]
+pub fn message_id(origin: RunId, step: &str, item: i64) -> Uuid {
+    use std::io::Write as _;
+    // Built on the stack: this runs once per message.
+    let mut name = [0u8; 256];
+    let mut rest = &mut name[..];
+    if write!(rest, "{step}/{item}").is_ok() {
+        let length = 256 - rest.len();
+        return Uuid::new_v5(&origin, &name[..length]);
+    }
+    Uuid::new_v5(&origin, format!("{step}/{item}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Consumers deduplicate by this id: it must never change.
+    #[test]
+    fn message_ids_are_pinned() {
+        let origin = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
+        let long = "0:a-step-with-a-name-that-does-not-fit-on-the-stack".repeat(8);
+        assert_eq!(
+            message_id(origin, "0:reports", 42),
+            Uuid::new_v5(&origin, b"0:reports/42")
+        );
+        assert_eq!(
+            message_id(origin, "0:reports", 42).to_string(),
+            "3fdefd49-918a-5ed4-81ae-70c832382a41"
+        );
+        assert_eq!(
+            message_id(origin, &long, -7),
+            Uuid::new_v5(&origin, format!("{long}/-7").as_bytes())
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! The first kind of command: an e-mail to be sent by whoever consumes the topic.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Command;
+
+/// Kind of the e-mail commands.
+pub const EMAIL: &str = "email";
+
+/// All that is needed to send an e-mail, without its text. Borrowed where it is made per item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
+    /// Whom it goes to.
+    pub recipient_email: Cow<'a, str>,
+    /// Which template.
+    pub template_id: Cow<'a, str>,
+    /// What the template needs, any JSON.
+    pub template_context: C,
+    /// Language of the recipient, a BCP 47 tag.
+    pub locale: Cow<'a, str>,
+    /// Correlates it with what caused it.
+    pub correlation_id: Cow<'a, str>,
+    /// The recipient's id, and the message's key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user_id: Option<i64>,
+}
+
+/// A field that is not as it must be. Names the field, never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct InvalidCommand {
+    /// The field, as the JSON names it.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+impl<C: Serialize> EmailTriggerCommand<'_, C> {
+    /// Checks it and makes the command of it.
+    ///
+    /// # Errors
+    /// A field is not as it must be, or the context is not JSON.
+    pub fn into_command(self) -> anyhow::Result<Command> {
+        self.validate()?;
+        Ok(Command {
+            command_type: Cow::Borrowed(EMAIL),
+            topic: None,
+            key: self.user_id.map(|id| id.to_string().into_bytes()),
+            payload: serde_json::to_vec(&self)?,
+            correlation_id: Some(self.correlation_id.into_owned()),
+        })
+    }
+
+    fn validate(&self) -> Result<(), InvalidCommand> {
+        let check = |ok: bool, field, problem| {
+            if ok {
+                Ok(())
+            } else {
+                Err(InvalidCommand { field, problem })
+            }
+        };
+        check(
+            is_address(&self.recipient_email),
+            "recipientEmail",
+            "is not an e-mail address",
+        )?;
+        check(!self.template_id.is_empty(), "templateId", "is empty")?;
+        check(
+            is_locale(&self.locale),
+            "locale",
+            "is not a BCP 47 language tag such as de or pt-BR",
+        )?;
+        check(!self.correlation_id.is_empty(), "correlationId", "is empty")
+    }
+}
+
+/// Catches what no mail server takes; whether the address exists is for the mail server to say.
+fn is_address(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else {
+        return false;
+    };
+    let clean = |byte: u8| byte > b' ' && byte != 0x7f;
+    text.len() <= 254 && !local.is_empty() && !domain.is_empty() && text.bytes().all(clean)
+}
+
+fn is_locale(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let language = parts.next().unwrap_or_default();
+    (2..=8).contains(&language.len())
+        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn command<'a>() -> EmailTriggerCommand<'a> {
+        EmailTriggerCommand {
+            recipient_email: "ada@example.org".into(),
+            template_id: "daily-task-report".into(),
+            template_context: serde_json::json!({"done": 3}),
+            locale: "pt-BR".into(),
+            correlation_id: "c-1".into(),
+            user_id: Some(7),
+        }
+    }
+
+    #[test]
+    fn the_json_has_the_promised_fields_and_the_key_is_the_user_id() {
+        let made = command().into_command().unwrap();
+        assert_eq!(
+            String::from_utf8(made.payload).unwrap(),
+            r#"{"recipientEmail":"ada@example.org","templateId":"daily-task-report","templateContext":{"done":3},"locale":"pt-BR","correlationId":"c-1","userId":7}"#
+        );
+        assert_eq!(made.key.as_deref(), Some(b"7".as_slice()));
+    }
+
+    #[test]
+    fn a_bad_field_is_named_and_not_quoted() {
+        for (field, bad) in [
+            (
+                "recipientEmail",
+                EmailTriggerCommand {
+                    recipient_email: "no address".into(),
+                    ..command()
+                },
+            ),
+            (
+                "recipientEmail",
+                EmailTriggerCommand {
+                    recipient_email: "a@\u{7f}b".into(),
+                    ..command()
+                },
+            ),
+            (
+                "templateId",
+                EmailTriggerCommand {
+                    template_id: "".into(),
+                    ..command()
+                },
+            ),
+            (
+                "locale",
+                EmailTriggerCommand {
+                    locale: "d".into(),
+                    ..command()
+                },
+            ),
+            (
+                "locale",
+                EmailTriggerCommand {
+                    locale: "de_DE".into(),
+                    ..command()
+                },
+            ),
+            (
+                "correlationId",
+                EmailTriggerCommand {
+                    correlation_id: "".into(),
+                    ..command()
+                },
+            ),
+        ] {
+            let said = bad.into_command().unwrap_err().to_string();
+            assert!(said.starts_with(field), "{said}");
+            assert!(!said.contains("no address"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The claims this process holds, and what is known of their fate.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::tracker::BatchTracker;
+use crate::lifecycle::{BatchClaim, RunClaim};
+
+const HELD: u8 = 0;
+const HALTED: u8 = 1;
+const LOST: u8 = 2;
+
+/// What a holder may still do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Go on.
+    Held,
+    /// The run was asked to stop: send nothing more, hand back.
+    Halted,
+    /// Somebody took over, or may have: send nothing more, write nothing.
+    Lost,
+}
+
+/// The fate of one claim, shared between its holder and the keeper.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    fate: AtomicU8,
+    trusted_until: Mutex<Instant>,
+    changed: Notify,
+}
+
+impl Lease {
+    pub(crate) fn new(trusted_until: Instant) -> Self {
+        Self {
+            fate: AtomicU8::new(HELD),
+            trusted_until: Mutex::new(trusted_until),
+            changed: Notify::new(),
+        }
+    }
+
+    /// By what was last heard and the monotonic clock.
+    pub(crate) fn fate(&self) -> Fate {
+        match self.fate.load(Ordering::Acquire) {
+            LOST => Fate::Lost,
+            _ if Instant::now() >= *lock(&self.trusted_until) => Fate::Lost,
+            HALTED => Fate::Halted,
+            _ => Fate::Held,
+        }
+    }
+
+    pub(crate) fn renewed(&self, trusted_until: Instant) {
+        *lock(&self.trusted_until) = trusted_until;
+    }
+
+    pub(crate) fn halt(&self) {
+        self.fate.fetch_max(HALTED, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn lose(&self) {
+        self.fate.fetch_max(LOST, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the holder must stop.
+    pub(crate) async fn must_stop(&self) -> Fate {
+        loop {
+            let changed = self.changed.notified();
+            let fate = self.fate();
+            if fate != Fate::Held {
+                return fate;
+            }
+            let until = *lock(&self.trusted_until);
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(until.into()) => {}
+            }
+        }
+    }
+}
+
+/// A batch in flight.
+#[derive(Debug)]
+pub(crate) struct HeldBatch {
+    pub(crate) claim: BatchClaim,
+    pub(crate) tracker: Arc<BatchTracker>,
+    pub(crate) lease: Lease,
+}
+
+/// A run whose code runs here.
+#[derive(Debug)]
+pub(crate) struct HeldRun {
+    pub(crate) claim: RunClaim,
+    pub(crate) lease: Lease,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    batches: Mutex<HashMap<Uuid, Arc<HeldBatch>>>,
+    runs: Mutex<HashMap<Uuid, Arc<HeldRun>>>,
+}
+
+impl Book {
+    pub(crate) fn hold_batch(&self, held: Arc<HeldBatch>) {
+        lock(&self.batches).insert(held.claim.claim_id, held);
+    }
+
+    pub(crate) fn drop_batch(&self, claim: &BatchClaim) {
+        lock(&self.batches).remove(&claim.claim_id);
+    }
+
+    pub(crate) fn hold_run(&self, held: Arc<HeldRun>) {
+        lock(&self.runs).insert(held.claim.claim_id, held);
+    }
+
+    pub(crate) fn drop_run(&self, claim: &RunClaim) {
+        lock(&self.runs).remove(&claim.claim_id);
+    }
+
+    pub(crate) fn batches(&self) -> Vec<Arc<HeldBatch>> {
+        lock(&self.batches).values().cloned().collect()
+    }
+
+    pub(crate) fn runs(&self) -> Vec<Arc<HeldRun>> {
+        lock(&self.runs).values().cloned().collect()
+    }
+
+    pub(crate) fn batch_count(&self) -> usize {
+        lock(&self.batches).len()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,181 @@
+//! The fan-outs this process knows: what its batches send, found by running the workflow's code up to the step.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::lifecycle::{Fleet, RunId, WorkRun};
+use crate::workflow::{Context, ContextHost, FanOut, FanOutSummary, Registry};
+
+/// How long a workflow's code may take to reach a step whose predecessors are all done.
+const ATTACH_WITHIN: Duration = Duration::from_secs(30);
+
+/// A fan-out and what was learnt of it.
+pub(crate) struct KnownFanOut {
+    pub(crate) fan_out: Arc<dyn FanOut>,
+    pub(crate) run: Arc<WorkRun>,
+    pub(crate) path: String,
+    topics: Mutex<BTreeSet<String>>,
+    source_failures: AtomicU32,
+}
+
+impl KnownFanOut {
+    fn new(run: Arc<WorkRun>, path: String, fan_out: Arc<dyn FanOut>) -> Self {
+        Self {
+            fan_out,
+            run,
+            path,
+            topics: Mutex::default(),
+            source_failures: AtomicU32::new(0),
+        }
+    }
+
+    /// The topics its messages have gone to so far.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.topics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn sends_to(&self, topic: &str) {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if !topics.contains(topic) {
+            topics.insert(topic.to_owned());
+        }
+    }
+
+    /// Counts failures of the source in a row.
+    pub(crate) fn source_failed(&self) -> u32 {
+        self.source_failures.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn source_worked(&self) {
+        self.source_failures.store(0, Ordering::Relaxed);
+    }
+}
+
+/// All of them, by run and path.
+pub(crate) struct FanOuts {
+    fleet: Arc<dyn Fleet>,
+    registry: Registry,
+    known: Mutex<HashMap<(RunId, String), Arc<KnownFanOut>>>,
+}
+
+impl FanOuts {
+    pub(crate) fn new(fleet: Arc<dyn Fleet>, registry: Registry) -> Self {
+        Self {
+            fleet,
+            registry,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The owner of a run has reached the step.
+    pub(crate) fn learn(&self, run: &Arc<WorkRun>, path: &str, fan_out: Arc<dyn FanOut>) -> Arc<KnownFanOut> {
+        let known = Arc::new(KnownFanOut::new(run.clone(), path.to_owned(), fan_out));
+        self.known().insert((run.id, path.to_owned()), known.clone());
+        known
+    }
+
+    pub(crate) fn of_run(&self, run: RunId) -> Vec<Arc<KnownFanOut>> {
+        self.known()
+            .iter()
+            .filter(|((of, _), _)| *of == run)
+            .map(|(_, known)| known.clone())
+            .collect()
+    }
+
+    /// Forgets runs that are not among these; they are found again when needed.
+    pub(crate) fn keep(&self, runs: &BTreeSet<RunId>) {
+        self.known().retain(|(run, _), _| runs.contains(run));
+    }
+
+    /// The fan-out of a batch.
+    pub(crate) async fn of_batch(&self, run: RunId, path: &str) -> anyhow::Result<Arc<KnownFanOut>> {
+        if let Some(known) = self.known().get(&(run, path.to_owned())) {
+            return Ok(known.clone());
+        }
+        let run = self
+            .fleet
+            .read_run(run)
+            .await?
+            .with_context(|| format!("run {run} is over"))?;
+        let run = Arc::new(run);
+        let fan_out = self.attach(&run, path).await?;
+        Ok(self.learn(&run, path, fan_out))
+    }
+
+    async fn attach(&self, run: &Arc<WorkRun>, path: &str) -> anyhow::Result<Arc<dyn FanOut>> {
+        let workflow = self
+            .registry
+            .get(&run.workflow)
+            .with_context(|| format!("no workflow {} here", run.workflow))?;
+        let (found, finds) = oneshot::channel();
+        let host = AttachHost {
+            run: run.clone(),
+            path: path.to_owned(),
+            found: Mutex::new(Some(found)),
+        };
+        let code = workflow.run(Context::new(run.clone(), Arc::new(host)), &run.params);
+        tokio::select! {
+            fan_out = finds => fan_out.context("the step was left before it was known"),
+            ended = code => {
+                let end = ended.err().map_or_else(|| "it returned".to_owned(), |error| format!("{error:#}"));
+                anyhow::bail!("workflow {} did not reach step {path}, which has batches: {end}", run.workflow)
+            }
+            () = tokio::time::sleep(ATTACH_WITHIN) => {
+                anyhow::bail!("workflow {} did not reach step {path} within 30s", run.workflow)
+            }
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, String), Arc<KnownFanOut>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers recorded results until the step is reached, hands the fan-out over, and never goes on.
+struct AttachHost {
+    run: Arc<WorkRun>,
+    path: String,
+    found: Mutex<Option<oneshot::Sender<Arc<dyn FanOut>>>>,
+}
+
+impl ContextHost for AttachHost {
+    fn fan_out(&self, path: String, fan_out: Arc<dyn FanOut>) -> BoxFuture<'_, anyhow::Result<FanOutSummary>> {
+        async move {
+            if path == self.path {
+                let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(found) = found {
+                    let _ = found.send(fan_out);
+                }
+                return std::future::pending().await;
+            }
+            match recorded(&self.run, &path)? {
+                Some(summary) => Ok(summary),
+                // An earlier step is not done: the code differs from the one that planned the batch.
+                None => anyhow::bail!("step {path} comes before {} and is not done", self.path),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The result of a step that is done.
+pub(crate) fn recorded(run: &WorkRun, path: &str) -> anyhow::Result<Option<FanOutSummary>> {
+    let Some(result) = run.step(path).and_then(|step| step.result.as_ref()) else {
+        return Ok(None);
+    };
+    let summary = serde_json::from_slice(result)
+        .with_context(|| format!("the recorded result of step {path} of run {} does not read", run.id))?;
+    Ok(Some(summary))
+}

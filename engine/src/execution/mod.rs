@@ -1,0 +1,18 @@
+//! Execution: runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
+
+mod book;
+mod driver;
+mod executor;
+mod fan_outs;
+mod keeper;
+mod pipeline;
+mod planner;
+mod send;
+mod settings;
+mod tracker;
+mod window;
+mod work;
+mod worker;
+
+pub use executor::{Executor, ExecutorParts, Hints};
+pub use settings::ExecutionSettings;

@@ -1,0 +1,375 @@
+//! One batch: read a page, make its messages, publish them, wait for their outcomes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::book::{Fate, HeldBatch};
+use super::executor::Shared;
+use super::fan_outs::KnownFanOut;
+use super::send::Envelope;
+use super::tracker::{BatchTracker, NotDelivered};
+use crate::delivery::{Failure, Message, Observation, Outcome, OutcomeSink, Rejected, Ticket};
+use crate::lifecycle::{Batch, BatchOutcome, UndeliveredItem};
+use crate::workflow::Made;
+
+/// Items read and made at once; bounds memory whatever the size of a batch.
+const PAGE: usize = 1000;
+/// Places taken in the window at once.
+const STRIDE: usize = 125;
+/// How often a waiting sender looks whether its topic still goes.
+const LOOK: Duration = Duration::from_millis(100);
+/// Failures of a source in a row before its run fails.
+const SOURCE_FAILURES: u32 = 6;
+
+/// How work on a batch ended.
+pub(crate) enum BatchEnd {
+    /// Every item has its outcome.
+    Settled(BatchOutcome),
+    /// Not now: give it back.
+    HandBack {
+        /// Not claimed again before this long from now.
+        delay: Duration,
+        /// Why, for the audit.
+        reason: &'static str,
+    },
+    /// The source cannot be read, again and again: the run fails.
+    SourceBroken(String),
+    /// Somebody took over, or may have.
+    Lost,
+}
+
+/// Why sending stopped before the end of a batch.
+enum Stop {
+    Fate(Fate),
+    Later { delay: Duration, reason: &'static str },
+    Source(anyhow::Error),
+}
+
+/// A message that was offered; kept until its outcome is known, for the row it may need.
+struct Offered {
+    item: i64,
+    index: u32,
+    command_type: std::borrow::Cow<'static, str>,
+    message: Message,
+}
+
+pub(crate) struct Pipeline<'a> {
+    shared: &'a Shared,
+    batch: &'a Batch,
+    held: &'a HeldBatch,
+    known: &'a KnownFanOut,
+    envelope: Envelope,
+    tracker: Arc<BatchTracker>,
+    offered: Vec<Offered>,
+    outcome: BatchOutcome,
+    places: usize,
+    sent: usize,
+    fed_delivered: usize,
+    fed_unknown: usize,
+    started: Instant,
+}
+
+impl<'a> Pipeline<'a> {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        batch: &'a Batch,
+        held: &'a HeldBatch,
+        known: &'a KnownFanOut,
+        traceparent: Option<String>,
+    ) -> Self {
+        let envelope = Envelope::new(batch, known.run.origin_id, traceparent, &shared.settings.topics);
+        Self {
+            shared,
+            batch,
+            held,
+            known,
+            envelope,
+            tracker: held.tracker.clone(),
+            offered: Vec::with_capacity(batch.ids.len()),
+            outcome: BatchOutcome::default(),
+            places: 0,
+            sent: 0,
+            fed_delivered: held.tracker.delivered(),
+            fed_unknown: 0,
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> BatchEnd {
+        let stopped = self.send_all().await.err();
+        // Whatever comes of the batch, what was sent gets its outcome first: the publisher bounds that time.
+        if !self.wait_settled().await {
+            return BatchEnd::Lost;
+        }
+        self.tracker.give_back(self.places);
+        self.feed_breaker();
+        let failures = self.not_delivered();
+        match stopped {
+            Some(Stop::Fate(Fate::Lost)) => BatchEnd::Lost,
+            Some(Stop::Fate(_)) => BatchEnd::HandBack {
+                delay: Duration::ZERO,
+                reason: "stopped",
+            },
+            Some(Stop::Later { delay, reason }) => BatchEnd::HandBack { delay, reason },
+            Some(Stop::Source(error)) => self.source_failed(&error),
+            None if failures
+                .iter()
+                .any(|item| !item.refused && self.shared.breakers.is_open(&item.topic)) =>
+            {
+                // The topic is in trouble, not these items: they stay in the batch instead of filling the table.
+                BatchEnd::HandBack {
+                    delay: Duration::from_secs(1),
+                    reason: "breaker open",
+                }
+            }
+            None => {
+                self.outcome.delivered = self.tracker.delivered();
+                self.outcome.undelivered.extend(failures);
+                BatchEnd::Settled(self.outcome)
+            }
+        }
+    }
+
+    async fn send_all(&mut self) -> Result<(), Stop> {
+        let ids = self.batch.ids.as_slice();
+        for (page, page_ids) in ids.chunks(PAGE).enumerate() {
+            let base = page * PAGE;
+            let wanted: Vec<i64> = page_ids
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| !self.tracker.is_delivered(base + at))
+                .map(|(_, id)| *id)
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            self.look()?;
+            let made = self
+                .known
+                .fan_out
+                .make(&self.shared.resources, &wanted)
+                .await
+                .map_err(Stop::Source)?;
+            self.known.source_worked();
+            self.send_page(base, page_ids, &wanted, made).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_page(
+        &mut self,
+        base: usize,
+        page_ids: &[i64],
+        wanted: &[i64],
+        made: Vec<(i64, Made)>,
+    ) -> Result<(), Stop> {
+        let mut wanted = wanted.iter();
+        let mut at = 0;
+        for (item, made) in made {
+            // Both lists ascend: what was wanted and is passed over has vanished.
+            for id in wanted.by_ref() {
+                if *id == item {
+                    break;
+                }
+                self.outcome.vanished.push(*id);
+            }
+            while page_ids[at] != item {
+                at += 1;
+            }
+            let index = (base + at) as u32;
+            match made {
+                Made::Skipped => self.outcome.skipped.push(item),
+                Made::Failed { code, detail } => self.refuse(item, "unknown", "unknown", code, &detail),
+                Made::Command(command) => {
+                    let command_type = command.command_type.clone();
+                    match self.envelope.message(item, command) {
+                        Ok(message) => {
+                            self.offer(Offered {
+                                item,
+                                index,
+                                command_type,
+                                message,
+                            })
+                            .await?
+                        }
+                        Err(why) => self.refuse(item, &command_type, "unknown", "no_topic", &why),
+                    }
+                }
+            }
+        }
+        self.outcome.vanished.extend(wanted);
+        Ok(())
+    }
+
+    async fn offer(&mut self, offered: Offered) -> Result<(), Stop> {
+        if self.places == 0 {
+            self.look()?;
+            self.known.sends_to(&offered.message.topic);
+            self.take_places(&offered.message.topic).await?;
+        }
+        self.keep_pace().await;
+        self.places -= 1;
+        loop {
+            self.tracker.in_flight().offered();
+            let sink: Arc<dyn OutcomeSink> = self.tracker.clone();
+            match self.shared.publisher.publish(
+                &offered.message,
+                Ticket {
+                    sink,
+                    index: offered.index,
+                },
+            ) {
+                Ok(()) => break self.sent += 1,
+                Err(Rejected::Refused(failure)) => break self.tracker.settle(offered.index, Outcome::Refused(failure)),
+                Err(Rejected::Full) => {
+                    self.tracker.in_flight().not_accepted();
+                    self.look()?;
+                    self.shared.publisher.capacity().await;
+                }
+                Err(Rejected::Unavailable) => {
+                    self.tracker.in_flight().not_accepted();
+                    return Err(Stop::Later {
+                        delay: Duration::from_secs(1),
+                        reason: "publisher unavailable",
+                    });
+                }
+            }
+        }
+        self.offered.push(offered);
+        fail::fail_point!("publish.mid", |_| Err(Stop::Fate(Fate::Lost)));
+        Ok(())
+    }
+
+    async fn take_places(&mut self, topic: &str) -> Result<(), Stop> {
+        let count = STRIDE.min(self.shared.window.size());
+        let tracker = self.tracker.clone();
+        let take = tracker.take_places(count);
+        tokio::pin!(take);
+        let mut looks = 0;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut take => break,
+                () = tokio::time::sleep(LOOK) => {
+                    looks += 1;
+                    self.look()?;
+                    self.feed_breaker();
+                    if self.shared.breakers.is_open(topic) {
+                        return Err(Stop::Later { delay: Duration::from_secs(1), reason: "breaker open" });
+                    }
+                    // Places held by messages of unknown fate come free only when their batch ends: end it.
+                    if looks >= 10 && self.tracker.in_flight().open() == 0 && self.fed_unknown > 0 {
+                        return Err(Stop::Later { delay: Duration::from_secs(1), reason: "window full" });
+                    }
+                }
+            }
+        }
+        self.places = count;
+        Ok(())
+    }
+
+    /// Whether to go on; asked once in a while, not for each item.
+    fn look(&self) -> Result<(), Stop> {
+        match self.held.lease.fate() {
+            Fate::Held if self.shared.hurry.is_cancelled() => Err(Stop::Later {
+                delay: Duration::ZERO,
+                reason: "draining",
+            }),
+            Fate::Held => Ok(()),
+            fate => Err(Stop::Fate(fate)),
+        }
+    }
+
+    /// A paced batch has its stretch of the run's time to itself and spreads its messages over it.
+    async fn keep_pace(&self) {
+        let Some(pace) = self.batch.pace_per_s else { return };
+        let due = self.started + Duration::from_secs_f64(self.sent as f64 / f64::from(pace));
+        if due > Instant::now() {
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+
+    /// False: the lease went before the outcomes came.
+    async fn wait_settled(&self) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tracker.in_flight().all_settled() => return true,
+                fate = self.held.lease.must_stop() => match fate {
+                    Fate::Lost => return false,
+                    // Asked to stop: outcomes of what is on its way are still worth having.
+                    _ => { tokio::select! {
+                        () = self.tracker.in_flight().all_settled() => return true,
+                        () = tokio::time::sleep(LOOK) => {}
+                    } }
+                }
+            }
+        }
+    }
+
+    /// Tells the topic's breaker what became of messages since it was told last.
+    fn feed_breaker(&mut self) {
+        let Some(topic) = self.offered.first().map(|offered| offered.message.topic.clone()) else {
+            return;
+        };
+        let failures = self.tracker.failures();
+        let unknown = failures.iter().filter(|failed| !failed.refused).count();
+        let delivered = self.tracker.delivered();
+        let new = |now: usize, fed: usize| u32::try_from(now.saturating_sub(fed)).unwrap_or(u32::MAX);
+        if delivered > self.fed_delivered {
+            self.shared
+                .breakers
+                .observe(&topic, Observation::Delivered(new(delivered, self.fed_delivered)));
+        }
+        if unknown > self.fed_unknown {
+            self.shared
+                .breakers
+                .observe(&topic, Observation::Unknown(new(unknown, self.fed_unknown)));
+        }
+        (self.fed_delivered, self.fed_unknown) = (delivered, unknown);
+    }
+
+    /// The rows of the messages that were not delivered.
+    fn not_delivered(&self) -> Vec<UndeliveredItem> {
+        let row = |failed: &NotDelivered| {
+            let at = self
+                .offered
+                .binary_search_by_key(&failed.index, |offered| offered.index)
+                .ok()?;
+            let offered = &self.offered[at];
+            let Failure { code, detail } = &failed.failure;
+            let message = &offered.message;
+            Some(self.envelope.undelivered(
+                offered.item,
+                &offered.command_type,
+                message,
+                failed.refused,
+                code,
+                detail,
+            ))
+        };
+        self.tracker.failures().iter().filter_map(row).collect()
+    }
+
+    fn refuse(&mut self, item: i64, command_type: &str, topic: &str, code: &str, reason: &str) {
+        let row = self
+            .envelope
+            .without_message(item, command_type, topic, true, code, reason);
+        self.outcome.undelivered.push(row);
+    }
+
+    fn source_failed(&self, error: &anyhow::Error) -> BatchEnd {
+        let times = self.known.source_failed();
+        tracing::warn!(run = %self.batch.claim.run, batch = self.batch.claim.seq, times, "source failed: {error:#}");
+        if times >= SOURCE_FAILURES {
+            return BatchEnd::SourceBroken(format!(
+                "the source of step {} cannot be read: {error:#}",
+                self.known.path
+            ));
+        }
+        BatchEnd::HandBack {
+            delay: Duration::from_millis(200 << times.min(6)),
+            reason: "source failed",
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Planning: walks the source's ids in ascending chunks and writes batches, a bounded number ahead of the workers.
+
+use std::time::Duration;
+
+use super::executor::Shared;
+use super::fan_outs::KnownFanOut;
+use crate::lifecycle::{ItemIds, PlanChunk, PlanProgress, PlannedBatch, RunClaim};
+use crate::workflow::IdPages;
+
+/// Batches in the first chunk and in the largest: the first message should not wait for a big one.
+const FIRST_CHUNK: usize = 2;
+const LARGEST_CHUNK: usize = 64;
+/// How often to look whether the workers have caught up.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const SLOWEST_LOOK: Duration = Duration::from_millis(500);
+/// How often a source is asked for the same page before the run fails.
+const SOURCE_TRIES: u32 = 5;
+
+/// How planning ended.
+pub(crate) enum PlanEnd {
+    /// Every id is in a batch.
+    Whole,
+    /// The run was paused or asked to stop.
+    Halted,
+    /// Somebody took over.
+    Lost,
+    /// The store failed; the cursor knows where to go on.
+    Retry(String),
+}
+
+/// Plans what is not planned yet.
+///
+/// # Errors
+/// The source cannot be read, or its ids do not ascend: the run fails.
+pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> anyhow::Result<PlanEnd> {
+    let consistent = known.fan_out.consistent();
+    let step = match shared.fleet.open_fan_out(claim, &known.path, consistent).await {
+        Ok(Some(step)) => step,
+        Ok(None) => return Ok(PlanEnd::Lost),
+        Err(error) => return Ok(PlanEnd::Retry(error.to_string())),
+    };
+    if step.planned {
+        shared.work.offer(claim.run);
+        return Ok(PlanEnd::Whole);
+    }
+    fail::fail_point!("plan.before_chunk", |_| Ok(PlanEnd::Lost));
+    let mut cursor = step.plan_cursor;
+    let mut pages = known.fan_out.ids(&shared.resources, cursor).await?;
+    let mut chunk_batches = FIRST_CHUNK;
+    loop {
+        let limit = chunk_batches * shared.settings.batch_size;
+        let ids = next_page(pages.as_mut(), limit).await?;
+        ascending(cursor, &ids)?;
+        let last = ids.len() < limit;
+        let after = cursor;
+        cursor = ids.last().copied().or(cursor);
+        let batches = into_batches(ids, shared.settings.batch_size)?;
+        let chunk = PlanChunk {
+            path: known.path.clone(),
+            after,
+            batches,
+            last,
+        };
+        if last {
+            fail::fail_point!("plan.before_end", |_| Ok(PlanEnd::Lost));
+        }
+        match shared.fleet.plan_chunk(claim, &chunk).await {
+            Ok(PlanProgress::Written) => {}
+            Ok(PlanProgress::Halted) => return Ok(PlanEnd::Halted),
+            Ok(PlanProgress::Lost) => return Ok(PlanEnd::Lost),
+            Err(error) => return Ok(PlanEnd::Retry(error.to_string())),
+        }
+        fail::fail_point!("plan.after_chunk", |_| Ok(PlanEnd::Lost));
+        if last || !consistent {
+            shared.work.offer(claim.run);
+        }
+        if last {
+            return Ok(PlanEnd::Whole);
+        }
+        if !consistent {
+            keep_distance(shared, claim).await;
+        }
+        chunk_batches = (chunk_batches * 4).min(LARGEST_CHUNK);
+    }
+}
+
+async fn next_page(pages: &mut dyn IdPages, limit: usize) -> anyhow::Result<Vec<i64>> {
+    let mut tried = 0;
+    loop {
+        match pages.next(limit).await {
+            Ok(ids) => return Ok(ids),
+            Err(error) => {
+                tried += 1;
+                if tried >= SOURCE_TRIES {
+                    return Err(error);
+                }
+                tracing::warn!(tried, "ids were not read: {error:#}");
+                tokio::time::sleep(Duration::from_millis(100 << tried)).await;
+            }
+        }
+    }
+}
+
+fn ascending(before: Option<i64>, ids: &[i64]) -> anyhow::Result<()> {
+    let mut before = before;
+    for id in ids {
+        if let Some(before) = before.filter(|before| before >= id) {
+            anyhow::bail!("the source returned item {id} after item {before}: ids must ascend and come once");
+        }
+        before = Some(*id);
+    }
+    Ok(())
+}
+
+fn into_batches(ids: Vec<i64>, size: usize) -> anyhow::Result<Vec<PlannedBatch>> {
+    ids.chunks(size)
+        .map(|ids| {
+            Ok(PlannedBatch {
+                ids: ItemIds::new(ids.to_vec())?,
+            })
+        })
+        .collect()
+}
+
+/// Waits until the workers have taken some of what is planned.
+async fn keep_distance(shared: &Shared, claim: &RunClaim) {
+    let ahead = i64::try_from(shared.settings.plan_ahead).unwrap_or(i64::MAX);
+    let mut look = FIRST_LOOK;
+    loop {
+        match shared.fleet.waiting_batches(claim.run, ahead).await {
+            Ok(waiting) if waiting < ahead => return,
+            // The next chunk meets the same store and says so.
+            Err(_) => return,
+            Ok(_) => {}
+        }
+        tokio::time::sleep(look).await;
+        look = (look * 2).min(SLOWEST_LOOK);
+    }
+}

@@ -1,0 +1,61 @@
+//! What execution needs to know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// Bounds and times of a replica's execution side; see the design for why they are what they are.
+#[derive(Debug, Clone)]
+pub struct ExecutionSettings {
+    /// The replica, made at process start.
+    pub replica: Uuid,
+    /// What it does, as shown in its row.
+    pub roles: Vec<String>,
+    /// Batches in flight.
+    pub batches: usize,
+    /// Items in a batch.
+    pub batch_size: usize,
+    /// Batches planned ahead of the workers.
+    pub plan_ahead: usize,
+    /// Runs whose code runs at once.
+    pub runs: usize,
+    /// How often to look for work when nobody hints at any.
+    pub poll: Duration,
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// How often leases are renewed.
+    pub renew: Duration,
+    /// Items sent whose outcome is not committed.
+    pub window: usize,
+    /// Where each kind of command goes.
+    pub topics: BTreeMap<String, String>,
+    /// How long batches in flight may take to end when stopping.
+    pub drain: Duration,
+}
+
+impl ExecutionSettings {
+    /// The defaults for a replica.
+    #[must_use]
+    pub fn new(replica: Uuid) -> Self {
+        Self {
+            replica,
+            roles: vec!["worker".to_owned()],
+            batches: 16,
+            batch_size: 1000,
+            plan_ahead: 512,
+            runs: 64,
+            poll: Duration::from_secs(1),
+            lease: Duration::from_secs(60),
+            renew: Duration::from_secs(20),
+            window: 16_000,
+            topics: BTreeMap::from([(crate::delivery::EMAIL.to_owned(), "email_commands".to_owned())]),
+            drain: Duration::from_secs(25),
+        }
+    }
+
+    /// A worker trusts its own lease a little shorter than the database does, from before it asked.
+    pub(crate) fn trusted(&self) -> Duration {
+        self.lease - self.lease / 6
+    }
+}

@@ -1,0 +1,313 @@
+//! A worker: claims a batch, streams it, finishes it and claims the next in one round trip, over and over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::book::{Fate, HeldBatch, Lease};
+use super::executor::Shared;
+use super::fan_outs::KnownFanOut;
+use super::pipeline::{BatchEnd, Pipeline};
+use super::tracker::BatchTracker;
+use crate::delivery::{Admission, Probe, ProbeEnd};
+use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, FoundStep, HandBack, RunId};
+use crate::telemetry;
+
+/// Pause after the store failed, so that a dead one is not asked in a loop.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// Runs a scout asks for at once.
+const RUNS: i64 = 64;
+
+/// Looks for runs with work: when hinted, and at every poll.
+pub(crate) async fn scout(shared: Arc<Shared>) {
+    let workflows = shared.workflows();
+    let mut idle = 0u32;
+    while !shared.stopping.is_cancelled() {
+        let pause = match shared.fleet.claimable_runs(&workflows, RUNS).await {
+            Ok(runs) => {
+                idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
+                shared.work.replace(&runs);
+                // A replica that finds nothing asks half as often; hints come at once all the same.
+                if idle > 5 {
+                    shared.settings.poll * 2
+                } else {
+                    shared.settings.poll
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not look for work");
+                shared.settings.poll
+            }
+        };
+        tokio::select! {
+            () = shared.stopping.cancelled() => {}
+            () = shared.hints.batches.notified() => {}
+            () = tokio::time::sleep(jittered(pause)) => {}
+        }
+    }
+}
+
+/// Replicas that poll in step would all ask at once.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.8..1.2))
+}
+
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut carried: Option<(Batch, Instant)> = None;
+    loop {
+        let claimed = match carried.take() {
+            Some(claimed) => Some(claimed),
+            None if shared.stopping.is_cancelled() => return,
+            None => claim(&shared).await,
+        };
+        match claimed {
+            Some((batch, asked)) => carried = work_on(&shared, batch, asked).await,
+            None => wait_for_work(&shared).await,
+        }
+    }
+}
+
+async fn wait_for_work(shared: &Shared) {
+    let added = shared.work.added();
+    if next_run(shared).is_some() {
+        return;
+    }
+    tokio::select! {
+        () = shared.stopping.cancelled() => {}
+        () = added => {}
+        // A breaker's pause may end without anybody adding work.
+        () = tokio::time::sleep(shared.settings.poll) => {}
+    }
+}
+
+/// The next run whose topics, as far as they are known, take messages.
+fn next_run(shared: &Shared) -> Option<RunId> {
+    shared.work.next(|run| {
+        shared.fan_outs.of_run(run).iter().all(|known| {
+            known
+                .topics()
+                .iter()
+                .all(|topic| !shared.breakers.is_open(topic) || shared.breakers.may_probe(topic))
+        })
+    })
+}
+
+async fn claim(shared: &Shared) -> Option<(Batch, Instant)> {
+    let run = next_run(shared)?;
+    let claim_id = Uuid::new_v4();
+    let asked = Instant::now();
+    let found = match shared.fleet.claim_next_batch(run, claim_id).await {
+        Ok(found) => found,
+        Err(error) => reread(shared, run, claim_id, &error).await,
+    };
+    fail::fail_point!("claim.after_commit");
+    if found.is_none() {
+        shared.work.exhausted(run);
+    }
+    found.map(|batch| (batch, asked))
+}
+
+/// The answer of a claim was lost: it may have been granted.
+async fn reread(shared: &Shared, run: RunId, claim_id: Uuid, error: &FleetError) -> Option<Batch> {
+    tracing::warn!(%run, %error, "a claim was not answered");
+    tokio::time::sleep(STORE_PAUSE).await;
+    match shared.fleet.find_batch_claim(run, claim_id).await {
+        Ok(FoundStep::Held(batch)) => Some(*batch),
+        _ => None,
+    }
+}
+
+async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch, Instant)> {
+    let tracker = BatchTracker::new(batch.ids.len(), batch.delivered_bits.as_deref(), shared.window.clone());
+    let held = Arc::new(HeldBatch {
+        claim: batch.claim,
+        tracker: Arc::new(tracker),
+        lease: Lease::new(asked + shared.settings.trusted()),
+    });
+    shared.book.hold_batch(held.clone());
+    let span = telemetry::batch_span(&batch);
+    let end = stream(shared, &batch, &held).instrument(span.clone()).await;
+    let next = conclude(shared, &batch, &held, end).instrument(span).await;
+    shared.book.drop_batch(&batch.claim);
+    next
+}
+
+async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch) -> BatchEnd {
+    let known = match shared.fan_outs.of_batch(batch.claim.run, &batch.step).await {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::error!(run = %batch.claim.run, step = batch.step, "its code cannot be run here: {error:#}");
+            return BatchEnd::HandBack {
+                delay: Duration::from_secs(5),
+                reason: "code not reached",
+            };
+        }
+    };
+    let probes = match admit(shared, &known) {
+        Ok(probes) => probes,
+        Err(delay) => {
+            return BatchEnd::HandBack {
+                delay,
+                reason: "breaker open",
+            };
+        }
+    };
+    let traceparent = telemetry::traceparent(known.run.traceparent.as_deref());
+    let end = Pipeline::new(shared, batch, held, &known, traceparent).run().await;
+    for (topic, probe) in probes {
+        let delivered = held.tracker.delivered() > 0;
+        let end = match (delivered, held.tracker.failures().is_empty()) {
+            (true, _) => ProbeEnd::Delivered,
+            (false, false) => ProbeEnd::Failed,
+            (false, true) => ProbeEnd::NothingSent,
+        };
+        shared.breakers.probe_over(&topic, probe, end);
+    }
+    end
+}
+
+/// Asks the breakers of the topics this fan-out has used. An open one gives the batch back.
+fn admit(shared: &Shared, known: &KnownFanOut) -> Result<Vec<(String, Probe)>, Duration> {
+    let mut probes: Vec<(String, Probe)> = Vec::new();
+    for topic in known.topics() {
+        match shared.breakers.admit(&topic) {
+            Admission::Go => {}
+            Admission::Probe(probe) => probes.push((topic, probe)),
+            Admission::Wait(until) => {
+                for (topic, probe) in probes {
+                    shared.breakers.probe_over(&topic, probe, ProbeEnd::NothingSent);
+                }
+                return Err(until
+                    .saturating_duration_since(Instant::now())
+                    .max(Duration::from_millis(100)));
+            }
+        }
+    }
+    Ok(probes)
+}
+
+async fn conclude(shared: &Shared, batch: &Batch, held: &HeldBatch, end: BatchEnd) -> Option<(Batch, Instant)> {
+    match end {
+        BatchEnd::Settled(outcome) => finish(shared, batch, held, &outcome).await,
+        BatchEnd::HandBack { delay, reason } => {
+            hand_back(shared, batch, held, delay, reason).await;
+            None
+        }
+        BatchEnd::SourceBroken(reason) => {
+            hand_back(shared, batch, held, Duration::from_secs(1), "source failed").await;
+            if let Err(error) = shared.fleet.request_stop(batch.claim.run, &reason).await {
+                tracing::warn!(run = %batch.claim.run, %error, "could not fail the run");
+            }
+            None
+        }
+        BatchEnd::Lost => {
+            tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, token = batch.claim.token, "lease lost, nothing is written");
+            None
+        }
+    }
+}
+
+async fn finish(shared: &Shared, batch: &Batch, held: &HeldBatch, outcome: &BatchOutcome) -> Option<(Batch, Instant)> {
+    loop {
+        fail::fail_point!("finish.before_commit", |_| None);
+        match try_finish(shared, batch, outcome).await {
+            Ok((Ended::Done, next)) => {
+                fail::fail_point!("finish.after_commit", |_| None);
+                if next.is_none() {
+                    complete(shared, batch).await;
+                }
+                return next;
+            }
+            Ok((Ended::Lost, _)) => {
+                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, token = batch.claim.token, "taken over before it was finished");
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "finish not written yet")
+            }
+        }
+        // Not finished: it is neither done nor lost. Renewed as long as the database takes it, forgotten after.
+        tokio::time::sleep(jittered(STORE_PAUSE)).await;
+        if held.lease.fate() == Fate::Lost {
+            return None;
+        }
+    }
+}
+
+async fn try_finish(
+    shared: &Shared,
+    batch: &Batch,
+    outcome: &BatchOutcome,
+) -> Result<(Ended, Option<(Batch, Instant)>), FleetError> {
+    let next_run = if shared.stopping.is_cancelled() {
+        None
+    } else {
+        next_run(shared)
+    };
+    let (true, Some(next_run)) = (outcome.is_clean(), next_run) else {
+        let ended = shared.fleet.finish_batch(&batch.claim, &batch.ids, outcome).await?;
+        return Ok((ended, None));
+    };
+    let (claim_id, asked) = (Uuid::new_v4(), Instant::now());
+    match shared
+        .fleet
+        .finish_and_claim_batch(&batch.claim, next_run, claim_id)
+        .await
+    {
+        Ok((ended, next)) => {
+            if next.is_none() {
+                shared.work.exhausted(next_run);
+            }
+            Ok((ended, next.map(|next| (next, asked))))
+        }
+        Err(error) => {
+            // Both halves are one statement: if the next batch is ours, this one is finished.
+            match reread(shared, next_run, claim_id, &error).await {
+                Some(next) => Ok((Ended::Done, Some((next, asked)))),
+                None => Err(error),
+            }
+        }
+    }
+}
+
+/// Nothing more to claim: perhaps this was the last batch.
+async fn complete(shared: &Shared, batch: &Batch) {
+    match shared.fleet.complete_fan_out(batch.claim.run, &batch.step).await {
+        Ok(true) => shared.hints.runs.notify_one(),
+        Ok(false) => {}
+        // The sweep completes it.
+        Err(error) => {
+            tracing::warn!(run = %batch.claim.run, step = batch.step, %error, "could not complete the fan-out")
+        }
+    }
+}
+
+async fn hand_back(shared: &Shared, batch: &Batch, held: &HeldBatch, delay: Duration, reason: &'static str) {
+    let progress = held.tracker.progress();
+    let back = HandBack {
+        claim: batch.claim,
+        delivered_bits: progress.as_ref().map(|(bits, _)| bits.clone()),
+        delay,
+        reason,
+    };
+    loop {
+        match shared.fleet.hand_back_batches(std::slice::from_ref(&back)).await {
+            Ok(()) => break,
+            Err(error) => {
+                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "not handed back yet")
+            }
+        }
+        tokio::time::sleep(jittered(STORE_PAUSE)).await;
+        if held.lease.fate() == Fate::Lost {
+            return;
+        }
+    }
+    if held.lease.fate() == Fate::Halted {
+        // The last one to let go ends the run; the sweep does if this is not seen as the last.
+        if let Err(error) = shared.fleet.settle_stop(batch.claim.run).await {
+            tracing::warn!(run = %batch.claim.run, %error, "could not end the stopped run");
+        }
+    }
+}

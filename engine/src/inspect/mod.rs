@@ -1,0 +1,244 @@
+//! Read models: what people and scripts see of runs, batches and replicas. Field names are a promise.
+
+mod undelivered;
+mod why;
+#[cfg(test)]
+mod why_tests;
+mod why_text;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
+pub use why::{
+    BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, ReplicaFacts, RunFacts, WhyFacts, causes,
+};
+
+/// One run in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its workflow.
+    pub workflow: String,
+    /// Its state.
+    pub status: String,
+    /// `failed` or `cancelled` once it was asked to stop and is not over.
+    pub stopping: Option<String>,
+    /// `engine` or `caller`.
+    pub driven_by: String,
+    /// The schedule that fired it.
+    pub schedule: Option<String>,
+    /// The instant of the schedule it stands for.
+    pub slot: Option<DateTime<Utc>>,
+    /// At most one unfinished run has this key.
+    pub singleton_key: Option<String>,
+    /// At most one run of the workflow ever has this key.
+    pub idempotency_key: Option<String>,
+    /// Why it failed, was cancelled, paused or quarantined.
+    pub reason: Option<String>,
+    /// Who started it.
+    pub actor: String,
+    /// When it was started.
+    pub created_at: DateTime<Utc>,
+    /// When its code ran first.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was over.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// A run with its steps, batches and history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunDetail {
+    /// The run itself.
+    #[serde(flatten)]
+    pub run: RunSummary,
+    /// The first run of its chain of retries; namespace of its message ids.
+    pub origin_id: Uuid,
+    /// Messages per second it may send.
+    pub pace_per_s: Option<i32>,
+    /// When it fails if it is not over.
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// Replica that runs its code.
+    pub claimed_by: Option<Uuid>,
+    /// When that right ends unless renewed.
+    pub lease_until: Option<DateTime<Utc>>,
+    /// Its steps in the order in which they began.
+    pub steps: Vec<StepSummary>,
+    /// Number of batches by state.
+    pub batches: BTreeMap<String, i64>,
+    /// Its own changes of state and whatever came with a reason, oldest first, the last ones.
+    pub transitions: Vec<TransitionRow>,
+}
+
+/// A step and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepSummary {
+    /// Its path.
+    pub path: String,
+    /// `open` or `completed`.
+    pub status: String,
+    /// Items planned so far.
+    pub planned_items: i64,
+    /// Batches planned so far.
+    pub planned_batches: i64,
+    /// When the plan was whole.
+    pub planned_at: Option<DateTime<Utc>>,
+    /// Batches that are done.
+    pub done_batches: i64,
+    /// Items of batches that are done.
+    pub done_items: i64,
+    /// Items that the broker acknowledged at once.
+    pub delivered: i64,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it was completed.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// One change of state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransitionRow {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// `run`, `batch` or `undelivered`.
+    pub entity: String,
+    /// The batch, for batches.
+    pub batch_seq: Option<i32>,
+    /// State before.
+    pub from_status: Option<String>,
+    /// State after.
+    pub to_status: String,
+    /// Replica that wrote it.
+    pub replica: Option<Uuid>,
+    /// Who asked for it.
+    pub actor: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// One batch in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchSummary {
+    /// Its number in the run.
+    pub batch_seq: i32,
+    /// Path of the fan-out that planned it.
+    pub step: Option<String>,
+    /// Its state.
+    pub status: String,
+    /// Smallest item.
+    pub first_id: i64,
+    /// Largest item.
+    pub last_id: i64,
+    /// How many items.
+    pub items: i32,
+    /// How many holders died on it without progress.
+    pub attempts: i32,
+    /// Not claimed before this instant.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Replica that holds or finished it.
+    pub claimed_by: Option<Uuid>,
+    /// When the claim ends unless renewed.
+    pub lease_until: Option<DateTime<Utc>>,
+    /// The batch it was split from.
+    pub parent_seq: Option<i32>,
+    /// First outcome: acknowledged.
+    pub delivered: Option<i32>,
+    /// First outcome: can never go.
+    pub refused: Option<i32>,
+    /// First outcome: may be in the log.
+    pub unknown: Option<i32>,
+    /// First outcome: no message was made.
+    pub skipped: Option<i32>,
+    /// First outcome: the row was gone.
+    pub vanished: Option<i32>,
+    /// When it was done or split.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// One process start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaSummary {
+    /// Its id.
+    pub replica_id: Uuid,
+    /// `live`, `draining`, `stopped` or `gone`.
+    pub state: String,
+    /// Whether it leads now.
+    pub leader: bool,
+    /// Version of its binary.
+    pub version: String,
+    /// What it does.
+    pub roles: Vec<String>,
+    /// Whose code it has.
+    pub workflows: Vec<String>,
+    /// Batches it holds.
+    pub in_flight: i32,
+    /// Items sent whose outcome is not committed.
+    pub window_used: i32,
+    /// Bound of that.
+    pub window_size: i32,
+    /// Breakers that are not closed.
+    pub breakers: Vec<Breaker>,
+    /// When it registered.
+    pub started_at: DateTime<Utc>,
+    /// Its last heartbeat.
+    pub seen_at: DateTime<Utc>,
+    /// When it left in good order.
+    pub stopped_at: Option<DateTime<Utc>>,
+}
+
+/// What became of a run's items, and what does not add up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its workflow.
+    pub workflow: String,
+    /// Its state.
+    pub status: String,
+    /// Items planned.
+    pub planned: i64,
+    /// Items the broker acknowledged, at once or redelivered.
+    pub delivered: i64,
+    /// Items stored and not settled.
+    pub undelivered: i64,
+    /// Items on which redelivery gave up.
+    pub dead: i64,
+    /// Items an operator gave up.
+    pub discarded: i64,
+    /// Items without a message.
+    pub skipped: i64,
+    /// Items whose row was gone.
+    pub vanished: i64,
+    /// Items of unfinished batches.
+    pub open: i64,
+    /// Whether the sum holds.
+    pub adds_up: bool,
+    /// What does not add up; empty: the proof holds.
+    #[serde(default)]
+    pub problems: Vec<ProofProblem>,
+}
+
+impl Proof {
+    /// Whether everything adds up.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.adds_up && self.problems.is_empty()
+    }
+}
+
+/// One thing that does not add up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProofProblem {
+    /// Its kind, from a closed set.
+    pub problem: String,
+    /// The batch, where it is known.
+    pub batch_seq: Option<i32>,
+    /// The item, where it is known.
+    pub item_id: Option<i64>,
+    /// What was found.
+    pub detail: String,
+}

@@ -1,0 +1,207 @@
+//! The causes in words: what holds the run, since or until when, and what to do about it.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use super::Cause;
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            &halt(self)
+                .or_else(|| fleet(self))
+                .or_else(|| work(self))
+                .unwrap_or_default(),
+        )
+    }
+}
+
+fn halt(cause: &Cause) -> Option<String> {
+    Some(match cause {
+        Cause::UnknownRun => "there is no such run".to_owned(),
+        Cause::Over { status, at, reason } => format!("it is over: {status} at {}{}", time(at), because(reason)),
+        Cause::StopRequested {
+            to,
+            since,
+            reason,
+            batches_in_flight,
+            code_running,
+        } => {
+            let waits = match (*batches_in_flight, *code_running) {
+                (0, false) => "the sweep ends it".to_owned(),
+                (0, true) => "it waits for its code to stop".to_owned(),
+                (1, _) => "it waits for 1 batch in flight".to_owned(),
+                (n, _) => format!("it waits for {n} batches in flight"),
+            };
+            format!(
+                "a stop was requested{}{}; {waits}, then it is {to}",
+                from(since),
+                because(reason)
+            )
+        }
+        Cause::Quarantined { since, reason } => {
+            format!(
+                "it is quarantined{}{}; look at it, then resume or cancel it",
+                from(since),
+                because(reason)
+            )
+        }
+        Cause::Paused { since, reason } => format!("it is paused{}{}; resume it", from(since), because(reason)),
+        Cause::BeforeStart { until } => format!("it starts no earlier than {}", time(until)),
+        Cause::QueuedBehind {
+            run_id,
+            status,
+            schedule,
+        } => {
+            let of = schedule
+                .as_ref()
+                .map(|name| format!(" of schedule {name}"))
+                .unwrap_or_default();
+            format!("it is queued behind run {run_id}{of}, which is {status}")
+        }
+        Cause::CallerDriven => "no replica runs it: whoever started it drives it by the six verbs".to_owned(),
+        _ => return None,
+    })
+}
+
+fn fleet(cause: &Cause) -> Option<String> {
+    Some(match cause {
+        Cause::NoReplica { workflow } => {
+            format!("no live replica has workflow {workflow}; start one that does (`run`)")
+        }
+        Cause::AllDraining { workflow, replicas } => {
+            format!("all {replicas} live replicas with workflow {workflow} are draining; start another one")
+        }
+        Cause::BreakerOpen {
+            topic,
+            state,
+            since,
+            reason,
+            replicas,
+        } => {
+            let on = if *replicas == 1 {
+                "1 replica".to_owned()
+            } else {
+                format!("{replicas} replicas")
+            };
+            format!(
+                "the breaker of topic {topic} is {}{} on {on}{}",
+                state.replace('_', "-"),
+                from(since),
+                because(reason)
+            )
+        }
+        Cause::LeaseOverdue {
+            replica,
+            batches,
+            code,
+            since,
+        } => {
+            let what = match (*batches, *code) {
+                (0, _) => "its code".to_owned(),
+                (n, true) => format!("its code and {}", batches_in_words(n)),
+                (n, false) => batches_in_words(n),
+            };
+            format!(
+                "{what} held by replica {replica} whose lease is over{}; waiting for the sweep",
+                from(since)
+            )
+        }
+        Cause::NoLeader { since } => {
+            format!(
+                "no replica leads{}: nothing is swept, fired or pruned; start one with the role leader",
+                from(since)
+            )
+        }
+        _ => return None,
+    })
+}
+
+fn work(cause: &Cause) -> Option<String> {
+    Some(match cause {
+        Cause::Planning {
+            step,
+            replica: Some(replica),
+        } => {
+            format!("planning of step {step} is not finished; replica {replica} works on it")
+        }
+        Cause::Planning { step, replica: None } => {
+            format!("planning of step {step} is not finished and no replica works on it at the moment")
+        }
+        Cause::BatchesHeld {
+            replica,
+            batches,
+            until,
+        } => {
+            format!(
+                "{} held by replica {replica}{}, renewed while it lives",
+                batches_in_words(*batches),
+                to(until)
+            )
+        }
+        Cause::WindowFull { replica, used, size } => {
+            format!(
+                "the window of replica {replica} is full ({used} of {size} items await their outcome); the broker is slow or away"
+            )
+        }
+        Cause::WaitingForRetry { batches, until } => {
+            format!(
+                "{} waiting for a retry until {}",
+                batches_in_words(*batches),
+                time(until)
+            )
+        }
+        Cause::Pacing { until } => format!("it is paced: the next batch may be claimed at {}", time(until)),
+        Cause::WakesLater { until } => format!("its code runs again at {}", time(until)),
+        Cause::WaitsToBeWoken => "it waits to be woken: nothing of it is to do until something wakes it".to_owned(),
+        Cause::OldSnapshot(snapshot) => {
+            let by = snapshot.application.as_deref().filter(|name| !name.is_empty());
+            let by = by.map(|name| format!(" ({name})")).unwrap_or_default();
+            format!(
+                "an old snapshot is held by pid {}{by} since {}: vacuum cannot clean up and everything slows; end that transaction",
+                snapshot.pid,
+                time(&snapshot.since)
+            )
+        }
+        Cause::NothingHolds {
+            finished_last_minute,
+            batches_waiting,
+            batches_in_flight,
+        } => format!(
+            "nothing holds it: {} finished in the last minute, {batches_waiting} waiting, {batches_in_flight} in flight",
+            batches_in_words(*finished_last_minute)
+        ),
+        _ => return None,
+    })
+}
+
+fn batches_in_words(count: i64) -> String {
+    if count == 1 {
+        "1 batch".to_owned()
+    } else {
+        format!("{count} batches")
+    }
+}
+
+fn time(time: &DateTime<Utc>) -> impl fmt::Display + use<> {
+    time.format("%Y-%m-%d %H:%M:%SZ")
+}
+
+fn from(since: &Option<DateTime<Utc>>) -> String {
+    since
+        .as_ref()
+        .map(|at| format!(" since {}", time(at)))
+        .unwrap_or_default()
+}
+
+fn to(until: &Option<DateTime<Utc>>) -> String {
+    until
+        .as_ref()
+        .map(|at| format!(" until {}", time(at)))
+        .unwrap_or_default()
+}
+
+fn because(reason: &Option<String>) -> String {
+    reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
+}

@@ -1,0 +1,23 @@
+//! The adapter to Kafka: the only place that names rdkafka.
+//!
+//! [`KafkaPublisher`] sends, [`KafkaTopicReader`] reads back, [`create_topic`] and [`delete_topic`]
+//! manage topics for demonstrations, benchmarks and tests, [`MockBroker`] stands in for a broker.
+
+mod admin;
+mod config;
+mod generation;
+mod mock;
+mod probe;
+mod publisher;
+mod reader;
+mod reports;
+mod service;
+mod tickets;
+mod verdict;
+mod wake;
+
+pub use admin::{create_topic, delete_topic};
+pub use config::{DEFAULT_MESSAGE_TIMEOUT, KafkaConfig, KafkaConfigError};
+pub use mock::{MockBroker, MockRequest};
+pub use publisher::{KafkaPublisher, StartError};
+pub use reader::KafkaTopicReader;

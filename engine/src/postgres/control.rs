@@ -1,0 +1,138 @@
+//! What an operator does: start, cancel, pause, resume; each is one call of the function that SQL users call too.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::database::{Database, DatabaseError};
+use super::inspect::document;
+
+const START_BY_HAND: &str = include_str!("../../queries/start_by_hand.sql");
+const CANCEL_RUN: &str = include_str!("../../queries/cancel_run.sql");
+const PAUSE_RUN: &str = include_str!("../../queries/pause_run.sql");
+const RESUME_RUN: &str = include_str!("../../queries/resume_run.sql");
+
+/// A run that a person wants started.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ManualStart {
+    /// The id it will have unless an earlier run answers for it.
+    pub run_id: Uuid,
+    /// Its workflow.
+    pub workflow: String,
+    /// Its input, exact bytes of a JSON document.
+    pub params: Vec<u8>,
+    /// At most one unfinished run has this key.
+    pub singleton_key: Option<String>,
+    /// At most one run of the workflow ever has this key.
+    pub idempotency_key: Option<String>,
+    /// It starts no earlier.
+    pub start_at: Option<DateTime<Utc>>,
+    /// Messages per second it may send.
+    pub pace_per_s: Option<i32>,
+    /// It fails when not over this long after its start.
+    pub deadline: Option<Duration>,
+    /// W3C trace context to continue.
+    pub traceparent: Option<String>,
+    /// Who asks.
+    pub actor: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManualStarted {
+    /// A new run.
+    New(Uuid),
+    /// An earlier run has the idempotency key.
+    Found(Uuid),
+    /// Another unfinished run holds the singleton key.
+    Held,
+    /// Contended this moment.
+    Busy,
+}
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    outcome: String,
+    run_id: Option<Uuid>,
+}
+
+/// Acts on runs for a person.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    database: Database,
+    actor: Option<String>,
+}
+
+impl Operator {
+    /// Acts on a database in somebody's name; none: the name of the database role is recorded.
+    #[must_use]
+    pub fn new(database: Database, actor: Option<String>) -> Self {
+        Self { database, actor }
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// The database failed. Unless it refused, whether anything changed is not known; with an idempotency key the
+    /// request can be repeated.
+    pub async fn start_by_hand(&self, start: &ManualStart) -> Result<ManualStarted, DatabaseError> {
+        let start = start.clone();
+        let query = self
+            .database
+            .statement(START_BY_HAND)
+            .bind(start.run_id)
+            .bind(start.workflow)
+            .bind(start.params)
+            .bind(start.singleton_key)
+            .bind(start.idempotency_key)
+            .bind(start.start_at)
+            .bind(start.pace_per_s)
+            .bind(start.deadline.map(|deadline| deadline.as_secs_f64()))
+            .bind(start.traceparent)
+            .bind(start.actor.or_else(|| self.actor.clone()));
+        let answer: Option<Answer> = document(&self.database, query).await?;
+        match answer.map(|answer| (answer.outcome, answer.run_id)) {
+            Some((outcome, Some(run))) if outcome == "new" => Ok(ManualStarted::New(run)),
+            Some((outcome, Some(run))) if outcome == "found" => Ok(ManualStarted::Found(run)),
+            Some((outcome, _)) if outcome == "held" => Ok(ManualStarted::Held),
+            Some((outcome, _)) if outcome == "busy" => Ok(ManualStarted::Busy),
+            _ => Err(DatabaseError::Unanswered(
+                "the start function gave no known outcome".to_owned(),
+            )),
+        }
+    }
+
+    /// Cancels a run; answers its state now, `stopping` while batches are in flight, or `unknown`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn cancel_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
+        self.ask(CANCEL_RUN, run, Some(reason)).await
+    }
+
+    /// Pauses a run; answers its state now, or `unknown`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn pause_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
+        self.ask(PAUSE_RUN, run, Some(reason)).await
+    }
+
+    /// Resumes a paused or quarantined run; answers its state now, or `unknown`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn resume_run(&self, run: Uuid) -> Result<String, DatabaseError> {
+        self.ask(RESUME_RUN, run, None).await
+    }
+
+    async fn ask(&self, sql: &'static str, run: Uuid, reason: Option<Option<&str>>) -> Result<String, DatabaseError> {
+        let mut query = self.database.statement(sql).bind(run);
+        if let Some(reason) = reason {
+            query = query.bind(reason.map(str::to_owned));
+        }
+        let answer = document(&self.database, query.bind(self.actor.clone())).await?;
+        Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
+    }
+}

@@ -1,0 +1,149 @@
+//! The verbs of a replica on the tables.
+
+mod batches;
+mod leases;
+mod plan;
+mod runs;
+mod sweep;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::database::{Database, DatabaseError};
+use crate::lifecycle::{
+    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, ItemIds, Lost,
+    PlanChunk, PlanProgress, Renewal, RunClaim, RunId, StepState, Swept, WorkRun,
+};
+
+/// What a replica's verbs need to know.
+#[derive(Debug, Clone)]
+pub struct FleetSettings {
+    /// The replica, made at process start.
+    pub replica: Uuid,
+    /// How long a claim holds without renewal.
+    pub lease: Duration,
+    /// How many holders in a row a batch or run may kill.
+    pub max_deaths: i16,
+    /// A replica without a heartbeat for this long counts as gone.
+    pub stale_after: Duration,
+    /// When redelivery tries first.
+    pub first_redelivery: Duration,
+}
+
+/// The fleet's verbs on Postgres.
+#[derive(Debug, Clone)]
+pub struct PostgresFleet {
+    database: Database,
+    settings: FleetSettings,
+}
+
+impl PostgresFleet {
+    /// The verbs of one replica.
+    #[must_use]
+    pub fn new(database: Database, settings: FleetSettings) -> Self {
+        Self { database, settings }
+    }
+
+    fn lease_secs(&self) -> f64 {
+        self.settings.lease.as_secs_f64()
+    }
+}
+
+impl From<DatabaseError> for FleetError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Refused { .. } => Self::Refused(error.to_string()),
+            DatabaseError::Unanswered(_) | DatabaseError::BadUrl(_) => Self::Unanswered(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Fleet for PostgresFleet {
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError> {
+        self.heartbeat_row(beat).await
+    }
+    async fn leave(&self, replica: Uuid) -> Result<(), FleetError> {
+        self.leave_row(replica).await
+    }
+    async fn claim_run(&self, claim_id: Uuid, workflows: &[String]) -> Result<Option<(RunClaim, WorkRun)>, FleetError> {
+        self.claim_run_row(claim_id, workflows.to_vec()).await
+    }
+    async fn read_run(&self, run: RunId) -> Result<Option<WorkRun>, FleetError> {
+        self.read_run_row(run).await
+    }
+    async fn suspend_run(&self, claim: &RunClaim, seen: i64) -> Result<bool, FleetError> {
+        self.suspend_run_row(*claim, seen).await
+    }
+    async fn hand_back_run(&self, claim: &RunClaim, delay: Duration) -> Result<Ended, FleetError> {
+        self.hand_back_run_row(*claim, delay).await
+    }
+    async fn complete_claimed_run(&self, claim: &RunClaim, output: &[u8]) -> Result<Ended, FleetError> {
+        self.complete_run_row(*claim, output.to_vec()).await
+    }
+    async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError> {
+        self.fail_run_row(*claim, reason.to_owned()).await
+    }
+    async fn open_fan_out(
+        &self,
+        claim: &RunClaim,
+        path: &str,
+        consistent: bool,
+    ) -> Result<Option<StepState>, FleetError> {
+        self.open_fan_out_row(*claim, path.to_owned(), consistent).await
+    }
+    async fn plan_chunk(&self, claim: &RunClaim, chunk: &PlanChunk) -> Result<PlanProgress, FleetError> {
+        self.plan_chunk_rows(*claim, chunk).await
+    }
+    async fn waiting_batches(&self, run: RunId, at_most: i64) -> Result<i64, FleetError> {
+        self.count_waiting(run, at_most).await
+    }
+    async fn complete_fan_out(&self, run: RunId, path: &str) -> Result<bool, FleetError> {
+        self.complete_fan_out_row(run, path.to_owned()).await
+    }
+    async fn claimable_runs(&self, workflows: &[String], at_most: i64) -> Result<Vec<RunId>, FleetError> {
+        self.claimable(workflows.to_vec(), at_most).await
+    }
+    async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {
+        self.claim_next(run, claim_id).await
+    }
+    async fn finish_and_claim_batch(
+        &self,
+        claim: &BatchClaim,
+        next_run: RunId,
+        next_claim_id: Uuid,
+    ) -> Result<(Ended, Option<Batch>), FleetError> {
+        self.finish_and_claim(*claim, next_run, next_claim_id).await
+    }
+    async fn finish_batch(
+        &self,
+        claim: &BatchClaim,
+        ids: &ItemIds,
+        outcome: &BatchOutcome,
+    ) -> Result<Ended, FleetError> {
+        self.finish_with_outcome(*claim, ids, outcome).await
+    }
+    async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError> {
+        self.find_claim(run, claim_id).await
+    }
+    async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Lost, FleetError> {
+        self.renew(batches.to_vec(), runs.to_vec()).await
+    }
+    async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<(), FleetError> {
+        self.hand_back(batches.to_vec()).await
+    }
+    async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError> {
+        self.halted(runs.to_vec()).await
+    }
+    async fn request_stop(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        self.stop_run(run, reason.to_owned()).await
+    }
+    async fn settle_stop(&self, run: RunId) -> Result<bool, FleetError> {
+        self.settle(run).await
+    }
+    async fn sweep(&self) -> Result<Swept, FleetError> {
+        self.sweep_once().await
+    }
+}

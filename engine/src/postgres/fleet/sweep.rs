@@ -1,0 +1,187 @@
+//! The periodic pass: safe to run anywhere, twice at once; each statement takes a page and leaves the rest to the next.
+
+use futures::FutureExt;
+use sqlx::{Row, postgres::PgRow};
+use uuid::Uuid;
+
+use super::PostgresFleet;
+use super::batches::{read_ids, read_key};
+use crate::delivery::message_id;
+use crate::lifecycle::{FleetError, ItemIds, Stuck, Swept, pack_ids};
+use crate::postgres::database::DatabaseError;
+
+const RECOVER_BATCHES: &str = include_str!("../../../queries/recover_batches.sql");
+const STUCK_BATCHES: &str = include_str!("../../../queries/stuck_batches.sql");
+const SPLIT_BATCH: &str = include_str!("../../../queries/split_batch.sql");
+const REFUSE_STUCK_BATCH: &str = include_str!("../../../queries/refuse_stuck_batch.sql");
+const RECOVER_RUNS: &str = include_str!("../../../queries/recover_runs.sql");
+const STOP_OVERDUE_RUNS: &str = include_str!("../../../queries/stop_overdue_runs.sql");
+const SETTLE_STOPS: &str = include_str!("../../../queries/settle_stops.sql");
+const RECOVER_UNDELIVERED: &str = include_str!("../../../queries/recover_undelivered.sql");
+const IDLE_FAN_OUTS: &str = include_str!("../../../queries/idle_fan_outs.sql");
+
+/// Rows a sweep's statement takes at once.
+const PAGE: i64 = 500;
+/// Deaths after which a run's code is set aside; its batches have their own count.
+const RUN_DEATHS: i16 = 5;
+
+impl PostgresFleet {
+    pub(super) async fn sweep_once(&self) -> Result<Swept, FleetError> {
+        let max_deaths = self.settings.max_deaths;
+        let batches = self
+            .affected(self.database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE))
+            .await?;
+        let split = self.split_stuck().await?;
+        let runs = self
+            .affected(self.database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE))
+            .await?;
+        let overdue = self
+            .counted(self.database.statement(STOP_OVERDUE_RUNS).bind(PAGE))
+            .await?;
+        let settled = self.counted(self.database.statement(SETTLE_STOPS).bind(PAGE)).await?;
+        let fan_outs = self.complete_idle().await?;
+        let undelivered = self
+            .affected(self.database.statement(RECOVER_UNDELIVERED).bind(PAGE))
+            .await?;
+        Ok(Swept {
+            batches,
+            split,
+            runs,
+            fan_outs,
+            stopped: overdue + settled,
+            undelivered,
+        })
+    }
+
+    async fn affected(&self, query: Query) -> Result<u64, FleetError> {
+        Ok(self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?
+            .rows_affected())
+    }
+
+    async fn counted(&self, query: Query) -> Result<u64, FleetError> {
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
+        Ok(row.try_get::<i64, _>(0).map_err(DatabaseError::from)?.unsigned_abs())
+    }
+
+    async fn complete_idle(&self) -> Result<u64, FleetError> {
+        let query = self.database.statement(IDLE_FAN_OUTS).bind(PAGE);
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        let mut completed = 0;
+        for row in &rows {
+            let (run, path): (Uuid, String) = (
+                row.try_get(0).map_err(DatabaseError::from)?,
+                row.try_get(1).map_err(DatabaseError::from)?,
+            );
+            completed += u64::from(self.complete_fan_out_row(run, path).await?);
+        }
+        Ok(completed)
+    }
+
+    async fn split_stuck(&self) -> Result<u64, FleetError> {
+        let query = self
+            .database
+            .statement(STUCK_BATCHES)
+            .bind(self.settings.max_deaths)
+            .bind(PAGE);
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        let mut split = 0;
+        for row in &rows {
+            match stuck(row) {
+                Ok(stuck) if stuck.ids.len() == 1 => split += self.refuse_stuck(&stuck).await?,
+                Ok(stuck) => split += self.split(&stuck).await?,
+                // One damaged row must not keep the others from being recovered.
+                Err(error) => tracing::error!(%error, "a stuck batch cannot be read; someone must look at it"),
+            }
+        }
+        Ok(split)
+    }
+
+    async fn split(&self, stuck: &Stuck) -> Result<u64, FleetError> {
+        let halves = split_ids(&stuck.ids)?;
+        let bits = split_bits(stuck);
+        let query = self
+            .database
+            .statement(SPLIT_BATCH)
+            .bind(stuck.run)
+            .bind(stuck.seq)
+            .bind(stuck.token)
+            .bind(halves.iter().map(ItemIds::first).collect::<Vec<_>>())
+            .bind(halves.iter().map(ItemIds::last).collect::<Vec<_>>())
+            .bind(halves.iter().map(|half| half.len() as i32).collect::<Vec<_>>())
+            .bind(halves.iter().map(ItemIds::packed).collect::<Vec<_>>())
+            .bind(bits)
+            .bind(self.settings.max_deaths - 1);
+        self.affected(query).await
+    }
+
+    async fn refuse_stuck(&self, stuck: &Stuck) -> Result<u64, FleetError> {
+        let item = stuck.ids.first();
+        let query = self
+            .database
+            .statement(REFUSE_STUCK_BATCH)
+            .bind(stuck.run)
+            .bind(stuck.seq)
+            .bind(stuck.token)
+            .bind(pack_ids(item, &[item]))
+            .bind(Uuid::now_v7())
+            .bind(message_id(stuck.origin_id, &stuck.step, item));
+        self.affected(query).await
+    }
+}
+
+type Query = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+fn split_ids(ids: &ItemIds) -> Result<[ItemIds; 2], FleetError> {
+    let (low, high) = ids.as_slice().split_at(ids.len() / 2);
+    let half = |ids: &[i64]| ItemIds::new(ids.to_vec()).map_err(|error| FleetError::Damaged(error.to_string()));
+    Ok([half(low)?, half(high)?])
+}
+
+/// What was acknowledged of the parent stays acknowledged in the halves.
+fn split_bits(stuck: &Stuck) -> Vec<Option<Vec<u8>>> {
+    let count = stuck.ids.len();
+    let Some(bits) = &stuck.delivered_bits else {
+        return vec![None, None];
+    };
+    let slice = |range: std::ops::Range<usize>| {
+        let mut half = vec![0u8; range.len().div_ceil(8)];
+        for (at, index) in range.enumerate() {
+            if bits.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1) {
+                half[at / 8] |= 1 << (at % 8);
+            }
+        }
+        Some(half)
+    };
+    vec![slice(0..count / 2), slice(count / 2..count)]
+}
+
+fn stuck(row: &PgRow) -> Result<Stuck, FleetError> {
+    let (run, seq) = read_key(row).map_err(DatabaseError::from)?;
+    let (first, last, count, packed) = read_ids(row).map_err(DatabaseError::from)?;
+    let ids = ItemIds::from_stored(first, last, count, packed.as_deref())
+        .map_err(|error| FleetError::Damaged(format!("batch {seq} of run {run}: {error}")))?;
+    let read = || -> Result<Stuck, sqlx::Error> {
+        Ok(Stuck {
+            run,
+            seq,
+            ids: ids.clone(),
+            token: row.try_get("claim_token")?,
+            step: row.try_get("step")?,
+            origin_id: row.try_get("origin_id")?,
+            delivered_bits: row.try_get("delivered_bits")?,
+        })
+    };
+    Ok(read().map_err(DatabaseError::from)?)
+}

@@ -1,0 +1,211 @@
+//! The read side: each answer is one statement that builds the very document people and scripts get.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::database::{Database, DatabaseError};
+use crate::inspect::{
+    BatchSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts, ReplicaSummary, RunDetail, RunFacts,
+    RunSummary, WhyFacts,
+};
+
+const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
+const SHOW_RUN: &str = include_str!("../../queries/show_run.sql");
+const PROGRESS_OF_RUN: &str = include_str!("../../queries/progress_of_run.sql");
+const LIST_BATCHES: &str = include_str!("../../queries/list_batches.sql");
+const RUN_EXISTS: &str = include_str!("../../queries/run_exists.sql");
+const LIST_REPLICAS: &str = include_str!("../../queries/list_replicas.sql");
+const READ_PROOF: &str = include_str!("../../queries/read_proof.sql");
+const READ_PROOF_PROBLEMS: &str = include_str!("../../queries/read_proof_problems.sql");
+const WHY_RUN: &str = include_str!("../../queries/why_run.sql");
+const WHY_FLEET: &str = include_str!("../../queries/why_fleet.sql");
+const LIST_OLD_SNAPSHOTS: &str = include_str!("../../queries/list_old_snapshots.sql");
+
+/// History rows that `show_run` gives at most.
+const HISTORY: i64 = 20;
+/// Problems of a proof named at most; more say nothing new.
+const PROBLEMS: i64 = 1000;
+
+/// From when a snapshot is old: vacuum of busy tables falls behind within minutes.
+pub const OLD_SNAPSHOT: Duration = Duration::from_secs(60);
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only of this state.
+    pub status: Option<String>,
+    /// Only of this workflow.
+    pub workflow: Option<String>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+pub struct Progress {
+    /// Its state.
+    pub status: String,
+    /// Why it failed or was cancelled.
+    pub reason: Option<String>,
+    /// Items planned so far.
+    pub planned: i64,
+    /// Whether there is a plan and it is whole.
+    pub planned_whole: bool,
+    /// Items of batches that are done.
+    pub done: i64,
+    /// Items that the broker acknowledged at once.
+    pub delivered: i64,
+}
+
+#[derive(serde::Deserialize)]
+struct FleetFacts {
+    replicas: Vec<ReplicaFacts>,
+    leader: LeaderFacts,
+}
+
+/// Reads what people and scripts see.
+#[derive(Debug, Clone)]
+pub struct Inspector {
+    database: Database,
+}
+
+impl Inspector {
+    /// Reads from a database.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, DatabaseError> {
+        let query = self.database.statement(LIST_RUNS);
+        let query = query
+            .bind(filter.status.clone())
+            .bind(filter.workflow.clone())
+            .bind(filter.limit);
+        documents(&self.database, query).await
+    }
+
+    /// One run with all that belongs to it; none: there is no such run.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn show_run(&self, run: Uuid) -> Result<Option<RunDetail>, DatabaseError> {
+        document(
+            &self.database,
+            self.database.statement(SHOW_RUN).bind(run).bind(HISTORY),
+        )
+        .await
+    }
+
+    /// How far a run is; none: there is no such run.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn progress_of_run(&self, run: Uuid) -> Result<Option<Progress>, DatabaseError> {
+        document(&self.database, self.database.statement(PROGRESS_OF_RUN).bind(run)).await
+    }
+
+    /// Batches of a run in their order; none: there is no such run.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list_batches(
+        &self,
+        run: Uuid,
+        status: Option<&str>,
+        limit: i64,
+    ) -> Result<Option<Vec<BatchSummary>>, DatabaseError> {
+        let query = self.database.statement(LIST_BATCHES);
+        let query = query.bind(run).bind(status.map(str::to_owned)).bind(limit);
+        let batches: Vec<BatchSummary> = documents(&self.database, query).await?;
+        let known = !batches.is_empty() || self.run_exists(run).await?;
+        Ok(known.then_some(batches))
+    }
+
+    async fn run_exists(&self, run: Uuid) -> Result<bool, DatabaseError> {
+        let known = document(&self.database, self.database.statement(RUN_EXISTS).bind(run)).await?;
+        Ok(known.unwrap_or(false))
+    }
+
+    /// Replicas, newest first; those that stopped or are gone only with `all`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list_replicas(&self, all: bool) -> Result<Vec<ReplicaSummary>, DatabaseError> {
+        documents(&self.database, self.database.statement(LIST_REPLICAS).bind(all)).await
+    }
+
+    /// What became of a run's items and what does not add up; none: there is no such run.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn proof(&self, run: Uuid) -> Result<Option<Proof>, DatabaseError> {
+        let found: Option<Proof> = document(&self.database, self.database.statement(READ_PROOF).bind(run)).await?;
+        let Some(mut proof) = found else {
+            return Ok(None);
+        };
+        let query = self.database.statement(READ_PROOF_PROBLEMS).bind(run).bind(PROBLEMS);
+        proof.problems = documents::<ProofProblem>(&self.database, query).await?;
+        Ok(Some(proof))
+    }
+
+    /// What decides why a run is not moving; see [`crate::inspect::causes`]. Snapshots that old are looked for.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn why(&self, run: Uuid, old_snapshot: Duration) -> Result<WhyFacts, DatabaseError> {
+        let run: Option<RunFacts> = document(&self.database, self.database.statement(WHY_RUN).bind(run)).await?;
+        if run.is_none() {
+            return Ok(WhyFacts::default());
+        }
+        let fleet: Option<FleetFacts> = document(&self.database, self.database.statement(WHY_FLEET)).await?;
+        let (replicas, leader) = fleet.map(|fleet| (fleet.replicas, fleet.leader)).unwrap_or_default();
+        Ok(WhyFacts {
+            run,
+            replicas,
+            leader,
+            snapshots: self.list_old_snapshots(old_snapshot).await?,
+        })
+    }
+
+    /// Transactions that have stopped vacuum for longer than that, oldest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list_old_snapshots(&self, older_than: Duration) -> Result<Vec<OldSnapshot>, DatabaseError> {
+        let query = self
+            .database
+            .statement(LIST_OLD_SNAPSHOTS)
+            .bind(older_than.as_secs_f64());
+        documents(&self.database, query).await
+    }
+}
+
+/// The one document of a statement that gives at most one.
+pub(super) async fn document<T: DeserializeOwned + Send + 'static>(
+    database: &Database,
+    query: Query<'static, sqlx::Postgres, PgArguments>,
+) -> Result<Option<T>, DatabaseError> {
+    Ok(documents(database, query).await?.into_iter().next())
+}
+
+/// The documents of a statement.
+pub(super) async fn documents<T: DeserializeOwned + Send + 'static>(
+    database: &Database,
+    query: Query<'static, sqlx::Postgres, PgArguments>,
+) -> Result<Vec<T>, DatabaseError> {
+    let rows = database
+        .run(move |connection| Box::pin(async move { query.fetch_all(&mut *connection).await }))
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get::<Json<T>, _>(0)?.0)).collect()
+}

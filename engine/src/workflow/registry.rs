@@ -1,0 +1,78 @@
+//! The workflows a binary has, by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::{Context, Workflow};
+
+/// A workflow with its types erased.
+pub(crate) trait DynWorkflow: Send + Sync {
+    fn run<'a>(&'a self, ctx: Context, params: &'a [u8]) -> BoxFuture<'a, anyhow::Result<Vec<u8>>>;
+    fn check(&self, params: &[u8]) -> anyhow::Result<()>;
+}
+
+impl<W: Workflow> DynWorkflow for W {
+    fn run<'a>(&'a self, ctx: Context, params: &'a [u8]) -> BoxFuture<'a, anyhow::Result<Vec<u8>>> {
+        async move {
+            let input = read_params::<W>(params)?;
+            let output = Workflow::run(self, ctx, input).await?;
+            serde_json::to_vec(&output).context("the workflow's output is not JSON")
+        }
+        .boxed()
+    }
+
+    fn check(&self, params: &[u8]) -> anyhow::Result<()> {
+        read_params::<W>(params).map(|_| ())
+    }
+}
+
+fn read_params<W: Workflow>(params: &[u8]) -> anyhow::Result<W::Input> {
+    serde_json::from_slice(params).with_context(|| format!("the parameters do not fit workflow {}", W::NAME))
+}
+
+/// The workflows a binary has.
+#[derive(Clone, Default)]
+pub struct Registry {
+    workflows: BTreeMap<&'static str, Arc<dyn DynWorkflow>>,
+}
+
+impl Registry {
+    /// Adds a workflow; the last one of a name wins.
+    pub fn add<W: Workflow>(&mut self, workflow: W) {
+        self.workflows.insert(W::NAME, Arc::new(workflow));
+    }
+
+    /// The names, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.workflows.keys().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Whether parameters fit a workflow.
+    ///
+    /// # Errors
+    /// There is no such workflow, or they do not fit it.
+    pub fn check(&self, workflow: &str, params: &[u8]) -> anyhow::Result<()> {
+        let known = self.get(workflow).with_context(|| {
+            format!(
+                "there is no workflow {workflow} in this binary; it has: {}",
+                self.names().join(", ")
+            )
+        })?;
+        known.check(params)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn DynWorkflow>> {
+        self.workflows.get(name).cloned()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.workflows.keys()).finish()
+    }
+}

@@ -1,0 +1,1 @@
+drop function lockgate.discard_plan(uuid, bigint, uuid, text);

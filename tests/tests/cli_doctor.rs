@@ -1,0 +1,284 @@
+//! `doctor`: each check says ok when it is, and names the evidence and the fix when it is not. And the pooler's self-test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::time::Duration;
+
+use lockgate::postgres::{Between, DatabaseSettings, test_pooler};
+use lockgate_tests::cli::{Finished, Program};
+use lockgate_tests::{PgBouncer, TestDatabase};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Executor};
+
+const BIN: &str = env!("CARGO_BIN_EXE_lockgate-test");
+
+fn on(url: &str) -> Program {
+    Program::new(BIN, url).env("KAFKA_BROKERS", "unused:9092")
+}
+
+async fn doctor(program: &Program) -> Finished {
+    program.run(&["doctor", "--output", "json"]).await
+}
+
+fn check(found: &Finished, id: &str) -> Value {
+    let checks = found.json();
+    let one = checks.as_array().unwrap().iter().find(|check| check["id"] == id);
+    one.unwrap_or_else(|| panic!("no check {id} in {checks}")).clone()
+}
+
+/// Holds a check to its status; when it is bad it must say what to do.
+#[track_caller]
+fn assert_check(found: &Finished, id: &str, status: &str, evidence: &str) {
+    let check = check(found, id);
+    assert_eq!(check["status"], status, "{check}");
+    assert!(check["evidence"].as_str().unwrap().contains(evidence), "{check}");
+    let fix = check["fix"].as_str().unwrap_or_default();
+    assert_eq!(matches!(status, "fail" | "warn"), !fix.is_empty(), "{check}");
+}
+
+#[tokio::test]
+async fn a_fresh_installation_is_healthy_but_empty() {
+    let database = TestDatabase::new().await;
+    let found = doctor(&on(database.url())).await.exits(0);
+    assert_check(&found, "config.values", "ok", "every value");
+    assert_check(&found, "postgres.reachable", "ok", "Postgres 1");
+    assert_check(&found, "postgres.version", "ok", "supported");
+    assert_check(&found, "postgres.pooler", "ok", "straight to the server");
+    assert_check(&found, "postgres.schema", "ok", "version");
+    assert_check(&found, "postgres.privileges", "ok", "all that a replica does");
+    assert_check(&found, "postgres.clock", "ok", "differ by");
+    assert_check(&found, "postgres.snapshots", "ok", "no snapshot");
+    assert_check(&found, "fleet.replicas", "warn", "no replica is alive");
+    assert_check(&found, "fleet.leader", "warn", "no replica leads");
+    assert_check(
+        &found,
+        "kafka.topic.email_commands",
+        "ok",
+        "3 partitions; it takes messages of 1048588 bytes",
+    );
+    let table = on(database.url()).run(&["doctor"]).await.exits(0).out;
+    assert!(table.starts_with("check\tstatus\tevidence\tfix\n"), "{table}");
+}
+
+#[tokio::test]
+async fn a_fleet_is_looked_at() {
+    let database = TestDatabase::new().await;
+    let id = "01890000-0000-7000-8000-00000000000a";
+    let fleet = format!(
+        "insert into lockgate.replicas (id, version, roles, workflows, stale_after, breakers) values ('{id}', 'v', '{{worker}}',
+             '{{daily-mail,weekly-mail}}', '1 hour', '[{{\"topic\": \"mails\", \"state\": \"open\", \"since\": null, \"reason\": null}}]');
+         insert into lockgate.leader_lease values ('engine', 1, '{id}', clock_timestamp(), clock_timestamp() + interval '1 hour')"
+    );
+    database
+        .pool()
+        .execute(sqlx::raw_sql(AssertSqlSafe(fleet)))
+        .await
+        .unwrap();
+    let found = doctor(&on(database.url())).await.exits(0);
+    assert_check(&found, "fleet.replicas", "ok", "1 replicas are alive");
+    assert_check(&found, "fleet.leader", "ok", id);
+    assert_check(&found, "fleet.breakers", "warn", "mails is open on replica");
+    database
+        .pool()
+        .execute("update lockgate.replicas set workflows = '{daily-mail}'")
+        .await
+        .unwrap();
+    let found = doctor(&on(database.url())).await.exits(0);
+    assert_check(&found, "fleet.replicas", "warn", "no live replica has weekly-mail");
+}
+
+#[tokio::test]
+async fn an_unreachable_postgres_fails_one_check_and_skips_the_rest() {
+    let found = doctor(&on("postgres://nobody:geheim@127.0.0.1:9/nothing"))
+        .await
+        .exits(6);
+    assert_check(&found, "postgres.reachable", "fail", "connection failed");
+    assert_check(&found, "postgres.schema", "skip", "cannot be reached");
+    assert_check(&found, "kafka.topic.email_commands", "ok", "");
+    assert!(
+        !found.out.contains("geheim") && found.err.contains("1 of "),
+        "{found:?}"
+    );
+    let found = doctor(&Program::without_database(BIN)).await.exits(6);
+    assert_check(&found, "postgres.reachable", "fail", "no database is named");
+    assert_check(&found, "kafka.config", "fail", "no kafka brokers given");
+}
+
+#[tokio::test]
+async fn schema_privileges_and_limits_are_looked_at() {
+    let database = TestDatabase::empty().await;
+    let found = doctor(&on(database.url())).await.exits(6);
+    assert_check(&found, "postgres.schema", "fail", "no lockgate schema");
+    assert_check(&found, "postgres.privileges", "skip", "does not fit");
+    let database = TestDatabase::new().await;
+    let name = format!("doctor_{}", uuid::Uuid::new_v4().simple());
+    let make = format!(
+        "create role {name} login; grant usage on schema lockgate to {name};
+         grant select on all tables in schema lockgate to {name}"
+    );
+    database
+        .pool()
+        .execute(sqlx::raw_sql(AssertSqlSafe(make)))
+        .await
+        .unwrap();
+    let url = database.url().replacen("postgres@", &format!("{name}@"), 1);
+    let found = doctor(&on(&url)).await;
+    let drop = format!("drop owned by {name}; drop role {name}");
+    database
+        .pool()
+        .execute(sqlx::raw_sql(AssertSqlSafe(drop)))
+        .await
+        .unwrap();
+    let found = found.exits(6);
+    assert_check(&found, "postgres.privileges", "fail", "insert on task_runs");
+    let privileges = check(&found, "postgres.privileges")["evidence"].to_string();
+    assert!(!privileges.contains("select on task_runs"), "{privileges}");
+    let found = doctor(&on(database.url()).env("LOCKGATE_DATABASE_MAX_CONNECTIONS", "900"))
+        .await
+        .exits(6);
+    assert_check(&found, "postgres.connections", "fail", "each replica takes up to 900");
+    let url = format!("{}?options=-c%20default_transaction_read_only=on", database.url());
+    assert_check(
+        &doctor(&on(&url)).await.exits(6),
+        "postgres.settings",
+        "fail",
+        "takes no writes",
+    );
+    let url = format!("{}?options=-c%20synchronous_commit=off", database.url());
+    assert_check(
+        &doctor(&on(&url)).await.exits(6),
+        "postgres.settings",
+        "fail",
+        "synchronous_commit is off",
+    );
+}
+
+#[tokio::test]
+async fn configuration_that_cannot_work_fails_key_by_key() {
+    let database = TestDatabase::new().await;
+    let program = on(database.url())
+        .env("LOCKGATE_LEASE_RENEW", "50s")
+        .env("LOCKGATE_WORKER_BATCH_SIZE", "0");
+    let found = doctor(&program).await.exits(6);
+    assert_check(&found, "config.lease.renew", "fail", "lease.renew = 50s");
+    assert_check(&found, "config.worker.batch_size", "fail", "out of range");
+    assert_check(&found, "postgres.reachable", "ok", "");
+}
+
+#[tokio::test]
+async fn kafka_is_looked_at_topic_by_topic() {
+    let database = TestDatabase::new().await;
+    let program = on(database.url());
+    let found = doctor(&program.clone().env("TEST_TOPIC", "missing")).await.exits(6);
+    assert_check(&found, "kafka.topic.email_commands", "fail", "does not exist");
+    let found = doctor(&program.clone().env("TEST_TOPIC", "denied")).await.exits(6);
+    assert_check(&found, "kafka.topic.email_commands", "fail", "not authorised");
+    let found = doctor(&program.clone().env("TEST_TOPIC", "unreachable")).await.exits(6);
+    assert_check(&found, "kafka.reachable", "fail", "no broker answered");
+    let found = doctor(&program.clone().env("TEST_TOPIC", "small")).await.exits(0);
+    assert_check(
+        &found,
+        "kafka.topic.email_commands",
+        "warn",
+        "it takes 1000 bytes, this client sends up to 1000000",
+    );
+    program
+        .env("TEST_TOPIC", "missing")
+        .run(&["doctor", "--skip-kafka"])
+        .await
+        .exits(0);
+}
+
+async fn between(url: &str) -> Between {
+    test_pooler(&DatabaseSettings::new(url), Duration::from_secs(5))
+        .await
+        .unwrap()
+        .between
+}
+
+#[tokio::test]
+async fn the_pooler_test_tells_poolers_apart() {
+    let database = TestDatabase::new().await;
+    assert_eq!(between(database.url()).await, Between::Direct);
+    let cases = [
+        ("pool_mode = transaction\ndefault_pool_size = 8", Between::BarePooler),
+        (
+            "pool_mode = transaction\ndefault_pool_size = 8\nmin_pool_size = 4\nserver_round_robin = 1",
+            Between::BarePooler,
+        ),
+        ("pool_mode = statement\ndefault_pool_size = 8", Between::StatementPooler),
+        ("pool_mode = session\ndefault_pool_size = 8", Between::Direct),
+    ];
+    for (settings, expected) in cases {
+        let bouncer = PgBouncer::before(database.url(), settings).await;
+        for _ in 0..3 {
+            assert_eq!(between(&bouncer.url(database.url())).await, expected, "{settings}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_that_mixes_answers_is_refused_unless_pooler_mode_is_on() {
+    let database = TestDatabase::new().await;
+    let settings = "pool_mode = transaction\nignore_startup_parameters = extra_float_digits,options";
+    let bouncer = PgBouncer::before(database.url(), settings).await;
+    let program = on(&bouncer.url(database.url()));
+    let found = doctor(&program).await.exits(6);
+    assert_check(&found, "postgres.pooler", "fail", "does not track prepared statements");
+    let finished = program.run(&["run"]).await.exits(4);
+    finished.says(&[
+        "would mix up answers; nothing was changed",
+        "hint: set database.pooler_mode = true",
+    ]);
+    let safe = program.env("LOCKGATE_DATABASE_POOLER_MODE", "true");
+    assert_check(
+        &doctor(&safe).await.exits(0),
+        "postgres.pooler",
+        "ok",
+        "does not track prepared statements",
+    );
+    let started = safe
+        .run(&["start", "daily-mail", "--output", "json"])
+        .await
+        .exits(0)
+        .json();
+    let run = started["run_id"].as_str().unwrap();
+    for args in [
+        &["runs", "show", run][..],
+        &["runs", "why", run],
+        &["runs", "proof", run],
+        &["runs", "cancel", run],
+    ] {
+        safe.run(args).await.exits(0);
+    }
+    let mut replica = safe.start(&["run"]);
+    replica.says("running").await;
+    replica.signal("TERM").await;
+    assert_eq!(replica.ended().await.0, 0);
+    let direct = safe.env("DATABASE_URL_DIRECT", &bouncer.url(database.url()));
+    assert_check(
+        &doctor(&direct).await.exits(6),
+        "postgres.direct",
+        "fail",
+        "does not track prepared statements",
+    );
+}
+
+#[tokio::test]
+async fn a_pooler_that_refuses_startup_parameters_is_named() {
+    let database = TestDatabase::new().await;
+    let bouncer = PgBouncer::before(database.url(), "pool_mode = transaction").await;
+    let finished = on(&bouncer.url(database.url())).run(&["runs", "list"]).await.exits(5);
+    finished.says(&[
+        "unsupported startup parameter",
+        "hint: a pooler may stand before the server",
+    ]);
+}
+
+#[tokio::test]
+async fn pooler_mode_without_a_pooler_is_pointed_out() {
+    let database = TestDatabase::new().await;
+    let found = doctor(&on(database.url()).env("LOCKGATE_DATABASE_POOLER_MODE", "true"))
+        .await
+        .exits(0);
+    assert_check(&found, "postgres.pooler", "warn", "straight to the server");
+}
