@@ -2,13 +2,19 @@
 
 pub mod cli;
 pub mod config;
+#[cfg(feature = "failpoints")]
+mod crash;
 pub mod delivery;
+mod engine;
 pub mod execution;
 pub mod inspect;
 pub mod kafka;
+pub mod leader;
 pub mod lifecycle;
 pub mod memory;
 pub mod postgres;
 mod telemetry;
 pub mod trigger;
 pub mod workflow;
+
+pub use engine::{Engine, EngineBuilder, kafka_config};

@@ -1,11 +1,19 @@
 //! Names of spans and fields, and the trace context that travels with runs and messages.
 
-use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::TraceContextExt;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use std::any::Any;
 use std::collections::HashMap;
+use std::time::Duration;
+
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::lifecycle::{Batch, WorkRun};
 
@@ -40,4 +48,57 @@ pub(crate) fn traceparent(started_with: Option<&str>) -> Option<String> {
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&context, &mut carrier);
     carrier.remove("traceparent")
+}
+
+/// Keeps the exporter alive; dropping it sends what is left, within a bounded time.
+struct Exporting(opentelemetry_sdk::trace::SdkTracerProvider);
+
+impl Drop for Exporting {
+    fn drop(&mut self) {
+        // A dead collector must not hold a stopping replica.
+        if let Err(error) = self.0.shutdown_with_timeout(Duration::from_secs(2)) {
+            eprintln!("traces were not all sent: {error}");
+        }
+    }
+}
+
+/// Logs to stderr, filtered by `RUST_LOG`, and sends traces where there is somewhere to send them.
+pub(crate) fn start(endpoint: Option<&str>, default_level: &str) -> Box<dyn Any + Send> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(logs.with_filter(filter));
+    let Some(endpoint) = endpoint else {
+        // Set already by the binary: then its choice holds.
+        let _ = registry.try_init();
+        return Box::new(());
+    };
+    match exporter(endpoint) {
+        Ok(provider) => {
+            let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("lockgate"));
+            let ours = Targets::new().with_target("lockgate", tracing::Level::INFO);
+            let _ = registry.with(spans.with_filter(ours)).try_init();
+            Box::new(Exporting(provider))
+        }
+        Err(error) => {
+            let _ = registry.try_init();
+            tracing::warn!(%error, "traces are not sent: OTEL_EXPORTER_OTLP_ENDPOINT cannot be used");
+            Box::new(())
+        }
+    }
+}
+
+fn exporter(
+    endpoint: &str,
+) -> Result<opentelemetry_sdk::trace::SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .with_timeout(Duration::from_secs(5))
+        .build()?;
+    let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "lockgate".to_owned());
+    let resource = opentelemetry_sdk::Resource::builder().with_service_name(name).build();
+    Ok(opentelemetry_sdk::trace::SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
 }

@@ -22,6 +22,9 @@ if [ -z "${KAFKA_BROKERS-}" ]; then
     say "all of the path but the real broker; nothing that it holds outlives the process"
     arguments+=(--mock-broker)
   fi
+else
+  # Somebody's brokers: a topic of the demo's own.
+  arguments+=(--topic lockgate_demo_email_commands)
 fi
 
 "$here/services.sh" tools build

@@ -27,8 +27,8 @@ kafka_fetch() {
     work=$(mktemp -d "$libs.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     kafka_pom >"$work/pom.xml"
-    mvn -B -q -Dstyle.color=never -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-      -DoutputDirectory="$work/libs" >&2 && mv -T "$work/libs" "$libs"
+    maven "$work" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$work/libs" &&
+      mv -T "$work/libs" "$libs"
   ) || die "Maven could not fetch Kafka $kafka_version; is Maven Central within reach?"
 }
 

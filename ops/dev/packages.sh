@@ -3,11 +3,16 @@
 
 # Each argument is COMMAND=PACKAGE: the package is wanted when the command is not found.
 need() {
-  local pair packages=()
+  local pair package packages=()
   for pair; do
-    command -v "${pair%%=*}" >/dev/null 2>&1 || packages+=("${pair#*=}")
+    package=${pair#*=}
+    command -v "${pair%%=*}" >/dev/null 2>&1 || [[ " ${packages[*]} " == *" $package "* ]] || packages+=("$package")
   done
-  [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
+  [ ${#packages[@]} = 0 ] && return 0
+  install_packages "${packages[@]}"
+  for pair; do
+    command -v "${pair%%=*}" >/dev/null 2>&1 || die "${pair%%=*} is still not found, though ${pair#*=} is installed; look at PATH"
+  done
 }
 
 need_basics() { need flock=util-linux setsid=util-linux setpriv=util-linux perl=perl-base awk=mawk find=findutils; }
@@ -18,6 +23,15 @@ need_postgres() {
 }
 
 need_java() { need java=openjdk-17-jre-headless mvn=maven; }
+
+# Maven, seen only when it fails. Reads FOLDER/pom.xml.
+maven() { # FOLDER GOAL…
+  local folder=$1
+  shift
+  mvn -B -q -l "$folder/maven.log" -f "$folder/pom.xml" "$@" >/dev/null && return 0
+  tail -n 20 "$folder/maven.log" >&2
+  return 1
+}
 
 # What a build of the workspace needs: librdkafka is compiled from source with cc, c++ and make.
 need_build() {
@@ -44,6 +58,8 @@ install_packages() {
       apt-get update
       # A machine that had no Postgres must not get a running cluster of Debian's beside ours.
       case " $* " in *" postgresql "*) "${install[@]}" postgresql-common && no_main_cluster ;; esac
+      # Debian 13 has newer Java only; Kafka wants 17 or newer.
+      apt-cache show openjdk-17-jre-headless || set -- "${@/openjdk-17-jre-headless/default-jre-headless}"
       "${install[@]}" "$@"
     } >"$log" 2>&1 || {
       tail -20 "$log" >&2

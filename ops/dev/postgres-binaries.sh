@@ -56,7 +56,7 @@ fetch() { # VERSION FOLDER
   # shellcheck disable=SC2064 # work is local: its value is wanted now
   trap "rm -rf '$work'" EXIT
   pom "$1" >"$work/pom.xml"
-  mvn -B -q -Dstyle.color=never -f "$work/pom.xml" dependency:unpack-dependencies -DoutputDirectory="$work/jar" >&2 ||
+  maven "$work" dependency:unpack-dependencies -DoutputDirectory="$work/jar" ||
     die "Maven could not fetch Postgres $1; is that a release, and Maven Central within reach?"
   mkdir "$work/postgres"
   tar -xJf "$work"/jar/postgres-linux-*.txz -C "$work/postgres"

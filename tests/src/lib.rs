@@ -1,5 +1,5 @@
-//! Test support: servers, a database for each test, waiting for events, a connection that loses answers, a binary to
-//! run, and the conformance suite of run lifecycle managers.
+//! Test support: servers, a database for each test, waiting for events, the binary's command line, a connection that
+//! loses answers, and the conformance suite of run lifecycle managers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod cli;

@@ -1,1 +1,8 @@
-//! Workflows.
+//! The workflows that ship with Lockgate, and the demo domain they work on.
+
+pub mod demo;
+pub mod tracker;
+
+mod daily_task_reports;
+
+pub use daily_task_reports::{DailyTaskReports, ReportInput};

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
@@ -16,20 +17,20 @@ use super::config::KafkaConfig;
 use super::reports::Reports;
 use super::tickets::Tickets;
 use super::wake::Wake;
-use crate::delivery::{Failure, Outcome, PublisherEvents, Ticket};
+use crate::delivery::{Failure, Message, Outcome, PublisherEvents, Ticket};
 
 /// A producer with its own thread that reports to [`Reports`].
 pub(super) type Producer = ThreadedProducer<Reports>;
 
-/// Called with the number of the generation whose producer is of no more use.
-pub(super) type OnFatal = Box<dyn Fn(u64) + Send + Sync>;
+/// Called with the number of a generation whose producer may be of no more use.
+pub(super) type OnTrouble = Box<dyn Fn(u64) + Send + Sync>;
 
 /// What outlives a producer until its last ticket is settled.
 pub(super) struct Generation {
     pub(super) number: u64,
     pub(super) tickets: Tickets,
     pub(super) events: Arc<dyn PublisherEvents>,
-    pub(super) on_fatal: OnFatal,
+    pub(super) on_trouble: OnTrouble,
     config: KafkaConfig,
     wake: Arc<Wake>,
     /// The code for messages that end with the producer; set once, when it ends.
@@ -53,13 +54,13 @@ impl Generation {
         config: KafkaConfig,
         wake: Arc<Wake>,
         events: Arc<dyn PublisherEvents>,
-        on_fatal: OnFatal,
+        on_trouble: OnTrouble,
     ) -> Generation {
         Generation {
             number,
             tickets: Tickets::new(),
             events,
-            on_fatal,
+            on_trouble,
             config,
             wake,
             ending: OnceLock::new(),
@@ -96,11 +97,21 @@ impl Generation {
     }
 
     /// Takes the lone producer out for good. It must be dropped on a thread that is not its own.
-    pub(super) fn end_lone(&self) -> Option<Producer> {
-        let mut lone = self.lone.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *lone, Lone::Ended) {
+    fn end_lone(&self) -> Option<Producer> {
+        match std::mem::replace(&mut *self.lock_lone(), Lone::Ended) {
             Lone::Made(producer) => Some(producer),
             Lone::NotNeeded | Lone::Ended => None,
+        }
+    }
+
+    fn lock_lone(&self) -> MutexGuard<'_, Lone> {
+        self.lone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lone_is_broken(&self) -> bool {
+        match &*self.lock_lone() {
+            Lone::Made(producer) => producer.client().fatal_error().is_some(),
+            Lone::NotNeeded | Lone::Ended => false,
         }
     }
 
@@ -128,7 +139,9 @@ impl Generation {
 
 /// A producer and what is shared with its reports.
 pub(super) struct Running {
-    pub(super) producer: Producer,
+    /// There until it is dropped.
+    producer: Option<Producer>,
+    pub(super) started: Instant,
     pub(super) generation: Arc<Generation>,
 }
 
@@ -137,20 +150,69 @@ impl Running {
         let generation = Arc::new(generation);
         let reports = Reports::new(Arc::clone(&generation), false);
         let producer = Producer::from_config_and_context(&generation.config.producer(), reports)?;
-        Ok(Running { producer, generation })
+        Ok(Running {
+            producer: Some(producer),
+            started: Instant::now(),
+            generation,
+        })
+    }
+
+    /// Hands a message to the library, which copies it.
+    pub(super) fn send(&self, message: &Message, ticket: Ticket) -> Result<(), KafkaError> {
+        let key = self.generation.tickets.put(ticket);
+        let record = BaseRecord {
+            topic: &message.topic,
+            partition: None,
+            payload: Some(message.payload.as_slice()),
+            key: message.key.as_deref(),
+            timestamp: None,
+            headers: to_headers(&message.headers),
+            delivery_opaque: key,
+        };
+        self.producer().send(record).map_err(|(error, _)| {
+            // Not accepted: the caller keeps the right to settle it.
+            drop(self.generation.tickets.take(key));
+            error
+        })
+    }
+
+    /// Whether a producer of this generation has failed for good. The error callback does not say:
+    /// it passes the cause on, with the code of an error that may be harmless elsewhere.
+    pub(super) fn is_broken(&self) -> bool {
+        self.producer().client().fatal_error().is_some() || self.generation.lone_is_broken()
     }
 
     /// Drops what is queued and in flight; the library reports each message as purged.
-    pub(super) fn purge(&self, code: &'static str) -> Option<Producer> {
+    pub(super) fn purge(&self, code: &'static str) {
         self.generation.mark_ending(code);
         // Not blocking: a broker thread that is busy resolving a name would hold us up.
         let everything = || PurgeConfig::default().queue().inflight().non_blocking();
-        self.producer.purge(everything());
-        let lone = self.generation.end_lone();
-        if let Some(lone) = &lone {
+        self.producer().purge(everything());
+        if let Lone::Made(lone) = &*self.generation.lock_lone() {
             lone.purge(everything());
         }
-        lone
+    }
+
+    pub(super) fn producer(&self) -> &Producer {
+        self.producer.as_ref().expect("a producer is there until it is dropped")
+    }
+}
+
+/// Destroying a producer takes a while and joins its polling thread, so it happens on a thread of its
+/// own: the last owner may be that very thread, or one that must not block.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (producer, generation) = (self.producer.take(), Arc::clone(&self.generation));
+        let end = move || {
+            drop(generation.end_lone());
+            drop(producer);
+        };
+        let spawned = std::thread::Builder::new()
+            .name("lockgate-kafka-end".to_owned())
+            .spawn(end);
+        if let Err(error) = spawned {
+            tracing::warn!("a kafka producer was ended on the calling thread: {error}");
+        }
     }
 }
 
@@ -160,7 +222,11 @@ pub(super) fn send_alone(
     message: &BorrowedMessage<'_>,
     key: usize,
 ) -> Result<(), KafkaError> {
-    let mut lone = generation.lone.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lone = generation.lock_lone();
+    // Under the lock: a purge marks the ending first, so it either sees this message or stops it here.
+    if generation.ending().is_some() {
+        return Err(KafkaError::Canceled);
+    }
     if let Lone::NotNeeded = *lone {
         let reports = Reports::new(Arc::clone(generation), true);
         *lone = Lone::Made(Producer::from_config_and_context(

@@ -11,6 +11,7 @@ mod probe;
 mod publisher;
 mod reader;
 mod reports;
+mod service;
 mod tickets;
 mod verdict;
 mod wake;

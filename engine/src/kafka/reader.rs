@@ -167,7 +167,7 @@ impl<'a> Reading<'a> {
     /// Gives up on what will not pass; the library retries the rest and the stall bounds it.
     fn trouble(&mut self, error: KafkaError) -> Result<()> {
         let code = error.rdkafka_error_code();
-        let lasting = matches!(code.map(verdict), Some(Verdict::Topic(_) | Verdict::Fatal))
+        let lasting = matches!(code.map(verdict), Some(Verdict::Topic(_)))
             || matches!(
                 code,
                 Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)

@@ -42,11 +42,11 @@ impl Reports {
                 self.generation.events.topic_trouble(message.topic(), trouble);
                 unknown(trouble_label(trouble), code)
             }
-            Verdict::Fatal => {
-                self.fatal();
-                unknown("producer_fatal", code)
+            Verdict::Unknown(label @ ("purged" | "broker_error")) => {
+                // Perhaps the error that ended the producer, reported before the error itself.
+                self.trouble();
+                unknown(self.generation.ending().unwrap_or(label), code)
             }
-            Verdict::Unknown("purged") => unknown(self.generation.ending().unwrap_or("purged"), code),
             Verdict::Unknown(label) => unknown(label, code),
             // Neither comes in a report; if one did, nothing would be known of the message.
             Verdict::Delivered | Verdict::Full => unknown("broker_error", code),
@@ -54,9 +54,9 @@ impl Reports {
         self.generation.settle(key, outcome);
     }
 
-    fn fatal(&self) {
-        self.generation.mark_ending("producer_fatal");
-        (self.generation.on_fatal)(self.generation.number);
+    /// Has the publisher look whether the producer failed for good.
+    fn trouble(&self) {
+        (self.generation.on_trouble)(self.generation.number);
     }
 }
 
@@ -83,17 +83,13 @@ impl ClientContext for Reports {
             return;
         };
         self.generation.note_error(code);
-        match code {
-            RDKafkaErrorCode::AllBrokersDown => {
-                tracing::warn!("no kafka broker can be reached: {reason}");
-                self.generation.events.all_brokers_down();
-            }
-            RDKafkaErrorCode::Fatal => {
-                tracing::error!("the kafka producer failed for good and is replaced: {reason}");
-                self.fatal();
-            }
-            _ => tracing::debug!("kafka client: {code:?}: {reason}"),
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            tracing::warn!("no kafka broker can be reached: {reason}");
+            self.generation.events.all_brokers_down();
+        } else {
+            tracing::debug!("kafka client: {code:?}: {reason}");
         }
+        self.trouble();
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {

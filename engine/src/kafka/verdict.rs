@@ -19,8 +19,6 @@ pub(super) enum Verdict {
     Topic(TopicTrouble),
     /// The client's own queue is full.
     Full,
-    /// The producer is of no more use.
-    Fatal,
 }
 
 /// The meaning of a code. Whatever is not known to be harmless is unknown, never delivered or refused.
@@ -35,12 +33,10 @@ pub(super) fn verdict(code: RDKafkaErrorCode) -> Verdict {
         E::UnknownTopicOrPartition | E::UnknownTopic | E::UnknownPartition | E::InvalidTopic | E::UnknownTopicId => {
             Verdict::Topic(TopicTrouble::Missing)
         }
-        E::TopicAuthorizationFailed => Verdict::Topic(TopicTrouble::NotAuthorised),
+        // The second is about writing with idempotence, which nothing here does without.
+        E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed => Verdict::Topic(TopicTrouble::NotAuthorised),
         E::QueueFull => Verdict::Full,
-        // Codes of the idempotent producer that reach a message only when the producer has given up.
-        E::Fatal | E::Fenced | E::ProducerFenced | E::GaplessGuarantee | E::ClusterAuthorizationFailed => {
-            Verdict::Fatal
-        }
+        E::Fatal | E::Fenced | E::ProducerFenced => Verdict::Unknown("producer_fatal"),
         E::PurgeQueue | E::PurgeInflight => Verdict::Unknown("purged"),
         E::MessageTimedOut | E::OperationTimedOut | E::RequestTimedOut | E::TimedOutQueue => {
             Verdict::Unknown("timed_out")
@@ -101,7 +97,7 @@ mod tests {
                 labels.insert(label);
             }
         }
-        assert_eq!(labels.len(), 10, "{labels:?}");
+        assert_eq!(labels.len(), 11, "{labels:?}");
     }
 
     #[test]
@@ -116,7 +112,7 @@ mod tests {
             verdict(E::TopicAuthorizationFailed),
             Verdict::Topic(TopicTrouble::NotAuthorised)
         );
-        assert_eq!(verdict(E::Fatal), Verdict::Fatal);
+        assert_eq!(verdict(E::Fatal), Verdict::Unknown("producer_fatal"));
         assert_eq!(
             verdict(E::NotEnoughReplicasAfterAppend),
             Verdict::Unknown("not_enough_replicas")

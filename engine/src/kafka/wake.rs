@@ -46,3 +46,51 @@ impl Wake {
         let _ = timeout_at(deadline, notified).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[tokio::test]
+    async fn a_settlement_wakes_all_who_wait() {
+        let wake = Arc::new(Wake::default());
+        let waiters = (0..3).map(|_| {
+            let wake = Arc::clone(&wake);
+            async move { wake.next(Instant::now() + LONG).await }
+        });
+        let waking = async {
+            // The waiters were polled first and have subscribed.
+            wake.settled();
+        };
+        let (woken, ()) = tokio::join!(futures::future::join_all(waiters), waking);
+        assert_eq!(woken.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_the_condition_holds_or_the_time_is_over() {
+        let wake = Arc::new(Wake::default());
+        let left = Arc::new(std::sync::Mutex::new(1000_usize));
+        let (settling, counting) = (Arc::clone(&wake), Arc::clone(&left));
+        let thread = std::thread::spawn(move || {
+            for _ in 0..1000 {
+                *counting.lock().unwrap() -= 1;
+                settling.settled();
+            }
+        });
+        assert!(wake.until(Instant::now() + LONG, || *left.lock().unwrap() == 0).await);
+        thread.join().unwrap();
+        let looks = AtomicUsize::new(0);
+        let never = || {
+            looks.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        assert!(!wake.until(Instant::now() + Duration::from_millis(20), never).await);
+        assert_eq!(looks.load(Ordering::Relaxed), 2, "once before waiting and once after");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
 
 /// How to reach the database.
@@ -111,13 +111,17 @@ pub(super) fn plain_options(settings: &DatabaseSettings) -> Result<PgConnectOpti
 
 /// How every connection of a pool is made.
 pub(super) fn connect_options(settings: &DatabaseSettings) -> Result<PgConnectOptions, DatabaseError> {
-    let options = plain_options(settings)?;
+    let options = plain_options(settings)?.disable_statement_logging();
     if settings.pooler_mode {
         // Poolers refuse unknown startup parameters, and a cached name may be another client's statement.
         return Ok(options.statement_cache_capacity(0));
     }
     let idle = settings.idle_in_transaction.as_millis().to_string();
-    Ok(options.options([("idle_in_transaction_session_timeout", idle)]))
+    // Errors are answers and reach us anyway; the server's warnings would only fill the log.
+    Ok(options.options([
+        ("idle_in_transaction_session_timeout", idle.as_str()),
+        ("client_min_messages", "error"),
+    ]))
 }
 
 /// A pool of connections with deadlines.

@@ -1,2 +1,10 @@
-//! The ready-made `lockgate` binary.
-fn main() {}
+//! The ready-made `lockgate` binary: the shipped workflows and the whole command line.
+
+use std::process::ExitCode;
+
+use lockgate::Engine;
+use lockgate_workflows::{DailyTaskReports, demo};
+
+fn main() -> ExitCode {
+    lockgate::cli::main(Engine::builder().workflow(DailyTaskReports).command(demo::demo))
+}

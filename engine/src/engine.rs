@@ -1,0 +1,289 @@
+//! An engine: workflows, put together with Postgres and Kafka into a replica.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::cli::{ExtraCommand, Host, Roles};
+use crate::config::Config;
+use crate::delivery::{BreakerPolicy, Breakers, Publisher};
+use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints};
+use crate::kafka::{KafkaConfig, KafkaPublisher};
+use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
+use crate::lifecycle::Fleet;
+use crate::postgres::{Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, listen};
+use crate::telemetry;
+use crate::workflow::{Registry, Resources, Workflow};
+
+/// Renewal, schedules, sweep and retention at once.
+const LEADER_CONNECTIONS: u32 = 3;
+/// How long Kafka gets to settle what is on its way when everything else has ended.
+const LAST_OUTCOMES: Duration = Duration::from_secs(2);
+
+/// Where an engine begins: `Engine::builder()`.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine;
+
+impl Engine {
+    /// An engine without workflows.
+    #[must_use]
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            registry: Registry::default(),
+            resources: Resources::default(),
+            commands: Vec::new(),
+        }
+    }
+}
+
+/// What a binary is made of. Hand it to [`crate::cli::main`] for the whole command line, or [`EngineBuilder::run`] it.
+#[derive(Clone)]
+pub struct EngineBuilder {
+    registry: Registry,
+    resources: Resources,
+    commands: Vec<fn() -> Box<dyn ExtraCommand>>,
+}
+
+impl EngineBuilder {
+    /// Adds a workflow.
+    #[must_use]
+    pub fn workflow<W: Workflow>(mut self, workflow: W) -> Self {
+        self.registry.add(workflow);
+        self
+    }
+
+    /// Gives sources and steps a value to use, one a type.
+    #[must_use]
+    pub fn resource<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.resources.insert(value);
+        self
+    }
+
+    /// Adds a command to the command line.
+    #[must_use]
+    pub fn command(mut self, command: fn() -> Box<dyn ExtraCommand>) -> Self {
+        self.commands.push(command);
+        self
+    }
+
+    /// Runs a replica until told to stop, then drains it.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or a topic cannot be written to; nothing was claimed.
+    pub async fn run(&self, config: Config, roles: Roles, stop: CancellationToken) -> anyhow::Result<()> {
+        let replica = Uuid::new_v4();
+        let database = Database::new(&config.database_settings()?)?;
+        let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
+        let hints = Arc::new(Hints::default());
+        let background = CancellationToken::new();
+        let listener = tokio::spawn(listen(
+            config.direct_settings()?.url,
+            Arc::new(on_hint(hints.clone())),
+            background.clone(),
+        ));
+        tracing::info!(%replica, %roles, workflows = ?self.registry.names(), "replica started");
+        let leader = match roles.leader {
+            true => Some(tokio::spawn(lead(
+                &config,
+                replica,
+                fleet.clone(),
+                hints.clone(),
+                stop.clone(),
+            )?)),
+            false => None,
+        };
+        let drained = if roles.worker {
+            let place = Place {
+                replica,
+                roles,
+                database: database.clone(),
+                fleet,
+                hints,
+            };
+            self.work(&config, place, stop).await?
+        } else {
+            stop.cancelled().await;
+            true
+        };
+        if let Some(leader) = leader {
+            leader.await.context("the leader's side panicked")?;
+        }
+        background.cancel();
+        let _ = listener.await;
+        database.close().await;
+        tracing::info!(%replica, drained, "replica stopped");
+        anyhow::ensure!(
+            drained,
+            "the drain deadline passed; what was held is recovered when its leases end"
+        );
+        Ok(())
+    }
+
+    async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {
+        let policy = BreakerPolicy {
+            window: config.kafka.window.min(1000),
+            ..BreakerPolicy::default()
+        };
+        let breakers = Arc::new(Breakers::new(policy));
+        let publisher = Arc::new(KafkaPublisher::start(kafka_config(config)?, breakers.clone())?);
+        for topic in config.topics.values() {
+            publisher.warm_up(topic).await;
+        }
+        let mut resources = self.resources.clone();
+        if resources.get::<Database>().is_none() {
+            resources.insert(place.database.clone());
+        }
+        let executor = Executor::new(ExecutorParts {
+            fleet: place.fleet,
+            publisher: publisher.clone(),
+            breakers,
+            registry: self.registry.clone(),
+            resources,
+            settings: execution_settings(config, place.roles, place.replica),
+            hints: place.hints,
+        });
+        let drained = executor.run(stop).await;
+        publisher.shutdown(LAST_OUTCOMES).await;
+        Ok(drained)
+    }
+}
+
+/// A replica and what its sides share.
+struct Place {
+    replica: Uuid,
+    roles: Roles,
+    database: Database,
+    fleet: Arc<dyn Fleet>,
+    hints: Arc<Hints>,
+}
+
+/// The leader's side, on connections of its own: busy workers must not starve the renewal of its lease.
+fn lead(
+    config: &Config,
+    replica: Uuid,
+    fleet: Arc<dyn Fleet>,
+    hints: Arc<Hints>,
+    stop: CancellationToken,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let own = DatabaseSettings {
+        max_connections: LEADER_CONNECTIONS,
+        ..config.database_settings()?
+    };
+    let leader = Arc::new(PostgresLeader::new(Database::new(&own)?, replica));
+    let stores = LeaderStores {
+        lease: leader.clone(),
+        fleet,
+        schedules: leader.clone(),
+        retention: leader,
+    };
+    let settings = leader_settings(config)?;
+    let (term, _) = watch::channel(None);
+    Ok(async move { crate::leader::lead(settings, stores, hints.leader.clone(), term, stop).await })
+}
+
+fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {
+    let retention = RetentionSettings {
+        runs: config.retention.runs,
+        transitions: config.retention.transitions,
+        undelivered: config.retention.undelivered,
+        replicas: config.retention.replicas,
+        page: i32::try_from(config.retention.page)?,
+        ..RetentionSettings::default()
+    };
+    Ok(LeaderSettings {
+        lease: config.leader.lease,
+        renew: config.leader.renew,
+        sweep: config.lease.sweep,
+        retention,
+        ..LeaderSettings::default()
+    })
+}
+
+impl Host for EngineBuilder {
+    fn workflows(&self) -> Vec<String> {
+        self.registry.names()
+    }
+
+    fn registry(&self) -> Option<&Registry> {
+        Some(&self.registry)
+    }
+
+    fn run(
+        self: Arc<Self>,
+        config: Config,
+        roles: Roles,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        async move { EngineBuilder::run(&self, config, roles, stop).await }.boxed()
+    }
+
+    fn publisher(&self, config: &Config) -> anyhow::Result<Arc<dyn Publisher>> {
+        Ok(Arc::new(KafkaPublisher::start(kafka_config(config)?, Arc::new(()))?))
+    }
+
+    fn commands(&self) -> Vec<Box<dyn ExtraCommand>> {
+        self.commands.iter().map(|make| make()).collect()
+    }
+
+    fn start_telemetry(&self, config: &Config, default_level: &str) -> Box<dyn Any + Send> {
+        telemetry::start(config.telemetry.otlp_endpoint.as_deref(), default_level)
+    }
+}
+
+fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
+    move |payload| match payload {
+        "stop" => hints.stops.notify_one(),
+        "leader" => hints.leader.notify_one(),
+        _ => hints.ring(),
+    }
+}
+
+/// How this process reaches the brokers.
+///
+/// # Errors
+/// No brokers are configured.
+pub fn kafka_config(config: &Config) -> anyhow::Result<KafkaConfig> {
+    let brokers = config
+        .kafka
+        .brokers
+        .clone()
+        .context("no brokers: set KAFKA_BROKERS or kafka.brokers")?;
+    let mut kafka = KafkaConfig::new(brokers);
+    kafka.message_timeout = config.kafka.message_timeout;
+    kafka.properties = config.kafka.properties.clone();
+    Ok(kafka)
+}
+
+fn fleet_settings(config: &Config, replica: Uuid) -> FleetSettings {
+    FleetSettings {
+        replica,
+        lease: config.lease.duration,
+        max_deaths: i16::try_from(config.lease.max_deaths).unwrap_or(i16::MAX),
+        stale_after: config.lease.duration,
+        first_redelivery: config.redelivery.first_delay,
+    }
+}
+
+fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> ExecutionSettings {
+    ExecutionSettings {
+        replica,
+        roles: roles.to_string().split(',').map(str::to_owned).collect(),
+        batches: config.worker.batches as usize,
+        batch_size: config.worker.batch_size as usize,
+        plan_ahead: config.worker.plan_ahead as usize,
+        poll: config.worker.poll,
+        lease: config.lease.duration,
+        renew: config.lease.renew,
+        window: config.kafka.window as usize,
+        topics: config.topics.clone(),
+        drain: config.drain.deadline,
+        ..ExecutionSettings::new(replica)
+    }
+}

@@ -1,0 +1,48 @@
+//! Hints: one notification wakes who would have looked anyway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+
+/// The channel of all hints.
+const CHANNEL: &str = "lockgate_wake";
+/// Before listening again after the connection failed.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Calls `hint` with the payload of every notification until told to stop. Give it the direct URL: a transaction
+/// pooler does not pass notifications on. Losing them costs time, never work.
+pub async fn listen(url: String, hint: Arc<dyn Fn(&str) + Send + Sync>, stop: CancellationToken) {
+    let mut warned = false;
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            ended = listen_once(&url, &hint) => {
+                let why = ended.err().map_or_else(|| "the connection ended".to_owned(), |error| error.to_string());
+                // Once at warn: polling goes on, and repeating it would only fill the log.
+                if warned {
+                    tracing::debug!(why, "not listening for hints; polling goes on");
+                } else {
+                    tracing::warn!(why, "not listening for hints; polling goes on");
+                }
+                warned = true;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+async fn listen_once(url: &str, hint: &Arc<dyn Fn(&str) + Send + Sync>) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect(url).await?;
+    listener.listen(CHANNEL).await?;
+    // Whatever was said before we listened: look once.
+    hint("run");
+    while let Some(notification) = listener.try_recv().await? {
+        hint(notification.payload());
+    }
+    Ok(())
+}
