@@ -142,24 +142,24 @@ impl EngineBuilder {
         if resources.get::<Database>().is_none() {
             resources.insert(place.database.clone());
         }
+        let redelivery = RedeliveryLoop::new(RedeliveryParts {
+            store: Arc::new(PostgresUndelivered::new(place.database, place.replica)),
+            publisher: publisher.clone(),
+            breakers: breakers.clone(),
+            settings: redelivery_settings(config),
+            hint: place.hints.undelivered.clone(),
+        });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
             publisher: publisher.clone(),
-            breakers: breakers.clone(),
+            breakers,
             registry: self.registry.clone(),
             resources,
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
         });
-        let redelivery = RedeliveryLoop::new(RedeliveryParts {
-            store: Arc::new(PostgresUndelivered::new(place.database, place.replica)),
-            publisher: publisher.clone(),
-            breakers,
-            settings: redelivery_settings(config),
-            hint: Arc::default(),
-        });
-        let (executed, redelivered) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
-        let drained = executed && redelivered;
+        // What redelivery has no outcome for it hands back, so it leaves nothing to be recovered.
+        let (drained, _) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
         publisher.shutdown(LAST_OUTCOMES).await;
         Ok(drained)
     }
@@ -251,6 +251,7 @@ fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| match payload {
         "stop" => hints.stops.notify_one(),
         "leader" => hints.leader.notify_one(),
+        "undelivered" => hints.undelivered.notify_one(),
         _ => hints.ring(),
     }
 }
@@ -281,6 +282,18 @@ fn fleet_settings(config: &Config, replica: Uuid) -> FleetSettings {
     }
 }
 
+fn redelivery_settings(config: &Config) -> RedeliverySettings {
+    RedeliverySettings {
+        page: config.redelivery.page,
+        max_attempts: config.redelivery.max_attempts,
+        first_delay: config.redelivery.first_delay,
+        max_delay: config.redelivery.max_delay,
+        lease: config.lease.duration,
+        drain: config.drain.deadline.saturating_sub(LAST_OUTCOMES * 2),
+        ..RedeliverySettings::default()
+    }
+}
+
 fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> ExecutionSettings {
     ExecutionSettings {
         replica,
@@ -295,18 +308,5 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         topics: config.topics.clone(),
         drain: config.drain.deadline,
         ..ExecutionSettings::new(replica)
-    }
-}
-
-fn redelivery_settings(config: &Config) -> RedeliverySettings {
-    RedeliverySettings {
-        page: config.redelivery.page,
-        max_attempts: config.redelivery.max_attempts,
-        first_delay: config.redelivery.first_delay,
-        max_delay: config.redelivery.max_delay,
-        lease: config.lease.duration,
-        poll: config.worker.poll,
-        drain: config.drain.deadline / 2,
-        ..RedeliverySettings::default()
     }
 }
