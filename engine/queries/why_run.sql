@@ -9,12 +9,8 @@ select jsonb_build_object(
         select max(t.at) from lockgate.transitions t
          where t.run_id = r.id and t.entity = 'run' and t.to_status = r.status) end,
     'earlier', (
-        select jsonb_build_object('run_id', e.id, 'status', e.status, 'schedule', e.schedule)
-          from lockgate.task_runs e
-          join lockgate.schedules s on s.name = e.schedule and s.overlap = 'queue'
-         where r.status = 'queued' and e.schedule = r.schedule and e.slot < r.slot
-           and e.status in ('queued', 'running', 'suspended', 'paused', 'quarantined')
-         order by e.slot limit 1),
+        select jsonb_build_object('run_id', e.id, 'status', e.status, 'schedule', r.schedule)
+          from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null),
     'planning', (select min(s.path) from lockgate.run_steps s
                   where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open' and s.planned_at is null),
     'fan_out_open', exists (select 1 from lockgate.run_steps s

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -15,11 +16,14 @@ use crate::config::Config;
 use crate::delivery::{BreakerPolicy, Breakers, Publisher};
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
+use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::Fleet;
-use crate::postgres::{Database, FleetSettings, PostgresFleet, listen};
+use crate::postgres::{Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, listen};
 use crate::telemetry;
 use crate::workflow::{Registry, Resources, Workflow};
 
+/// Renewal, schedules, sweep and retention at once.
+const LEADER_CONNECTIONS: u32 = 3;
 /// How long Kafka gets to settle what is on its way when everything else has ended.
 const LAST_OUTCOMES: Duration = Duration::from_secs(2);
 
@@ -74,8 +78,8 @@ impl EngineBuilder {
     /// # Errors
     /// The configuration cannot be used, or a topic cannot be written to; nothing was claimed.
     pub async fn run(&self, config: Config, roles: Roles, stop: CancellationToken) -> anyhow::Result<()> {
-        let database = Database::new(&config.database_settings()?)?;
         let replica = Uuid::new_v4();
+        let database = Database::new(&config.database_settings()?)?;
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
         let hints = Arc::new(Hints::default());
         let background = CancellationToken::new();
@@ -85,13 +89,32 @@ impl EngineBuilder {
             background.clone(),
         ));
         tracing::info!(%replica, %roles, workflows = ?self.registry.names(), "replica started");
+        let leader = match roles.leader {
+            true => Some(tokio::spawn(lead(
+                &config,
+                replica,
+                fleet.clone(),
+                hints.clone(),
+                stop.clone(),
+            )?)),
+            false => None,
+        };
         let drained = if roles.worker {
-            self.work(&config, roles, replica, &database, fleet, hints, stop)
-                .await?
+            let place = Place {
+                replica,
+                roles,
+                database: database.clone(),
+                fleet,
+                hints,
+            };
+            self.work(&config, place, stop).await?
         } else {
             stop.cancelled().await;
             true
         };
+        if let Some(leader) = leader {
+            leader.await.context("the leader's side panicked")?;
+        }
         background.cancel();
         let _ = listener.await;
         database.close().await;
@@ -103,17 +126,7 @@ impl EngineBuilder {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    async fn work(
-        &self,
-        config: &Config,
-        roles: Roles,
-        replica: Uuid,
-        database: &Database,
-        fleet: Arc<dyn Fleet>,
-        hints: Arc<Hints>,
-        stop: CancellationToken,
-    ) -> anyhow::Result<bool> {
+    async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {
         let policy = BreakerPolicy {
             window: config.kafka.window.min(1000),
             ..BreakerPolicy::default()
@@ -125,16 +138,16 @@ impl EngineBuilder {
         }
         let mut resources = self.resources.clone();
         if resources.get::<Database>().is_none() {
-            resources.insert(database.clone());
+            resources.insert(place.database.clone());
         }
         let executor = Executor::new(ExecutorParts {
-            fleet,
+            fleet: place.fleet,
             publisher: publisher.clone(),
             breakers,
             registry: self.registry.clone(),
             resources,
-            settings: execution_settings(config, roles, replica),
-            hints,
+            settings: execution_settings(config, place.roles, place.replica),
+            hints: place.hints,
         });
         let drained = executor.run(stop).await;
         publisher.shutdown(LAST_OUTCOMES).await;
@@ -142,9 +155,64 @@ impl EngineBuilder {
     }
 }
 
+/// A replica and what its sides share.
+struct Place {
+    replica: Uuid,
+    roles: Roles,
+    database: Database,
+    fleet: Arc<dyn Fleet>,
+    hints: Arc<Hints>,
+}
+
+/// The leader's side, on connections of its own: busy workers must not starve the renewal of its lease.
+fn lead(
+    config: &Config,
+    replica: Uuid,
+    fleet: Arc<dyn Fleet>,
+    hints: Arc<Hints>,
+    stop: CancellationToken,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let own = DatabaseSettings {
+        max_connections: LEADER_CONNECTIONS,
+        ..config.database_settings()?
+    };
+    let leader = Arc::new(PostgresLeader::new(Database::new(&own)?, replica));
+    let stores = LeaderStores {
+        lease: leader.clone(),
+        fleet,
+        schedules: leader.clone(),
+        retention: leader,
+    };
+    let settings = leader_settings(config)?;
+    let (term, _) = watch::channel(None);
+    Ok(async move { crate::leader::lead(settings, stores, hints.leader.clone(), term, stop).await })
+}
+
+fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {
+    let retention = RetentionSettings {
+        runs: config.retention.runs,
+        transitions: config.retention.transitions,
+        undelivered: config.retention.undelivered,
+        replicas: config.retention.replicas,
+        page: i32::try_from(config.retention.page)?,
+        ..RetentionSettings::default()
+    };
+    Ok(LeaderSettings {
+        lease: config.leader.lease,
+        renew: config.leader.renew,
+        sweep: config.lease.sweep,
+        retention,
+        ..LeaderSettings::default()
+    })
+}
+
 impl Host for EngineBuilder {
     fn workflows(&self) -> Vec<String> {
         self.registry.names()
+    }
+
+    fn registry(&self) -> Option<&Registry> {
+        Some(&self.registry)
     }
 
     fn run(
@@ -172,6 +240,7 @@ impl Host for EngineBuilder {
 fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| match payload {
         "stop" => hints.stops.notify_one(),
+        "leader" => hints.leader.notify_one(),
         _ => hints.ring(),
     }
 }

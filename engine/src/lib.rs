@@ -9,6 +9,7 @@ mod engine;
 pub mod execution;
 pub mod inspect;
 pub mod kafka;
+pub mod leader;
 pub mod lifecycle;
 pub mod memory;
 pub mod postgres;

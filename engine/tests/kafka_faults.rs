@@ -132,7 +132,14 @@ async fn shutdown_returns_in_time_with_everything_settled_while_the_broker_is_fr
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(codes(&sink.outcomes(2001).await), ["purged"; 2000]);
+    let outcomes = sink.outcomes(2001).await;
+    assert_eq!(codes(&outcomes), ["purged"; 2000]);
+    let reported = |outcome: &Outcome| matches!(outcome, Outcome::Unknown(failure) if failure.detail.contains("Purge"));
+    assert_eq!(
+        outcomes.iter().filter(|outcome| reported(outcome)).count(),
+        2000,
+        "by reports, not for want of them"
+    );
     assert_eq!(
         patient.publish(&message(&topic, "k", "p"), sink.ticket(9999)),
         Err(Rejected::Unavailable)

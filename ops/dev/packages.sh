@@ -8,7 +8,11 @@ need() {
     package=${pair#*=}
     command -v "${pair%%=*}" >/dev/null 2>&1 || [[ " ${packages[*]} " == *" $package "* ]] || packages+=("$package")
   done
-  [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
+  [ ${#packages[@]} = 0 ] && return 0
+  install_packages "${packages[@]}"
+  for pair; do
+    command -v "${pair%%=*}" >/dev/null 2>&1 || die "${pair%%=*} is still not found, though ${pair#*=} is installed; look at PATH"
+  done
 }
 
 need_basics() { need flock=util-linux setsid=util-linux setpriv=util-linux perl=perl-base awk=mawk find=findutils; }

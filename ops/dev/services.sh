@@ -170,12 +170,7 @@ case $verb in
     ;;
   down | env | status) [ $# = 0 ] || die "$verb takes no NAME" ;;
 esac
-state=${LOCKGATE_SERVICES_DIR:-$here/../../.dev/services}
-case $verb in
-  help | -h | --help) ;;
-  down | env | status) [ ! -d "$state" ] || state=$(cd "$state" && pwd) ;;
-  *) mkdir -p "$state" && state=$(cd "$state" && pwd) ;;
-esac
+state=$(realpath -m "${LOCKGATE_SERVICES_DIR:-$here/../../.dev/services}")
 set_runner
 case $verb in
   up) up "$@" ;;

@@ -1,2 +1,3 @@
 drop table lockgate.schedules;
+drop function lockgate.audit_schedule();
 drop function lockgate.touch_schedule();

@@ -29,27 +29,43 @@ create index schedules_due on lockgate.schedules (next_slot) where paused_at is 
 
 create function lockgate.touch_schedule() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    kept_by_leader constant text[] := '{next_slot,last_slot,problem,revision,updated_at}';
 begin
     new.updated_at := clock_timestamp();
+    if to_jsonb(new) - kept_by_leader is not distinct from to_jsonb(old) - kept_by_leader then return new; end if;
+    -- Any edit makes the leader look again, and what it had read of the old row void.
+    new.revision := old.revision + 1;
+    new.next_slot := null;
+    new.problem := null;
     if (new.cron, new.timezone, new.dst_gap, new.dst_fold) is distinct from (old.cron, old.timezone, old.dst_gap, old.dst_fold)
        or (old.paused_at is not null and new.paused_at is null) then
-        -- An edit or a resume applies from now on: what the old rule had missed is not fired by the new one.
-        new.next_slot := null;
-        new.problem := null;
+        -- A new rule or a resume applies from now on: what the old rule had missed is not fired by the new one.
         new.active_from := clock_timestamp();
-    end if;
-    if (to_jsonb(new) - '{next_slot,last_slot,problem,revision,updated_at}'::text[])
-       is distinct from (to_jsonb(old) - '{next_slot,last_slot,problem,revision,updated_at}'::text[]) then
-        new.revision := old.revision + 1;
-        insert into lockgate.transitions (entity, key, from_status, to_status, actor, reason)
-        values ('schedule', new.name,
-                case when old.paused_at is null then 'active' else 'paused' end,
-                case when new.paused_at is null then 'active' else 'paused' end, current_user, 'edited');
     end if;
     return new;
 end $$;
 create trigger touch_schedule before update on lockgate.schedules
     for each row execute function lockgate.touch_schedule();
+
+create function lockgate.audit_schedule() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    was text;
+    now_is text;
+begin
+    if tg_op <> 'INSERT' then was := case when old.paused_at is null then 'active' else 'paused' end; end if;
+    if tg_op <> 'DELETE' then now_is := case when new.paused_at is null then 'active' else 'paused' end; end if;
+    if tg_op = 'UPDATE' and new.revision = old.revision then return null; end if;
+    insert into lockgate.transitions (entity, key, from_status, to_status, actor, reason)
+    values ('schedule', coalesce(new.name, old.name), was, coalesce(now_is, 'removed'), session_user,
+            case when tg_op = 'INSERT' then 'created' when tg_op = 'DELETE' then 'removed' when was = now_is then 'edited'
+                 when now_is = 'paused' then 'paused' else 'resumed' end);
+    return null;
+end $$;
+-- After the change: an insert that turns into an update is one change, not two.
+create trigger audit_schedule after insert or update or delete on lockgate.schedules
+    for each row execute function lockgate.audit_schedule();
 
 comment on table lockgate.schedules is 'When which workflow is started';
 comment on column lockgate.schedules.name is 'Name of the schedule';
@@ -74,4 +90,5 @@ comment on column lockgate.schedules.problem is 'Why it cannot fire, such as a b
 comment on column lockgate.schedules.revision is 'Grows with every edit; the leader fires only what it read';
 comment on column lockgate.schedules.created_at is 'When it was made';
 comment on column lockgate.schedules.updated_at is 'When it was changed last';
-comment on function lockgate.touch_schedule() is 'Keeps revision, audit and next_slot true when a schedule is edited';
+comment on function lockgate.touch_schedule() is 'Keeps revision, next_slot and active_from true when a schedule is edited';
+comment on function lockgate.audit_schedule() is 'Writes the audit of a schedule''s life';

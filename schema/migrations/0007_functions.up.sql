@@ -124,7 +124,7 @@ create function lockgate.start_run(
     workflow text, params jsonb default '{}', idempotency_key text default null, singleton_key text default null,
     start_at timestamptz default null, pace_per_s integer default null, deadline interval default null)
 returns uuid
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     started record;
 begin

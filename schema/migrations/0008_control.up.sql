@@ -46,17 +46,26 @@ end $$;
 comment on function lockgate.request_stop(uuid, text, text, text) is
     'Asks a run to end as failed or cancelled; answers the state it is in now, stopping while batches are in flight, or unknown';
 
+create function lockgate.acting_user(p_for text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    -- Nobody can act in another's name: whoever is logged in is always named, and first.
+    select session_user || coalesce(' for ' || nullif(p_for, session_user::text), '')
+$$;
+comment on function lockgate.acting_user(text) is
+    'Who acts, for the audit: the user that is logged in, and for whom when that is somebody else';
+
+-- Operators may not write to tables; these three run as the owner and write down who called them.
 create function lockgate.cancel_run(run uuid, reason text default 'cancelled by an operator', actor text default null)
 returns text
-language sql volatile set search_path = pg_catalog, pg_temp as $$
-    select lockgate.request_stop(run, 'cancelled', reason, actor)
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+    select lockgate.request_stop(run, 'cancelled', reason, lockgate.acting_user(actor))
 $$;
 comment on function lockgate.cancel_run(uuid, text, text) is
     'Cancels a run: nothing more of it is claimed, batches in flight stop at their next message and are handed back';
 
 create function lockgate.pause_run(run uuid, reason text default 'paused by an operator', actor text default null)
 returns text
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     was lockgate.task_runs;
 begin
@@ -65,7 +74,7 @@ begin
     if was.status not in ('queued', 'running', 'suspended') or was.stop_status is not null then return was.status; end if;
     update lockgate.task_runs r set status = 'paused', reason = pause_run.reason where r.id = run;
     insert into lockgate.transitions (entity, run_id, from_status, to_status, actor, reason)
-    values ('run', run, was.status, 'paused', coalesce(pause_run.actor, session_user::text), pause_run.reason);
+    values ('run', run, was.status, 'paused', lockgate.acting_user(pause_run.actor), pause_run.reason);
     perform pg_notify('lockgate_wake', 'stop');
     return 'paused';
 end $$;
@@ -73,7 +82,7 @@ comment on function lockgate.pause_run(uuid, text, text) is
     'Pauses a run: nothing more of it is claimed until it is resumed; batches in flight are finished';
 
 create function lockgate.resume_run(run uuid, actor text default null) returns text
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     was lockgate.task_runs;
     next_status text;
@@ -87,7 +96,7 @@ begin
            wake_at = case r.driven_by when 'engine' then greatest(r.wake_at, clock_timestamp()) end
      where r.id = run;
     insert into lockgate.transitions (entity, run_id, from_status, to_status, actor, reason)
-    values ('run', run, was.status, next_status, coalesce(resume_run.actor, session_user::text), 'resumed');
+    values ('run', run, was.status, next_status, lockgate.acting_user(resume_run.actor), 'resumed');
     perform pg_notify('lockgate_wake', 'run');
     return next_status;
 end $$;

@@ -65,7 +65,8 @@ comment on function lockgate.batch_exceptions(uuid) is
 
 create function lockgate.proof_problems(p_run uuid)
 returns table (problem text, batch_seq integer, item_id bigint, detail text)
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    -- As the owner: it reads all of the undelivered rows, and shows nothing of what is in them.
     with batches as (select * from lockgate.run_batches b where b.run_id = p_run),
     leaves as (select * from batches where status <> 'split'),
     exceptions as materialized (select * from lockgate.batch_exceptions(p_run)),

@@ -1,4 +1,8 @@
 -- Retention in small pages. The engine may not delete; these owner's functions do it for the leader.
+-- prune_runs: runs that still owe something; small, as only unsettled rows are in it.
+create index undelivered_unsettled on lockgate.undelivered_messages (run_id)
+    where run_id is not null and status in ('due', 'refused', 'claimed', 'dead');
+
 create function lockgate.prune_runs(p_older_than interval, p_page integer) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -6,10 +10,13 @@ declare
     gone integer;
 begin
     -- One run at a time and a page of its batches at a time, so that no statement holds much for long.
-    select id into victim from lockgate.task_runs
-     where finished_at is not null and finished_at < clock_timestamp() - p_older_than
-       and not exists (select 1 from lockgate.run_batches b where b.run_id = id and b.status = 'claimed')
-     order by finished_at limit 1 for update skip locked;
+    -- A run that still owes messages stays: they can be sent again, and the proof counts them.
+    select r.id into victim from lockgate.task_runs r
+     where r.finished_at is not null and r.finished_at < (select clock_timestamp()) - p_older_than
+       and not exists (select 1 from lockgate.run_batches b where b.run_id = r.id and b.status = 'claimed')
+       and not exists (select 1 from lockgate.undelivered_messages u
+                        where u.run_id = r.id and u.status in ('due', 'refused', 'claimed', 'dead'))
+     order by r.finished_at limit 1 for update skip locked;
     if not found then return 0; end if;
     delete from lockgate.undelivered_messages where (command_type, id) in
         (select command_type, id from lockgate.undelivered_messages where run_id = victim limit p_page);
@@ -27,7 +34,7 @@ begin
     return 1;
 end $$;
 comment on function lockgate.prune_runs(interval, integer) is
-    'Deletes up to a page of rows of the oldest run that finished longer ago than that; 0: nothing left to prune';
+    'Deletes up to a page of rows of the oldest run that finished longer ago than that and owes no messages; 0: nothing left to prune';
 
 create function lockgate.prune_transitions(p_older_than interval, p_page integer) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$

@@ -15,7 +15,6 @@ pub mod mock_kafka;
 pub mod proxy;
 pub mod replica;
 mod servers;
-mod sweeper;
 pub mod topic;
 mod wait;
 

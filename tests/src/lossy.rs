@@ -58,6 +58,9 @@ async fn accept(listener: TcpListener, server: String, to_lose: Arc<AtomicUsize>
         let Ok(upstream) = TcpStream::connect(&server).await else {
             continue;
         };
+        // Small messages go at once; the two ends would wait for each other otherwise.
+        client.set_nodelay(true).unwrap();
+        upstream.set_nodelay(true).unwrap();
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = upstream.into_split();
         tokio::spawn(forward(from_client, to_server));

@@ -131,29 +131,24 @@ async fn before_its_start() {
 #[tokio::test]
 async fn queued_behind_an_earlier_run_of_its_schedule() {
     let scene = Scene::new().await;
+    let earlier: String = sqlx::query_scalar("select lockgate.start_run('weekly-mail')::text")
+        .fetch_one(scene.database.pool())
+        .await
+        .unwrap();
     scene
         .sql(&format!(
-            "insert into lockgate.schedules (name, workflow, cron, overlap) values ('nightly', 'daily-mail', '0 0 * * *', 'queue');
-             update lockgate.task_runs set schedule = 'nightly', slot = '2026-01-02' where id = '{}'",
+            "update lockgate.task_runs set schedule = 'nightly', slot = '2026-01-02', after_run = '{earlier}' where id = '{}'",
             scene.run
         ))
-        .await;
-    assert_ne!(
-        scene.cause().await["cause"],
-        "queued_behind",
-        "nothing goes before it yet"
-    );
-    scene
-        .sql(
-            "select lockgate.try_start_new_run(lockgate.new_id(), 'daily-mail', null, 'engine', null, null, 'nightly',
-                 '2026-01-01', null, null, null, null, null, null, null)",
-        )
         .await;
     let cause = scene.cause().await;
     assert_eq!(
         (cause["cause"].as_str(), cause["schedule"].as_str()),
         (Some("queued_behind"), Some("nightly"))
     );
+    assert_eq!(cause["run_id"], earlier.as_str());
+    scene.sql(&format!("select lockgate.cancel_run('{earlier}')")).await;
+    assert_eq!(scene.cause().await["cause"], "nothing_holds", "the earlier one is over");
 }
 
 #[tokio::test]

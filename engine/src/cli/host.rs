@@ -13,11 +13,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, Outcome};
 use crate::config::Config;
 use crate::delivery::Publisher;
+use crate::workflow::Registry;
 
 /// What a binary brings to the command line.
 pub trait Host: Send + Sync + 'static {
     /// Workflows whose code it has; empty: it knows none and takes any name.
     fn workflows(&self) -> Vec<String>;
+
+    /// The workflows themselves, where they are at hand: parameters are checked against them.
+    fn registry(&self) -> Option<&Registry> {
+        None
+    }
 
     /// Runs a replica until told to stop, then drains it within `config.drain.deadline`.
     fn run(

@@ -22,6 +22,7 @@ mod replicas;
 mod run;
 mod runs;
 mod runs_show;
+pub mod schedules;
 mod start;
 mod wait;
 
@@ -112,6 +113,8 @@ enum Command {
     /// Look at replicas
     #[command(subcommand)]
     Replicas(replicas::Command),
+    /// Look at schedules and change them
+    Schedules(schedules::SchedulesArgs),
     /// Check Postgres, Kafka and the configuration, each with a fix
     Doctor(doctor::Args),
     /// Look at the configuration
@@ -193,6 +196,7 @@ async fn dispatch(
         Command::Runs(command) => command.execute(&context).await,
         Command::Batches(command) => command.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
+        Command::Schedules(args) => args.run(&context).await,
         Command::Doctor(args) => args.execute(&context).await,
         Command::Config(command) => command.execute(&context),
         Command::Completions(_) => Ok(Exit::Ok),

@@ -59,6 +59,10 @@ impl Args {
     pub(super) async fn execute(self, context: &Context) -> Outcome {
         known_workflow(context, &self.workflow)?;
         let request = self.request()?;
+        if let Some(registry) = context.host.registry() {
+            let misfit = |error: anyhow::Error| Failure::new(Exit::Usage, format!("--params: {error:#}"));
+            registry.check(&self.workflow, &request.params).map_err(misfit)?;
+        }
         let database = context.database().await?;
         let interrupted = if self.wait { Some(interruptions()?) } else { None };
         let operator = Operator::new(database.clone(), context.actor.clone());

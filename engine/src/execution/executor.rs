@@ -28,6 +28,8 @@ pub struct Hints {
     pub batches: Notify,
     /// A run was asked to stop.
     pub stops: Notify,
+    /// The leader resigned.
+    pub leader: Arc<Notify>,
 }
 
 impl Hints {

@@ -65,8 +65,8 @@ pub struct EarlierRun {
     pub run_id: Uuid,
     /// Its state.
     pub status: String,
-    /// The schedule of both.
-    pub schedule: String,
+    /// The schedule that queued the later one.
+    pub schedule: Option<String>,
 }
 
 /// Batches of the run that one replica holds.
@@ -179,7 +179,7 @@ pub enum Cause {
     QueuedBehind {
         run_id: Uuid,
         status: String,
-        schedule: String,
+        schedule: Option<String>,
     },
     CallerDriven,
     NoReplica {

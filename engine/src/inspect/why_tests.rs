@@ -123,7 +123,7 @@ fn what_somebody_decided_comes_first() {
         run.earlier = Some(EarlierRun {
             run_id: REPLICA,
             status: "running".into(),
-            schedule: "nightly".into(),
+            schedule: Some("nightly".into()),
         });
     }));
     assert!(text.contains("of schedule nightly, which is running"), "{text}");

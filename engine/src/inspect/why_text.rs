@@ -54,7 +54,11 @@ fn halt(cause: &Cause) -> Option<String> {
             status,
             schedule,
         } => {
-            format!("it is queued behind run {run_id} of schedule {schedule}, which is {status}")
+            let of = schedule
+                .as_ref()
+                .map(|name| format!(" of schedule {name}"))
+                .unwrap_or_default();
+            format!("it is queued behind run {run_id}{of}, which is {status}")
         }
         Cause::CallerDriven => "no replica runs it: whoever started it drives it by the six verbs".to_owned(),
         _ => return None,

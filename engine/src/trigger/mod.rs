@@ -57,6 +57,7 @@
 mod calendar;
 mod catchup;
 mod fields;
+mod firing;
 mod pattern;
 mod preview;
 mod rules;
@@ -64,11 +65,14 @@ mod zone;
 
 pub use calendar::{Calendar, CalendarError, Slot, SlotNote};
 pub use catchup::{CatchUpRules, Due, PassedOver, due, jitter};
+pub use firing::{FiringError, MAX_QUEUED, Overlap, Overlapping, ScheduleRow, Step, decide, overlap};
 pub use preview::{Outage, PreviewRow, preview};
 pub use rules::{CatchUp, FoldRule, GapRule};
 
 #[cfg(test)]
 mod tests_catchup;
+#[cfg(test)]
+mod tests_firing;
 #[cfg(test)]
 mod tests_parse;
 #[cfg(test)]

@@ -4,14 +4,17 @@
 //! A listed case without a function does not compile, and neither does a function that is not listed.
 #![deny(dead_code)]
 
+mod at_once;
+mod batch_races;
 mod claim_batch;
+mod claim_refused;
 mod complete_run;
 mod fail_run;
 mod harness;
-mod races;
 mod recover_stale_ids;
 mod regroup;
 mod release_batch;
+mod run_races;
 mod try_start_new_run;
 
 pub use harness::{BatchSeen, Change, Harness, check_books};
@@ -45,15 +48,17 @@ macro_rules! every_case {
                 ten_thousand_ids_are_one_batch,
                 no_ids_and_doubled_ids_are_invalid,
                 claiming_again_with_the_same_ids_changes_nothing,
+                batches_may_interleave,
+                two_runs_may_have_the_same_items,
+                a_planned_number_takes_exactly_its_ids,
+            }
+            claim_refused {
                 claiming_again_with_other_ids_is_refused,
                 a_number_held_by_another_handle_is_refused,
                 a_done_number_is_refused,
                 items_of_a_held_batch_are_refused,
                 items_of_a_done_batch_are_refused,
                 one_taken_item_refuses_the_whole_claim,
-                batches_may_interleave,
-                two_runs_may_have_the_same_items,
-                a_planned_number_takes_exactly_its_ids,
                 an_unplanned_number_of_the_engines_run_is_refused,
                 unknown_and_ended_runs_take_no_claims,
                 an_ended_lease_is_not_claimable_before_recovery,
@@ -113,19 +118,21 @@ macro_rules! every_case {
                 an_unknown_run_does_not_fail,
                 the_engines_run_is_not_failed_by_a_caller,
             }
-            races {
-                starts_with_one_singleton_key_make_one_run,
-                starts_with_one_idempotency_key_make_one_run,
-                starts_with_both_keys_make_one_run,
+            batch_races {
                 two_workers_never_claim_one_id,
                 tasks_of_one_handle_never_claim_one_id_twice,
                 regrouping_by_many_moves_each_id_once,
                 recovery_by_many_finds_everything,
                 release_and_recovery_never_both_win,
+                dying_workers_deliver_every_id_once,
+            }
+            run_races {
+                starts_with_one_singleton_key_make_one_run,
+                starts_with_one_idempotency_key_make_one_run,
+                starts_with_both_keys_make_one_run,
                 completion_by_many_happens_once,
                 completion_never_overtakes_a_claim,
                 failure_and_completion_never_both_win,
-                dying_workers_deliver_every_id_once,
             }
         }
     };

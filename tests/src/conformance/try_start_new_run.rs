@@ -70,8 +70,7 @@ pub(super) async fn a_singleton_key_is_free_after_the_end(harness: &dyn Harness)
 }
 
 pub(super) async fn keys_differ_by_every_character(harness: &dyn Harness) {
-    let composed = "caf\u{e9}";
-    let decomposed = "cafe\u{301}";
+    let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
     let longest = "k".repeat(1_000);
     let keys = [
         "a", "A", "a ", " a", "a\n", "a'--", "%", "_", composed, decomposed, "🚪", "🚪🚪", "\u{1}", &longest,
@@ -85,11 +84,7 @@ pub(super) async fn keys_differ_by_every_character(harness: &dyn Harness) {
             "{key:?}"
         );
         let idempotent = RunRequest::new("reports").idempotency(key);
-        assert_eq!(
-            start_as(&*handle, idempotent.clone()).await,
-            Some(idempotent.id),
-            "{key:?}"
-        );
+        assert_eq!(start_as(&*handle, idempotent.clone()).await, Some(idempotent.id));
     }
     for key in keys {
         assert_eq!(

@@ -182,14 +182,17 @@ fn bind_undelivered(query: Query, items: &[UndeliveredItem]) -> Query {
 }
 
 fn batch(row: &PgRow) -> Result<Batch, FleetError> {
-    let (first, last, count, packed): (i64, i64, i32, Option<Vec<u8>>) = read_ids(row).map_err(DatabaseError::from)?;
+    let (first, last, count, packed) = read_ids(row).map_err(DatabaseError::from)?;
     let (run, seq): (Uuid, i32) = read_key(row).map_err(DatabaseError::from)?;
     let ids = ItemIds::from_stored(first, last, count, packed.as_deref())
         .map_err(|error| FleetError::Damaged(format!("batch {seq} of run {run}: {error}")))?;
     build(row, run, seq, ids).map_err(|error| DatabaseError::from(error).into())
 }
 
-pub(super) fn read_ids(row: &PgRow) -> Result<(i64, i64, i32, Option<Vec<u8>>), sqlx::Error> {
+/// What a row holds of a batch's items: first, last, how many, and the packed list of those that are not contiguous.
+pub(super) type StoredIds = (i64, i64, i32, Option<Vec<u8>>);
+
+pub(super) fn read_ids(row: &PgRow) -> Result<StoredIds, sqlx::Error> {
     Ok((
         row.try_get("first_id")?,
         row.try_get("last_id")?,

@@ -1,80 +1,11 @@
-//! Many at once: what each of them was told must add up.
+//! Many claim, regroup, release and recover at once: what each of them was told must add up.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::future::join_all;
-use lockgate::lifecycle::{ManagerError, RunId, RunRequest, TaskRunManager};
+use lockgate::lifecycle::{ManagerError, RunId};
 
-use super::harness::{Harness, shape, start, start_as};
-
-const TASKS: usize = 12;
-
-type Handle = Arc<dyn TaskRunManager>;
-
-/// One handle a task.
-fn many_handles(harness: &dyn Harness) -> Vec<Handle> {
-    (0..TASKS).map(|_| harness.handle()).collect()
-}
-
-/// Runs one task for each handle, all at once, and answers what they found, in the handles' order.
-async fn at_once<T, Work, Done>(handles: &[Handle], work: Work) -> Vec<T>
-where
-    T: Send + 'static,
-    Work: Fn(usize, Handle) -> Done,
-    Done: Future<Output = T> + Send + 'static,
-{
-    let gate = Arc::new(tokio::sync::Barrier::new(handles.len()));
-    let tasks = handles.iter().enumerate().map(|(index, handle)| {
-        let (gate, done) = (Arc::clone(&gate), work(index, Arc::clone(handle)));
-        tokio::spawn(async move {
-            gate.wait().await;
-            done.await
-        })
-    });
-    join_all(tasks).await.into_iter().map(Result::unwrap).collect()
-}
-
-pub(super) async fn starts_with_one_singleton_key_make_one_run(harness: &dyn Harness) {
-    for handles in [many_handles(harness), vec![harness.handle(); TASKS]] {
-        let answers = at_once(&handles, |_, handle| async move {
-            start_as(&*handle, RunRequest::new("reports").singleton("nightly")).await
-        })
-        .await;
-        let started: Vec<RunId> = answers.into_iter().flatten().collect();
-        assert_eq!(started.len(), 1, "{started:?}");
-        handles[0].complete_run(started[0]).await.unwrap();
-    }
-    assert_eq!(harness.runs().await.len(), 2);
-}
-
-pub(super) async fn starts_with_one_idempotency_key_make_one_run(harness: &dyn Harness) {
-    for (key, handles) in [("a", many_handles(harness)), ("b", vec![harness.handle(); TASKS])] {
-        let answers = at_once(&handles, |_, handle| async move {
-            start_as(&*handle, RunRequest::new("reports").idempotency(key)).await
-        })
-        .await;
-        let runs: HashSet<RunId> = answers
-            .into_iter()
-            .map(|run| run.expect("nothing else is in the way"))
-            .collect();
-        assert_eq!(runs.len(), 1);
-    }
-    assert_eq!(harness.runs().await.len(), 2);
-}
-
-pub(super) async fn starts_with_both_keys_make_one_run(harness: &dyn Harness) {
-    let answers = at_once(&many_handles(harness), |_, handle| async move {
-        start_as(
-            &*handle,
-            RunRequest::new("reports").singleton("nightly").idempotency("monday"),
-        )
-        .await
-    })
-    .await;
-    let runs: HashSet<Option<RunId>> = answers.into_iter().collect();
-    assert_eq!((runs.len(), harness.runs().await.len()), (1, 1), "{runs:?}");
-}
+use super::at_once::{Handle, TASKS, at_once, many_handles};
+use super::harness::{Harness, shape, start};
 
 /// Every task claims windows of ten ids that overlap those of others; answers which ids each was granted.
 async fn claim_windows(handles: &[Handle], run: RunId) -> Vec<Vec<i64>> {
@@ -198,68 +129,6 @@ pub(super) async fn release_and_recovery_never_both_win(harness: &dyn Harness) {
     .concat();
     all.sort_unstable();
     assert_eq!(all, (0..TASKS as i64).collect::<Vec<i64>>());
-}
-
-pub(super) async fn completion_by_many_happens_once(harness: &dyn Harness) {
-    let handles = many_handles(harness);
-    let run = start(&*handles[0]).await;
-    // Everybody releases the batch of its own and then tries, so the last ones race.
-    for (number, handle) in (0..).zip(&handles) {
-        handle.claim_batch(run, number, &[number.into()]).await.unwrap();
-    }
-    let answers = at_once(&handles, |task, handle| async move {
-        handle.release_batch(run, task as i32).await.unwrap();
-        handle.complete_run(run).await
-    })
-    .await;
-    assert!(
-        answers.iter().any(Result::is_ok),
-        "nobody completed the run: {answers:?}"
-    );
-    let late = at_once(&handles, |_, handle| async move { handle.complete_run(run).await }).await;
-    assert!(late.iter().all(Result::is_ok), "{late:?}");
-    let completions = harness
-        .history(run)
-        .await
-        .into_iter()
-        .filter(|change| change.to == "completed")
-        .count();
-    assert_eq!(completions, 1);
-}
-
-pub(super) async fn completion_never_overtakes_a_claim(harness: &dyn Harness) {
-    for _ in 0..5 {
-        let handles = many_handles(harness);
-        let run = start(&*handles[0]).await;
-        let answers = at_once(&handles, |task, handle| async move {
-            match task % 2 {
-                0 => handle.complete_run(run).await.is_ok(),
-                _ => handle.claim_batch(run, task as i32, &[task as i64]).await.is_ok(),
-            }
-        })
-        .await;
-        let completed = answers.iter().step_by(2).any(|ok| *ok);
-        let claimed = answers.iter().skip(1).step_by(2).any(|ok| *ok);
-        assert!(completed != claimed, "completed {completed}, claimed {claimed}");
-    }
-}
-
-pub(super) async fn failure_and_completion_never_both_win(harness: &dyn Harness) {
-    for _ in 0..5 {
-        let handles = many_handles(harness);
-        let run = start(&*handles[0]).await;
-        let answers = at_once(&handles, |task, handle| async move {
-            match task % 2 {
-                0 => handle.complete_run(run).await.is_ok(),
-                _ => handle.fail_run(run, "no database").await.is_ok(),
-            }
-        })
-        .await;
-        let completed = answers.iter().step_by(2).all(|ok| *ok);
-        let failed = answers.iter().skip(1).step_by(2).all(|ok| *ok);
-        assert!(completed != failed, "{answers:?}");
-        assert_eq!(harness.history(run).await.len(), 2);
-    }
 }
 
 pub(super) async fn dying_workers_deliver_every_id_once(harness: &dyn Harness) {

@@ -1,0 +1,2 @@
+-- Nothing of the schedule fires until it is resumed.
+select lockgate.pause_schedule($1)

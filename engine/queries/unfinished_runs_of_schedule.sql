@@ -1,0 +1,6 @@
+-- Runs of a schedule that are not over, counted up to a bound, and the one of the newest slot.
+select count(*) as unfinished, (array_agg(id order by slot desc))[1] as newest
+  from (select id, slot from lockgate.task_runs
+         where schedule = $1 and finished_at is null and slot <> $2
+         order by slot desc
+         limit $3) r

@@ -1,0 +1,246 @@
+//! `lockgate schedules`: list, set, pause, resume, remove and preview.
+
+mod rules;
+mod show;
+
+use std::io::Write;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+
+pub use rules::{RuleArgs, SetArgs};
+pub use show::ScheduleFormat;
+
+use super::{Changed, Context, Exit, Failure, Format, Outcome};
+use crate::postgres::{Database, DatabaseError, DatabaseSettings, ScheduleView, Schedules, SetOutcome};
+use crate::trigger::{Calendar, CatchUpRules, Outage, preview};
+use crate::workflow::Registry;
+
+/// The most rows of a preview; the search for a slot costs a little each.
+const MOST_ROWS: u16 = 10_000;
+
+/// What to do with schedules.
+#[derive(Debug, Clone, Args)]
+pub struct SchedulesArgs {
+    /// The verb.
+    #[command(subcommand)]
+    pub command: SchedulesCommand,
+}
+
+/// The verbs of `schedules`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SchedulesCommand {
+    /// List all schedules
+    List,
+    /// Create a schedule or change it; what is not given gets its default, a pause stays
+    Set(SetArgs),
+    /// Remove a schedule; its runs stay and go on
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Fire nothing until it is resumed
+    Pause {
+        /// Its name
+        name: String,
+    },
+    /// Fire again, from now on; what fell due while it was paused does not fire
+    Resume {
+        /// Its name
+        name: String,
+    },
+    /// Show when it fires, and what the clocks and catch-up do
+    Preview(PreviewArgs),
+}
+
+/// What to preview.
+#[derive(Debug, Clone, Args)]
+pub struct PreviewArgs {
+    /// A schedule; the options below change it for the preview only
+    #[arg(required_unless_present = "cron")]
+    pub name: Option<String>,
+    /// A cron text instead, such as `30 6 * * MON-FRI`
+    #[arg(long)]
+    pub cron: Option<String>,
+    /// The IANA time zone
+    #[arg(long, visible_alias = "tz")]
+    pub timezone: Option<String>,
+    /// The rules
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// How many rows
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_ROWS)))]
+    pub count: u16,
+    /// From when, RFC 3339; now unless given
+    #[arg(long)]
+    pub from: Option<DateTime<Utc>>,
+    /// Suppose that nothing leads in this time: FROM..TO, RFC 3339
+    #[arg(long, value_parser = parse_outage, value_name = "FROM..TO")]
+    pub outage: Option<Outage>,
+}
+
+/// Why a verb did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulesError {
+    /// The request is wrong.
+    #[error("{0}; nothing was changed")]
+    Invalid(String),
+    /// There is no schedule of that name.
+    #[error("there is no schedule {name}; nothing was changed; `lockgate schedules list` shows those there are")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The answer could not be written.
+    #[error("the answer cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl SchedulesArgs {
+    pub(super) async fn run(self, context: &Context) -> Outcome {
+        let database = match &self.command {
+            // What is only supposed asks nothing of a database: one that is never connected to.
+            SchedulesCommand::Preview(args) if args.name.is_none() => {
+                Database::new(&DatabaseSettings::new("postgres://localhost"))?
+            }
+            _ => context.database().await?,
+        };
+        let format = match context.output.format {
+            Format::Table => ScheduleFormat::Table,
+            Format::Json => ScheduleFormat::Json,
+            Format::Jsonl => ScheduleFormat::Jsonl,
+        };
+        let mut answer = Vec::new();
+        execute(self, &database, context.host.registry(), format, &mut answer).await?;
+        std::io::stdout().write_all(&answer).map_err(SchedulesError::Output)?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl From<SchedulesError> for Failure {
+    fn from(error: SchedulesError) -> Self {
+        match error {
+            SchedulesError::Invalid(what) => Self::new(Exit::Usage, what),
+            SchedulesError::Unknown { name } => Self::new(Exit::NotFound, format!("there is no schedule {name}"))
+                .hint("`lockgate schedules list` shows those there are"),
+            SchedulesError::Database(error) => Self::of_write(error),
+            SchedulesError::Output(error) => {
+                Self::new(Exit::Failed, format!("the answer cannot be written: {error}")).changed(Changed::Said)
+            }
+        }
+    }
+}
+
+/// Carries a verb out and writes the answer. With a registry, `set` takes only workflows and params it knows.
+///
+/// # Errors
+/// See [`SchedulesError`].
+pub async fn execute(
+    args: SchedulesArgs,
+    database: &Database,
+    registry: Option<&Registry>,
+    format: ScheduleFormat,
+    out: &mut dyn Write,
+) -> Result<(), SchedulesError> {
+    let schedules = Schedules::new(database.clone());
+    match args.command {
+        SchedulesCommand::List => show::list(&schedules.list(None).await?, format, out),
+        SchedulesCommand::Set(args) => set(args, &schedules, registry, format, out).await,
+        SchedulesCommand::Remove { name } => {
+            let known = schedules.remove(&name).await?;
+            done(known, name, "removed", format, out)
+        }
+        SchedulesCommand::Pause { name } => {
+            let known = schedules.pause(&name).await?;
+            done(known, name, "paused", format, out)
+        }
+        SchedulesCommand::Resume { name } => {
+            let known = schedules.resume(&name).await?;
+            done(known, name, "active", format, out)
+        }
+        SchedulesCommand::Preview(args) => show_preview(args, &schedules, format, out).await,
+    }
+}
+
+async fn set(
+    args: SetArgs,
+    schedules: &Schedules,
+    registry: Option<&Registry>,
+    format: ScheduleFormat,
+    out: &mut dyn Write,
+) -> Result<(), SchedulesError> {
+    let spec = args.checked(registry).map_err(SchedulesError::Invalid)?;
+    let outcome = match schedules.set(&spec).await? {
+        SetOutcome::Created => "created",
+        SetOutcome::Changed => "changed",
+        SetOutcome::Unchanged => "unchanged",
+    };
+    show::outcome(&spec.name, outcome, format, out)
+}
+
+fn done(
+    known: bool,
+    name: String,
+    state: &str,
+    format: ScheduleFormat,
+    out: &mut dyn Write,
+) -> Result<(), SchedulesError> {
+    if !known {
+        return Err(SchedulesError::Unknown { name });
+    }
+    show::outcome(&name, state, format, out)
+}
+
+async fn show_preview(
+    args: PreviewArgs,
+    schedules: &Schedules,
+    format: ScheduleFormat,
+    out: &mut dyn Write,
+) -> Result<(), SchedulesError> {
+    let stored = match &args.name {
+        Some(name) => Some(read(schedules, name).await?),
+        None => None,
+    };
+    let (calendar, rules) = previewed(&args, stored.as_ref()).map_err(SchedulesError::Invalid)?;
+    // What is stored fires by the database's clock; what is only supposed needs no database.
+    let now = stored.as_ref().map_or_else(Utc::now, |view| view.now);
+    let from = args.from.or(args.outage.map(|outage| outage.from)).unwrap_or(now);
+    let rows = preview(&calendar, from, usize::from(args.count), args.outage, &rules);
+    show::preview(stored.as_ref(), &calendar, &rules, &rows, format, out)
+}
+
+async fn read(schedules: &Schedules, name: &str) -> Result<ScheduleView, SchedulesError> {
+    let found = schedules.list(Some(name)).await?.pop();
+    found.ok_or_else(|| SchedulesError::Unknown { name: name.to_owned() })
+}
+
+fn previewed(args: &PreviewArgs, stored: Option<&ScheduleView>) -> Result<(Calendar, CatchUpRules), String> {
+    let row = stored.map(|view| &view.row);
+    let cron = args.cron.as_deref().or(row.map(|row| row.cron.as_str()));
+    let zone = args.timezone.as_deref().or(row.map(|row| row.timezone.as_str()));
+    let cron = cron.ok_or("name a schedule or give --cron")?;
+    let (gap, fold) = args.rules.clock_rules(row)?;
+    let calendar = Calendar::parse(cron, zone.unwrap_or("UTC"), gap, fold).map_err(|error| error.to_string())?;
+    Ok((calendar, args.rules.catch_up_rules(row)?))
+}
+
+fn parse_outage(text: &str) -> Result<Outage, String> {
+    let (from, to) = text
+        .split_once("..")
+        .ok_or("write FROM..TO, for example 2026-03-28T12:00:00Z..2026-03-30T12:00:00Z")?;
+    let instant = |text: &str| {
+        text.parse::<DateTime<Utc>>()
+            .map_err(|error| format!("`{text}` is not an instant such as 2026-03-28T12:00:00Z: {error}"))
+    };
+    let outage = Outage {
+        from: instant(from)?,
+        to: instant(to)?,
+    };
+    if outage.to <= outage.from {
+        return Err("the outage ends before it begins".to_owned());
+    }
+    Ok(outage)
+}

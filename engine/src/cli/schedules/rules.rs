@@ -1,0 +1,160 @@
+//! The options of a schedule, and their check before anything is stored.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::de::IgnoredAny;
+
+use crate::postgres::ScheduleSpec;
+use crate::trigger::{Calendar, CatchUp, CatchUpRules, FoldRule, GapRule, Overlap, ScheduleRow};
+use crate::workflow::Registry;
+
+/// As the table's own checks say.
+const MOST_MISSED: u32 = 1_000;
+const LONGEST_JITTER: Duration = Duration::from_secs(24 * 3_600);
+
+/// Which missed slots fire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CatchUpArg {
+    /// None of them
+    Skip,
+    /// The newest one
+    Last,
+    /// The newest `--catch-up-max`, oldest first
+    All,
+}
+
+/// The rules of a schedule.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RuleArgs {
+    /// A fixed local time that the clocks skip: `run_after` the gap, or `skip` [default: run_after]
+    #[arg(long)]
+    pub dst_gap: Option<GapRule>,
+    /// A fixed local time that comes twice: `first`, `second` or `both` [default: first]
+    #[arg(long)]
+    pub dst_fold: Option<FoldRule>,
+    /// Slots missed while nothing led [default: last]
+    #[arg(long)]
+    pub catch_up: Option<CatchUpArg>,
+    /// Most missed slots fired at once under `--catch-up all` [default: 10]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_MISSED)))]
+    pub catch_up_max: Option<u32>,
+    /// Slots older than this never fire [default: 1day]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub catch_up_window: Option<Duration>,
+}
+
+impl RuleArgs {
+    /// The rules of the clocks; what is not given is as in the row, else the default.
+    pub(super) fn clock_rules(&self, row: Option<&ScheduleRow>) -> Result<(GapRule, FoldRule), String> {
+        let gap = row.map(|row| row.dst_gap.parse()).transpose();
+        let fold = row.map(|row| row.dst_fold.parse()).transpose();
+        let gap = self.dst_gap.or(gap.map_err(text)?).unwrap_or_default();
+        let fold = self.dst_fold.or(fold.map_err(text)?).unwrap_or_default();
+        Ok((gap, fold))
+    }
+
+    /// The catch-up rules; what is not given is as in the row, else the default.
+    pub(super) fn catch_up_rules(&self, row: Option<&ScheduleRow>) -> Result<CatchUpRules, String> {
+        let usual = CatchUpRules::default();
+        let mut rules = row.map_or(Ok(usual), |row| row.catch_up_rules(usual.tolerance).map_err(text))?;
+        let max = self.catch_up_max.or(row.map(|row| row.catch_up_max)).unwrap_or(10);
+        match (self.catch_up, rules.policy) {
+            (Some(CatchUpArg::Skip), _) => rules.policy = CatchUp::Skip,
+            (Some(CatchUpArg::Last), _) => rules.policy = CatchUp::Last,
+            (Some(CatchUpArg::All), _) | (None, CatchUp::All { .. }) => rules.policy = CatchUp::All { max },
+            (None, _) => {}
+        }
+        if self.catch_up_max.is_some() && !matches!(rules.policy, CatchUp::All { .. }) {
+            return Err("--catch-up-max needs --catch-up all".to_owned());
+        }
+        rules.window = self.catch_up_window.unwrap_or(rules.window);
+        if rules.window < rules.tolerance {
+            return Err(format!(
+                "--catch-up-window {} is too short, slots fire a moment after their time; write at least {}, and \
+                 --catch-up skip to fire no missed slot",
+                humantime::format_duration(rules.window),
+                humantime::format_duration(rules.tolerance)
+            ));
+        }
+        Ok(rules)
+    }
+}
+
+/// A schedule to create or change.
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// Its name
+    pub name: String,
+    /// The workflow it starts
+    #[arg(long)]
+    pub workflow: String,
+    /// When, such as `30 6 * * MON-FRI`, `*/15 * * * *` or `@daily`
+    #[arg(long)]
+    pub cron: String,
+    /// The IANA time zone of the cron text
+    #[arg(long, visible_alias = "tz", default_value = "UTC")]
+    pub timezone: String,
+    /// The input of its runs
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub params: String,
+    /// The rules
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// A slot comes while a run of it is not over: `skip` it, `queue` behind it, or `allow` both
+    #[arg(long, default_value_t)]
+    pub overlap: Overlap,
+    /// Its runs start up to this long after their slot
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "0s")]
+    pub jitter: Duration,
+    /// Messages per second of its runs
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    pub pace: Option<i32>,
+    /// Its runs fail when not over after this long
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub deadline: Option<Duration>,
+}
+
+impl SetArgs {
+    /// The schedule, when all of it can be used.
+    pub(super) fn checked(&self, registry: Option<&Registry>) -> Result<ScheduleSpec, String> {
+        if self.name.trim().is_empty() || self.workflow.is_empty() {
+            return Err("a schedule needs a name and a workflow".to_owned());
+        }
+        let (dst_gap, dst_fold) = self.rules.clock_rules(None)?;
+        Calendar::parse(&self.cron, &self.timezone, dst_gap, dst_fold).map_err(text)?;
+        let rules = self.rules.catch_up_rules(None)?;
+        serde_json::from_str::<IgnoredAny>(&self.params)
+            .map_err(|error| format!("--params is not JSON: {error}; for example '{{\"day\": \"yesterday\"}}'"))?;
+        if let Some(registry) = registry {
+            registry
+                .check(&self.workflow, self.params.as_bytes())
+                .map_err(|error| format!("{error:#}"))?;
+        }
+        if self.jitter > LONGEST_JITTER {
+            return Err("--jitter is longer than a day".to_owned());
+        }
+        if self.deadline.is_some_and(|deadline| deadline.is_zero()) {
+            return Err("--deadline is zero; leave it out for none".to_owned());
+        }
+        Ok(ScheduleSpec {
+            name: self.name.clone(),
+            workflow: self.workflow.clone(),
+            cron: self.cron.clone(),
+            timezone: self.timezone.clone(),
+            params: self.params.clone().into_bytes(),
+            dst_gap,
+            dst_fold,
+            catch_up: rules.policy,
+            catch_up_window: rules.window,
+            overlap: self.overlap,
+            jitter: self.jitter,
+            pace_per_s: self.pace,
+            deadline: self.deadline,
+        })
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,100 @@
+//! The leader: the one replica that fires schedules, sweeps and prunes.
+//!
+//! Leadership is a row with a term, never a lock. Whoever holds it believes in it only up to a moment that lies before
+//! the row's end, measured by its own monotonic clock from before each request; what it writes names the term, and a
+//! newer term makes that write nothing. A paused or cut-off leader so does no harm, however long it takes to notice.
+//!
+//! The jobs run side by side, each in a task of its own, apart from the renewal: a slow, failing or panicking one stops
+//! neither the others nor the lease.
+
+mod job;
+mod lease;
+mod retention;
+mod scheduler;
+mod store;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::Fleet;
+pub use job::{Job, Reign};
+pub use lease::LeaderLoop;
+pub use retention::{Retention, RetentionSettings};
+pub use scheduler::{Scheduler, Ticked};
+pub use store::{DueSchedule, LeaderStore, Prunable, RetentionStore, ScheduleStore, StepOutcome};
+pub use sweep::Sweeper;
+
+/// How a replica leads.
+#[derive(Debug, Clone)]
+pub struct LeaderSettings {
+    /// How long leadership lasts without renewal.
+    pub lease: Duration,
+    /// How often it is renewed, and how often the others try; at most a third of the lease.
+    pub renew: Duration,
+    /// How often the fleet is swept.
+    pub sweep: Duration,
+    /// How often schedules are looked at.
+    pub tick: Duration,
+    /// The age up to which a slot is on time; covers a change of leader.
+    pub tolerance: Duration,
+    /// How often pruning starts anew.
+    pub prune: Duration,
+    /// What is pruned when.
+    pub retention: RetentionSettings,
+}
+
+impl Default for LeaderSettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            renew: Duration::from_secs(5),
+            sweep: Duration::from_secs(10),
+            tick: Duration::from_millis(500),
+            tolerance: Duration::from_secs(60),
+            prune: Duration::from_secs(60),
+            retention: RetentionSettings::default(),
+        }
+    }
+}
+
+/// The stores that the leader's jobs work on.
+#[derive(Clone)]
+pub struct LeaderStores {
+    /// The lease; best on connections of its own, so that busy jobs cannot starve the renewal.
+    pub lease: Arc<dyn LeaderStore>,
+    /// The fleet, to sweep.
+    pub fleet: Arc<dyn Fleet>,
+    /// The schedules.
+    pub schedules: Arc<dyn ScheduleStore>,
+    /// What is pruned.
+    pub retention: Arc<dyn RetentionStore>,
+}
+
+/// Leads whenever nobody else does, until told to stop; then resigns. `hint` makes it try at once, such as when the
+/// leader resigned; `term` shows the term while it leads.
+pub async fn lead(
+    settings: LeaderSettings,
+    stores: LeaderStores,
+    hint: Arc<Notify>,
+    term: watch::Sender<Option<i64>>,
+    stop: CancellationToken,
+) {
+    let jobs: Vec<Arc<dyn Job>> = vec![
+        Arc::new(Scheduler::new(stores.schedules, settings.tick, settings.tolerance)),
+        Arc::new(Sweeper::new(stores.fleet, settings.sweep)),
+        Arc::new(Retention::new(
+            stores.retention,
+            settings.prune,
+            settings.retention.clone(),
+        )),
+    ];
+    LeaderLoop::new(settings.lease, settings.renew, stores.lease, jobs, hint, term)
+        .run(stop)
+        .await;
+}

@@ -1,0 +1,117 @@
+//! Pruning: page by page, each its own transaction, so that nothing is held for long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Job, Prunable, Reign, RetentionStore};
+use crate::lifecycle::FleetError;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long things are kept, counted from when they were over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// Finished runs with their steps, batches, history and settled messages.
+    pub runs: Duration,
+    /// Audit rows of no run.
+    pub transitions: Duration,
+    /// Settled direct commands.
+    pub undelivered: Duration,
+    /// Replicas that are gone.
+    pub replicas: Duration,
+    /// Rows deleted at once; a page takes a few milliseconds.
+    pub page: i32,
+    /// Most pages of each kind per pass, so that a backlog is worked off evenly and not in one burst.
+    pub pages: u32,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self {
+            runs: 30 * DAY,
+            transitions: 90 * DAY,
+            undelivered: 30 * DAY,
+            replicas: DAY,
+            page: 1_000,
+            pages: 200,
+        }
+    }
+}
+
+impl RetentionSettings {
+    fn keep(&self, what: Prunable) -> Duration {
+        match what {
+            Prunable::Runs => self.runs,
+            Prunable::Transitions => self.transitions,
+            Prunable::Undelivered => self.undelivered,
+            Prunable::Replicas => self.replicas,
+        }
+    }
+}
+
+/// Prunes what is past its time. Needs no fence: two at once skip each other's rows.
+pub struct Retention {
+    store: Arc<dyn RetentionStore>,
+    every: Duration,
+    settings: RetentionSettings,
+}
+
+impl Retention {
+    /// A pass each `every`.
+    #[must_use]
+    pub fn new(store: Arc<dyn RetentionStore>, every: Duration, settings: RetentionSettings) -> Self {
+        Self { store, every, settings }
+    }
+
+    /// One pass over everything; answers how many rows are gone. One kind that fails does not keep the others.
+    ///
+    /// # Errors
+    /// The last failure, after all kinds were tried.
+    pub async fn prune(&self, reign: &Reign) -> Result<u64, FleetError> {
+        let mut gone = 0;
+        let mut failure = None;
+        for what in Prunable::ALL {
+            match self.prune_kind(what, reign).await {
+                Ok(rows) => gone += rows,
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(gone), Err)
+    }
+
+    async fn prune_kind(&self, what: Prunable, reign: &Reign) -> Result<u64, FleetError> {
+        let (keep, page) = (self.settings.keep(what), self.settings.page);
+        let mut gone = 0;
+        for _ in 0..self.settings.pages {
+            if reign.over.is_cancelled() {
+                break;
+            }
+            let rows = self.store.prune(what, keep, page).await?;
+            if rows == 0 {
+                break;
+            }
+            gone += rows;
+        }
+        if gone > 0 {
+            tracing::debug!(?what, rows = gone, "pruned");
+        }
+        Ok(gone)
+    }
+}
+
+#[async_trait]
+impl Job for Retention {
+    fn name(&self) -> &'static str {
+        "retention"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    async fn run_once(&self, reign: &Reign) -> Result<(), FleetError> {
+        self.prune(reign).await.map(|_| ())
+    }
+}

@@ -1,0 +1,157 @@
+//! The leader's tick: looks at due schedules and fires their slots.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{DueSchedule, Job, Reign, ScheduleStore, StepOutcome};
+use crate::lifecycle::FleetError;
+use crate::trigger::decide;
+
+/// Schedules read at once.
+const PAGE: i64 = 100;
+/// Pages a tick reads at most; the rest is due at the next.
+const PAGES: usize = 50;
+
+/// What one tick did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ticked {
+    /// Schedules looked at.
+    pub looked_at: u64,
+    /// Runs started.
+    pub fired: u64,
+    /// Slots passed over by the overlap rule.
+    pub passed_over: u64,
+    /// Schedules that cannot fire.
+    pub problems: u64,
+}
+
+/// Fires schedules.
+pub struct Scheduler {
+    store: Arc<dyn ScheduleStore>,
+    every: Duration,
+    tolerance: Duration,
+    /// The term whose first tick looked again at the schedules that cannot fire.
+    retried_in: AtomicI64,
+}
+
+/// How the look at one schedule ended.
+enum Look {
+    /// Settled, or somebody else settled or edited it.
+    Done,
+    /// Nothing more may be written.
+    Deposed,
+}
+
+impl Scheduler {
+    /// A tick each `every`.
+    #[must_use]
+    pub fn new(store: Arc<dyn ScheduleStore>, every: Duration, tolerance: Duration) -> Self {
+        Self {
+            store,
+            every,
+            tolerance,
+            retried_in: AtomicI64::new(0),
+        }
+    }
+
+    /// Looks at everything that is due. One schedule that fails does not keep the others from firing.
+    ///
+    /// # Errors
+    /// The store does not answer, or refused to fire some schedule.
+    pub async fn tick(&self, reign: &Reign) -> Result<Ticked, FleetError> {
+        if self.retried_in.load(Ordering::Relaxed) != reign.term {
+            self.store.retry_schedule_problems(reign.term).await?;
+            self.retried_in.store(reign.term, Ordering::Relaxed);
+        }
+        let (ticked, refusal) = self.look_at_all(reign).await?;
+        refusal.map_or(Ok(ticked), Err)
+    }
+
+    /// What was done, and the last refusal among it.
+    pub(super) async fn look_at_all(&self, reign: &Reign) -> Result<(Ticked, Option<FleetError>), FleetError> {
+        let mut ticked = Ticked::default();
+        let mut refusal = None;
+        // What stays due after it was tried must not fill the pages of those behind it.
+        let mut tried = Vec::new();
+        for _ in 0..PAGES {
+            let due = self.store.due_schedules(PAGE, &tried).await?;
+            if due.is_empty() {
+                break;
+            }
+            for look in due {
+                if reign.over.is_cancelled() {
+                    return Ok((ticked, refusal));
+                }
+                match self.look_at(reign.term, &look, &mut ticked).await {
+                    Ok(Look::Done) => {}
+                    Ok(Look::Deposed) => return Ok((ticked, refusal)),
+                    Err(unanswered @ FleetError::Unanswered(_)) => return Err(unanswered),
+                    Err(error) => refusal = Some(error),
+                }
+                tried.push(look.schedule.name);
+            }
+        }
+        Ok((ticked, refusal))
+    }
+
+    async fn look_at(&self, term: i64, look: &DueSchedule, ticked: &mut Ticked) -> Result<Look, FleetError> {
+        ticked.looked_at += 1;
+        let schedule = &look.schedule;
+        let steps = match decide(schedule, look.now, self.tolerance) {
+            Ok(steps) => steps,
+            Err(problem) => return self.set_aside(term, look, &problem.to_string(), ticked).await,
+        };
+        for step in &steps {
+            match self.store.take_step(term, schedule, step).await {
+                Ok(StepOutcome::Fired(run)) => {
+                    ticked.fired += 1;
+                    tracing::info!(schedule = %schedule.name, slot = ?step.slot, %run, term, "schedule {} fired run {run}", schedule.name);
+                }
+                Ok(StepOutcome::PassedOver(reason)) => {
+                    ticked.passed_over += 1;
+                    tracing::info!(schedule = %schedule.name, reason, term, "schedule {} passed a slot over", schedule.name);
+                }
+                Ok(StepOutcome::Found(_) | StepOutcome::Settled) => {}
+                Ok(StepOutcome::Changed) => return Ok(Look::Done),
+                Ok(StepOutcome::Deposed) => return Ok(Look::Deposed),
+                // What the row holds makes no run; trying again would not help.
+                Err(FleetError::Damaged(why)) => return self.set_aside(term, look, &why, ticked).await,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Look::Done)
+    }
+
+    async fn set_aside(
+        &self,
+        term: i64,
+        look: &DueSchedule,
+        problem: &str,
+        ticked: &mut Ticked,
+    ) -> Result<Look, FleetError> {
+        ticked.problems += 1;
+        let name = &look.schedule.name;
+        if self.store.mark_schedule_problem(term, &look.schedule, problem).await? {
+            tracing::error!(schedule = %name, problem, term, "schedule {name} cannot fire; mend it by `schedules set`");
+        }
+        Ok(Look::Done)
+    }
+}
+
+#[async_trait]
+impl Job for Scheduler {
+    fn name(&self) -> &'static str {
+        "schedules"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    async fn run_once(&self, reign: &Reign) -> Result<(), FleetError> {
+        self.tick(reign).await.map(|_| ())
+    }
+}

@@ -1,0 +1,85 @@
+//! What the leader asks of the store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::lifecycle::{FleetError, RunId};
+use crate::trigger::{ScheduleRow, Step};
+
+/// The lease that makes one replica the leader. One process start has one identity, which the store knows.
+#[async_trait]
+pub trait LeaderStore: Send + Sync + 'static {
+    /// Takes the lease if it is over or this replica's own, and answers the new term; `None`: somebody else leads.
+    async fn elect_leader(&self, lease: Duration) -> Result<Option<i64>, FleetError>;
+    /// Prolongs this replica's term; `false`: it is over.
+    async fn renew_leader(&self, term: i64, lease: Duration) -> Result<bool, FleetError>;
+    /// Ends this replica's term now and tells the others; `false`: it was over.
+    async fn resign_leader(&self, term: i64) -> Result<bool, FleetError>;
+}
+
+/// A schedule to look at, with the store's clock of that look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DueSchedule {
+    /// The clock.
+    pub now: DateTime<Utc>,
+    /// The schedule.
+    pub schedule: ScheduleRow,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// The slot's run was started now.
+    Fired(RunId),
+    /// The slot had its run already; the schedule moved on.
+    Found(RunId),
+    /// The slot was passed over, for this reason; the schedule moved on.
+    PassedOver(String),
+    /// There was nothing to fire; the schedule moved on.
+    Settled,
+    /// The schedule is not as it was read; nothing was written.
+    Changed,
+    /// The term is over; nothing was written.
+    Deposed,
+}
+
+/// The schedules, written under a term only.
+#[async_trait]
+pub trait ScheduleStore: Send + Sync + 'static {
+    /// Up to a page of due, new or edited schedules of each kind, without those named.
+    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<Vec<DueSchedule>, FleetError>;
+    /// Takes one step in one transaction.
+    async fn take_step(&self, term: i64, schedule: &ScheduleRow, step: &Step) -> Result<StepOutcome, FleetError>;
+    /// Sets a schedule aside until it is edited; `true` when the problem is news.
+    async fn mark_schedule_problem(&self, term: i64, schedule: &ScheduleRow, problem: &str)
+    -> Result<bool, FleetError>;
+    /// Makes the schedules that were set aside due for one more look.
+    async fn retry_schedule_problems(&self, term: i64) -> Result<(), FleetError>;
+}
+
+/// What is pruned, each by its own age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Prunable {
+    /// Finished runs that owe nothing, with all that belongs to them.
+    Runs,
+    /// Audit rows of no run.
+    Transitions,
+    /// Settled direct commands.
+    Undelivered,
+    /// Replicas that are gone.
+    Replicas,
+}
+
+impl Prunable {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Runs, Self::Transitions, Self::Undelivered, Self::Replicas];
+}
+
+/// Deletes what is past its time.
+#[async_trait]
+pub trait RetentionStore: Send + Sync + 'static {
+    /// Deletes up to a page of rows older than that; 0: nothing is left.
+    async fn prune(&self, what: Prunable, older_than: Duration, page: i32) -> Result<u64, FleetError>;
+}

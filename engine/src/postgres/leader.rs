@@ -1,0 +1,100 @@
+//! The leader's lease and what it prunes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::database::{Database, DatabaseError};
+use crate::leader::{LeaderStore, Prunable, RetentionStore};
+use crate::lifecycle::FleetError;
+
+const ELECT_LEADER: &str = include_str!("../../queries/elect_leader.sql");
+const RENEW_LEADER: &str = include_str!("../../queries/renew_leader.sql");
+const RESIGN_LEADER: &str = include_str!("../../queries/resign_leader.sql");
+const PRUNE_RUNS: &str = include_str!("../../queries/prune_runs.sql");
+const PRUNE_TRANSITIONS: &str = include_str!("../../queries/prune_transitions.sql");
+const PRUNE_UNDELIVERED: &str = include_str!("../../queries/prune_undelivered.sql");
+const PRUNE_REPLICAS: &str = include_str!("../../queries/prune_replicas.sql");
+
+pub(super) type Query = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// What a leader does on Postgres. One per process start: its identity is the holder of the lease.
+#[derive(Debug, Clone)]
+pub struct PostgresLeader {
+    pub(super) database: Database,
+    pub(super) replica: Uuid,
+}
+
+impl PostgresLeader {
+    /// The leader's verbs of one replica, whose id was made at process start.
+    #[must_use]
+    pub fn new(database: Database, replica: Uuid) -> Self {
+        Self { database, replica }
+    }
+
+    async fn found(&self, query: Query) -> Result<bool, FleetError> {
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        Ok(!rows.is_empty())
+    }
+}
+
+#[async_trait]
+impl LeaderStore for PostgresLeader {
+    async fn elect_leader(&self, lease: Duration) -> Result<Option<i64>, FleetError> {
+        let query = self
+            .database
+            .statement(ELECT_LEADER)
+            .bind(self.replica)
+            .bind(lease.as_secs_f64());
+        let row = self
+            .database
+            .run(move |connection| query.fetch_optional(connection).boxed())
+            .await?;
+        let term = row.map(|row| row.try_get("term")).transpose();
+        Ok(term.map_err(DatabaseError::from)?)
+    }
+
+    async fn renew_leader(&self, term: i64, lease: Duration) -> Result<bool, FleetError> {
+        let query = self
+            .database
+            .statement(RENEW_LEADER)
+            .bind(term)
+            .bind(self.replica)
+            .bind(lease.as_secs_f64());
+        let renewed = self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    async fn resign_leader(&self, term: i64) -> Result<bool, FleetError> {
+        self.found(self.database.statement(RESIGN_LEADER).bind(term).bind(self.replica))
+            .await
+    }
+}
+
+#[async_trait]
+impl RetentionStore for PostgresLeader {
+    async fn prune(&self, what: Prunable, older_than: Duration, page: i32) -> Result<u64, FleetError> {
+        let sql = match what {
+            Prunable::Runs => PRUNE_RUNS,
+            Prunable::Transitions => PRUNE_TRANSITIONS,
+            Prunable::Undelivered => PRUNE_UNDELIVERED,
+            Prunable::Replicas => PRUNE_REPLICAS,
+        };
+        let query = self.database.statement(sql).bind(older_than.as_secs_f64()).bind(page);
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
+        let gone: i32 = row.try_get(0).map_err(DatabaseError::from)?;
+        Ok(u64::from(gone.unsigned_abs()))
+    }
+}

@@ -1,0 +1,201 @@
+//! What people do to schedules.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use sqlx::{Row, postgres::PgRow};
+
+use super::{schedule_row, seconds};
+use crate::postgres::database::{Database, DatabaseError};
+use crate::postgres::leader::Query;
+use crate::trigger::{CatchUp, FoldRule, GapRule, Overlap, ScheduleRow};
+
+const LIST_SCHEDULES: &str = include_str!("../../../queries/list_schedules.sql");
+const SET_SCHEDULE: &str = include_str!("../../../queries/set_schedule.sql");
+const PAUSE_SCHEDULE: &str = include_str!("../../../queries/pause_schedule.sql");
+const RESUME_SCHEDULE: &str = include_str!("../../../queries/resume_schedule.sql");
+const REMOVE_SCHEDULE: &str = include_str!("../../../queries/remove_schedule.sql");
+
+/// What a schedule is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleSpec {
+    /// Its name.
+    pub name: String,
+    /// The workflow it starts.
+    pub workflow: String,
+    /// When.
+    pub cron: String,
+    /// In which zone.
+    pub timezone: String,
+    /// The input of its runs, exact bytes of a JSON document.
+    pub params: Vec<u8>,
+    /// The rule for local times that the clocks skip.
+    pub dst_gap: GapRule,
+    /// The rule for local times that come twice.
+    pub dst_fold: FoldRule,
+    /// What becomes of missed slots.
+    pub catch_up: CatchUp,
+    /// Slots older than this never fire.
+    pub catch_up_window: Duration,
+    /// What becomes of a slot while a run is not over.
+    pub overlap: Overlap,
+    /// Runs start up to this long after their slot.
+    pub jitter: Duration,
+    /// Messages per second.
+    pub pace_per_s: Option<i32>,
+    /// Runs fail when not over after this long.
+    pub deadline: Option<Duration>,
+}
+
+/// A schedule as people see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleView {
+    /// What the trigger reads of it.
+    pub row: ScheduleRow,
+    /// The workflow it starts.
+    pub workflow: String,
+    /// The input of its runs.
+    pub params: Vec<u8>,
+    /// The overlap rule.
+    pub overlap: String,
+    /// Messages per second.
+    pub pace_per_s: Option<i32>,
+    /// Its runs fail when not over after this long.
+    pub deadline: Option<Duration>,
+    /// Since when nothing fires.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// When it fires next, once the leader has worked it out.
+    pub next_slot: Option<DateTime<Utc>>,
+    /// Why it cannot fire.
+    pub problem: Option<String>,
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+}
+
+/// What setting a schedule did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetOutcome {
+    /// It is new.
+    Created,
+    /// It was different.
+    Changed,
+    /// It already was so.
+    Unchanged,
+}
+
+/// The schedules' table for people.
+#[derive(Debug, Clone)]
+pub struct Schedules {
+    database: Database,
+}
+
+impl Schedules {
+    /// The schedules of a database.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// All schedules by name, or the one of a name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list(&self, name: Option<&str>) -> Result<Vec<ScheduleView>, DatabaseError> {
+        let query = self
+            .database
+            .statement(LIST_SCHEDULES)
+            .bind(name.map(ToOwned::to_owned));
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        Ok(rows.iter().map(view).collect::<Result<_, _>>()?)
+    }
+
+    /// Makes a schedule what the spec says, whether it is there or not. The spec was checked before.
+    ///
+    /// # Errors
+    /// The database failed or refused a value.
+    pub async fn set(&self, spec: &ScheduleSpec) -> Result<SetOutcome, DatabaseError> {
+        let (policy, max) = match spec.catch_up {
+            CatchUp::Skip => ("skip", 10),
+            CatchUp::Last => ("last", 10),
+            CatchUp::All { max } => ("all", i32::try_from(max).unwrap_or(i32::MAX)),
+        };
+        let query = self
+            .database
+            .statement(SET_SCHEDULE)
+            .bind(spec.name.clone())
+            .bind(spec.workflow.clone())
+            .bind(spec.cron.clone())
+            .bind(spec.timezone.clone())
+            .bind(spec.params.clone())
+            .bind(spec.dst_gap.to_string())
+            .bind(spec.dst_fold.to_string())
+            .bind(policy)
+            .bind(max)
+            .bind(spec.catch_up_window.as_secs_f64())
+            .bind(spec.overlap.to_string())
+            .bind(spec.jitter.as_secs_f64())
+            .bind(spec.pace_per_s)
+            .bind(spec.deadline.map(|deadline| deadline.as_secs_f64()));
+        let row = self
+            .database
+            .run(move |connection| query.fetch_optional(connection).boxed())
+            .await?;
+        Ok(match row.map(|row| row.try_get("created")).transpose()? {
+            None => SetOutcome::Unchanged,
+            Some(true) => SetOutcome::Created,
+            Some(false) => SetOutcome::Changed,
+        })
+    }
+
+    /// Stops a schedule from firing; `false`: there is none of that name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn pause(&self, name: &str) -> Result<bool, DatabaseError> {
+        self.known(self.database.statement(PAUSE_SCHEDULE), name).await
+    }
+
+    /// Lets a schedule fire again from now on; `false`: there is none of that name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn resume(&self, name: &str) -> Result<bool, DatabaseError> {
+        self.known(self.database.statement(RESUME_SCHEDULE), name).await
+    }
+
+    /// Removes a schedule, not its runs; `false`: there is none of that name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn remove(&self, name: &str) -> Result<bool, DatabaseError> {
+        self.known(self.database.statement(REMOVE_SCHEDULE), name).await
+    }
+
+    async fn known(&self, query: Query, name: &str) -> Result<bool, DatabaseError> {
+        let query = query.bind(name.to_owned());
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
+        Ok(row.try_get::<&str, _>(0)? != "unknown")
+    }
+}
+
+fn view(row: &PgRow) -> Result<ScheduleView, sqlx::Error> {
+    Ok(ScheduleView {
+        row: schedule_row(row)?,
+        workflow: row.try_get("workflow")?,
+        params: row.try_get("params")?,
+        overlap: row.try_get("overlap")?,
+        pace_per_s: row.try_get("pace_per_s")?,
+        deadline: row.try_get::<Option<f64>, _>("deadline_secs")?.map(seconds),
+        paused_at: row.try_get("paused_at")?,
+        next_slot: row.try_get("next_slot")?,
+        problem: row.try_get("problem")?,
+        now: row.try_get("now")?,
+    })
+}

@@ -1,0 +1,169 @@
+//! Least privilege: each role can do what is its own and nothing else.
+#![allow(clippy::unwrap_used)]
+
+use lockgate_tests::TestDatabase;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+async fn lines(test_database: &TestDatabase, sql: &'static str) -> Vec<String> {
+    sqlx::query_scalar(sql).fetch_all(test_database.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_roles_can_be_made_twice() {
+    for _ in 0..2 {
+        TestDatabase::make_roles().await;
+    }
+    let test_database = TestDatabase::empty().await;
+    let roles = "select rolname::text from pg_roles where rolname like 'lockgate\\_%' order by 1";
+    let expected = [
+        "lockgate_engine",
+        "lockgate_migrator",
+        "lockgate_operator",
+        "lockgate_owner",
+        "lockgate_reader",
+    ];
+    assert_eq!(lines(&test_database, roles).await, expected);
+}
+
+#[tokio::test]
+async fn functions_that_run_as_the_owner_are_closed_and_pinned() {
+    let test_database = TestDatabase::new().await;
+    let open = "select p.oid::regprocedure::text from pg_proc p
+        where p.pronamespace = 'lockgate'::regnamespace
+          and (p.proconfig is distinct from array['search_path=pg_catalog, pg_temp']
+               or exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))";
+    assert_eq!(lines(&test_database, open).await, Vec::<String>::new());
+    let foreign = "select relname::text from pg_class
+        where relnamespace = 'lockgate'::regnamespace and pg_get_userbyid(relowner) <> 'lockgate_owner'";
+    assert_eq!(lines(&test_database, foreign).await, Vec::<String>::new());
+}
+
+async fn logged_in_as(test_database: &TestDatabase, role: &str) -> PgConnection {
+    let mut session = PgConnection::connect(test_database.url()).await.unwrap();
+    let become_role = format!("set session authorization {role}");
+    session.execute(AssertSqlSafe(become_role)).await.unwrap();
+    session
+}
+
+const DENIED: &str = "42501";
+
+/// Who tries what, and whether it is denied.
+const TRIES: &[(&str, &str, bool)] = &[
+    ("engine", "delete from lockgate.run_batches", true),
+    ("engine", "delete from lockgate.transitions", true),
+    ("engine", "update lockgate.transitions set reason = 'nothing'", true),
+    ("engine", "truncate lockgate.transitions", true),
+    ("engine", "drop table lockgate.run_batch_ids", true),
+    ("engine", "alter table lockgate.task_runs add x integer", true),
+    ("engine", "create table lockgate.x ()", true),
+    ("engine", "update lockgate.migrations set min_writer = 99", true),
+    ("engine", "copy lockgate.task_runs to program 'cat'", true),
+    ("engine", "set role lockgate_owner", true),
+    ("engine", "select * from lockgate.task_runs", false),
+    ("engine", "update lockgate.run_batches set attempts = 0", false),
+    (
+        "engine",
+        "insert into lockgate.transitions (entity, to_status) values ('leader', 'elected')",
+        false,
+    ),
+    ("engine", "select lockgate.prune_replicas('1 day', 10)", false),
+    (
+        "engine",
+        "select lockgate.dissolve_batches(gen_random_uuid(), '{}', 1)",
+        false,
+    ),
+    ("operator", "update lockgate.task_runs set status = 'running'", true),
+    (
+        "operator",
+        "insert into lockgate.transitions (entity, to_status) values ('leader', 'elected')",
+        true,
+    ),
+    ("operator", "delete from lockgate.undelivered_messages", true),
+    ("operator", "select payload from lockgate.undelivered_messages", true),
+    (
+        "operator",
+        "select lockgate.request_stop(gen_random_uuid(), 'cancelled', 'x', 'somebody else')",
+        true,
+    ),
+    ("operator", "select lockgate.prune_runs('0', 1000)", true),
+    (
+        "operator",
+        "select lockgate.dissolve_batches(gen_random_uuid(), '{1}', 1)",
+        true,
+    ),
+    ("operator", "select * from lockgate.task_runs", false),
+    ("operator", "select lockgate.cancel_run(gen_random_uuid())", false),
+    ("operator", "select lockgate.pause_run(gen_random_uuid())", false),
+    ("operator", "select lockgate.resume_run(gen_random_uuid())", false),
+    ("operator", "select lockgate.start_run('reports')", false),
+    (
+        "operator",
+        "select * from lockgate.proof_problems(gen_random_uuid())",
+        false,
+    ),
+    ("reader", "select params from lockgate.task_runs", true),
+    ("reader", "select output from lockgate.task_runs", true),
+    ("reader", "select params from lockgate.schedules", true),
+    ("reader", "select payload from lockgate.undelivered_messages", true),
+    (
+        "reader",
+        "select payload from lockgate.undelivered_email_commands",
+        true,
+    ),
+    ("reader", "select key, headers from lockgate.undelivered_messages", true),
+    ("reader", "update lockgate.task_runs set status = 'running'", true),
+    ("reader", "select lockgate.cancel_run(gen_random_uuid())", true),
+    ("reader", "select lockgate.start_run('reports')", true),
+    ("reader", "select id, status, reason from lockgate.task_runs", false),
+    ("reader", "select * from lockgate.v_run_proof", false),
+    (
+        "reader",
+        "select * from lockgate.proof_problems(gen_random_uuid())",
+        false,
+    ),
+    ("reader", "select * from lockgate.batch_items(gen_random_uuid())", false),
+    ("migrator", "create table lockgate.x ()", true),
+    ("migrator", "select * from lockgate.task_runs", true),
+    ("migrator", "set role lockgate_owner; create table lockgate.x ()", false),
+];
+
+#[tokio::test]
+async fn each_role_can_do_what_is_its_own_and_nothing_else() {
+    let test_database = TestDatabase::new().await;
+    for (role, sql, denied) in TRIES {
+        let mut session = logged_in_as(&test_database, &format!("lockgate_{role}")).await;
+        session.execute("begin").await.unwrap();
+        let answer = session.execute(sqlx::raw_sql(*sql)).await;
+        let code = answer
+            .err()
+            .map(|error| error.as_database_error().unwrap().code().unwrap().into_owned());
+        assert_eq!(code.as_deref(), denied.then_some(DENIED), "{role}: {sql}");
+        session.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_operators_acts_are_in_the_operators_name() {
+    let test_database = TestDatabase::new().await;
+    let mut operator = logged_in_as(&test_database, "lockgate_operator").await;
+    let run: Uuid = sqlx::query_scalar("select lockgate.start_run('reports')")
+        .fetch_one(&mut operator)
+        .await
+        .unwrap();
+    let acts = "select lockgate.pause_run($1), lockgate.resume_run($1, 'anna'), lockgate.cancel_run($1, 'enough', 'lockgate_operator')";
+    let answers: (String, String, String) = sqlx::query_as(acts).bind(run).fetch_one(&mut operator).await.unwrap();
+    assert_eq!(
+        answers,
+        ("paused".to_owned(), "queued".to_owned(), "cancelled".to_owned())
+    );
+    let actors = "select to_status || ' by ' || coalesce(actor, 'itself') from lockgate.transitions order by id";
+    let expected = [
+        "queued by lockgate_operator",
+        "paused by lockgate_operator",
+        "queued by lockgate_operator for anna",
+        "stopping by lockgate_operator",
+        "cancelled by itself",
+    ];
+    assert_eq!(lines(&test_database, actors).await, expected);
+}

@@ -1,0 +1,31 @@
+//! Schedules fire each slot once, through any number of leaders, and stay what their rows say.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "support_schedules/mod.rs"]
+mod support;
+
+#[path = "schedules/catch_up.rs"]
+mod catch_up;
+#[path = "schedules/command_line.rs"]
+mod command_line;
+#[path = "schedules/edits.rs"]
+mod edits;
+#[path = "schedules/once.rs"]
+mod once;
+#[path = "schedules/overlaps.rs"]
+mod overlaps;
+
+use support::World;
+
+/// A schedule of each minute that has been there for ten minutes and never fired.
+async fn ten_minutes_missed(world: &World, name: &str, rules: &str) {
+    world
+        .run(&format!(
+            "insert into lockgate.schedules (name, workflow, cron) values ('{name}', 'reports', '* * * * *');
+             update lockgate.schedules set active_from = date_trunc('minute', clock_timestamp()) - interval '10 minutes'
+               {rules} where name = '{name}'"
+        ))
+        .await;
+}
+
+const RUNS: &str = "select count(*) from lockgate.task_runs";

@@ -1,0 +1,185 @@
+use clap::Parser;
+use lockgate::cli::schedules::{ScheduleFormat, SchedulesArgs, SchedulesError, execute};
+
+use super::support::World;
+
+#[derive(Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    schedules: SchedulesArgs,
+}
+
+async fn answer(world: &World, line: &[&str]) -> Result<serde_json::Value, String> {
+    let text = written(world, line, ScheduleFormat::Json).await?;
+    serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"))
+}
+
+async fn written(world: &World, line: &[&str], format: ScheduleFormat) -> Result<String, String> {
+    let words = std::iter::once("schedules").chain(line.iter().copied());
+    let parsed = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
+    let mut out = Vec::new();
+    let done: Result<(), SchedulesError> = execute(parsed.schedules, &world.database, None, format, &mut out).await;
+    done.map_err(|error| error.to_string())?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+const DAILY: [&str; 8] = [
+    "set",
+    "daily",
+    "--workflow",
+    "reports",
+    "--cron",
+    "30 6 * * *",
+    "--tz",
+    "Europe/Berlin",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn set_list_pause_resume_remove() {
+    let world = World::new().await;
+    assert_eq!(answer(&world, &DAILY).await.unwrap()["outcome"], "created");
+    assert_eq!(answer(&world, &DAILY).await.unwrap()["outcome"], "unchanged");
+    let more = [
+        "--params",
+        "{\"a\":1}",
+        "--dst-gap",
+        "skip",
+        "--dst-fold",
+        "both",
+        "--catch-up",
+        "all",
+        "--catch-up-max",
+        "5",
+        "--catch-up-window",
+        "2h",
+        "--overlap",
+        "queue",
+        "--jitter",
+        "5m",
+        "--pace",
+        "100",
+        "--deadline",
+        "6h",
+    ];
+    let line: Vec<&str> = DAILY.iter().chain(&more).copied().collect();
+    assert_eq!(answer(&world, &line).await.unwrap()["outcome"], "changed");
+    assert_eq!(answer(&world, &["pause", "daily"]).await.unwrap()["outcome"], "paused");
+    assert_eq!(answer(&world, &DAILY).await.unwrap()["outcome"], "changed");
+    assert_eq!(answer(&world, &line).await.unwrap()["outcome"], "changed");
+    let listed = answer(&world, &["list"]).await.unwrap();
+    let row = &listed[0];
+    assert_eq!(row["state"], "paused", "a change keeps the pause");
+    assert_eq!(row["params"]["a"], 1);
+    assert_eq!(
+        [
+            &row["dst_gap"],
+            &row["dst_fold"],
+            &row["catch_up"],
+            &row["catch_up_window"],
+            &row["overlap"],
+            &row["jitter"],
+            &row["deadline"]
+        ],
+        ["skip", "both", "all", "2h", "queue", "5m", "6h"]
+    );
+    assert_eq!((&row["catch_up_max"], &row["pace_per_s"]), (&5.into(), &100.into()));
+    assert_eq!(answer(&world, &["resume", "daily"]).await.unwrap()["outcome"], "active");
+    let table = written(&world, &["list"], ScheduleFormat::Table).await.unwrap();
+    assert!(table.contains("daily") && table.contains("active"), "{table}");
+    assert_eq!(
+        answer(&world, &["remove", "daily"]).await.unwrap()["outcome"],
+        "removed"
+    );
+    assert_eq!(answer(&world, &["list"]).await.unwrap(), serde_json::json!([]));
+    let audit = world
+        .texts("select reason from lockgate.transitions where key = 'daily' order by id")
+        .await;
+    assert_eq!(
+        audit,
+        ["created", "edited", "paused", "edited", "edited", "resumed", "removed"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_said_and_changes_nothing() {
+    let world = World::new().await;
+    let good = ["--cron", "0 6 * * *"];
+    for (wrong, told) in [
+        (vec!["--cron", "99 * * * *"], "the minute field"),
+        (vec!["--cron", "0 0 30 2 *"], "never fires"),
+        (
+            vec!["--cron", "0 6 * * *", "--tz", "Europe/Berln"],
+            "did you mean `Europe/Berlin`",
+        ),
+        (
+            [good.as_slice(), &["--params", "{day"]].concat(),
+            "--params is not JSON",
+        ),
+        (
+            [good.as_slice(), &["--catch-up-max", "5"]].concat(),
+            "needs --catch-up all",
+        ),
+        (
+            [good.as_slice(), &["--catch-up-window", "1s"]].concat(),
+            "write at least 1m",
+        ),
+        ([good.as_slice(), &["--jitter", "2days"]].concat(), "longer than a day"),
+        ([good.as_slice(), &["--deadline", "0s"]].concat(), "leave it out"),
+        (
+            [good.as_slice(), &["--overlap", "both"]].concat(),
+            "`skip`, `queue` or `allow`",
+        ),
+        ([good.as_slice(), &["--pace", "0"]].concat(), "0 is not in"),
+    ] {
+        let line = [&["set", "a", "--workflow", "reports"], wrong.as_slice()].concat();
+        let error = answer(&world, &line).await.unwrap_err();
+        assert!(error.contains(told), "{wrong:?}: {error}");
+    }
+    assert_eq!(world.number("select count(*) from lockgate.schedules").await, 0);
+    for verb in ["pause", "resume", "remove", "preview"] {
+        let error = answer(&world, &[verb, "nobody"]).await.unwrap_err();
+        assert!(error.contains("there is no schedule nobody"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preview_shows_what_clocks_and_catch_up_do() {
+    let world = World::new().await;
+    answer(&world, &DAILY).await.unwrap();
+    let stored = answer(
+        &world,
+        &["preview", "daily", "--from", "2026-03-28T00:00:00Z", "--count", "2"],
+    )
+    .await
+    .unwrap();
+    assert_eq!(stored[0]["slot"], "2026-03-28T05:30:00Z");
+    assert_eq!(stored[1]["slot"], "2026-03-29T04:30:00Z");
+
+    let outage = ["--outage", "2026-03-28T12:00:00Z..2026-03-31T12:00:00Z", "--count", "3"];
+    let cron = ["preview", "--cron", "30 2 * * *", "--timezone", "Europe/Berlin"];
+    let rows = answer(&world, &[cron.as_slice(), &outage].concat()).await.unwrap();
+    assert_eq!(rows[0]["fires_at"], serde_json::Value::Null);
+    assert_eq!(rows[0]["slots"], 2);
+    assert_eq!(rows[1]["slot"], "2026-03-31T00:30:00Z");
+    assert!(rows[1]["note"].as_str().unwrap().contains("by catch-up `last`"));
+    let all = [
+        cron.as_slice(),
+        &outage,
+        &["--catch-up", "all", "--catch-up-window", "7days"],
+    ]
+    .concat();
+    let rows = answer(&world, &all).await.unwrap();
+    assert_eq!(rows[0]["slot"], "2026-03-29T01:00:00Z");
+    assert!(rows[0]["note"].as_str().unwrap().contains("does not exist"));
+
+    let table = written(&world, &["preview", "daily"], ScheduleFormat::Table)
+        .await
+        .unwrap();
+    assert!(
+        table.contains("in Europe/Berlin (times of day), catch-up last within 1day"),
+        "{table}"
+    );
+    let backwards = ["--outage", "2026-03-31T12:00:00Z..2026-03-28T12:00:00Z"];
+    let refused = answer(&world, &[cron.as_slice(), &backwards].concat()).await;
+    assert!(refused.unwrap_err().contains("ends before it begins"));
+}

@@ -1,0 +1,97 @@
+use lockgate::lifecycle::Fleet;
+use uuid::Uuid;
+
+use super::support::{Led, World};
+use super::{RUNS, ten_minutes_missed};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skip_passes_a_slot_over_while_a_run_is_not_over() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'all', overlap = 'skip'").await;
+    let led = Led::new(&world).await;
+    let ticked = led.tick().await;
+    assert_eq!(ticked.fired, 1);
+    assert!(ticked.passed_over >= 9);
+    let told = world
+        .number(
+            "select count(*) from lockgate.transitions t, lockgate.task_runs r
+              where t.entity = 'schedule' and t.key = 'a' and t.to_status = 'passed_over' and t.term = 1
+                and t.reason like 'slot %: run ' || r.id || ' is not over (overlap `skip`)'",
+        )
+        .await;
+    assert_eq!(told, ticked.passed_over.cast_signed());
+
+    // Once it is over the next slot fires.
+    world
+        .run(
+            "update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp();
+             update lockgate.schedules set last_slot = last_slot - interval '1 minute', next_slot = null",
+        )
+        .await;
+    assert_eq!(led.tick().await.fired, 1);
+    assert_eq!(world.number(RUNS).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queue_makes_each_run_wait_for_the_one_before() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'all', catch_up_max = 2, overlap = 'queue'").await;
+    let fired = Led::new(&world).await.tick().await.fired.cast_signed();
+    assert!(fired >= 3);
+    let chained = world
+        .number(
+            "select count(*) from (select after_run, lag(id) over (order by slot) as before from lockgate.task_runs) r
+              where after_run is not distinct from before",
+        )
+        .await;
+    assert_eq!(
+        chained, fired,
+        "each waits for the one of the slot before, the first for none"
+    );
+
+    let fleet = world.fleet();
+    let workflows = ["reports".to_owned()];
+    let (claim, first) = fleet.claim_run(Uuid::now_v7(), &workflows).await.unwrap().unwrap();
+    assert!(fleet.claim_run(Uuid::now_v7(), &workflows).await.unwrap().is_none());
+    fleet.complete_claimed_run(&claim, b"{}").await.unwrap();
+    let (_, second) = fleet.claim_run(Uuid::now_v7(), &workflows).await.unwrap().unwrap();
+    assert!(second.slot > first.slot);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_has_an_end() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'skip', overlap = 'queue'").await;
+    world
+        .run(
+            "insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, slot)
+             select lockgate.new_id(), 'reports', 'queued', lockgate.new_id(), 'a', timestamptz '2020-01-01Z' + n * interval '1 minute'
+               from generate_series(1, 1000) n",
+        )
+        .await;
+    let ticked = Led::new(&world).await.tick().await;
+    assert_eq!((ticked.fired, ticked.passed_over), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn allow_lets_them_run_side_by_side() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'all', catch_up_max = 2, overlap = 'allow'").await;
+    assert!(Led::new(&world).await.tick().await.fired >= 3);
+    let waiting = "select count(*) from lockgate.task_runs where after_run is not null";
+    assert_eq!(world.number(waiting).await, 0);
+    let fleet = world.fleet();
+    for _ in 0..3 {
+        let claimed = fleet.claim_run(Uuid::now_v7(), &["reports".to_owned()]).await;
+        assert!(claimed.unwrap().is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_schedules_and_manual_runs_do_not_count() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'skip'").await;
+    ten_minutes_missed(&world, "b", ", catch_up = 'skip'").await;
+    world.run("select lockgate.start_run('reports')").await;
+    assert_eq!(Led::new(&world).await.tick().await.fired, 2);
+}
