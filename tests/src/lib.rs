@@ -12,6 +12,7 @@ mod database;
 pub mod invariants;
 mod lossy;
 pub mod mock_kafka;
+pub mod nemesis;
 pub mod proxy;
 pub mod replica;
 mod servers;
