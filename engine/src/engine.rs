@@ -13,12 +13,14 @@ use uuid::Uuid;
 
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::config::Config;
-use crate::delivery::{BreakerPolicy, Breakers, Publisher};
+use crate::delivery::{BreakerPolicy, Breakers, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings};
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::Fleet;
-use crate::postgres::{Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, listen};
+use crate::postgres::{
+    Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, PostgresUndelivered, listen,
+};
 use crate::telemetry;
 use crate::workflow::{Registry, Resources, Workflow};
 
@@ -140,6 +142,13 @@ impl EngineBuilder {
         if resources.get::<Database>().is_none() {
             resources.insert(place.database.clone());
         }
+        let redelivery = RedeliveryLoop::new(RedeliveryParts {
+            store: Arc::new(PostgresUndelivered::new(place.database, place.replica)),
+            publisher: publisher.clone(),
+            breakers: breakers.clone(),
+            settings: redelivery_settings(config),
+            hint: place.hints.undelivered.clone(),
+        });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
             publisher: publisher.clone(),
@@ -149,7 +158,8 @@ impl EngineBuilder {
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
         });
-        let drained = executor.run(stop).await;
+        // What redelivery has no outcome for it hands back, so it leaves nothing to be recovered.
+        let (drained, _) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
         publisher.shutdown(LAST_OUTCOMES).await;
         Ok(drained)
     }
@@ -241,6 +251,7 @@ fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| match payload {
         "stop" => hints.stops.notify_one(),
         "leader" => hints.leader.notify_one(),
+        "undelivered" => hints.undelivered.notify_one(),
         _ => hints.ring(),
     }
 }
@@ -268,6 +279,18 @@ fn fleet_settings(config: &Config, replica: Uuid) -> FleetSettings {
         max_deaths: i16::try_from(config.lease.max_deaths).unwrap_or(i16::MAX),
         stale_after: config.lease.duration,
         first_redelivery: config.redelivery.first_delay,
+    }
+}
+
+fn redelivery_settings(config: &Config) -> RedeliverySettings {
+    RedeliverySettings {
+        page: config.redelivery.page,
+        max_attempts: config.redelivery.max_attempts,
+        first_delay: config.redelivery.first_delay,
+        max_delay: config.redelivery.max_delay,
+        lease: config.lease.duration,
+        drain: config.drain.deadline.saturating_sub(LAST_OUTCOMES * 2),
+        ..RedeliverySettings::default()
     }
 }
 

@@ -13,6 +13,7 @@ mod context;
 mod doctor;
 mod doctor_fleet;
 mod doctor_kafka;
+mod doctor_pooler;
 mod doctor_postgres;
 mod exit;
 mod host;
@@ -24,6 +25,8 @@ mod runs;
 mod runs_show;
 pub mod schedules;
 mod start;
+mod undelivered;
+mod undelivered_export;
 mod wait;
 
 use std::path::PathBuf;
@@ -110,6 +113,9 @@ enum Command {
     /// Look at batches
     #[command(subcommand)]
     Batches(batches::Command),
+    /// Look at undelivered messages, send them again, give them up
+    #[command(subcommand)]
+    Undelivered(undelivered::Command),
     /// Look at replicas
     #[command(subcommand)]
     Replicas(replicas::Command),
@@ -195,6 +201,7 @@ async fn dispatch(
         Command::Start(args) => args.execute(&context).await,
         Command::Runs(command) => command.execute(&context).await,
         Command::Batches(command) => command.execute(&context).await,
+        Command::Undelivered(command) => command.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
         Command::Schedules(args) => args.run(&context).await,
         Command::Doctor(args) => args.execute(&context).await,

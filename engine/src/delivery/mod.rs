@@ -4,7 +4,14 @@ mod breaker;
 mod breakers;
 mod command;
 mod email;
+mod flights;
+mod in_flight;
+mod page;
 mod publisher;
+mod redelivery;
+mod resend;
+mod retry;
+mod undelivered;
 
 pub use breaker::{
     Admission, Breaker, BreakerPolicy, BreakerReport, BreakerState, Observation, Probe, ProbeEnd, Reason,
@@ -12,7 +19,10 @@ pub use breaker::{
 pub use breakers::Breakers;
 pub use command::{Command, message_id};
 pub use email::{EMAIL, EmailTriggerCommand, InvalidCommand};
+pub(crate) use in_flight::InFlight;
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,
     TopicInfo, TopicReader, TopicTrouble,
 };
+pub use redelivery::{RedeliveryLoop, RedeliveryParts, RedeliverySettings};
+pub use undelivered::{PageRequest, RowClaim, SettledRow, Settlement, UndeliveredRow, UndeliveredStore};

@@ -30,6 +30,8 @@ pub struct Hints {
     pub stops: Notify,
     /// The leader resigned.
     pub leader: Arc<Notify>,
+    /// Undelivered messages are due.
+    pub undelivered: Arc<Notify>,
 }
 
 impl Hints {

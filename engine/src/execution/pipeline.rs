@@ -210,7 +210,7 @@ impl<'a> Pipeline<'a> {
         self.keep_pace().await;
         self.places -= 1;
         loop {
-            self.tracker.offered();
+            self.tracker.in_flight().offered();
             let sink: Arc<dyn OutcomeSink> = self.tracker.clone();
             match self.shared.publisher.publish(
                 &offered.message,
@@ -222,12 +222,12 @@ impl<'a> Pipeline<'a> {
                 Ok(()) => break self.sent += 1,
                 Err(Rejected::Refused(failure)) => break self.tracker.settle(offered.index, Outcome::Refused(failure)),
                 Err(Rejected::Full) => {
-                    self.tracker.not_accepted();
+                    self.tracker.in_flight().not_accepted();
                     self.look()?;
                     self.shared.publisher.capacity().await;
                 }
                 Err(Rejected::Unavailable) => {
-                    self.tracker.not_accepted();
+                    self.tracker.in_flight().not_accepted();
                     return Err(Stop::Later {
                         delay: Duration::from_secs(1),
                         reason: "publisher unavailable",
@@ -258,7 +258,7 @@ impl<'a> Pipeline<'a> {
                         return Err(Stop::Later { delay: Duration::from_secs(1), reason: "breaker open" });
                     }
                     // Places held by messages of unknown fate come free only when their batch ends: end it.
-                    if looks >= 10 && self.tracker.open() == 0 && self.fed_unknown > 0 {
+                    if looks >= 10 && self.tracker.in_flight().open() == 0 && self.fed_unknown > 0 {
                         return Err(Stop::Later { delay: Duration::from_secs(1), reason: "window full" });
                     }
                 }
@@ -294,12 +294,12 @@ impl<'a> Pipeline<'a> {
         loop {
             tokio::select! {
                 biased;
-                () = self.tracker.all_settled() => return true,
+                () = self.tracker.in_flight().all_settled() => return true,
                 fate = self.held.lease.must_stop() => match fate {
                     Fate::Lost => return false,
                     // Asked to stop: outcomes of what is on its way are still worth having.
                     _ => { tokio::select! {
-                        () = self.tracker.all_settled() => return true,
+                        () = self.tracker.in_flight().all_settled() => return true,
                         () = tokio::time::sleep(LOOK) => {}
                     } }
                 }

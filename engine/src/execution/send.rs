@@ -1,5 +1,6 @@
 //! Makes the message of an item: topic, key, value, and the headers that consumers and the proof rely on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,16 +54,17 @@ impl Envelope {
             .correlation_id
             .map_or_else(|| self.run_id.clone(), String::into_bytes);
         let checksum = format!("{:08x}", crc32c::crc32c(&command.payload));
-        let mut headers = Vec::with_capacity(7);
-        headers.push(("message-id", id.hyphenated().to_string().into_bytes()));
-        headers.push(("correlation-id", correlation));
+        let mut headers: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::with_capacity(7);
+        let mut header = |name: &'static str, value| headers.push((Cow::Borrowed(name), value));
+        header("message-id", id.hyphenated().to_string().into_bytes());
+        header("correlation-id", correlation);
         if let Some(traceparent) = &self.traceparent {
-            headers.push(("traceparent", traceparent.clone()));
+            header("traceparent", traceparent.clone());
         }
-        headers.push(("run-id", self.run_id.clone()));
-        headers.push(("batch-seq", self.batch_seq.clone()));
-        headers.push(("claim-token", self.claim_token.clone()));
-        headers.push(("crc32c", checksum.into_bytes()));
+        header("run-id", self.run_id.clone());
+        header("batch-seq", self.batch_seq.clone());
+        header("claim-token", self.claim_token.clone());
+        header("crc32c", checksum.into_bytes());
         Ok(Message {
             topic,
             key: command.key,
@@ -85,7 +87,7 @@ impl Envelope {
             headers: message
                 .headers
                 .iter()
-                .map(|(name, value)| ((*name).to_owned(), String::from_utf8_lossy(value).into_owned()))
+                .map(|(name, value)| (name.clone().into_owned(), String::from_utf8_lossy(value).into_owned()))
                 .collect(),
             key: message.key.clone(),
             payload: Some(message.payload.clone()),

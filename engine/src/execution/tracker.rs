@@ -3,10 +3,8 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
-
 use super::window::Window;
-use crate::delivery::{Failure, Outcome, OutcomeSink};
+use crate::delivery::{Failure, InFlight, Outcome, OutcomeSink};
 
 /// A message that was not delivered.
 #[derive(Debug, Clone)]
@@ -21,10 +19,8 @@ pub(crate) struct NotDelivered {
 pub(crate) struct BatchTracker {
     bits: Vec<AtomicU64>,
     delivered: AtomicUsize,
-    /// Offered and not settled.
-    open: AtomicUsize,
+    in_flight: InFlight,
     failures: Mutex<Vec<NotDelivered>>,
-    settled: Notify,
     window: Arc<Window>,
     places: AtomicUsize,
     saved: AtomicUsize,
@@ -44,9 +40,8 @@ impl BatchTracker {
         Self {
             bits,
             delivered: AtomicUsize::new(before),
-            open: AtomicUsize::new(0),
+            in_flight: InFlight::default(),
             failures: Mutex::default(),
-            settled: Notify::new(),
             window,
             places: AtomicUsize::new(0),
             saved: AtomicUsize::new(before),
@@ -77,29 +72,9 @@ impl BatchTracker {
         self.window.give_back(given);
     }
 
-    /// A message is about to be offered.
-    pub(crate) fn offered(&self) {
-        self.open.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// It was not accepted: its ticket will not be settled.
-    pub(crate) fn not_accepted(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-
-    /// Waits until nothing offered is open.
-    pub(crate) async fn all_settled(&self) {
-        loop {
-            let settled = self.settled.notified();
-            if self.open() == 0 {
-                return;
-            }
-            settled.await;
-        }
+    /// What is offered and not settled.
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
 
     /// What is delivered beyond what was saved: bits to save and their count, if there is anything new.
@@ -146,9 +121,7 @@ impl OutcomeSink for BatchTracker {
                 failure,
             }),
         }
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.settled.notify_one();
-        }
+        self.in_flight.settled();
     }
 }
 

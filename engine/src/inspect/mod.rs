@@ -1,5 +1,6 @@
 //! Read models: what people and scripts see of runs, batches and replicas. Field names are a promise.
 
+mod undelivered;
 mod why;
 #[cfg(test)]
 mod why_tests;
@@ -11,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
 pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, ReplicaFacts, RunFacts, WhyFacts, causes,
 };

@@ -1,6 +1,7 @@
 //! One generation of producers: what is shared between the threads that send and those that report
 //! from the start of a producer until every ticket it accepted is settled.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -250,7 +251,7 @@ pub(super) fn send_alone(
 }
 
 /// Copies headers into the library's own form.
-pub(super) fn to_headers(headers: &[(&'static str, Vec<u8>)]) -> Option<OwnedHeaders> {
+pub(super) fn to_headers(headers: &[(Cow<'static, str>, Vec<u8>)]) -> Option<OwnedHeaders> {
     if headers.is_empty() {
         return None;
     }

@@ -13,6 +13,8 @@ mod pooler;
 mod probe;
 mod schedules;
 mod source;
+mod undelivered;
+mod undelivered_desk;
 
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
@@ -26,3 +28,5 @@ pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
 pub use schedules::{ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 pub use source::{SqlSource, SqlValue};
+pub use undelivered::PostgresUndelivered;
+pub use undelivered_desk::UndeliveredDesk;

@@ -17,6 +17,7 @@ const REFUSE_STUCK_BATCH: &str = include_str!("../../../queries/refuse_stuck_bat
 const RECOVER_RUNS: &str = include_str!("../../../queries/recover_runs.sql");
 const STOP_OVERDUE_RUNS: &str = include_str!("../../../queries/stop_overdue_runs.sql");
 const SETTLE_STOPS: &str = include_str!("../../../queries/settle_stops.sql");
+const RECOVER_UNDELIVERED: &str = include_str!("../../../queries/recover_undelivered.sql");
 const IDLE_FAN_OUTS: &str = include_str!("../../../queries/idle_fan_outs.sql");
 
 /// Rows a sweep's statement takes at once.
@@ -39,13 +40,16 @@ impl PostgresFleet {
             .await?;
         let settled = self.counted(self.database.statement(SETTLE_STOPS).bind(PAGE)).await?;
         let fan_outs = self.complete_idle().await?;
+        let undelivered = self
+            .affected(self.database.statement(RECOVER_UNDELIVERED).bind(PAGE))
+            .await?;
         Ok(Swept {
             batches,
             split,
             runs,
             fan_outs,
             stopped: overdue + settled,
-            undelivered: 0,
+            undelivered,
         })
     }
 

@@ -1,0 +1,160 @@
+//! One claimed page of undelivered messages: send all of it, wait for the outcomes, write them down.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::breaker::{Observation, Probe, ProbeEnd};
+use super::publisher::Outcome;
+use super::redelivery::Service;
+use super::resend::{PageTracker, send};
+use super::undelivered::{RowClaim, SettledRow, Settlement, UndeliveredRow};
+
+/// Before rows are due again that were given back because their topic or the publisher was in trouble.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+/// Pause after the store failed, so that a dead one is not asked in a loop.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// A page of rows held by this process.
+pub(super) struct Page {
+    pub(super) claim_id: Uuid,
+    pub(super) topic: Arc<str>,
+    pub(super) rows: Vec<UndeliveredRow>,
+    /// There is more behind it.
+    pub(super) full: bool,
+    /// It finds out whether the topic takes messages again.
+    pub(super) probe: Option<Probe>,
+    /// From before the claim was asked for.
+    pub(super) asked: Instant,
+}
+
+impl Page {
+    fn claims(&self) -> Vec<RowClaim> {
+        self.rows.iter().map(|row| row.claim.clone()).collect()
+    }
+}
+
+/// Sends a page and writes down what became of it. However it ends, no row of it stays claimed longer than its lease.
+pub(super) async fn redeliver(service: &Service, page: Page) {
+    fail::fail_point!("redelivery.after_claim");
+    let tracker = Arc::new(PageTracker::new(page.rows.len()));
+    tokio::select! {
+        () = send(service, &page, &tracker) => {}
+        // Outcomes that are known by now are worth writing all the same: each row's fence decides.
+        () = keep(service, &page) => tracing::warn!(topic = %page.topic, "lost the lease of undelivered messages"),
+        () = service.over.cancelled() => {}
+    }
+    fail::fail_point!("redelivery.after_publish");
+    let outcomes = tracker.outcomes();
+    tell_breaker(service, &page, &outcomes);
+    conclude(service, &page, outcomes).await;
+    fail::fail_point!("redelivery.after_commit");
+}
+
+/// Renews the page's lease for as long as it is polled; ends when the lease is lost or can no longer be trusted.
+async fn keep(service: &Service, page: &Page) {
+    let (claims, lease) = (page.claims(), service.settings.lease);
+    // A holder trusts its lease a little shorter than the database does, from before it asked.
+    let trusted = lease - lease / 6;
+    let mut asked = page.asked;
+    loop {
+        tokio::time::sleep_until((asked + lease / 3).into()).await;
+        let next = Instant::now();
+        match service.store.renew_undelivered(page.claim_id, &claims, lease).await {
+            Ok(held) if held == claims.len() as u64 => asked = next,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(topic = %page.topic, %error, "the lease of undelivered messages was not renewed");
+                if asked + trusted < Instant::now() + STORE_PAUSE {
+                    return;
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn tell_breaker(service: &Service, page: &Page, outcomes: &[Option<Outcome>]) {
+    let count = |wanted: fn(&Outcome) -> bool| {
+        let found = outcomes.iter().flatten().filter(|outcome| wanted(outcome)).count();
+        u32::try_from(found).unwrap_or(u32::MAX)
+    };
+    let delivered = count(|outcome| matches!(outcome, Outcome::Delivered { .. }));
+    let unknown = count(|outcome| matches!(outcome, Outcome::Unknown(_)));
+    let breakers = &service.breakers;
+    if delivered > 0 {
+        breakers.observe(&page.topic, Observation::Delivered(delivered));
+    }
+    if unknown > 0 {
+        breakers.observe(&page.topic, Observation::Unknown(unknown));
+    }
+    if let Some(probe) = page.probe {
+        let end = match (delivered, unknown) {
+            (1.., _) => ProbeEnd::Delivered,
+            (0, 1..) => ProbeEnd::Failed,
+            (0, 0) => ProbeEnd::NothingSent,
+        };
+        breakers.probe_over(&page.topic, probe, end);
+    }
+}
+
+/// Writes the outcomes and gives the rest back.
+async fn conclude(service: &Service, page: &Page, outcomes: Vec<Option<Outcome>>) {
+    let topic_open = service.breakers.is_open(&page.topic);
+    let (mut settled, mut back) = (Vec::new(), Vec::new());
+    for (row, outcome) in page.rows.iter().zip(outcomes) {
+        let random = rand::random_range(0.0..1.0);
+        let claim = row.claim.clone();
+        match service.retry.settle(row.attempts, outcome, topic_open, random) {
+            Some(settlement) => settled.push(SettledRow { claim, settlement }),
+            None => back.push(claim),
+        }
+    }
+    // The fence decides; the bound keeps a page from being held up for ever by a store that does not answer.
+    let until = Instant::now() + service.settings.lease;
+    if !settled.is_empty() {
+        let write = || service.store.settle_undelivered(page.claim_id, &settled);
+        written(page, "settled", settled.len(), until, write).await;
+    }
+    if !back.is_empty() {
+        let stopping = service.stopping.is_cancelled();
+        let delay = if stopping { Duration::ZERO } else { TROUBLE_PAUSE };
+        let write = || service.store.hand_back_undelivered(page.claim_id, &back, delay);
+        written(page, "handed back", back.len(), until, write).await;
+    }
+    report(page, &settled, back.len());
+}
+
+/// Repeats a write until it is answered: every one of them finds what an unanswered one before it did.
+async fn written<F>(page: &Page, what: &str, rows: usize, until: Instant, write: impl Fn() -> F)
+where
+    F: Future<Output = Result<u64, crate::lifecycle::FleetError>>,
+{
+    loop {
+        match write().await {
+            Ok(held) if held == rows as u64 => return,
+            Ok(held) => {
+                let lost = rows as u64 - held.min(rows as u64);
+                tracing::warn!(topic = %page.topic, lost, "undelivered messages were taken over before they were {what}");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(topic = %page.topic, rows, %error, "undelivered messages are not {what} yet");
+            }
+        }
+        if Instant::now() >= until {
+            return;
+        }
+        tokio::time::sleep(STORE_PAUSE).await;
+    }
+}
+
+fn report(page: &Page, settled: &[SettledRow], handed_back: usize) {
+    let count = |wanted: fn(&Settlement) -> bool| settled.iter().filter(|row| wanted(&row.settlement)).count();
+    let delivered = count(|settlement| matches!(settlement, Settlement::Delivered { .. }));
+    let refused = count(|settlement| matches!(settlement, Settlement::Refused(_)));
+    let retried = count(|settlement| matches!(settlement, Settlement::Retry { .. }));
+    let dead = count(|settlement| matches!(settlement, Settlement::Dead(_)));
+    tracing::info!(topic = %page.topic, delivered, refused, retried, dead, handed_back, "redelivered");
+}
