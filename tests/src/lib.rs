@@ -1,13 +1,22 @@
 //! Test support: servers, a database for each test, waiting for events, the binary's command line, a connection that
-//! loses answers, and the conformance suite of run lifecycle managers.
+//! loses answers, the conformance suite of run lifecycle managers, and replicas that die, with what must hold of all
+//! they leave behind.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod cli;
 mod cli_pgbouncer;
+pub mod cluster;
 pub mod conformance;
+pub mod crash_points;
 mod database;
+pub mod invariants;
 mod lossy;
+pub mod mock_kafka;
+pub mod proxy;
+pub mod replica;
 mod servers;
+mod sweeper;
+pub mod topic;
 mod wait;
 
 pub use cli_pgbouncer::PgBouncer;

@@ -14,6 +14,8 @@ use crate::postgres::{DatabaseSettings, ServerVersion, probe, test_pooler};
 
 /// One try takes no longer, so that a frozen server is noticed.
 const ONE_TRY: Duration = Duration::from_secs(5);
+/// Long enough for a healthy server, however short the wait.
+const SHORTEST_TRY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -39,6 +41,12 @@ impl Patience {
             stop,
             said: String::new(),
         }
+    }
+
+    /// How long one try may take, so that no try goes on after the wait is over.
+    fn one_try(&self) -> Duration {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        left.map_or(ONE_TRY, |left| left.clamp(SHORTEST_TRY, ONE_TRY))
     }
 
     /// Says a change of state on stderr, once.
@@ -71,7 +79,7 @@ impl Patience {
 /// Waits until Postgres answers and nothing unsafe stands before it.
 pub(super) async fn wait_for_postgres(settings: &DatabaseSettings, patience: &mut Patience) -> Result<(), Failure> {
     loop {
-        match probe(settings, ONE_TRY).await {
+        match probe(settings, patience.one_try()).await {
             Ok(version) => {
                 patience.say(format!("Postgres {} answers", version.version));
                 break;
@@ -101,7 +109,13 @@ pub(super) async fn wait_for_kafka(
 ) -> Result<(), Failure> {
     for topic in config.topics.values() {
         loop {
-            match publisher.check_topic(topic).await {
+            let asked = tokio::time::timeout(patience.one_try(), publisher.check_topic(topic)).await;
+            let answer = asked.unwrap_or_else(|_| {
+                Err(TopicError::Unreachable {
+                    detail: "no answer in time".to_owned(),
+                })
+            });
+            match answer {
                 Ok(info) => {
                     patience.say(format!("topic {topic} answers, {} partitions", info.partitions));
                     break;

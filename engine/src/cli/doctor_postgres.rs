@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::doctor::Check;
+use super::doctor_pooler::{direct, pooler};
 use super::{Exit, Failure};
 use crate::config::Config;
-use crate::postgres::{Between, Database, DatabaseSettings, Migrator, SchemaError, ServerFacts, probe, test_pooler};
+use crate::postgres::{Database, DatabaseSettings, Migrator, SchemaError, ServerFacts, probe};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Leases are judged by the database clock alone; beyond this, times in logs mislead people.
 const SKEW_SHOWN: Duration = Duration::from_secs(1);
 const SKEW_FAILS: Duration = Duration::from_secs(60);
@@ -76,24 +77,6 @@ fn skip_later(checks: &mut Vec<Check>) {
     checks.extend(LATER.iter().map(|id| Check::skip(*id, "Postgres cannot be reached")));
 }
 
-async fn pooler(settings: &DatabaseSettings) -> Check {
-    let id = "postgres.pooler";
-    match test_pooler(settings, PATIENCE).await {
-        Err(error) => Check::fail(
-            id,
-            error.to_string(),
-            "give a pooler at least two connections per pool, or connect directly",
-        ),
-        Ok(verdict) if !verdict.is_safe() => Check::fail(id, verdict.evidence(), verdict.fix()),
-        Ok(verdict) if verdict.pooler_mode && verdict.between == Between::Direct => Check::warn(
-            id,
-            "pooler mode is on, but connections go straight to the server",
-            "set database.pooler_mode = false: named statements are faster",
-        ),
-        Ok(verdict) => Check::ok(id, verdict.evidence()),
-    }
-}
-
 /// Whether the schema fits.
 async fn schema(config: &Config, database: &Database, checks: &mut Vec<Check>) -> bool {
     let known = Migrator::known_version();
@@ -128,19 +111,6 @@ async fn schema(config: &Config, database: &Database, checks: &mut Vec<Check>) -
         checks.push(direct(config).await);
     }
     fits
-}
-
-async fn direct(config: &Config) -> Check {
-    let id = "postgres.direct";
-    let fix = "let DATABASE_URL_DIRECT name the server past any pooler";
-    let Ok(settings) = config.direct_settings() else {
-        return Check::fail(id, "DATABASE_URL_DIRECT cannot be used", fix);
-    };
-    match test_pooler(&settings, PATIENCE).await {
-        Ok(verdict) if verdict.between == Between::Direct => Check::ok(id, verdict.evidence()),
-        Ok(verdict) => Check::fail(id, verdict.evidence(), fix),
-        Err(error) => Check::fail(id, error.to_string(), fix),
-    }
 }
 
 async fn server(config: &Config, database: &Database, checks: &mut Vec<Check>) {

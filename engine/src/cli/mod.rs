@@ -13,6 +13,7 @@ mod context;
 mod doctor;
 mod doctor_fleet;
 mod doctor_kafka;
+mod doctor_pooler;
 mod doctor_postgres;
 mod exit;
 mod host;

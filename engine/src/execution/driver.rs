@@ -160,9 +160,10 @@ async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> Option
     let mut task = tokio::spawn(async move { workflow.run(context, &params).await }.in_current_span());
     let ended = tokio::select! {
         ended = &mut task => ended,
-        left = left => {
+        // Code that has ended has dropped its sender too: that says nothing, the branch above has the end.
+        Ok(left) = left => {
             task.abort();
-            return Some(left.unwrap_or(Left::Lost));
+            return Some(left);
         }
         fate = held.lease.must_stop() => {
             task.abort();
@@ -202,7 +203,10 @@ async fn end(shared: &Shared, held: &HeldRun, outcome: Result<Vec<u8>, String>) 
         }
     };
     match written {
-        Ok(Ended::Done) => None,
+        Ok(Ended::Done) => {
+            fail::fail_point!("run.after_end", |_| None);
+            None
+        }
         // Stopped meanwhile, taken over, or finished by a request whose answer was lost: the row decides.
         Ok(Ended::Lost) => Some(Left::Halted),
         Err(error) => Some(Left::Retry(error.to_string())),

@@ -61,6 +61,9 @@ pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut)
             batches,
             last,
         };
+        if last {
+            fail::fail_point!("plan.before_end", |_| Ok(PlanEnd::Lost));
+        }
         match shared.fleet.plan_chunk(claim, &chunk).await {
             Ok(PlanProgress::Written) => {}
             Ok(PlanProgress::Halted) => return Ok(PlanEnd::Halted),

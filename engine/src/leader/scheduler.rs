@@ -66,8 +66,14 @@ impl Scheduler {
             self.store.retry_schedule_problems(reign.term).await?;
             self.retried_in.store(reign.term, Ordering::Relaxed);
         }
+        let (ticked, refusal) = self.look_at_all(reign).await?;
+        refusal.map_or(Ok(ticked), Err)
+    }
+
+    /// What was done, and the last refusal among it.
+    pub(super) async fn look_at_all(&self, reign: &Reign) -> Result<(Ticked, Option<FleetError>), FleetError> {
         let mut ticked = Ticked::default();
-        let mut failure = None;
+        let mut refusal = None;
         // What stays due after it was tried must not fill the pages of those behind it.
         let mut tried = Vec::new();
         for _ in 0..PAGES {
@@ -77,18 +83,18 @@ impl Scheduler {
             }
             for look in due {
                 if reign.over.is_cancelled() {
-                    return Ok(ticked);
+                    return Ok((ticked, refusal));
                 }
                 match self.look_at(reign.term, &look, &mut ticked).await {
                     Ok(Look::Done) => {}
-                    Ok(Look::Deposed) => return Ok(ticked),
+                    Ok(Look::Deposed) => return Ok((ticked, refusal)),
                     Err(unanswered @ FleetError::Unanswered(_)) => return Err(unanswered),
-                    Err(error) => failure = Some(error),
+                    Err(error) => refusal = Some(error),
                 }
                 tried.push(look.schedule.name);
             }
         }
-        failure.map_or(Ok(ticked), Err)
+        Ok((ticked, refusal))
     }
 
     async fn look_at(&self, term: i64, look: &DueSchedule, ticked: &mut Ticked) -> Result<Look, FleetError> {

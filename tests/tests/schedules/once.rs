@@ -87,6 +87,32 @@ async fn somebody_else_with_the_same_term_writes_nothing() {
     assert_eq!(world.number(RUNS).await, 0);
 }
 
+/// The look of a leader that was slow: the slot was fired, its run pruned, and the schedule is elsewhere by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_what_was_settled_since_writes_nothing() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "fired", "").await;
+    world
+        .run("insert into lockgate.schedules (name, workflow, cron) values ('settled', 'reports', '* * * * *')")
+        .await;
+    let led = Led::new(&world).await;
+    let looks = led.store.due_schedules(10, &[]).await.unwrap();
+    assert_eq!(looks.len(), 2);
+    led.tick().await;
+    world
+        .run("delete from lockgate.task_runs; update lockgate.schedules set last_slot = clock_timestamp() where last_slot is null")
+        .await;
+    let rows = "select (name, last_slot, next_slot)::text from lockgate.schedules order by name";
+    let before = world.texts(rows).await;
+    for look in looks {
+        let step = decide(&look.schedule, look.now, TOLERANCE).unwrap().remove(0);
+        let taken = led.store.take_step(led.reign.term, &look.schedule, &step).await;
+        assert_eq!(taken.unwrap(), StepOutcome::Changed, "{}", look.schedule.name);
+    }
+    assert_eq!(world.number(RUNS).await, 0);
+    assert_eq!(world.texts(rows).await, before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_election_waits_for_the_write_of_the_old_term() {
     let world = World::new().await;

@@ -1,4 +1,6 @@
 //! A fresh database per test, and what the tests of leader, schedules and retention share.
+// Each of the three uses its part.
+#![allow(dead_code)]
 
 use std::future::Future;
 use std::sync::Arc;

@@ -40,7 +40,15 @@ impl PostgresFleet {
             .bind(self.lease_secs());
         let row = self
             .database
-            .run(move |connection| query.fetch_optional(connection).boxed())
+            .run(move |connection| {
+                async move {
+                    let claimed = query.fetch_optional(connection).await?;
+                    // In pooler mode the transaction is still open here.
+                    fail::fail_point!("claim.before_commit");
+                    Ok(claimed)
+                }
+                .boxed()
+            })
             .await?;
         row.as_ref().map(batch).transpose()
     }

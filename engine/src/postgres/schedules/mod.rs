@@ -40,20 +40,24 @@ impl ScheduleStore for PostgresLeader {
     }
 
     async fn take_step(&self, term: i64, schedule: &ScheduleRow, step: &Step) -> Result<StepOutcome, FleetError> {
-        let writing = Writing::new(self, term, schedule, step);
+        let (writing, fires) = (Writing::new(self, term, schedule, step), step.slot.is_some());
         let taken = self
             .database
             .transaction(move |connection| {
                 async move {
                     let outcome = writing.take(connection).await?;
-                    fail::fail_point!("trigger.before_commit");
+                    if fires {
+                        fail::fail_point!("trigger.before_commit");
+                    }
                     Ok(outcome)
                 }
                 .boxed()
             })
             .await
             .map_err(hopeless)?;
-        fail::fail_point!("trigger.after_commit");
+        if fires {
+            fail::fail_point!("trigger.after_commit");
+        }
         Ok(taken)
     }
 

@@ -1,0 +1,178 @@
+//! The ready-made engine with the shipped workflow and two that tests can break: `chaos-items`, whose items are made
+//! up and of which any can be bad, and `chaos-rows`, whose items are rows that tests take away.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::ensure;
+use async_trait::async_trait;
+use lockgate::Engine;
+use lockgate::delivery::Command;
+use lockgate::postgres::SqlSource;
+use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
+use lockgate_workflows::DailyTaskReports;
+use serde::{Deserialize, Serialize};
+
+fn main() -> ExitCode {
+    lockgate::cli::main(
+        Engine::builder()
+            .workflow(DailyTaskReports)
+            .workflow(ChaosItems)
+            .workflow(ChaosRows),
+    )
+}
+
+/// Items 1 to `items`, some of them bad.
+struct ChaosItems;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Items {
+    items: i64,
+    payload_bytes: usize,
+    oversize: Vec<i64>,
+    oversize_bytes: usize,
+    unserialisable: Vec<i64>,
+    panics: Vec<i64>,
+    skipped: Vec<i64>,
+    /// Ends the process, where the variable `LOCKGATE_CHAOS_KILLS` is set.
+    kills: Vec<i64>,
+    /// Comes twice from the source.
+    repeats: Option<i64>,
+    /// Comes before its predecessor.
+    descends: Option<i64>,
+    /// How long the source takes for a page of ids.
+    page_delay_ms: u64,
+}
+
+impl Workflow for ChaosItems {
+    const NAME: &'static str = "chaos-items";
+    type Input = Items;
+    type Output = FanOutSummary;
+
+    async fn run(&self, ctx: Context, input: Items) -> anyhow::Result<FanOutSummary> {
+        let kills = std::env::var_os("LOCKGATE_CHAOS_KILLS").is_some();
+        let source = MadeUp(input.clone());
+        ctx.fan_out(source, move |item| message(&input, *item, kills)).await
+    }
+}
+
+#[allow(clippy::panic)]
+fn message(input: &Items, item: i64, kills: bool) -> anyhow::Result<Option<Command>> {
+    if kills && input.kills.contains(&item) {
+        eprintln!("item {item} kills its worker");
+        std::process::abort();
+    }
+    if input.panics.contains(&item) {
+        panic!("item {item} panics");
+    }
+    ensure!(!input.unserialisable.contains(&item), "item {item} has no form in JSON");
+    if input.skipped.contains(&item) {
+        return Ok(None);
+    }
+    let size = if input.oversize.contains(&item) {
+        input.oversize_bytes
+    } else {
+        input.payload_bytes
+    };
+    Ok(Some(command(item, size)))
+}
+
+fn command(item: i64, size: usize) -> Command {
+    let mut payload = format!("{{\"item\":{item},\"filling\":\"").into_bytes();
+    payload.resize(payload.len() + size, b'x');
+    payload.extend_from_slice(b"\"}");
+    Command {
+        command_type: "email".into(),
+        topic: None,
+        key: Some(item.to_string().into_bytes()),
+        payload,
+        correlation_id: None,
+    }
+}
+
+struct MadeUp(Items);
+
+#[async_trait]
+impl Source for MadeUp {
+    type Row = i64;
+
+    fn name(&self) -> &str {
+        "items"
+    }
+
+    async fn ids(&self, _resources: &Resources, after: Option<i64>) -> anyhow::Result<Box<dyn IdPages>> {
+        Ok(Box::new(Pages {
+            input: self.0.clone(),
+            after: after.unwrap_or(0),
+        }))
+    }
+
+    async fn rows(&self, _resources: &Resources, ids: &[i64]) -> anyhow::Result<Vec<(i64, i64)>> {
+        Ok(ids.iter().map(|id| (*id, *id)).collect())
+    }
+}
+
+struct Pages {
+    input: Items,
+    after: i64,
+}
+
+#[async_trait]
+impl IdPages for Pages {
+    async fn next(&mut self, limit: usize) -> anyhow::Result<Vec<i64>> {
+        if self.input.page_delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(self.input.page_delay_ms)).await;
+        }
+        let last = (self.after + i64::try_from(limit)?).min(self.input.items);
+        let mut ids: Vec<i64> = (self.after + 1..=last).collect();
+        self.after = last;
+        if let Some(at) = self
+            .input
+            .repeats
+            .and_then(|id| ids.iter().position(|other| *other == id))
+        {
+            ids.insert(at, ids[at]);
+        }
+        if let Some(at) = self
+            .input
+            .descends
+            .and_then(|id| ids.iter().position(|other| *other == id))
+            .filter(|at| *at > 0)
+        {
+            ids.swap(at - 1, at);
+        }
+        Ok(ids)
+    }
+}
+
+/// The rows of `chaos.rows`.
+struct ChaosRows;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Rows {
+    /// Planned from one snapshot.
+    consistent: bool,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+}
+
+impl Workflow for ChaosRows {
+    const NAME: &'static str = "chaos-rows";
+    type Input = Rows;
+    type Output = FanOutSummary;
+
+    async fn run(&self, ctx: Context, input: Rows) -> anyhow::Result<FanOutSummary> {
+        let source = SqlSource::<Row>::new(
+            "rows",
+            "select array(select id from chaos.rows where id > $1 order by id limit $2)",
+            "select id from chaos.rows where id = any ($1::bigint[])",
+        );
+        let source = if input.consistent { source.consistent() } else { source };
+        ctx.fan_out(source, |row| Ok(Some(command(row.id, 20)))).await
+    }
+}

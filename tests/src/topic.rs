@@ -1,0 +1,158 @@
+//! A topic for a test, and what is in it, read by a client that shares nothing with the engine.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use uuid::Uuid;
+
+const PARTITIONS: i32 = 4;
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A record, as far as tests look at it.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// Where it is.
+    pub partition: i32,
+    /// Where it is.
+    pub offset: i64,
+    /// When its producer made it, in milliseconds since 1970.
+    pub made_at: i64,
+    /// The run it names.
+    pub run: Uuid,
+    /// The batch it names.
+    pub batch_seq: i32,
+    /// The claim it was sent under.
+    pub token: i64,
+    /// Its stable id.
+    pub message_id: Uuid,
+    /// Whether its checksum is that of its value.
+    pub intact: bool,
+}
+
+/// A topic of its own for one test.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    brokers: String,
+    name: String,
+}
+
+impl Topic {
+    /// Makes it, with these settings.
+    ///
+    /// # Panics
+    /// The brokers refuse.
+    pub async fn new(brokers: &str, settings: &[(&str, &str)]) -> Self {
+        let topic = Self {
+            brokers: brokers.to_owned(),
+            name: format!("chaos-{}", Uuid::new_v4().simple()),
+        };
+        let new = NewTopic::new(&topic.name, PARTITIONS, TopicReplication::Fixed(1));
+        let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+        let admin: AdminClient<DefaultClientContext> = topic.client().create().unwrap();
+        let options = AdminOptions::new()
+            .operation_timeout(Some(TIMEOUT))
+            .request_timeout(Some(TIMEOUT));
+        for made in admin.create_topics([&new], &options).await.unwrap() {
+            made.unwrap_or_else(|(name, code)| panic!("topic {name} cannot be made: {code}"));
+        }
+        topic
+    }
+
+    /// One that somebody else has made.
+    #[must_use]
+    pub fn existing(brokers: &str, name: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its brokers.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        config
+    }
+
+    /// Everything in it now, by run.
+    ///
+    /// # Panics
+    /// It cannot be read, or a record is not one of Lockgate's.
+    pub async fn read(&self) -> HashMap<Uuid, Vec<Copy>> {
+        let topic = self.clone();
+        let read = tokio::task::spawn_blocking(move || topic.read_all());
+        let mut runs: HashMap<Uuid, Vec<Copy>> = HashMap::new();
+        for copy in read.await.unwrap() {
+            runs.entry(copy.run).or_default().push(copy);
+        }
+        runs
+    }
+
+    fn read_all(&self) -> Vec<Copy> {
+        let consumer: BaseConsumer = self
+            .client()
+            .set("group.id", "chaos")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("check.crcs", "true")
+            .create()
+            .unwrap();
+        let metadata = consumer.fetch_metadata(Some(&self.name), TIMEOUT).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut all = TopicPartitionList::new();
+        for partition in 0..i32::try_from(partitions).unwrap() {
+            all.add_partition_offset(&self.name, partition, Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&all).unwrap();
+        let (mut copies, mut ends) = (Vec::new(), 0);
+        while ends < partitions {
+            match consumer.poll(TIMEOUT) {
+                Some(Ok(message)) => copies.push(copy(&message)),
+                Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
+                Some(Err(error)) => panic!("topic {} cannot be read: {error}", self.name),
+                None => panic!("topic {} cannot be read: no answer", self.name),
+            }
+        }
+        copies
+    }
+}
+
+fn copy(message: &BorrowedMessage<'_>) -> Copy {
+    let headers = message.headers().expect("every message has headers");
+    let text = |name: &str| {
+        let header = headers.iter().find(|header| header.key == name);
+        let value = header
+            .and_then(|header| header.value)
+            .unwrap_or_else(|| panic!("no header {name}"));
+        String::from_utf8(value.to_vec()).unwrap()
+    };
+    let checksum = format!("{:08x}", crc32c::crc32c(message.payload().unwrap_or_default()));
+    Copy {
+        partition: message.partition(),
+        offset: message.offset(),
+        made_at: message.timestamp().to_millis().unwrap(),
+        run: text("run-id").parse().unwrap(),
+        batch_seq: text("batch-seq").parse().unwrap(),
+        token: text("claim-token").parse().unwrap(),
+        message_id: text("message-id").parse().unwrap(),
+        intact: text("crc32c") == checksum,
+    }
+}

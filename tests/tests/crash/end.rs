@@ -1,0 +1,71 @@
+//! E: deaths around the end of a run, and a run in which everything is lost once.
+
+use lockgate_tests::cluster::Cluster;
+use lockgate_tests::proxy::Proxy;
+use serde_json::json;
+
+use crate::dies_at;
+
+/// What a replica says to Postgres in a run, by the first words of each statement's file.
+const STATEMENTS: &[&str] = &[
+    "Registers a replica",
+    "The run whose code has waited longest",
+    "Opens a fan-out under",
+    "Batches and cursor together",
+    "Claims the next batch",
+    "Finishes a batch of which",
+    "Finishes a batch with",
+    "Completes a fan-out",
+    "Gives the claim up until",
+    "All leases of a process",
+    "Success, by the holder",
+];
+
+pub async fn before() {
+    let (cluster, found) = dies_at("run.before_end").await;
+    assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
+    let recovered: i64 =
+        sqlx::query_scalar("select count(*) from lockgate.transitions where entity = 'run' and reason = 'lease ended'")
+            .fetch_one(&cluster.pool)
+            .await
+            .unwrap();
+    assert_eq!(recovered, 1);
+}
+
+pub async fn after() {
+    let (_, found) = dies_at("run.after_end").await;
+    assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
+}
+
+pub async fn let_go() {
+    dies_at("run.after_let_go").await;
+}
+
+pub async fn every_request_lost() {
+    lost(Proxy::lose_request).await;
+}
+
+pub async fn every_answer_lost() {
+    lost(Proxy::lose_reply).await;
+}
+
+async fn lost(lose: impl Fn(&Proxy, &str, usize)) {
+    let cluster = Cluster::new().await;
+    let proxy = Proxy::before(cluster.url()).await;
+    for statement in STATEMENTS {
+        lose(&proxy, statement, 1);
+    }
+    let run = cluster
+        .start("chaos-items", json!({"items": 12_000, "unserialisable": [9_000]}))
+        .await;
+    let _replica = cluster.replica_with(&[("DATABASE_URL", proxy.url()), ("DATABASE_URL_DIRECT", cluster.url())]);
+    let found = cluster.completes(run).await;
+    println!("{found}");
+    assert_eq!(proxy.cut(), STATEMENTS.len(), "some statement was never made");
+    assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
+    assert_eq!(
+        (found.fates["refused"], found.fates["delivered"]),
+        (1, 11_999),
+        "{found}"
+    );
+}

@@ -1,0 +1,100 @@
+//! Every crash point: die there, start again, and nothing is lost, nothing invented, and no more sent twice than promised.
+#![allow(clippy::unwrap_used)]
+
+mod claim;
+mod end;
+mod finish;
+mod plan;
+mod publish;
+mod start;
+mod stop;
+
+use std::collections::BTreeSet;
+
+use lockgate_tests::cluster::Cluster;
+use lockgate_tests::crash_points::{CRASH_POINTS, as_markdown, in_engine};
+use lockgate_tests::invariants::Comparison;
+use serde_json::json;
+
+/// Gives each point of the table its test, and the list of those that have one.
+macro_rules! points {
+    ($($id:literal $test:ident $body:path;)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            $body().await;
+        })*
+        const TESTED: &[&str] = &[$($id),*];
+    };
+}
+
+points! {
+    "T1s" t1s_a_lost_start_starts_nothing start::a_lost_request_starts_nothing;
+    "T2s" t2s_a_start_whose_answer_is_lost_is_found start::a_lost_answer_finds_the_run;
+    "P1" p1_before_the_first_chunk plan::before_the_first_chunk;
+    "P2" p2_mid_plan plan::mid_plan;
+    "P3" p3_before_the_end_of_the_plan plan::before_its_end;
+    "C1" c1_before_a_claim_is_committed claim::before_commit;
+    "C2" c2_the_answer_to_a_claim_is_lost claim::answer_lost;
+    "C3" c3_after_a_claim claim::after_commit;
+    "K1" k1_mid_batch publish::mid_batch;
+    "K2" k2_a_full_queue publish::full_queue;
+    "K3" k3_items_without_a_message publish::no_message;
+    "K4" k4_an_oversize_item publish::oversize;
+    "D1" d1_reports_fail publish::broker_stands_still;
+    "D2" d2_before_a_finish_is_committed finish::before_commit;
+    "D3" d3_undelivered_rows_cannot_be_written finish::rows_cannot_be_written;
+    "D4" d4_the_answer_to_a_finish_is_lost finish::answer_lost;
+    "D5" d5_a_zombie_writes_nothing stop::zombie;
+    "D6" d6_after_the_last_finish finish::after_the_last;
+    "R1" r1_a_drain_sends_nothing_twice stop::drain;
+    "R2" r2_a_drain_that_cannot_end stop::deadline_passes;
+    "E1" e1_before_the_end_of_a_run end::before;
+    "E2" e2_after_the_end_of_a_run end::after;
+    "E3" e3_after_a_run_was_let_go end::let_go;
+    "L1" l1_every_request_is_lost_once end::every_request_lost;
+    "L2" l2_every_answer_is_lost_once end::every_answer_lost;
+}
+
+#[test]
+fn every_point_of_the_table_has_a_test_and_every_fail_point_is_in_the_table() {
+    let table: BTreeSet<&str> = CRASH_POINTS.iter().map(|point| point.id).collect();
+    assert_eq!(table.len(), CRASH_POINTS.len(), "a number is there twice");
+    assert_eq!(table, TESTED.iter().copied().collect());
+    let named: BTreeSet<String> = CRASH_POINTS
+        .iter()
+        .filter_map(|point| point.fail_point.map(str::to_owned))
+        .collect();
+    assert_eq!(named, in_engine());
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../ARCHITECTURE.md");
+    if let Ok(text) = std::fs::read_to_string(document) {
+        let missing: Vec<_> = as_markdown()
+            .lines()
+            .filter(|row| !text.contains(row))
+            .map(str::to_owned)
+            .collect();
+        assert!(missing.is_empty(), "not in ARCHITECTURE.md:\n{}", missing.join("\n"));
+    }
+}
+
+/// Users of whom one in ten gets no report.
+const USERS: i64 = 2_000;
+/// Their reports: four batches of up to 500.
+const REPORTS: usize = 1_800;
+
+/// A replica dies at a point of the shipped workflow, another brings the run to its end.
+async fn dies_at(point: &str) -> (Cluster, Comparison) {
+    dies_at_in(Cluster::new().await, point).await
+}
+
+async fn dies_at_in(cluster: Cluster, point: &str) -> (Cluster, Comparison) {
+    cluster.seed_users(USERS).await;
+    let run = cluster.start("daily-task-reports", json!({})).await;
+    cluster.replica_dying_at(point).crashes().await;
+    cluster.holds(run).await;
+    let _replica = cluster.replica();
+    let found = cluster.completes(run).await;
+    println!("{point}: {found}");
+    assert_eq!(found.fates["delivered"], REPORTS, "{found}");
+    assert_eq!(found.fates.len(), 1, "{found}");
+    (cluster, found)
+}

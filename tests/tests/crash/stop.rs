@@ -1,0 +1,118 @@
+//! R and D5: replicas that are asked to stop, and one that was frozen.
+
+use std::time::{Duration, Instant};
+
+use lockgate_tests::cluster::Cluster;
+use lockgate_tests::mock_kafka::MockKafka;
+use lockgate_tests::replica::PATIENCE;
+use lockgate_tests::wait_until;
+use serde_json::json;
+
+const SAVED: &str =
+    "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed' and delivered_bits is not null";
+const CLAIMED: &str = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
+const NEWEST: &str = "select coalesce(max(id), 0) from lockgate.transitions where run_id = $1";
+
+pub async fn zombie() {
+    let cluster = Cluster::new().await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 1_500}), Some(250))
+        .await;
+    let mut zombie = cluster.replica();
+    let id = zombie.runs().await;
+    wait_until(PATIENCE, "some progress is saved", async || {
+        cluster.count(SAVED, run).await > 0
+    })
+    .await;
+    zombie.freeze();
+    let _other = cluster.replica();
+    cluster.reaches(run, "completed").await;
+    let newest = cluster.count(NEWEST, run).await;
+    zombie.thaw();
+    wait_until(PATIENCE, "it notices", async || {
+        let log = zombie.log();
+        log.contains("lease lost, nothing is written") || log.contains("taken over before it was finished")
+    })
+    .await;
+    let found = cluster.completes(run).await;
+    println!("zombie: {found}");
+    assert!(found.recovered >= 1, "{found}");
+    assert_eq!(
+        cluster.count(NEWEST, run).await,
+        newest,
+        "the zombie wrote about the run"
+    );
+    let writes: i64 = sqlx::query_scalar("select count(*) from lockgate.transitions where replica = $1 and id > $2")
+        .bind(id)
+        .bind(newest)
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
+    assert_eq!(writes, 0);
+    assert!(zombie.is_alive(), "it lives on and takes new work");
+}
+
+pub async fn drain() {
+    let cluster = Cluster::new().await;
+    // A batch takes ten seconds, which is longer than half the deadline: one is handed back with its progress.
+    let slow = cluster
+        .start_paced("chaos-items", json!({"items": 900}), Some(50))
+        .await;
+    let quick = cluster.start("chaos-items", json!({"items": 60_000})).await;
+    let mut first = cluster.replica();
+    wait_until(PATIENCE, "both runs are under way", async || {
+        cluster.count(SAVED, slow).await > 0 && cluster.batches_done(quick).await > 3
+    })
+    .await;
+    let second = cluster.replica();
+    let asked = Instant::now();
+    first.terminate();
+    let status = first.ends().await;
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(16),
+        "it took {:?}",
+        asked.elapsed()
+    );
+    let found = cluster.completes(quick).await;
+    assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
+    let found = cluster.completes(slow).await;
+    assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
+    let back =
+        "select count(*) from lockgate.transitions where run_id = $1 and to_status = 'free' and reason = 'draining'";
+    assert!(
+        cluster.count(back, slow).await >= 1,
+        "the slow batch was not handed back"
+    );
+    drop(second);
+}
+
+pub async fn deadline_passes() {
+    let broker = MockKafka::start();
+    let cluster = Cluster::on_topic(broker.topic()).await;
+    let run = cluster.start("chaos-items", json!({"items": 3_000})).await;
+    let mut replica = cluster.replica_with(&[("LOCKGATE_DRAIN_DEADLINE", "500ms")]);
+    wait_until(PATIENCE, "a batch is done", async || {
+        cluster.batches_done(run).await > 0
+    })
+    .await;
+    broker.answer_after(Duration::from_secs(30));
+    wait_until(PATIENCE, "a batch is in flight", async || {
+        cluster.count(CLAIMED, run).await > 0
+    })
+    .await;
+    let asked = Instant::now();
+    replica.terminate();
+    let status = replica.ends().await;
+    assert_eq!(status.code(), Some(1), "{status}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "it took {:?}",
+        asked.elapsed()
+    );
+    replica.says("the drain deadline passed").await;
+    broker.answer_after(Duration::ZERO);
+    let _other = cluster.replica();
+    let found = cluster.completes(run).await;
+    assert!(found.recovered >= 1, "{found}");
+}

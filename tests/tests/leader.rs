@@ -1,0 +1,303 @@
+//! One leader at a time, by the database's clock: elected, renewed, deposed, resigned.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "support_schedules/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use lockgate::leader::{LeaderLoop, LeaderStore};
+use lockgate::lifecycle::FleetError;
+use lockgate::postgres::PostgresLeader;
+use sqlx::postgres::PgListener;
+use support::{PATIENCE, World};
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const LEASE: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(600);
+
+const EXPIRES: &str = "select (extract(epoch from expires_at) * 1000000)::bigint from lockgate.leader_lease";
+
+/// I13: no term begins before the one before it ended, and terms are written in their order.
+async fn assert_terms_do_not_overlap(world: &World, at_least: i64) {
+    let terms = "select count(*) from lockgate.transitions where entity = 'leader' and to_status = 'elected'";
+    assert!(world.number(terms).await >= at_least);
+    let overlaps = world
+        .texts(
+            "select format('term %s began %s, %s', term, at, reason)
+               from (select term, at, reason, lag(term) over (order by id) as before,
+                            substring(reason from 'ended at (.*)$')::timestamptz as before_ended
+                       from lockgate.transitions where entity = 'leader' and key = 'engine' and to_status = 'elected') t
+              where at < before_ended or term is distinct from coalesce(before, 0) + 1
+                 or (term > 1 and before_ended is null)
+             union all
+             select format('term %s resigned %s, after the next began %s', r.term, r.at, e.at)
+               from lockgate.transitions r join lockgate.transitions e on e.term = r.term + 1 and e.to_status = 'elected'
+              where r.to_status = 'resigned' and e.at < r.at",
+        )
+        .await;
+    assert!(overlaps.is_empty(), "{overlaps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_that_ask_at_once_one_is_elected() {
+    let world = World::new().await;
+    for term in 1..=5 {
+        let mut asking = JoinSet::new();
+        for _ in 0..8 {
+            let store = world.leader();
+            asking.spawn(async move { store.elect_leader(LONG).await.unwrap() });
+        }
+        let elected: Vec<i64> = asking.join_all().await.into_iter().flatten().collect();
+        assert_eq!(elected, [term]);
+        world
+            .run("update lockgate.leader_lease set expires_at = clock_timestamp()")
+            .await;
+    }
+    assert_terms_do_not_overlap(&world, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_leader_neither_renews_nor_resigns_a_foreign_lease() {
+    let world = World::new().await;
+    let (old, new) = (world.leader(), world.leader());
+    assert_eq!(old.elect_leader(LONG).await.unwrap(), Some(1));
+    assert_eq!(new.elect_leader(LONG).await.unwrap(), None);
+    world
+        .run("update lockgate.leader_lease set expires_at = clock_timestamp()")
+        .await;
+    assert!(!old.renew_leader(1, LONG).await.unwrap(), "what is over stays over");
+    assert_eq!(new.elect_leader(LONG).await.unwrap(), Some(2));
+    let expires = world.number(EXPIRES).await;
+    for term in [1, 2] {
+        assert!(!old.renew_leader(term, 2 * LONG).await.unwrap());
+        assert!(!old.resign_leader(term).await.unwrap());
+        assert_eq!(world.number(EXPIRES).await, expires);
+    }
+    assert!(
+        !new.renew_leader(1, LONG).await.unwrap(),
+        "nor its own under another term"
+    );
+    assert!(new.renew_leader(2, 2 * LONG).await.unwrap());
+    assert!(world.number(EXPIRES).await > expires);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_the_answer_of_its_election_asks_again() {
+    let world = World::new().await;
+    let leader = world.leader();
+    assert_eq!(leader.elect_leader(LONG).await.unwrap(), Some(1));
+    assert_eq!(leader.elect_leader(LONG).await.unwrap(), Some(2));
+    assert!(!leader.renew_leader(1, LONG).await.unwrap());
+    assert_terms_do_not_overlap(&world, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_only_read() {
+    let world = World::new().await;
+    world.leader().elect_leader(LONG).await.unwrap();
+    let row = "select xmin::text || ' ' || xmax::text || ' ' || ctid::text from lockgate.leader_lease";
+    let before = world.texts(row).await;
+    for _ in 0..20 {
+        assert_eq!(world.leader().elect_leader(LONG).await.unwrap(), None);
+    }
+    assert_eq!(world.texts(row).await, before, "neither locked nor written");
+}
+
+/// A replica that only leads.
+struct Replica {
+    stop: CancellationToken,
+    hint: Arc<Notify>,
+    term: watch::Receiver<Option<i64>>,
+    task: JoinHandle<()>,
+    frozen: Arc<AtomicBool>,
+}
+
+impl Replica {
+    fn start(world: &World, lease: Duration, renew: Duration) -> Self {
+        let frozen = Arc::new(AtomicBool::new(false));
+        let store = Freezable {
+            inner: world.leader(),
+            frozen: frozen.clone(),
+        };
+        let (term, seen) = watch::channel(None);
+        let (stop, hint) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let leading = LeaderLoop::new(lease, renew, Arc::new(store), Vec::new(), hint.clone(), term);
+        let task = tokio::spawn(leading.run(stop.clone()));
+        Self {
+            stop,
+            hint,
+            term: seen,
+            task,
+            frozen,
+        }
+    }
+
+    async fn leads(&mut self) -> i64 {
+        let leads = timeout(PATIENCE, self.term.wait_for(Option::is_some)).await;
+        leads.expect("leads at last").unwrap().unwrap()
+    }
+
+    async fn stands_down(&mut self) {
+        let stood_down = timeout(PATIENCE, self.term.wait_for(Option::is_none)).await;
+        assert!(stood_down.unwrap().unwrap().is_none());
+    }
+
+    async fn stopped(self) {
+        self.stop.cancel();
+        timeout(PATIENCE, self.task).await.unwrap().unwrap();
+    }
+}
+
+/// A store that, while frozen, gives no answers, as a paused network does.
+struct Freezable {
+    inner: PostgresLeader,
+    frozen: Arc<AtomicBool>,
+}
+
+impl Freezable {
+    async fn thawed(&self) {
+        while self.frozen.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl LeaderStore for Freezable {
+    async fn elect_leader(&self, lease: Duration) -> Result<Option<i64>, FleetError> {
+        self.thawed().await;
+        self.inner.elect_leader(lease).await
+    }
+    async fn renew_leader(&self, term: i64, lease: Duration) -> Result<bool, FleetError> {
+        self.thawed().await;
+        self.inner.renew_leader(term, lease).await
+    }
+    async fn resign_leader(&self, term: i64) -> Result<bool, FleetError> {
+        self.thawed().await;
+        self.inner.resign_leader(term).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_followed_in_under_two_leases() {
+    let world = World::new().await;
+    let mut first = Replica::start(&world, LEASE, RENEW);
+    assert_eq!(first.leads().await, 1);
+    let mut second = Replica::start(&world, LEASE, RENEW);
+    let renewed = world.number(EXPIRES).await;
+    world.until("a renewal", EXPIRES, |expires| expires > renewed).await;
+    assert_eq!(*second.term.borrow(), None);
+    first.task.abort();
+    let killed = Instant::now();
+    assert_eq!(second.leads().await, 2);
+    assert!(killed.elapsed() < 2 * LEASE, "took {:?}", killed.elapsed());
+    assert_terms_do_not_overlap(&world, 2).await;
+    second.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_resigns_is_followed_at_once() {
+    let world = World::new().await;
+    // Nobody renews or polls within this test: only the resignation and its hint can hand over.
+    let mut first = Replica::start(&world, LONG, LONG);
+    assert_eq!(first.leads().await, 1);
+    let mut second = Replica::start(&world, LONG, LONG);
+    let mut listener = PgListener::connect_with(&world.pool).await.unwrap();
+    listener.listen("lockgate_wake").await.unwrap();
+    first.stop.cancel();
+    let told = timeout(PATIENCE, listener.recv()).await.unwrap().unwrap();
+    assert_eq!(told.payload(), "leader");
+    second.hint.notify_one();
+    assert_eq!(second.leads().await, 2);
+    assert_eq!(
+        world
+            .texts("select term::text || to_status from lockgate.transitions where entity = 'leader' order by id")
+            .await,
+        ["1elected", "1resigned", "2elected"]
+    );
+    assert_terms_do_not_overlap(&world, 2).await;
+    first.stopped().await;
+    second.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_hints_a_resignation_hands_over_within_one_poll() {
+    let world = World::new().await;
+    let mut first = Replica::start(&world, LONG, LONG);
+    assert_eq!(first.leads().await, 1);
+    let mut second = Replica::start(&world, LONG, RENEW);
+    first.stopped().await;
+    assert_eq!(second.leads().await, 2);
+    second.stopped().await;
+}
+
+/// Frozen leaders stand down before their lease ends, and those who follow never overlap with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_leader_stands_down_before_its_lease_ends() {
+    let world = World::new().await;
+    let mut replicas = [
+        Replica::start(&world, LEASE, RENEW),
+        Replica::start(&world, LEASE, RENEW),
+        Replica::start(&world, LEASE, RENEW),
+    ];
+    for term in 1..=2 {
+        let leader = leader_of(&replicas, term).await;
+        let left = "select (extract(epoch from expires_at - clock_timestamp()) * 1000)::bigint
+            from lockgate.leader_lease where term = ";
+        replicas[leader].frozen.store(true, Ordering::SeqCst);
+        replicas[leader].stands_down().await;
+        let left_ms = world.number(&format!("{left}{term}")).await;
+        assert!(
+            left_ms > 0,
+            "stood down {}ms after the lease of term {term} ended",
+            -left_ms
+        );
+        leader_of(&replicas, term + 1).await;
+        replicas[leader].frozen.store(false, Ordering::SeqCst);
+    }
+    for replica in replicas {
+        replica.stopped().await;
+    }
+    assert_terms_do_not_overlap(&world, 3).await;
+}
+
+async fn leader_of(replicas: &[Replica], term: i64) -> usize {
+    let leads = |replica: &Replica| *replica.term.borrow() == Some(term);
+    support::until("the next term", async || replicas.iter().any(leads)).await;
+    replicas.iter().position(leads).unwrap()
+}
+
+/// Many replicas that are killed, frozen and stopped at random moments of a short lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn terms_never_overlap_while_leaders_come_and_go() {
+    let world = World::new().await;
+    let (lease, renew) = (Duration::from_millis(500), Duration::from_millis(120));
+    let mut replicas: Vec<Replica> = (0..4).map(|_| Replica::start(&world, lease, renew)).collect();
+    for term in 1..=15 {
+        let leads = |replica: &Replica| replica.term.borrow().is_some_and(|led| led >= term);
+        support::until("a later term", async || replicas.iter().any(leads)).await;
+        let Some(at) = replicas.iter().position(leads) else {
+            continue;
+        };
+        let leader = replicas.remove(at);
+        match term % 3 {
+            0 => leader.task.abort(),
+            1 => leader.stopped().await,
+            // Left frozen: it stays a stale leader until the end.
+            _ => leader.frozen.store(true, Ordering::SeqCst),
+        }
+        replicas.push(Replica::start(&world, lease, renew));
+    }
+    for replica in replicas {
+        replica.stopped().await;
+    }
+    assert_terms_do_not_overlap(&world, 15).await;
+}

@@ -1,0 +1,238 @@
+//! What is past its time goes in small pages, and nothing that is still owed.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "support_schedules/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate::leader::{Prunable, Reign, Retention, RetentionSettings, RetentionStore};
+use lockgate::lifecycle::Fleet;
+use support::World;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// A run that finished this long ago, with so many finished batches and their history.
+async fn finished_run(world: &World, ago: &str, batches: i64) -> Uuid {
+    let run = Uuid::now_v7();
+    world
+        .run(&format!(
+            "insert into lockgate.task_runs (id, workflow, status, origin_id, started_at, finished_at)
+             values ('{run}', 'reports', 'completed', '{run}', clock_timestamp(), clock_timestamp() - interval '{ago}');
+             insert into lockgate.run_steps (run_id, path, kind, planned_at) values ('{run}', '0:all', 'fan_out', clock_timestamp());
+             insert into lockgate.run_batches (run_id, seq, step, status, first_id, last_id, n_items, claim_token, delivered,
+                 refused, unknown, skipped, vanished)
+             select '{run}', n, '0:all', 'done', n * 10, n * 10 + 8, 5, 1, 5, 0, 0, 0, 0 from generate_series(1, {batches}) n;
+             insert into lockgate.run_batch_ids (run_id, seq, ids)
+             select '{run}', n, '\\x0100' from generate_series(1, {batches}) n;
+             insert into lockgate.transitions (entity, run_id, batch_seq, to_status)
+             select 'batch', '{run}', n, 'done' from generate_series(1, {batches}) n"
+        ))
+        .await;
+    run
+}
+
+/// A run of the same workflow with batches to claim.
+async fn waiting_run(world: &World) -> Uuid {
+    let run = Uuid::now_v7();
+    world
+        .run(&format!(
+            "insert into lockgate.task_runs (id, workflow, status, origin_id, started_at, last_batch_seq)
+             values ('{run}', 'reports', 'running', '{run}', clock_timestamp(), 50);
+             insert into lockgate.run_steps (run_id, path, kind, planned_at, planned_items, planned_batches)
+             values ('{run}', '0:all', 'fan_out', clock_timestamp(), 500, 50);
+             insert into lockgate.run_batches (run_id, seq, step, first_id, last_id, n_items)
+             select '{run}', n, '0:all', n * 10, n * 10 + 9, 10 from generate_series(1, 50) n"
+        ))
+        .await;
+    run
+}
+
+async fn message(world: &World, run: Option<Uuid>, status: &str, ago: &str) {
+    let run = run.map_or_else(|| "null".to_owned(), |run| format!("'{run}'"));
+    world
+        .run(&format!(
+            "insert into lockgate.undelivered_messages (command_type, id, message_id, run_id, batch_seq, status, reason_code,
+                 reason, topic, claim_id, lease_until, kafka_partition, kafka_offset, created_at, finished_at)
+             select 'email', gen_random_uuid(), gen_random_uuid(), {run}, 1, '{status}', 'test', 'test', 'topic',
+                    case '{status}' when 'claimed' then gen_random_uuid() end,
+                    case '{status}' when 'claimed' then clock_timestamp() end, 0, 0, clock_timestamp() - interval '{ago}',
+                    case when '{status}' in ('delivered', 'discarded') then clock_timestamp() - interval '{ago}' end"
+        ))
+        .await;
+}
+
+fn retention(world: &World, pages: u32) -> Retention {
+    let settings = RetentionSettings {
+        runs: DAY,
+        transitions: DAY,
+        undelivered: DAY,
+        replicas: DAY,
+        page: 1_000,
+        pages,
+    };
+    Retention::new(Arc::new(world.leader()), DAY, settings)
+}
+
+fn reign() -> Reign {
+    Reign {
+        term: 1,
+        over: CancellationToken::new(),
+    }
+}
+
+async fn count(world: &World, table: &str, run: Uuid) -> i64 {
+    world
+        .number(&format!("select count(*) from lockgate.{table} where run_id = '{run}'"))
+        .await
+}
+
+async fn run_exists(world: &World, run: Uuid) -> bool {
+    world
+        .number(&format!("select count(*) from lockgate.task_runs where id = '{run}'"))
+        .await
+        == 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_thousand_batches_go_page_by_page_within_a_budget() {
+    let world = World::new().await;
+    let old = finished_run(&world, "2 days", 50_000).await;
+    let young = finished_run(&world, "1 hour", 10).await;
+    let first = retention(&world, 10).prune(&reign()).await.unwrap();
+    assert_eq!(first, 10_000, "ten pages of a thousand");
+    assert_eq!(count(&world, "run_batches", old).await, 40_000);
+    assert!(run_exists(&world, old).await);
+    retention(&world, 1_000).prune(&reign()).await.unwrap();
+    assert!(!run_exists(&world, old).await);
+    for table in ["run_batches", "run_batch_ids", "run_steps", "transitions"] {
+        assert_eq!(count(&world, table, old).await, 0, "{table}");
+    }
+    assert!(run_exists(&world, young).await);
+    assert_eq!(count(&world, "run_batches", young).await, 10);
+    assert_eq!(retention(&world, 10).prune(&reign()).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_being_pruned_holds_up_no_claim_finish_or_sweep() {
+    let world = World::new().await;
+    let old = finished_run(&world, "2 days", 5_000).await;
+    let run = waiting_run(&world).await;
+    let mut pruning = world.pool.begin().await.unwrap();
+    let gone: i32 = sqlx::query_scalar("select lockgate.prune_runs('1 day', 1000)")
+        .fetch_one(&mut *pruning)
+        .await
+        .unwrap();
+    assert_eq!(gone, 1_000);
+
+    // All of it while the page's transaction is open; a lock in the way would end in a deadline.
+    let fleet = world.fleet();
+    let mut last = None;
+    for _ in 0..20 {
+        let batch = fleet
+            .claim_next_batch(run, Uuid::now_v7())
+            .await
+            .unwrap()
+            .expect("a free batch");
+        last = Some(batch.claim);
+    }
+    let (ended, next) = fleet
+        .finish_and_claim_batch(&last.unwrap(), run, Uuid::now_v7())
+        .await
+        .unwrap();
+    assert!(next.is_some() && ended == lockgate::lifecycle::Ended::Done);
+    fleet.sweep().await.unwrap();
+    world.run("select lockgate.start_run('reports')").await;
+    assert!(
+        fleet
+            .claim_run(Uuid::now_v7(), &["reports".to_owned()])
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let waiting = "select count(*) from pg_locks where not granted
+        and database = (select oid from pg_database where datname = current_database())";
+    assert_eq!(world.number(waiting).await, 0);
+
+    // A second pruner leaves the run alone instead of waiting for it.
+    let beside = world.leader().prune(Prunable::Runs, DAY, 1_000).await.unwrap();
+    assert_eq!(beside, 0);
+    pruning.commit().await.unwrap();
+    assert_eq!(count(&world, "run_batches", old).await, 4_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_owes_messages_stays_whole() {
+    let world = World::new().await;
+    for status in ["due", "refused", "claimed", "dead"] {
+        let owing = finished_run(&world, "9 days", 3).await;
+        message(&world, Some(owing), status, "9 days").await;
+        message(&world, Some(owing), "delivered", "9 days").await;
+        retention(&world, 100).prune(&reign()).await.unwrap();
+        assert!(run_exists(&world, owing).await, "{status}");
+        assert_eq!(count(&world, "run_batches", owing).await, 3, "{status}");
+        assert_eq!(count(&world, "undelivered_messages", owing).await, 2, "{status}");
+    }
+    // Runs behind those that stay are reached, with what they have settled.
+    let settled = finished_run(&world, "2 days", 3).await;
+    for status in ["delivered", "discarded"] {
+        message(&world, Some(settled), status, "2 days").await;
+    }
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    assert!(!run_exists(&world, settled).await);
+    assert_eq!(count(&world, "undelivered_messages", settled).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_over_or_still_held_stays() {
+    let world = World::new().await;
+    let running = waiting_run(&world).await;
+    let held = finished_run(&world, "2 days", 3).await;
+    world
+        .run(&format!(
+            "update lockgate.run_batches set status = 'claimed', delivered = null, claim_id = run_id, claimed_by = run_id,
+                 lease_until = clock_timestamp() where run_id = '{held}' and seq = 1"
+        ))
+        .await;
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    assert!(run_exists(&world, running).await && run_exists(&world, held).await);
+    assert_eq!(count(&world, "run_batches", held).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_goes_at_its_own_age() {
+    let world = World::new().await;
+    for ago in ["2 days", "1 hour"] {
+        for status in ["due", "refused", "dead", "delivered", "discarded"] {
+            message(&world, None, status, ago).await;
+        }
+        world
+            .run(&format!(
+                "insert into lockgate.transitions (at, entity, key, to_status) values (clock_timestamp() - interval '{ago}', 'leader', 'engine', 'elected');
+                 insert into lockgate.replicas (id, version, roles, workflows, stale_after, seen_at, stopped_at) values
+                 (gen_random_uuid(), '1', '{{}}', '{{}}', '1 second', clock_timestamp() - interval '{ago}', clock_timestamp() - interval '{ago}'),
+                 (gen_random_uuid(), '1', '{{}}', '{{}}', '1 second', clock_timestamp() - interval '{ago}', null)"
+            ))
+            .await;
+    }
+    assert_eq!(retention(&world, 100).prune(&reign()).await.unwrap(), 2 + 1 + 2);
+    let left = "select count(*) from lockgate.undelivered_messages where status in ('due', 'refused', 'dead')";
+    assert_eq!(world.number(left).await, 6, "what is owed stays whatever its age");
+    let settled = "select count(*) from lockgate.undelivered_messages where status in ('delivered', 'discarded')";
+    assert_eq!(world.number(settled).await, 2);
+    assert_eq!(world.number("select count(*) from lockgate.replicas").await, 2);
+    let audit = "select count(*) from lockgate.transitions where at < clock_timestamp() - interval '1 day'";
+    assert_eq!(world.number(audit).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reign_that_is_over_prunes_no_further_page() {
+    let world = World::new().await;
+    finished_run(&world, "2 days", 10).await;
+    let over = reign();
+    over.over.cancel();
+    assert_eq!(retention(&world, 100).prune(&over).await.unwrap(), 0);
+}
