@@ -158,8 +158,8 @@ impl EngineBuilder {
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
         });
-        // What redelivery has no outcome for it hands back, so it leaves nothing to be recovered.
-        let (drained, _) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
+        let (executed, redelivered) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
+        let drained = executed && redelivered;
         publisher.shutdown(LAST_OUTCOMES).await;
         Ok(drained)
     }
@@ -282,18 +282,6 @@ fn fleet_settings(config: &Config, replica: Uuid) -> FleetSettings {
     }
 }
 
-fn redelivery_settings(config: &Config) -> RedeliverySettings {
-    RedeliverySettings {
-        page: config.redelivery.page,
-        max_attempts: config.redelivery.max_attempts,
-        first_delay: config.redelivery.first_delay,
-        max_delay: config.redelivery.max_delay,
-        lease: config.lease.duration,
-        drain: config.drain.deadline.saturating_sub(LAST_OUTCOMES * 2),
-        ..RedeliverySettings::default()
-    }
-}
-
 fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> ExecutionSettings {
     ExecutionSettings {
         replica,
@@ -308,5 +296,18 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         topics: config.topics.clone(),
         drain: config.drain.deadline,
         ..ExecutionSettings::new(replica)
+    }
+}
+
+fn redelivery_settings(config: &Config) -> RedeliverySettings {
+    RedeliverySettings {
+        page: config.redelivery.page,
+        max_attempts: config.redelivery.max_attempts,
+        first_delay: config.redelivery.first_delay,
+        max_delay: config.redelivery.max_delay,
+        lease: config.lease.duration,
+        poll: config.worker.poll,
+        drain: config.drain.deadline / 2,
+        ..RedeliverySettings::default()
     }
 }
