@@ -127,15 +127,16 @@ async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch
         lease: Lease::new(asked + shared.settings.trusted()),
     });
     shared.book.hold_batch(held.clone());
-    let span = telemetry::batch_span(&batch);
-    let end = stream(shared, &batch, &held).instrument(span.clone()).await;
+    let known = shared.fan_outs.of_batch(batch.claim.run, &batch.step).await;
+    let span = telemetry::batch_span(&batch, known.as_ref().ok().map(|known| &*known.run));
+    let end = stream(shared, &batch, &held, known).instrument(span.clone()).await;
     let next = conclude(shared, &batch, &held, end).instrument(span).await;
     shared.book.drop_batch(&batch.claim);
     next
 }
 
-async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch) -> BatchEnd {
-    let known = match shared.fan_outs.of_batch(batch.claim.run, &batch.step).await {
+async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow::Result<Arc<KnownFanOut>>) -> BatchEnd {
+    let known = match known {
         Ok(known) => known,
         Err(error) => {
             tracing::error!(run = %batch.claim.run, step = batch.step, "its code cannot be run here: {error:#}");
