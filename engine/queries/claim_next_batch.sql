@@ -1,12 +1,14 @@
 -- Claims the next batch of a run: soonest due first, whoever asks first, nobody waits for another's lock.
 with gate as (
-    -- An unpaced run is only looked at. A paced one is locked, so that the fleet takes one batch at a time.
+    -- An unpaced run is only looked at. A paced one is locked, so that the fleet takes one batch at a time; a little
+    -- ahead of its time, which the holder waits for, so that polls leave no gaps.
     select r.id, r.pace_per_s from lockgate.task_runs r
      where r.id = $1 and r.status = 'running' and r.stop_status is null and r.pace_per_s is null
 ), paced_gate as (
-    select r.id, r.pace_per_s from lockgate.task_runs r
+    select r.id, r.pace_per_s, extract(epoch from greatest(r.pace_next_at, clock_timestamp()) - clock_timestamp())::float8 as wait_s
+      from lockgate.task_runs r
      where r.id = $1 and r.status = 'running' and r.stop_status is null and r.pace_per_s is not null
-       and r.pace_next_at <= clock_timestamp()
+       and r.pace_next_at <= clock_timestamp() + interval '2 seconds'
        for no key update skip locked
 ), pick as (
     select b.run_id, b.seq, b.status as was
@@ -36,6 +38,6 @@ with gate as (
     select 'batch', run_id, seq, was, 'claimed', claim_token, $3 from claimed
 )
 select c.run_id, c.seq, c.claim_token, c.claim_id, c.step, c.first_id, c.last_id, c.n_items, i.ids, c.delivered_bits,
-       (select pace_per_s from paced_gate) as pace_per_s
+       (select pace_per_s from paced_gate) as pace_per_s, (select wait_s from paced_gate) as pace_wait_s
   from claimed c
   left join lockgate.run_batch_ids i on i.run_id = c.run_id and i.seq = c.seq

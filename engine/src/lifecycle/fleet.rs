@@ -104,6 +104,8 @@ pub struct Batch {
     pub delivered_bits: Option<Vec<u8>>,
     /// For a paced run: how many messages a second this batch may be sent at.
     pub pace_per_s: Option<u32>,
+    /// For a paced run: how long after the claim this batch's time begins.
+    pub pace_wait: Duration,
 }
 
 /// One batch to plan.

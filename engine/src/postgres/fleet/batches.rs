@@ -1,5 +1,7 @@
 //! Claiming and finishing batches.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
@@ -207,6 +209,7 @@ pub(super) fn read_key(row: &PgRow) -> Result<(Uuid, i32), sqlx::Error> {
 
 fn build(row: &PgRow, run: Uuid, seq: i32, ids: ItemIds) -> Result<Batch, sqlx::Error> {
     let pace: Option<i32> = row.try_get("pace_per_s")?;
+    let wait: Option<f64> = row.try_get("pace_wait_s")?;
     Ok(Batch {
         claim: BatchClaim {
             run,
@@ -218,5 +221,6 @@ fn build(row: &PgRow, run: Uuid, seq: i32, ids: ItemIds) -> Result<Batch, sqlx::
         ids,
         delivered_bits: row.try_get("delivered_bits")?,
         pace_per_s: pace.and_then(|pace| u32::try_from(pace).ok()),
+        pace_wait: Duration::try_from_secs_f64(wait.unwrap_or_default()).unwrap_or_default(),
     })
 }
