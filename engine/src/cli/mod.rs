@@ -27,6 +27,7 @@ pub mod schedules;
 mod start;
 mod undelivered;
 mod undelivered_export;
+mod verify;
 mod wait;
 
 use std::path::PathBuf;
@@ -116,6 +117,8 @@ enum Command {
     /// Look at undelivered messages, send them again, give them up
     #[command(subcommand)]
     Undelivered(undelivered::Command),
+    /// Read a run's topics back and compare them with the tables; exits with 6 when something does not hold
+    Verify(verify::Args),
     /// Look at replicas
     #[command(subcommand)]
     Replicas(replicas::Command),
@@ -202,6 +205,7 @@ async fn dispatch(
         Command::Runs(command) => command.execute(&context).await,
         Command::Batches(command) => command.execute(&context).await,
         Command::Undelivered(command) => command.execute(&context).await,
+        Command::Verify(args) => args.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
         Command::Schedules(args) => args.run(&context).await,
         Command::Doctor(args) => args.execute(&context).await,
