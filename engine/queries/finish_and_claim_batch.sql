@@ -34,7 +34,7 @@ with finished as (
        for no key update of b skip locked
 ), claimed as (
     update lockgate.run_batches b
-       set status = 'claimed', claim_token = b.claim_token + 1, claim_id = $2, claimed_by = $3,
+       set status = 'claimed', claim_token = b.claim_token + 1, claim_id = $2, claimed_by = $3, alone = false,
            lease_until = clock_timestamp() + make_interval(secs => $4)
       from pick
      where b.run_id = pick.run_id and b.seq = pick.seq
@@ -49,7 +49,7 @@ with finished as (
     insert into lockgate.transitions (entity, run_id, batch_seq, from_status, to_status, token, replica)
     select 'batch', run_id, seq, was, 'claimed', claim_token, $3 from claimed
 )
-select (select count(*) from finished) = 1 as finished, c.run_id, c.seq, c.claim_token, c.claim_id, c.step, c.first_id, c.last_id, c.n_items, i.ids, c.delivered_bits,
+select (select count(*) from finished) = 1 as finished, c.run_id, c.seq, c.claim_token, c.claim_id, c.step, c.first_id, c.last_id, c.n_items, i.ids, c.delivered_bits, c.attempts,
        (select pace_per_s from paced_gate) as pace_per_s, (select wait_s from paced_gate) as pace_wait_s
   from (select 1) one
   left join claimed c on true

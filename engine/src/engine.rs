@@ -292,6 +292,7 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         poll: config.worker.poll,
         lease: config.lease.duration,
         renew: config.lease.renew,
+        suspect_after: u16::try_from(config.lease.max_deaths.saturating_sub(1).max(1)).unwrap_or(u16::MAX),
         window: config.kafka.window as usize,
         topics: config.topics.clone(),
         drain: config.drain.deadline,

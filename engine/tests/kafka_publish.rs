@@ -26,10 +26,7 @@ async fn every_message_is_delivered_once_and_reads_back_whole() {
             ("empty".into(), Vec::new()),
         ];
         let body = Message {
-            headers: headers
-                .into_iter()
-                .map(|(name, value): (&str, Vec<u8>)| (name.to_owned().into(), value))
-                .collect(),
+            headers,
             ..message(&topic, &format!("k{}", index % 977), format!("payload {index}"))
         };
         offer(&publisher, &body, &sink, index).await;
