@@ -107,6 +107,9 @@ async fn shutdown_returns_in_time_with_everything_settled_while_the_broker_is_fr
     impatient.message_timeout = Duration::from_millis(1500);
     let (patient, impatient) = (publisher(config), publisher(impatient));
     let (sink, timed) = (Sink::new(), Sink::new());
+    // Both have met the broker: what follows is about the freeze and not about a slow first meeting.
+    patient.warm_up("frozen").await;
+    impatient.warm_up("frozen").await;
     offer(&patient, &message(&topic, "k", "p"), &sink, 0).await;
     offer(&impatient, &message(&topic, "k", "p"), &timed, 0).await;
     assert_eq!(

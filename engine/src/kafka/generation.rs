@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -39,6 +39,8 @@ pub(super) struct Generation {
     proven: AtomicBool,
     lone: Mutex<Lone>,
     last_error: Mutex<Option<RDKafkaErrorCode>>,
+    /// Who is between taking tickets out and having told their owners.
+    settling: AtomicUsize,
 }
 
 /// The second producer, which sends one message per request.
@@ -67,6 +69,7 @@ impl Generation {
             proven: AtomicBool::new(false),
             lone: Mutex::new(Lone::NotNeeded),
             last_error: Mutex::new(None),
+            settling: AtomicUsize::new(0),
         }
     }
 
@@ -75,8 +78,14 @@ impl Generation {
         if matches!(outcome, Outcome::Delivered { .. }) && !self.proven.load(Ordering::Relaxed) {
             self.proven.store(true, Ordering::Relaxed);
         }
-        if let Some(ticket) = self.tickets.take(key) {
+        self.settling.fetch_add(1, Ordering::AcqRel);
+        let ticket = self.tickets.take(key);
+        let taken = ticket.is_some();
+        if let Some(ticket) = ticket {
             settle_ticket(ticket, outcome);
+        }
+        self.settling.fetch_sub(1, Ordering::AcqRel);
+        if taken {
             self.wake.settled();
         }
     }
@@ -117,14 +126,22 @@ impl Generation {
 
     /// Settles whatever the library has not reported.
     pub(super) fn settle_rest(&self, code: &'static str) -> usize {
+        self.settling.fetch_add(1, Ordering::AcqRel);
         let rest = self.tickets.drain();
         let count = rest.len();
         for ticket in rest {
             let detail = "the producer ended before the broker answered".to_owned();
             settle_ticket(ticket, Outcome::Unknown(Failure { code, detail }));
         }
+        self.settling.fetch_sub(1, Ordering::AcqRel);
         self.wake.settled();
         count
+    }
+
+    /// How many accepted messages have not told their outcome yet, those being told this moment included.
+    pub(super) fn outstanding(&self) -> usize {
+        // In this order: a ticket is counted as being settled before it leaves the others.
+        self.tickets.held() + self.settling.load(Ordering::Acquire)
     }
 
     /// Remembers what the client last complained of, to explain why no broker answers.

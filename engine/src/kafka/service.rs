@@ -179,7 +179,7 @@ impl Service {
     async fn retire(&self, running: Arc<Running>, code: &'static str) {
         running.purge(code);
         let generation = &running.generation;
-        let all_settled = || generation.tickets.held() == 0;
+        let all_settled = || generation.outstanding() == 0;
         if !self.wake.until(Instant::now() + PURGE_GRACE, all_settled).await {
             let count = generation.settle_rest(code);
             tracing::warn!("{count} messages were settled as unknown without a report from librdkafka");
@@ -269,10 +269,7 @@ impl Service {
     }
 
     pub(super) fn outstanding(&self) -> usize {
-        self.lock_live()
-            .iter()
-            .map(|generation| generation.tickets.held())
-            .sum()
+        self.lock_live().iter().map(|generation| generation.outstanding()).sum()
     }
 
     fn settle_rest(&self, code: &'static str) {

@@ -180,7 +180,9 @@ impl Migrator {
             return Err(SchemaError::TooNew { min_writer, known });
         }
         // A schema with a hole is as old as the hole.
-        let missing = MIGRATIONS.iter().position(|migration| !applied.contains(&migration.version));
+        let missing = MIGRATIONS
+            .iter()
+            .position(|migration| !applied.contains(&migration.version));
         match missing {
             None => Ok(()),
             Some(at) => {
