@@ -216,8 +216,8 @@ fn counted(context: &Context, how: &How, what: &str, changed: u64, found: Vec<Un
             text.push('\n');
         }
         match how.dry_run {
-            true => text + "nothing was changed: --dry-run only counts",
-            false => text + &format!("{changed} {what}"),
+            true => text + "nothing was changed: --dry-run only counts\n",
+            false => text + &format!("{changed} {what}\n"),
         }
     })
 }

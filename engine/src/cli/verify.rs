@@ -56,7 +56,7 @@ impl Args {
         let report = verify(&tables, reader, request, progress).await;
         bar.finish_and_clear();
         let report = report.map_err(failure)?;
-        context.output.one(&report, || report.to_string())?;
+        context.output.one(&report, || format!("{report}\n"))?;
         Ok(if report.holds { Exit::Ok } else { Exit::Problems })
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 pub mod scripted;
+pub mod story;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
