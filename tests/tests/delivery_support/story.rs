@@ -194,5 +194,7 @@ pub async fn second_batch(story: &Story) -> Batch {
         ids: ItemIds::new((201..400).step_by(2).collect()).unwrap(),
         delivered_bits: None,
         pace_per_s: None,
+        pace_wait: std::time::Duration::ZERO,
+        attempts: 0,
     }
 }

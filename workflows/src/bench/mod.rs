@@ -147,7 +147,7 @@ impl Fanout<'_> {
             let tell = |side: &str| {
                 (self.progress)(&format!("{:?} pair {} of {pairs}: {side}", work.0, number + 1));
             };
-            let engine_first = (number + repeated as usize) % 2 == 0;
+            let engine_first = (number + repeated as usize).is_multiple_of(2);
             let mut engine = None;
             if engine_first {
                 tell("engine");
