@@ -1,7 +1,7 @@
 -- Moves a held schedule on, never back, and keeps why slots were passed over.
 with moved as (
     update lockgate.schedules
-       set last_slot = greatest(last_slot, $2), next_slot = coalesce($3, 'infinity'), problem = null
+       set last_slot = greatest(last_slot, $2), next_slot = coalesce($3::timestamptz, 'infinity'), problem = null
      where name = $1
     returning name
 )

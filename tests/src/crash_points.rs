@@ -63,6 +63,8 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("E1", &["run.before_end"], "code returned → run completed", "run leased", "recovered; the code runs again over recorded results and ends it"),
     at("E2", &["run.after_end"], "run completed → its owner hears so", "completed", "nothing is left to do; it ends once"),
     at("E3", &["run.after_let_go"], "run suspended → its batches done", "batches leased or free", "others finish them; whoever finishes last wakes the run"),
+    at("F1", &["redelivery.after_claim", "redelivery.after_publish", "redelivery.after_commit"], "redelivery: claimed → sent → marked", "claimed", "lease ends; at most one more copy a crash"),
+    at("F2", &[], "redelivery of a refused row", "–", "never by itself; an operator's act with a reason"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

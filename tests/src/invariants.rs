@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::topic::Copy;
@@ -18,17 +18,17 @@ const UNSETTLED: &str = include_str!("../sql/unsettled.sql");
 const NAMED: usize = 5;
 
 /// What is wrong with the tables this moment: nothing, whatever died when.
-pub async fn safety_violations(pool: &PgPool) -> Vec<String> {
-    let rows: Vec<(String, String, String)> = sqlx::query_as(SAFETY).fetch_all(pool).await.unwrap();
+pub async fn safety_violations(tables: impl PgExecutor<'_>) -> Vec<String> {
+    let rows: Vec<(String, String, String)> = sqlx::query_as(SAFETY).fetch_all(tables).await.unwrap();
     rows.iter()
         .map(|(name, subject, detail)| format!("{name} {subject}: {detail}"))
         .collect()
 }
 
 /// What has lasted too long; to be asked once nothing is broken any more.
-pub async fn liveness_violations(pool: &PgPool, bound: Duration) -> Vec<String> {
+pub async fn liveness_violations(tables: impl PgExecutor<'_>, bound: Duration) -> Vec<String> {
     let query = sqlx::query_as(LIVENESS).bind(bound.as_secs_f64());
-    let rows: Vec<(String, String, String)> = query.fetch_all(pool).await.unwrap();
+    let rows: Vec<(String, String, String)> = query.fetch_all(tables).await.unwrap();
     rows.iter()
         .map(|(name, subject, detail)| format!("{name} {subject}: {detail}"))
         .collect()
@@ -102,12 +102,12 @@ pub async fn compare(pool: &PgPool, run: Uuid, copies: &[Copy], killed: &[Uuid],
             .problems
             .push(format!("{} items are planned twice", rows.len() - items.len()));
     }
-    hold_to_plan(&mut found, &items, copies);
-    hold_redelivered(&mut found, pool, run, copies).await;
+    let resent = hold_redelivered(&mut found, pool, run, copies).await;
+    hold_to_plan(&mut found, &items, copies, &resent);
     found
 }
 
-fn hold_to_plan(found: &mut Comparison, items: &HashMap<Uuid, (i64, &str)>, copies: &[Copy]) {
+fn hold_to_plan(found: &mut Comparison, items: &HashMap<Uuid, (i64, &str)>, copies: &[Copy], resent: &HashSet<Uuid>) {
     let seen: HashSet<Uuid> = copies.iter().map(|copy| copy.message_id).collect();
     found.duplicates = copies.len() - seen.len();
     let mut lost: Vec<i64> = items
@@ -126,7 +126,7 @@ fn hold_to_plan(found: &mut Comparison, items: &HashMap<Uuid, (i64, &str)>, copi
     for copy in copies {
         match items.get(&copy.message_id) {
             None => found.problems.push(format!("K2 a record of no planned item: {copy:?}")),
-            Some((item, fate @ ("refused" | "skipped"))) => {
+            Some((item, fate @ ("refused" | "skipped"))) if !resent.contains(&copy.message_id) => {
                 found
                     .problems
                     .push(format!("K2 item {item} is {fate} and in the topic: {copy:?}"));
@@ -166,19 +166,23 @@ async fn bound(pool: &PgPool, run: Uuid, killed: &[Uuid], window: usize) -> Comp
     }
 }
 
-async fn hold_redelivered(found: &mut Comparison, pool: &PgPool, run: Uuid, copies: &[Copy]) {
-    let sql = "select message_id, kafka_partition, kafka_offset from lockgate.undelivered_messages
-                where run_id = $1 and status = 'delivered'";
-    let rows: Vec<(Uuid, i32, i64)> = sqlx::query_as(sql).bind(run).fetch_all(pool).await.unwrap();
+/// Answers the messages that redelivery has tried.
+async fn hold_redelivered(found: &mut Comparison, pool: &PgPool, run: Uuid, copies: &[Copy]) -> HashSet<Uuid> {
+    let sql = "select message_id, status, kafka_partition, kafka_offset from lockgate.undelivered_messages
+                where run_id = $1 and (attempts > 0 or status in ('claimed', 'delivered'))";
+    let rows: Vec<(Uuid, String, Option<i32>, Option<i64>)> =
+        sqlx::query_as(sql).bind(run).fetch_all(pool).await.unwrap();
     let at: HashMap<(i32, i64), Uuid> = copies
         .iter()
         .map(|copy| ((copy.partition, copy.offset), copy.message_id))
         .collect();
-    for (id, partition, offset) in rows {
-        if at.get(&(partition, offset)) != Some(&id) {
-            found.problems.push(format!(
-                "K5 message {id} is not at {partition}/{offset}, where it was redelivered"
-            ));
+    for (id, status, partition, offset) in &rows {
+        let place = partition.zip(*offset);
+        if status == "delivered" && place.is_none_or(|place| at.get(&place) != Some(id)) {
+            found
+                .problems
+                .push(format!("K5 message {id} is not at {place:?}, where it was redelivered"));
         }
     }
+    rows.into_iter().map(|(id, ..)| id).collect()
 }

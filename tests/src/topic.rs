@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -62,6 +62,19 @@ impl Topic {
             made.unwrap_or_else(|(name, code)| panic!("topic {name} cannot be made: {code}"));
         }
         topic
+    }
+
+    /// Changes a setting of it.
+    ///
+    /// # Panics
+    /// The brokers refuse.
+    pub async fn set(&self, key: &str, value: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(key, value);
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        for changed in admin.alter_configs([&change], &options).await.unwrap() {
+            changed.unwrap_or_else(|(_, code)| panic!("topic {} cannot be changed: {code}", self.name));
+        }
     }
 
     /// One that somebody else has made.

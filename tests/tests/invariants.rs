@@ -120,21 +120,19 @@ async fn healthy() -> TestDatabase {
 
 #[tokio::test]
 async fn each_violation_of_safety_is_reported() {
+    let database = healthy().await;
+    database.pool().execute(raw_sql(WITHOUT_CONSTRAINTS)).await.unwrap();
     for (invariant, planting) in PLANTED {
-        let database = healthy().await;
-        database.pool().execute(raw_sql(WITHOUT_CONSTRAINTS)).await.unwrap();
-        assert_eq!(safety_violations(database.pool()).await, [""; 0]);
         let planting = planting.join(" ");
-        database
-            .pool()
-            .execute(raw_sql(AssertSqlSafe(planting.clone())))
-            .await
-            .unwrap();
-        let found = safety_violations(database.pool()).await;
+        let mut damaged = database.pool().begin().await.unwrap();
+        assert_eq!(safety_violations(&mut *damaged).await, [""; 0]);
+        damaged.execute(raw_sql(AssertSqlSafe(planting.clone()))).await.unwrap();
+        let found = safety_violations(&mut *damaged).await;
         assert!(
             found.iter().any(|line| line.starts_with(invariant)),
             "{invariant} not among {found:?} after: {planting}"
         );
+        damaged.rollback().await.unwrap();
     }
     let planted: Vec<&str> = PLANTED.iter().map(|(name, _)| *name).collect();
     for number in 1..=17 {
@@ -181,15 +179,17 @@ const LASTING: &[(&str, &str)] = &[
 
 #[tokio::test]
 async fn each_row_that_hangs_is_reported() {
+    let database = healthy().await;
+    database.pool().execute(raw_sql(WITHOUT_CONSTRAINTS)).await.unwrap();
     for (invariant, planting) in LASTING {
-        let database = healthy().await;
-        database.pool().execute(raw_sql(WITHOUT_CONSTRAINTS)).await.unwrap();
-        database.pool().execute(raw_sql(*planting)).await.unwrap();
-        let found = liveness_violations(database.pool(), Duration::from_secs(30)).await;
+        let mut damaged = database.pool().begin().await.unwrap();
+        damaged.execute(raw_sql(*planting)).await.unwrap();
+        let found = liveness_violations(&mut *damaged, Duration::from_secs(30)).await;
         assert!(
             found.iter().any(|line| line.starts_with(invariant)),
             "{invariant} not among {found:?} after: {planting}"
         );
+        damaged.rollback().await.unwrap();
     }
 }
 

@@ -14,6 +14,9 @@ use crate::delivery::{TopicError, TopicInfo, TopicTrouble};
 
 /// How long the brokers may take to answer one question.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Brokers that do not know the question never answer it, and whoever asks about a topic waits no longer than
+/// [`CHECK_TIMEOUT`] for all of it.
+const CONFIG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the brokers say of the topic. Blocking. `complaint` tells what the running producer last
 /// complained of, which explains better than a timeout why nobody answers.
@@ -69,7 +72,7 @@ fn missing(topic: &str) -> TopicError {
 
 /// The topic's `max.message.bytes`, or `None` where the broker does not let us read it.
 fn max_message_bytes(client: &AdminClient<LogOnly>, topic: &str) -> Option<usize> {
-    let options = AdminOptions::new().request_timeout(Some(CHECK_TIMEOUT));
+    let options = AdminOptions::new().request_timeout(Some(CONFIG_TIMEOUT));
     let resource = ResourceSpecifier::Topic(topic);
     let described = client.describe_configs([&resource], &options);
     let resources = futures::executor::block_on(described).ok()?;

@@ -6,6 +6,7 @@ mod end;
 mod finish;
 mod plan;
 mod publish;
+mod redelivery;
 mod start;
 mod stop;
 
@@ -53,6 +54,8 @@ points! {
     "E1" e1_before_the_end_of_a_run end::before;
     "E2" e2_after_the_end_of_a_run end::after;
     "E3" e3_after_a_run_was_let_go end::let_go;
+    "F1" f1_while_a_message_is_redelivered redelivery::dies;
+    "F2" f2_a_refused_message_goes_only_by_hand redelivery::only_by_hand;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }
