@@ -1,5 +1,6 @@
 //! The workflows that ship with Lockgate, and the demo domain they work on.
 
+pub mod bench;
 pub mod demo;
 pub mod tracker;
 

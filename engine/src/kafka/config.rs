@@ -131,6 +131,14 @@ impl KafkaConfig {
             .map_err(KafkaConfigError::from)
     }
 
+    /// The properties of the producer that everything goes through, as they are handed to librdkafka.
+    #[must_use]
+    pub fn producer_properties(&self) -> BTreeMap<String, String> {
+        let config = self.producer();
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        config.config_map().into_iter().map(owned).collect()
+    }
+
     /// The idempotent producer that everything goes through.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.connection();

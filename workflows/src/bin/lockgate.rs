@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use lockgate::Engine;
-use lockgate_workflows::{DailyTaskReports, demo};
+use lockgate_workflows::{DailyTaskReports, bench, demo};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    lockgate::cli::main(Engine::builder().workflow(DailyTaskReports).command(demo::demo))
+    let engine = Engine::builder().workflow(DailyTaskReports);
+    lockgate::cli::main(engine.command(demo::demo).command(bench::bench))
 }

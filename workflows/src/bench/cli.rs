@@ -1,0 +1,89 @@
+//! The command `bench`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
+
+use super::{Density, FanoutSettings, fanout};
+
+/// Measures the engine against a loop written by hand, in a database and topics made for it
+#[derive(Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    command: BenchCommand,
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Many items of a table into a topic: engine, hand-written loop, and producer alone
+    Fanout(FanoutArgs),
+}
+
+#[derive(Args)]
+struct FanoutArgs {
+    /// Items of the dense case; the sparse case has as many, 30 in 100 of a larger table
+    #[arg(long, default_value_t = 3_000_000, value_parser = clap::value_parser!(i64).range(10_000..=50_000_000))]
+    items: i64,
+    /// Pairs of engine and loop; the figures are their medians
+    #[arg(long, default_value_t = 3)]
+    pairs: usize,
+    /// Only one case
+    #[arg(long)]
+    only: Option<Only>,
+    /// Also run the engine over the whole table, for its memory
+    #[arg(long)]
+    long: bool,
+    /// Leave latency and memory out
+    #[arg(long)]
+    brief: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Only {
+    Dense,
+    Sparse,
+}
+
+impl Execute for BenchArgs {
+    const NAME: &'static str = "bench";
+
+    async fn execute(self, context: &Context) -> Outcome {
+        let BenchCommand::Fanout(args) = self.command;
+        let settings = args.settings(context)?;
+        let report = fanout(&settings, &|line| eprintln!("bench: {line}"))
+            .await
+            .map_err(|error| Failure::new(Exit::Failed, format!("bench fanout: {error:#}")).changed(Changed::Said))?;
+        context.output.done(&report, || report.text())
+    }
+}
+
+impl FanoutArgs {
+    fn settings(&self, context: &Context) -> Result<FanoutSettings, Failure> {
+        let brokers = context.config().kafka.brokers.clone();
+        let only = self.only.map(|only| match only {
+            Only::Dense => Density::Dense,
+            Only::Sparse => Density::Sparse,
+        });
+        // Thirty in a hundred of the table are as many as the dense items; without the sparse case those are enough.
+        let users = match only {
+            Some(Density::Dense) if !self.long => self.items,
+            _ => self.items * 10 / 3,
+        };
+        Ok(FanoutSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers
+                .ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))?,
+            items: self.items,
+            users,
+            pairs: self.pairs,
+            only,
+            long: self.long,
+            brief: self.brief,
+        })
+    }
+}
+
+/// The command, for [`lockgate::EngineBuilder::command`].
+#[must_use]
+pub fn bench() -> Box<dyn lockgate::cli::ExtraCommand> {
+    lockgate::cli::extra::<BenchArgs>()
+}
