@@ -10,14 +10,16 @@ with finished as (
     insert into lockgate.transitions (entity, run_id, batch_seq, from_status, to_status, token, replica)
     select 'batch', run_id, seq, 'claimed', 'done', claim_token, $3 from finished
 ), gate as (
-    -- An unpaced run is only looked at. A paced one is locked, so that the fleet takes one batch at a time.
+    -- An unpaced run is only looked at. A paced one is locked, so that the fleet takes one batch at a time; a little
+    -- ahead of its time, which the holder waits for, so that polls leave no gaps.
     select r.id, r.pace_per_s from lockgate.task_runs r
      where r.id = $1 and r.status = 'running' and r.stop_status is null and r.pace_per_s is null
        and (select count(*) from finished) = 1
 ), paced_gate as (
-    select r.id, r.pace_per_s from lockgate.task_runs r
+    select r.id, r.pace_per_s, extract(epoch from greatest(r.pace_next_at, clock_timestamp()) - clock_timestamp())::float8 as wait_s
+      from lockgate.task_runs r
      where r.id = $1 and r.status = 'running' and r.stop_status is null and r.pace_per_s is not null
-       and r.pace_next_at <= clock_timestamp()
+       and r.pace_next_at <= clock_timestamp() + interval '2 seconds'
        and (select count(*) from finished) = 1
        for no key update skip locked
 ), pick as (
@@ -32,7 +34,7 @@ with finished as (
        for no key update of b skip locked
 ), claimed as (
     update lockgate.run_batches b
-       set status = 'claimed', claim_token = b.claim_token + 1, claim_id = $2, claimed_by = $3,
+       set status = 'claimed', claim_token = b.claim_token + 1, claim_id = $2, claimed_by = $3, alone = false,
            lease_until = clock_timestamp() + make_interval(secs => $4)
       from pick
      where b.run_id = pick.run_id and b.seq = pick.seq
@@ -47,8 +49,8 @@ with finished as (
     insert into lockgate.transitions (entity, run_id, batch_seq, from_status, to_status, token, replica)
     select 'batch', run_id, seq, was, 'claimed', claim_token, $3 from claimed
 )
-select (select count(*) from finished) = 1 as finished, c.run_id, c.seq, c.claim_token, c.claim_id, c.step, c.first_id, c.last_id, c.n_items, i.ids, c.delivered_bits,
-       (select pace_per_s from paced_gate) as pace_per_s
+select (select count(*) from finished) = 1 as finished, c.run_id, c.seq, c.claim_token, c.claim_id, c.step, c.first_id, c.last_id, c.n_items, i.ids, c.delivered_bits, c.attempts,
+       (select pace_per_s from paced_gate) as pace_per_s, (select wait_s from paced_gate) as pace_wait_s
   from (select 1) one
   left join claimed c on true
   left join lockgate.run_batch_ids i on i.run_id = c.run_id and i.seq = c.seq

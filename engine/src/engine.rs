@@ -142,21 +142,21 @@ impl EngineBuilder {
         if resources.get::<Database>().is_none() {
             resources.insert(place.database.clone());
         }
+        let redelivery = RedeliveryLoop::new(RedeliveryParts {
+            store: Arc::new(PostgresUndelivered::new(place.database, place.replica)),
+            publisher: publisher.clone(),
+            breakers: breakers.clone(),
+            settings: redelivery_settings(config),
+            hint: place.hints.undelivered.clone(),
+        });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
             publisher: publisher.clone(),
-            breakers: breakers.clone(),
+            breakers,
             registry: self.registry.clone(),
             resources,
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
-        });
-        let redelivery = RedeliveryLoop::new(RedeliveryParts {
-            store: Arc::new(PostgresUndelivered::new(place.database, place.replica)),
-            publisher: publisher.clone(),
-            breakers,
-            settings: redelivery_settings(config),
-            hint: Arc::default(),
         });
         let (executed, redelivered) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
         let drained = executed && redelivered;
@@ -251,6 +251,7 @@ fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| match payload {
         "stop" => hints.stops.notify_one(),
         "leader" => hints.leader.notify_one(),
+        "undelivered" => hints.undelivered.notify_one(),
         _ => hints.ring(),
     }
 }
@@ -291,6 +292,7 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         poll: config.worker.poll,
         lease: config.lease.duration,
         renew: config.lease.renew,
+        suspect_after: u16::try_from(config.lease.max_deaths.saturating_sub(1).max(1)).unwrap_or(u16::MAX),
         window: config.kafka.window as usize,
         topics: config.topics.clone(),
         drain: config.drain.deadline,

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod postgres;
 mod telemetry;
 pub mod trigger;
+pub mod verify;
 pub mod workflow;
 
 pub use engine::{Engine, EngineBuilder, kafka_config};

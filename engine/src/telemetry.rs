@@ -17,22 +17,32 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::lifecycle::{Batch, WorkRun};
 
-/// The span of a run's code; continues the trace of whoever started it.
+/// The span of a run's code.
 pub(crate) fn run_span(run: &WorkRun) -> Span {
     let span = tracing::info_span!("run", run = %run.id, workflow = run.workflow);
-    continue_trace(&span, run.traceparent.as_deref());
+    continue_trace(&span, run);
     span
 }
 
-/// The span of a batch.
-pub(crate) fn batch_span(batch: &Batch) -> Span {
+/// The span of a batch, in the trace of its run.
+pub(crate) fn batch_span(batch: &Batch, run: Option<&WorkRun>) -> Span {
     let claim = &batch.claim;
-    tracing::info_span!("batch", run = %claim.run, batch = claim.seq, token = claim.token, items = batch.ids.len())
+    let span =
+        tracing::info_span!("batch", run = %claim.run, batch = claim.seq, token = claim.token, items = batch.ids.len());
+    if let Some(run) = run {
+        continue_trace(&span, run);
+    }
+    span
 }
 
-fn continue_trace(span: &Span, traceparent: Option<&str>) {
-    let Some(traceparent) = traceparent else { return };
-    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+/// All spans of a run are in one trace: that of whoever started it, else one named by the run's id, so that replicas
+/// that know nothing of each other agree.
+fn continue_trace(span: &Span, run: &WorkRun) {
+    let traceparent = run.traceparent.clone().unwrap_or_else(|| {
+        let (trace, parent) = (run.id.as_u128(), run.id.as_u128() as u64);
+        format!("00-{trace:032x}-{parent:016x}-01")
+    });
+    let carrier = HashMap::from([("traceparent".to_owned(), traceparent)]);
     let context = TraceContextPropagator::new().extract(&carrier);
     // Without an exporter there is no layer to take it, and nothing is lost.
     let _ = span.set_parent(context);

@@ -21,9 +21,12 @@ async fn every_message_is_delivered_once_and_reads_back_whole() {
     let topic = topic(12, &[]).await;
     let (publisher, sink, since) = (publisher(config()), Sink::new(), Utc::now());
     for index in 0..COUNT {
-        let headers = vec![("message-id", index.to_string().into_bytes()), ("empty", Vec::new())];
+        let headers = vec![
+            ("message-id".into(), index.to_string().into_bytes()),
+            ("empty".into(), Vec::new()),
+        ];
         let body = Message {
-            headers: headers.into_iter().map(|(name, value): (&str, Vec<u8>)| (name.to_owned().into(), value)).collect(),
+            headers,
             ..message(&topic, &format!("k{}", index % 977), format!("payload {index}"))
         };
         offer(&publisher, &body, &sink, index).await;

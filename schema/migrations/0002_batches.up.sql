@@ -9,6 +9,7 @@ create table lockgate.run_batches (
     n_items integer not null check (n_items > 0),
     parent_seq integer,
     attempts smallint not null default 0,
+    alone boolean not null default false,
     not_before timestamptz not null default '-infinity',
     claim_token bigint not null default 0,
     claim_id uuid,
@@ -63,6 +64,7 @@ comment on column lockgate.run_batches.last_id is 'Largest item';
 comment on column lockgate.run_batches.n_items is 'How many items; last_id - first_id + 1 when they are contiguous, else run_batch_ids has them';
 comment on column lockgate.run_batches.parent_seq is 'The batch it was split from';
 comment on column lockgate.run_batches.attempts is 'How many holders died on it without saving progress';
+comment on column lockgate.run_batches.alone is 'Its holder runs nothing else: a suspect, found out by whether the holder dies';
 comment on column lockgate.run_batches.not_before is 'Not claimed before this instant';
 comment on column lockgate.run_batches.claim_token is 'Grows with every claim of the batch';
 comment on column lockgate.run_batches.claim_id is 'Chosen by the claimer before the request; kept when done, so that a lost answer can be found again';

@@ -33,7 +33,7 @@ begin
             lockgate.replicas, lockgate.leader_lease, lockgate.v_run_proof, lockgate.migrations to lockgate_reader;
         -- Inputs and payloads may hold personal data; the columns stay out.
         grant select (id, workflow, status, driven_by, origin_id, singleton_key, idempotency_key, schedule, slot, after_run, pace_per_s,
-            deadline_at, wake_at, claimed_by, lease_until, attempts, stop_status, stop_reason, stop_requested_at, reason,
+            pace_next_at, deadline_at, wake_at, claimed_by, lease_until, attempts, stop_status, stop_reason, stop_requested_at, reason,
             actor, created_at, started_at, finished_at) on lockgate.task_runs to lockgate_reader;
         grant select (command_type, id, message_id, run_id, step, batch_seq, item_id, status, reason_code, reason, topic,
             attempts, next_attempt_at, claimed_by, lease_until, last_error, kafka_partition, kafka_offset, actor, created_at,

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lockgate::postgres::{Database, DatabaseSettings};
 use lockgate_workflows::tracker;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -12,7 +11,6 @@ use uuid::Uuid;
 
 use crate::invariants::{Comparison, compare, liveness_violations, proof_problems, safety_violations};
 use crate::replica::{Killed, PATIENCE, Replica};
-use crate::sweeper::Sweeper;
 use crate::topic::Topic;
 use crate::{TestDatabase, kafka_brokers, wait_until};
 
@@ -52,7 +50,6 @@ pub struct Cluster {
     logs: PathBuf,
     started: AtomicUsize,
     killed: Killed,
-    _sweeper: Sweeper,
     _database: Option<TestDatabase>,
 }
 
@@ -75,11 +72,6 @@ impl Cluster {
     pub fn on(url: &str, pool: PgPool, topic: Topic, database: Option<TestDatabase>) -> Self {
         let logs = std::env::temp_dir().join(format!("lockgate-chaos-{}", Uuid::new_v4().simple()));
         std::fs::create_dir(&logs).unwrap();
-        let sweeps = DatabaseSettings {
-            max_connections: 2,
-            deadline: Duration::from_secs(3),
-            ..DatabaseSettings::new(url)
-        };
         let mut settings: Vec<(String, String)> = TEST_CLOCK
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -95,7 +87,6 @@ impl Cluster {
             logs,
             started: AtomicUsize::new(0),
             killed: Killed::default(),
-            _sweeper: Sweeper::start(Database::new(&sweeps).unwrap()),
             _database: database,
         }
     }

@@ -4,175 +4,67 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// One point.
+/// One row of the table.
 #[derive(Debug)]
 pub struct CrashPoint {
-    /// Its number in the table.
+    /// Its number.
     pub id: &'static str,
-    /// The fail point that stands there; none: the fault comes from outside.
-    pub fail_point: Option<&'static str>,
+    /// The fail points that stand there; none: the fault comes from outside.
+    pub fail_points: &'static [&'static str],
     /// Who dies, or what fails, between what.
     pub fault: &'static str,
-    /// What is true afterwards.
-    pub expected: &'static str,
+    /// What is left in the tables.
+    pub left: &'static str,
+    /// What happens then.
+    pub then: &'static str,
 }
 
-const fn at(id: &'static str, fail_point: &'static str, fault: &'static str, expected: &'static str) -> CrashPoint {
+const fn at(
+    id: &'static str,
+    fail_points: &'static [&'static str],
+    fault: &'static str,
+    left: &'static str,
+    then: &'static str,
+) -> CrashPoint {
     CrashPoint {
         id,
-        fail_point: Some(fail_point),
+        fail_points,
         fault,
-        expected,
+        left,
+        then,
     }
 }
 
-const fn from_outside(id: &'static str, fault: &'static str, expected: &'static str) -> CrashPoint {
-    CrashPoint {
-        id,
-        fail_point: None,
-        fault,
-        expected,
-    }
-}
-
-/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end.
+/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, N network.
+#[rustfmt::skip]
 pub const CRASH_POINTS: &[CrashPoint] = &[
-    from_outside(
-        "T1s",
-        "the request to start a run never arrives",
-        "nothing was started; asked again, the same key starts it",
-    ),
-    from_outside(
-        "T2s",
-        "a run is started, the answer is lost",
-        "asked again, the same key finds that run",
-    ),
-    at(
-        "P1",
-        "plan.before_chunk",
-        "a replica dies between claiming a run and its first batches",
-        "another plans it from the start",
-    ),
-    at(
-        "P2",
-        "plan.after_chunk",
-        "a replica dies mid plan",
-        "another goes on at the cursor, which was committed with the batches",
-    ),
-    at(
-        "P3",
-        "plan.before_end",
-        "a replica dies when all batches are written and the plan is not marked whole",
-        "another finds nothing above the cursor and marks it",
-    ),
-    at(
-        "C1",
-        "claim.before_commit",
-        "a worker dies between its claim and the commit",
-        "the batch is free, another claims it",
-    ),
-    from_outside(
-        "C2",
-        "a claim is committed, its answer is lost",
-        "the claimer finds it by the id it chose and goes on",
-    ),
-    at(
-        "C3",
-        "claim.after_commit",
-        "a worker dies between claim and first message",
-        "the lease ends, another claims it",
-    ),
-    at(
-        "K1",
-        "publish.mid",
-        "a worker dies mid batch",
-        "another sends the batch again from its saved progress; at most the window twice",
-    ),
-    from_outside(
-        "K2",
-        "the producer's queue is full",
-        "the worker waits for room and renews meanwhile",
-    ),
-    from_outside(
-        "K3",
-        "an item has no message: not serialisable, panics",
-        "it is stored as refused, its neighbours go",
-    ),
-    from_outside(
-        "K4",
-        "the broker refuses a request because of one message",
-        "each is sent once alone; the one to blame is stored as refused",
-    ),
-    from_outside(
-        "D1",
-        "the broker stands still, reports fail, outcomes are unknown",
-        "the breaker opens, batches pause; what is stored is within the window",
-    ),
-    at(
-        "D2",
-        "finish.before_commit",
-        "a worker dies when all is confirmed and the finish is not sent",
-        "another sends what was not saved again; at most the window twice",
-    ),
-    from_outside(
-        "D3",
-        "the rows of undelivered items cannot be written",
-        "the batch is not finished until they can, or until its lease is lost",
-    ),
-    from_outside(
-        "D4",
-        "a finish is committed, its answer is lost",
-        "found by the claim's id: nothing is sent again",
-    ),
-    at(
-        "D6",
-        "finish.after_commit",
-        "the worker of the last batch dies right after its finish",
-        "the sweep completes the fan-out",
-    ),
-    from_outside(
-        "D5",
-        "a worker is frozen beyond its lease and goes on",
-        "another has taken over; it writes nothing",
-    ),
-    from_outside(
-        "R1",
-        "a replica is asked to stop mid run",
-        "it finishes or hands back with progress and exits with 0: nothing is sent twice",
-    ),
-    from_outside(
-        "R2",
-        "a replica is asked to stop, the broker stands still, the deadline passes",
-        "it exits with 1 in time; its leases end and others go on",
-    ),
-    at(
-        "E1",
-        "run.before_end",
-        "a replica dies before it ends the run",
-        "another runs the code again, finds the recorded results and ends it",
-    ),
-    at(
-        "E2",
-        "run.after_end",
-        "a replica dies right after it ended the run",
-        "the run has ended once",
-    ),
-    at(
-        "E3",
-        "run.after_let_go",
-        "a replica dies when the run waits for its batches",
-        "others finish them; the last one wakes the run",
-    ),
-    from_outside(
-        "L1",
-        "every request of a run is lost once",
-        "each is made again; nothing happens twice",
-    ),
-    from_outside(
-        "L2",
-        "every answer of a run is lost once",
-        "each outcome is found out; nothing happens twice",
-    ),
+    at("T1", &["trigger.before_commit"], "the leader fires a slot → commit", "nothing", "the next leader fires the slot"),
+    at("T2", &["trigger.after_commit"], "a slot's run is committed → the leader hears so", "run queued, slot passed", "the slot is unique and remembered: nobody fires it again"),
+    at("T3", &[], "tick: leader changes between \"due?\" and insert", "0 or 1 run", "`(schedule, slot)` is unique; the old term writes nothing"),
+    at("T4", &[], "start by hand: its request or its answer is lost", "0 or 1 run", "the caller asks again; same key, same run"),
+    at("P1", &["plan.before_chunk"], "run claimed → first chunk", "run leased", "lease ends, recovered, planned from the cursor"),
+    at("P2", &["plan.after_chunk"], "between chunks", "chunks and cursor together", "the next owner goes on behind the cursor"),
+    at("P3", &["plan.before_end"], "last ids written → plan marked whole", "batches, run leased", "recovered; nothing is left above the cursor, the plan is whole"),
+    at("C1", &["claim.before_commit"], "claim sent → commit", "free", "somebody else claims"),
+    at("C2", &[], "claim commits → answer lost", "claimed", "read again by claim id, else the lease ends"),
+    at("C3", &["claim.after_commit"], "claimed → first publish", "claimed", "the lease ends, recovered"),
+    at("K1", &["publish.mid"], "mid publish", "some in Kafka", "claimed again; at most W are sent twice, same ids"),
+    at("K2", &[], "queue full", "–", "waits, leases renewed; not an error"),
+    at("K3", &[], "row cannot be made a message", "–", "that item refused, the batch goes on"),
+    at("K4", &[], "too large reported for many", "–", "each sent once alone; alone too large: refused"),
+    at("D1", &[], "report failed or timed out", "unknown", "stored with the finish, or kept in the batch when the breaker opens"),
+    at("D2", &["finish.before_commit"], "all confirmed → finish commits", "claimed", "sent again, at most W"),
+    at("D3", &[], "finish refused by the database", "claimed", "tried again while the lease is trusted, then forgotten and recovered"),
+    at("D4", &[], "finish commits → answer lost", "done", "read again by claim id: done and mine"),
+    at("D5", &[], "lease gone → finish", "another's claim", "0 rows: nothing is written"),
+    at("D6", &["finish.after_commit"], "last batch done → fan-out completed", "step open", "the sweep completes it and wakes the run"),
+    at("R1", &[], "SIGTERM", "claimed", "no new claims, batches finished, the rest handed back with progress, exit 0"),
+    at("R2", &[], "drain deadline passed", "claimed", "leases end; exit 1 says so"),
+    at("E1", &["run.before_end"], "code returned → run completed", "run leased", "recovered; the code runs again over recorded results and ends it"),
+    at("E2", &["run.after_end"], "run completed → its owner hears so", "completed", "nothing is left to do; it ends once"),
+    at("E3", &["run.after_let_go"], "run suspended → its batches done", "batches leased or free", "others finish them; whoever finishes last wakes the run"),
+    at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
+    at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];
 
 /// The fail points in the engine's sources.
@@ -205,16 +97,22 @@ pub fn in_engine() -> BTreeSet<String> {
 #[must_use]
 pub fn as_markdown() -> String {
     let mut table =
-        String::from("| | Fail point | What dies or fails | What is true afterwards |\n|---|---|---|---|\n");
+        String::from("| # | fail point | death or fault between | left | then |\n| --- | --- | --- | --- | --- |\n");
     for CrashPoint {
         id,
-        fail_point,
+        fail_points,
         fault,
-        expected,
+        left,
+        then,
     } in CRASH_POINTS
     {
-        let point = fail_point.map_or_else(|| "from outside".to_owned(), |name| format!("`{name}`"));
-        table.push_str(&format!("| {id} | {point} | {fault} | {expected} |\n"));
+        let points: Vec<String> = fail_points.iter().map(|name| format!("`{name}`")).collect();
+        let points = if points.is_empty() {
+            "–".to_owned()
+        } else {
+            points.join(" ")
+        };
+        table.push_str(&format!("| {id} | {points} | {fault} | {left} | {then} |\n"));
     }
     table
 }

@@ -12,10 +12,10 @@ mod database;
 pub mod invariants;
 mod lossy;
 pub mod mock_kafka;
+pub mod nemesis;
 pub mod proxy;
 pub mod replica;
 mod servers;
-mod sweeper;
 pub mod topic;
 mod wait;
 

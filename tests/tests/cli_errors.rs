@@ -245,3 +245,42 @@ async fn completions_and_commands_of_the_binary_need_no_database() {
     program.run(&["greet", "nobody"]).await.exits(3);
     program.run(&["greet"]).await.exits(2);
 }
+
+#[tokio::test]
+async fn readers_look_and_operators_act() {
+    let database = TestDatabase::new().await;
+    let run: String = sqlx::query_scalar("select lockgate.start_run('daily-mail')::text")
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    let looks: [&[&str]; 6] = [
+        &["runs", "list"],
+        &["runs", "show", &run],
+        &["runs", "why", &run],
+        &["runs", "proof", &run],
+        &["batches", "list", &run],
+        &["replicas", "list"],
+    ];
+    let acts: [&[&str]; 3] = [
+        &["runs", "pause", &run],
+        &["runs", "resume", &run],
+        &["runs", "cancel", &run],
+    ];
+    for (role, code) in [("lockgate_reader", 1), ("lockgate_operator", 0)] {
+        let url = database.url().replacen("postgres@", &format!("{role}@"), 1);
+        assert_ne!(url, database.url());
+        for args in looks {
+            Program::new(BIN, &url).run(args).await.exits(0);
+        }
+        for args in acts {
+            let finished = Program::new(BIN, &url).run(args).await.exits(code);
+            if code != 0 {
+                finished.says(&[
+                    "permission denied",
+                    "nothing was changed",
+                    "hint: the role lacks a privilege",
+                ]);
+            }
+        }
+    }
+}

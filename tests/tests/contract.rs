@@ -88,3 +88,24 @@ fn a_manager_can_be_chosen_at_run_time() {
     ];
     assert_eq!(managers.len(), 2);
 }
+
+/// A verb with a default body would break no implementation; it would still be a seventh verb.
+#[test]
+fn there_are_six_verbs() {
+    let source = include_str!("../../engine/src/lifecycle/manager.rs");
+    let (_, contract) = source.split_once("pub trait TaskRunManager").unwrap();
+    let verbs: Vec<&str> = contract
+        .split(" fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split('(').next())
+        .collect();
+    let six = [
+        "try_start_new_run",
+        "complete_run",
+        "fail_run",
+        "claim_batch",
+        "release_batch",
+        "recover_stale_ids",
+    ];
+    assert_eq!(verbs, six);
+}

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, Outcome};
 use crate::config::Config;
-use crate::delivery::Publisher;
+use crate::delivery::{Publisher, TopicReader};
+use crate::kafka::KafkaTopicReader;
 use crate::workflow::Registry;
 
 /// What a binary brings to the command line.
@@ -38,6 +39,14 @@ pub trait Host: Send + Sync + 'static {
     /// # Errors
     /// The configuration of the brokers cannot be used.
     fn publisher(&self, config: &Config) -> anyhow::Result<Arc<dyn Publisher>>;
+
+    /// Reads topics back, to verify runs.
+    ///
+    /// # Errors
+    /// The configuration of the brokers cannot be used.
+    fn topic_reader(&self, config: &Config) -> anyhow::Result<Arc<dyn TopicReader>> {
+        Ok(Arc::new(KafkaTopicReader::new(crate::engine::kafka_config(config)?)))
+    }
 
     /// Further commands, such as a demo.
     fn commands(&self) -> Vec<Box<dyn ExtraCommand>> {

@@ -25,6 +25,9 @@ mod runs;
 mod runs_show;
 pub mod schedules;
 mod start;
+mod undelivered;
+mod undelivered_export;
+mod verify;
 mod wait;
 
 use std::path::PathBuf;
@@ -111,6 +114,11 @@ enum Command {
     /// Look at batches
     #[command(subcommand)]
     Batches(batches::Command),
+    /// Look at undelivered messages, send them again, give them up
+    #[command(subcommand)]
+    Undelivered(undelivered::Command),
+    /// Read a run's topics back and compare them with the tables; exits with 6 when something does not hold
+    Verify(verify::Args),
     /// Look at replicas
     #[command(subcommand)]
     Replicas(replicas::Command),
@@ -196,6 +204,8 @@ async fn dispatch(
         Command::Start(args) => args.execute(&context).await,
         Command::Runs(command) => command.execute(&context).await,
         Command::Batches(command) => command.execute(&context).await,
+        Command::Undelivered(command) => command.execute(&context).await,
+        Command::Verify(args) => args.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
         Command::Schedules(args) => args.run(&context).await,
         Command::Doctor(args) => args.execute(&context).await,

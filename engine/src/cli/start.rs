@@ -6,15 +6,18 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::exit::may_pass;
 use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
-use crate::postgres::{Inspector, ManualStart, ManualStarted, Operator};
+use crate::postgres::{DatabaseError, Inspector, ManualStart, ManualStarted, Operator};
 
 /// Inputs are stored with the run and read with every claim of it.
 const LARGEST_PARAMS: usize = 1 << 20;
 /// The lock of a singleton key is held for one short transaction.
 const BUSY_TRIES: u32 = 20;
+/// How often a lost answer is asked for again.
+const LOST_TRIES: u32 = 2;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
@@ -109,28 +112,30 @@ impl Args {
 
     async fn start(&self, operator: &Operator, request: &ManualStart) -> Result<(Uuid, &'static str), Failure> {
         let key = self.singleton.as_deref().unwrap_or_default();
+        let mut lost = 0;
         for _ in 0..BUSY_TRIES {
-            match operator
-                .start_by_hand(request)
-                .await
-                .map_err(|error| self.lost(error))?
-            {
-                ManualStarted::New(run) => return Ok((run, "new")),
-                ManualStarted::Found(run) => return Ok((run, "found")),
-                ManualStarted::Held => {
+            match operator.start_by_hand(request).await {
+                // Ours under its own id: an answer was lost before.
+                Ok(ManualStarted::Found(run)) if run == request.run_id => return Ok((run, "new")),
+                Ok(ManualStarted::New(run)) => return Ok((run, "new")),
+                Ok(ManualStarted::Found(run)) => return Ok((run, "found")),
+                Ok(ManualStarted::Held) => {
                     return Err(Failure::new(
                         Exit::Conflict,
                         format!("another unfinished run holds singleton key {key}"),
                     )
                     .hint("wait for it (`runs list`), cancel it, or use another key"));
                 }
-                ManualStarted::Busy => tokio::time::sleep(BUSY_PAUSE).await,
+                Ok(ManualStarted::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                // The run's id was made here, so asking again cannot start it twice.
+                Err(error) if may_pass(&error) && lost < LOST_TRIES => lost += 1,
+                Err(error) => return Err(self.lost(error)),
             }
         }
         Err(Failure::new(Exit::Conflict, format!("singleton key {key} is contended")).hint("try again"))
     }
 
-    fn lost(&self, error: crate::postgres::DatabaseError) -> Failure {
+    fn lost(&self, error: DatabaseError) -> Failure {
         let failure = Failure::of_write(error);
         if failure.changed == super::Changed::Unknown && self.key.is_none() {
             return failure.hint("look with `runs list` before you start it again; with --key a repeat is safe");

@@ -160,9 +160,10 @@ async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> Option
     let mut task = tokio::spawn(async move { workflow.run(context, &params).await }.in_current_span());
     let ended = tokio::select! {
         ended = &mut task => ended,
-        left = left => {
+        // Code that has ended has dropped its sender too: that says nothing, the branch above has the end.
+        Ok(left) = left => {
             task.abort();
-            return Some(left.unwrap_or(Left::Lost));
+            return Some(left);
         }
         fate = held.lease.must_stop() => {
             task.abort();

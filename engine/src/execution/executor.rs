@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::alone::Floor;
 use super::book::Book;
 use super::fan_outs::FanOuts;
 use super::settings::ExecutionSettings;
@@ -30,6 +31,8 @@ pub struct Hints {
     pub stops: Notify,
     /// The leader resigned.
     pub leader: Arc<Notify>,
+    /// Undelivered messages are due.
+    pub undelivered: Arc<Notify>,
 }
 
 impl Hints {
@@ -68,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) hints: Arc<Hints>,
     pub(crate) fan_outs: FanOuts,
     pub(crate) book: Book,
+    pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
     /// Nothing new is claimed.
@@ -135,6 +139,7 @@ impl Executor {
             settings: parts.settings,
             hints: parts.hints,
             book: Book::default(),
+            floor: Floor::default(),
             window,
             work: WorkList::default(),
             stopping: CancellationToken::new(),

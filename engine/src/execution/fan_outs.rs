@@ -127,7 +127,7 @@ impl FanOuts {
         };
         let code = workflow.run(Context::new(run.clone(), Arc::new(host)), &run.params);
         tokio::select! {
-            fan_out = finds => fan_out.context("the step was left before it was known"),
+            Ok(fan_out) = finds => Ok(fan_out),
             ended = code => {
                 let end = ended.err().map_or_else(|| "it returned".to_owned(), |error| format!("{error:#}"));
                 anyhow::bail!("workflow {} did not reach step {path}, which has batches: {end}", run.workflow)

@@ -1,5 +1,6 @@
 //! Execution: runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
 
+mod alone;
 mod book;
 mod driver;
 mod executor;

@@ -91,7 +91,7 @@ impl<'a> Pipeline<'a> {
             sent: 0,
             fed_delivered: held.tracker.delivered(),
             fed_unknown: 0,
-            started: Instant::now(),
+            started: Instant::now() + batch.pace_wait,
         }
     }
 
@@ -207,7 +207,7 @@ impl<'a> Pipeline<'a> {
             self.known.sends_to(&offered.message.topic);
             self.take_places(&offered.message.topic).await?;
         }
-        self.keep_pace().await;
+        self.keep_pace().await?;
         self.places -= 1;
         loop {
             self.tracker.in_flight().offered();
@@ -281,12 +281,17 @@ impl<'a> Pipeline<'a> {
     }
 
     /// A paced batch has its stretch of the run's time to itself and spreads its messages over it.
-    async fn keep_pace(&self) {
-        let Some(pace) = self.batch.pace_per_s else { return };
+    async fn keep_pace(&self) -> Result<(), Stop> {
+        let Some(pace) = self.batch.pace_per_s else {
+            return Ok(());
+        };
         let due = self.started + Duration::from_secs_f64(self.sent as f64 / f64::from(pace));
-        if due > Instant::now() {
-            tokio::time::sleep_until(due.into()).await;
+        while due > Instant::now() {
+            // The next message may be far off: a stop or a lost lease is not to wait for it.
+            self.look()?;
+            tokio::time::sleep_until(due.min(Instant::now() + LOOK).into()).await;
         }
+        Ok(())
     }
 
     /// False: the lease went before the outcomes came.

@@ -26,6 +26,8 @@ pub struct ExecutionSettings {
     pub lease: Duration,
     /// How often leases are renewed.
     pub renew: Duration,
+    /// Deaths of holders in a row after which a batch runs alone.
+    pub suspect_after: u16,
     /// Items sent whose outcome is not committed.
     pub window: usize,
     /// Where each kind of command goes.
@@ -48,6 +50,7 @@ impl ExecutionSettings {
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(60),
             renew: Duration::from_secs(20),
+            suspect_after: 2,
             window: 16_000,
             topics: BTreeMap::from([(crate::delivery::EMAIL.to_owned(), "email_commands".to_owned())]),
             drain: Duration::from_secs(25),

@@ -17,6 +17,8 @@ use crate::telemetry;
 
 /// Pause after the store failed, so that a dead one is not asked in a loop.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// Before a suspect batch is claimed again that could not run alone.
+const ALONE_PAUSE: Duration = Duration::from_secs(1);
 /// Runs a scout asks for at once.
 const RUNS: i64 = 64;
 
@@ -55,16 +57,24 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 }
 
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut carried: Option<(Batch, Instant)> = None;
-    loop {
-        let claimed = match carried.take() {
-            Some(claimed) => Some(claimed),
-            None if shared.stopping.is_cancelled() => return,
-            None => claim(&shared).await,
+    while !shared.stopping.is_cancelled() {
+        let mut together = tokio::select! {
+            together = shared.floor.share() => Some(together),
+            () = shared.stopping.cancelled() => return,
         };
-        match claimed {
-            Some((batch, asked)) => carried = work_on(&shared, batch, asked).await,
-            None => wait_for_work(&shared).await,
+        let mut claimed = claim(&shared).await;
+        let found = claimed.is_some();
+        while let Some((batch, asked)) = claimed.take() {
+            if batch.attempts >= shared.settings.suspect_after {
+                together = None;
+                work_alone(&shared, batch, asked).await;
+                break;
+            }
+            claimed = work_on(&shared, batch, asked).await;
+        }
+        drop(together);
+        if !found {
+            wait_for_work(&shared).await;
         }
     }
 }
@@ -120,6 +130,33 @@ async fn reread(shared: &Shared, run: RunId, claim_id: Uuid, error: &FleetError)
 }
 
 async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch, Instant)> {
+    let held = hold(shared, &batch, asked);
+    let next = work_held(shared, &batch, &held).await;
+    shared.book.drop_batch(&batch.claim);
+    next
+}
+
+/// A batch whose holders died, again and again, though others were in flight with it: with nothing else running, the
+/// next death tells. An innocent one ends here like any other.
+async fn work_alone(shared: &Shared, batch: Batch, asked: Instant) {
+    let held = hold(shared, &batch, asked);
+    match shared.floor.alone(shared.settings.lease).await {
+        Some(_alone) => match shared.fleet.mark_alone(&batch.claim).await {
+            Ok(Ended::Done) => {
+                work_held(shared, &batch, &held).await;
+            }
+            Ok(Ended::Lost) => {}
+            Err(error) => {
+                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "a suspect batch waits");
+                hand_back(shared, &batch, &held, ALONE_PAUSE, "waits to run alone").await;
+            }
+        },
+        None => hand_back(shared, &batch, &held, ALONE_PAUSE, "waits to run alone").await,
+    }
+    shared.book.drop_batch(&batch.claim);
+}
+
+fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
     let tracker = BatchTracker::new(batch.ids.len(), batch.delivered_bits.as_deref(), shared.window.clone());
     let held = Arc::new(HeldBatch {
         claim: batch.claim,
@@ -127,15 +164,18 @@ async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch
         lease: Lease::new(asked + shared.settings.trusted()),
     });
     shared.book.hold_batch(held.clone());
-    let span = telemetry::batch_span(&batch);
-    let end = stream(shared, &batch, &held).instrument(span.clone()).await;
-    let next = conclude(shared, &batch, &held, end).instrument(span).await;
-    shared.book.drop_batch(&batch.claim);
-    next
+    held
 }
 
-async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch) -> BatchEnd {
-    let known = match shared.fan_outs.of_batch(batch.claim.run, &batch.step).await {
+async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch) -> Option<(Batch, Instant)> {
+    let known = shared.fan_outs.of_batch(batch.claim.run, &batch.step).await;
+    let span = telemetry::batch_span(batch, known.as_ref().ok().map(|known| &*known.run));
+    let end = stream(shared, batch, held, known).instrument(span.clone()).await;
+    conclude(shared, batch, held, end).instrument(span).await
+}
+
+async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow::Result<Arc<KnownFanOut>>) -> BatchEnd {
+    let known = match known {
         Ok(known) => known,
         Err(error) => {
             tracing::error!(run = %batch.claim.run, step = batch.step, "its code cannot be run here: {error:#}");
@@ -241,7 +281,7 @@ async fn try_finish(
     batch: &Batch,
     outcome: &BatchOutcome,
 ) -> Result<(Ended, Option<(Batch, Instant)>), FleetError> {
-    let next_run = if shared.stopping.is_cancelled() {
+    let next_run = if shared.stopping.is_cancelled() || shared.floor.is_wanted() {
         None
     } else {
         next_run(shared)

@@ -114,17 +114,21 @@ impl<'a> Reading<'a> {
             Some(Ok(message)) => self.record(&message, each),
             Some(Err(KafkaError::PartitionEOF(partition))) => self.finish(partition),
             Some(Err(error)) => self.trouble(error),
-            None if self.last_arrival.elapsed() > stall_timeout => bail!(
-                "reading {} stalled for {stall_timeout:?} with {} partitions unfinished{}",
-                self.topic,
-                self.unfinished,
-                self.last_error
-                    .as_ref()
-                    .map(|error| format!(": {error}"))
-                    .unwrap_or_default(),
-            ),
+            None if self.last_arrival.elapsed() > stall_timeout => self.stalled(stall_timeout),
             None => Ok(()),
         }
+    }
+
+    /// Nothing came for too long. The client may not have noticed yet that the topic is gone: ask.
+    fn stalled(&self, stall_timeout: Duration) -> Result<()> {
+        partition_count(self.consumer, self.topic).context("the topic vanished while it was read")?;
+        let last_error = self.last_error.as_ref().map(|error| format!(": {error}"));
+        bail!(
+            "reading {} stalled for {stall_timeout:?} with {} partitions unfinished{}",
+            self.topic,
+            self.unfinished,
+            last_error.unwrap_or_default(),
+        )
     }
 
     fn record(&mut self, message: &BorrowedMessage<'_>, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {

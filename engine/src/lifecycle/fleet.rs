@@ -104,6 +104,10 @@ pub struct Batch {
     pub delivered_bits: Option<Vec<u8>>,
     /// For a paced run: how many messages a second this batch may be sent at.
     pub pace_per_s: Option<u32>,
+    /// For a paced run: how long after the claim this batch's time begins.
+    pub pace_wait: Duration,
+    /// Holders in a row that died with it in flight.
+    pub attempts: u16,
 }
 
 /// One batch to plan.
@@ -326,6 +330,8 @@ pub trait Fleet: Send + Sync + 'static {
     /// Completes the fan-out if it is planned and nothing of it is unfinished, and wakes its run.
     async fn complete_fan_out(&self, run: RunId, path: &str) -> Result<bool, FleetError>;
 
+    /// Says that the holder of this batch runs nothing else from now on.
+    async fn mark_alone(&self, claim: &BatchClaim) -> Result<Ended, FleetError>;
     /// Runs of these workflows that have batches to claim now.
     async fn claimable_runs(&self, workflows: &[String], at_most: i64) -> Result<Vec<RunId>, FleetError>;
     /// Claims the next batch of a run.

@@ -165,7 +165,7 @@ impl Migrator {
         let (applied, _) = self.history().await?;
         Ok(MIGRATIONS
             .iter()
-            .map(|migration| state(migration, migration.version <= applied))
+            .map(|migration| state(migration, applied.contains(&migration.version)))
             .collect())
     }
 
@@ -174,18 +174,23 @@ impl Migrator {
     /// # Errors
     /// They do not go together, or the database failed.
     pub async fn check(&self) -> Result<(), SchemaError> {
-        let (found, min_writer) = self.history().await?;
+        let (applied, min_writer) = self.history().await?;
         let known = Self::known_version();
         if min_writer > known {
             return Err(SchemaError::TooNew { min_writer, known });
         }
-        if found < known {
-            return Err(SchemaError::TooOld { found, needed: known });
+        // A schema with a hole is as old as the hole.
+        let missing = MIGRATIONS.iter().position(|migration| !applied.contains(&migration.version));
+        match missing {
+            None => Ok(()),
+            Some(at) => {
+                let found = at.checked_sub(1).map_or(0, |before| MIGRATIONS[before].version);
+                Err(SchemaError::TooOld { found, needed: known })
+            }
         }
-        Ok(())
     }
 
-    async fn history(&self) -> Result<(i32, i32), DatabaseError> {
+    async fn history(&self) -> Result<(Vec<i32>, i32), DatabaseError> {
         let found = self
             .database
             .run(move |connection| {
@@ -200,7 +205,7 @@ impl Migrator {
         match found {
             Ok(row) => Ok((row.try_get(0)?, row.try_get(1)?)),
             // No schema or no history table: nothing was ever applied.
-            Err(error) if matches!(error.code(), Some("42P01" | "3F000")) => Ok((0, 0)),
+            Err(error) if matches!(error.code(), Some("42P01" | "3F000")) => Ok((Vec::new(), 0)),
             Err(error) => Err(error),
         }
     }

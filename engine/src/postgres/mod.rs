@@ -15,6 +15,7 @@ mod schedules;
 mod source;
 mod undelivered;
 mod undelivered_desk;
+mod verification;
 
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
@@ -30,3 +31,4 @@ pub use schedules::{ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 pub use source::{SqlSource, SqlValue};
 pub use undelivered::PostgresUndelivered;
 pub use undelivered_desk::UndeliveredDesk;
+pub use verification::PostgresRunTables;

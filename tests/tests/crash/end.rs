@@ -24,12 +24,11 @@ const STATEMENTS: &[&str] = &[
 pub async fn before() {
     let (cluster, found) = dies_at("run.before_end").await;
     assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
-    let recovered: i64 =
-        sqlx::query_scalar("select count(*) from lockgate.transitions where entity = 'run' and reason = 'lease ended'")
-            .fetch_one(&cluster.pool)
-            .await
-            .unwrap();
-    assert_eq!(recovered, 1);
+    let sql = "select concat_ws(' ', at, from_status, to_status, token, replica, reason) from lockgate.transitions
+                where entity in ('run', 'leader') order by id";
+    let audit: Vec<String> = sqlx::query_scalar(sql).fetch_all(&cluster.pool).await.unwrap();
+    let recovered = audit.iter().filter(|line| line.ends_with("lease ended")).count();
+    assert_eq!(recovered, 1, "{}", audit.join("\n"));
 }
 
 pub async fn after() {

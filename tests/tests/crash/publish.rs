@@ -87,7 +87,7 @@ pub async fn broker_stands_still() {
         cluster.batches_done(run).await > 0
     })
     .await;
-    broker.answer_after(Duration::from_secs(20));
+    broker.answer_after(Duration::from_secs(5));
     let opened = "select count(*) from lockgate.replicas, lockgate.task_runs r where r.id = $1 and breakers <> '[]'";
     wait_until(lockgate_tests::replica::PATIENCE, "the breaker opens", async || {
         cluster.count(opened, run).await > 0

@@ -114,5 +114,6 @@ pub async fn deadline_passes() {
     broker.answer_after(Duration::ZERO);
     let _other = cluster.replica();
     let found = cluster.completes(run).await;
-    assert!(found.recovered >= 1, "{found}");
+    // Its batches went back, or were taken: what it had sent was of unknown fate either way.
+    assert!(found.bound > 0 && found.fates["delivered"] == 3_000, "{found}");
 }

@@ -325,7 +325,7 @@ impl Running {
         Self { replica, stop, task }
     }
 
-    /// Whether every outcome came in time.
+    /// Whether everything was written in time.
     pub async fn stop(self) -> bool {
         self.stop.cancel();
         self.task.await.unwrap()

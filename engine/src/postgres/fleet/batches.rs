@@ -1,5 +1,7 @@
 //! Claiming and finishing batches.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
@@ -13,6 +15,7 @@ use crate::postgres::database::DatabaseError;
 const CLAIMABLE_RUNS: &str = include_str!("../../../queries/claimable_runs.sql");
 const CLAIM_NEXT_BATCH: &str = include_str!("../../../queries/claim_next_batch.sql");
 const FINISH_AND_CLAIM_BATCH: &str = include_str!("../../../queries/finish_and_claim_batch.sql");
+const MARK_ALONE: &str = include_str!("../../../queries/mark_alone.sql");
 const FINISH_BATCH: &str = include_str!("../../../queries/finish_batch.sql");
 const FIND_BATCH_CLAIM: &str = include_str!("../../../queries/find_batch_claim.sql");
 
@@ -51,6 +54,25 @@ impl PostgresFleet {
             })
             .await?;
         row.as_ref().map(batch).transpose()
+    }
+
+    pub(super) async fn mark_alone_row(&self, claim: BatchClaim) -> Result<Ended, FleetError> {
+        let query = self
+            .database
+            .statement(MARK_ALONE)
+            .bind(claim.run)
+            .bind(claim.seq)
+            .bind(claim.token)
+            .bind(claim.claim_id);
+        let rows = self
+            .database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
+        Ok(if rows.rows_affected() == 1 {
+            Ended::Done
+        } else {
+            Ended::Lost
+        })
     }
 
     pub(super) async fn finish_and_claim(
@@ -207,6 +229,7 @@ pub(super) fn read_key(row: &PgRow) -> Result<(Uuid, i32), sqlx::Error> {
 
 fn build(row: &PgRow, run: Uuid, seq: i32, ids: ItemIds) -> Result<Batch, sqlx::Error> {
     let pace: Option<i32> = row.try_get("pace_per_s")?;
+    let wait: Option<f64> = row.try_get("pace_wait_s")?;
     Ok(Batch {
         claim: BatchClaim {
             run,
@@ -218,5 +241,7 @@ fn build(row: &PgRow, run: Uuid, seq: i32, ids: ItemIds) -> Result<Batch, sqlx::
         ids,
         delivered_bits: row.try_get("delivered_bits")?,
         pace_per_s: pace.and_then(|pace| u32::try_from(pace).ok()),
+        attempts: row.try_get::<i16, _>("attempts")?.unsigned_abs(),
+        pace_wait: Duration::try_from_secs_f64(wait.unwrap_or_default()).unwrap_or_default(),
     })
 }

@@ -46,6 +46,11 @@ impl PostgresFleet {
         Self { database, settings }
     }
 
+    /// Deaths after which a batch runs alone, so that the next one tells.
+    fn suspect_after(&self) -> i16 {
+        (self.settings.max_deaths - 1).max(1)
+    }
+
     fn lease_secs(&self) -> f64 {
         self.settings.lease.as_secs_f64()
     }
@@ -102,6 +107,9 @@ impl Fleet for PostgresFleet {
     }
     async fn complete_fan_out(&self, run: RunId, path: &str) -> Result<bool, FleetError> {
         self.complete_fan_out_row(run, path.to_owned()).await
+    }
+    async fn mark_alone(&self, claim: &BatchClaim) -> Result<Ended, FleetError> {
+        self.mark_alone_row(*claim).await
     }
     async fn claimable_runs(&self, workflows: &[String], at_most: i64) -> Result<Vec<RunId>, FleetError> {
         self.claimable(workflows.to_vec(), at_most).await

@@ -122,7 +122,7 @@ impl PostgresFleet {
             .bind(halves.iter().map(|half| half.len() as i32).collect::<Vec<_>>())
             .bind(halves.iter().map(ItemIds::packed).collect::<Vec<_>>())
             .bind(bits)
-            .bind(self.settings.max_deaths - 1);
+            .bind(self.suspect_after());
         self.affected(query).await
     }
 

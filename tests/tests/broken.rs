@@ -1,0 +1,298 @@
+//! Bad items and odd sources: the bad item is named and stored, its neighbours go, and the sum still holds.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use lockgate_tests::cluster::{Cluster, WINDOW};
+use lockgate_tests::replica::PATIENCE;
+use lockgate_tests::wait_until;
+use serde_json::json;
+use sqlx::Executor;
+use uuid::Uuid;
+
+const SAVED: &str =
+    "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed' and delivered_bits is not null";
+
+async fn reason(cluster: &Cluster, run: Uuid) -> String {
+    let query = sqlx::query_scalar("select coalesce(reason, '') from lockgate.task_runs where id = $1");
+    query.bind(run).fetch_one(&cluster.pool).await.unwrap()
+}
+
+async fn rows(cluster: &Cluster, count: i64) {
+    let sql = "create schema chaos; create table chaos.rows (id bigint primary key)";
+    cluster.pool.execute(sqlx::raw_sql(sql)).await.unwrap();
+    let fill = "insert into chaos.rows select generate_series(1, $1)";
+    sqlx::query(fill).bind(count).execute(&cluster.pool).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_kills_its_worker_is_alone_in_the_end_and_stored() {
+    let cluster = Cluster::new()
+        .await
+        .with("LOCKGATE_WORKER_BATCH_SIZE", "8")
+        .with("LOCKGATE_CHAOS_KILLS", "1");
+    let cluster = cluster
+        .with("LOCKGATE_LEASE_DURATION", "2200ms")
+        .with("LOCKGATE_LEASE_RENEW", "700ms");
+    let run = cluster.start("chaos-items", json!({"items": 40, "kills": [21]})).await;
+    let deadline = Instant::now() + PATIENCE * 2;
+    let mut deaths = 0;
+    let mut replica = cluster.replica();
+    while cluster.status(run).await != "completed" {
+        assert!(Instant::now() < deadline, "not over after {deaths} deaths");
+        if !replica.is_alive() {
+            assert!(replica.log().contains("item 21 kills its worker"));
+            deaths += 1;
+            replica = cluster.replica();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let found = cluster.completes(run).await;
+    println!("{deaths} deaths: {found}");
+    assert_eq!((found.fates["delivered"], found.fates["refused"]), (39, 1), "{found}");
+    let stored: (i64, String) =
+        sqlx::query_as("select item_id, reason_code from lockgate.undelivered_messages where run_id = $1")
+            .bind(run)
+            .fetch_one(&cluster.pool)
+            .await
+            .unwrap();
+    assert_eq!(stored, (21, "kills_worker".to_owned()));
+    // Three deaths before it is split, then one for each half it is in: 8, 4, 2, 1.
+    let parents = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'split'";
+    assert_eq!(cluster.count(parents, run).await, 3);
+    assert!((6..=7).contains(&deaths), "{deaths} deaths");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_item_and_one_item_are_runs_like_any_other() {
+    let cluster = Cluster::new().await;
+    let none = cluster.start("chaos-items", json!({"items": 0})).await;
+    let one = cluster.start("chaos-items", json!({"items": 1})).await;
+    let all_skipped = cluster
+        .start("chaos-items", json!({"items": 3, "skipped": [1, 2, 3]}))
+        .await;
+    let _replica = cluster.replica();
+    let found = cluster.completes(none).await;
+    assert_eq!((found.planned, found.records), (0, 0), "{found}");
+    let found = cluster.completes(one).await;
+    assert_eq!((found.planned, found.records), (1, 1), "{found}");
+    let found = cluster.completes(all_skipped).await;
+    assert_eq!((found.fates["skipped"], found.records), (3, 0), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_go_between_plan_and_reading_are_counted_as_vanished() {
+    let cluster = Cluster::new().await;
+    rows(&cluster, 900).await;
+    let run = cluster.start("chaos-rows", json!({})).await;
+    // Plans all of it, and dies before the first message.
+    cluster.replica_dying_at("claim.after_commit").crashes().await;
+    let gone = cluster
+        .pool
+        .execute("delete from chaos.rows where id % 10 = 3")
+        .await
+        .unwrap()
+        .rows_affected();
+    let _replica = cluster.replica();
+    let found = cluster.completes(run).await;
+    assert_eq!(found.planned, 900);
+    assert_eq!(
+        (found.fates["vanished"], found.fates["delivered"]),
+        (usize::try_from(gone).unwrap(), 810),
+        "{found}"
+    );
+    assert_eq!(found.records - found.duplicates, 810, "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_that_come_twice_or_descend_fail_the_run_by_name() {
+    let cluster = Cluster::new().await;
+    let twice = cluster
+        .start("chaos-items", json!({"items": 3_000, "repeats": 2_500}))
+        .await;
+    let back = cluster
+        .start("chaos-items", json!({"items": 3_000, "descends": 1_300}))
+        .await;
+    let _replica = cluster.replica();
+    cluster.reaches(twice, "failed").await;
+    cluster.reaches(back, "failed").await;
+    let said = reason(&cluster, twice).await;
+    assert!(
+        said.contains("item 2500 after item 2500: ids must ascend and come once"),
+        "{said}"
+    );
+    let said = reason(&cluster, back).await;
+    assert!(
+        said.contains("item 1299 after item 1300: ids must ascend and come once"),
+        "{said}"
+    );
+    // What was planned and sent before that is accounted for, and nothing twice.
+    for run in [twice, back] {
+        let found = cluster.holds(run).await;
+        assert_eq!(found.duplicates, 0, "{found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_run_claims_nothing_more_and_hands_back_what_is_in_flight() {
+    let cluster = Cluster::new().await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 5_000}), Some(20))
+        .await;
+    let _replica = cluster.replica();
+    wait_until(PATIENCE, "some progress is saved", async || {
+        cluster.count(SAVED, run).await > 0
+    })
+    .await;
+    let asked = Instant::now();
+    let answer: String = sqlx::query_scalar("select lockgate.cancel_run($1)")
+        .bind(run)
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
+    assert_eq!(answer, "stopping");
+    cluster.reaches(run, "cancelled").await;
+    // At twenty messages a second the rest of the batch would take twenty seconds and more.
+    assert!(
+        asked.elapsed() < Duration::from_secs(6),
+        "it took {:?}",
+        asked.elapsed()
+    );
+    let found = cluster.holds(run).await;
+    let late = "select count(*) from lockgate.transitions t join lockgate.task_runs r on r.id = t.run_id
+                 where t.run_id = $1 and t.entity = 'batch' and t.to_status = 'claimed' and t.at > r.stop_requested_at";
+    assert_eq!(cluster.count(late, run).await, 0, "claimed after the cancel: {found}");
+    let back =
+        "select count(*) from lockgate.transitions where run_id = $1 and entity = 'batch' and to_status = 'free'";
+    assert!(cluster.count(back, run).await >= 1, "nothing was handed back: {found}");
+    let stopped_at: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("select finished_at from lockgate.task_runs where id = $1")
+            .bind(run)
+            .fetch_one(&cluster.pool)
+            .await
+            .unwrap();
+    let copies = cluster.topic.read().await.remove(&run).unwrap();
+    let last = copies.iter().map(|copy| copy.made_at).max().unwrap();
+    assert!(
+        last <= stopped_at.timestamp_millis(),
+        "K7: sent at {last}, the run ended at {stopped_at}"
+    );
+    assert!(copies.len() < 500, "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_run_rests_until_it_is_resumed() {
+    let cluster = Cluster::new().await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 2_500}), Some(500))
+        .await;
+    let _replica = cluster.replica();
+    wait_until(PATIENCE, "a batch is done", async || {
+        cluster.batches_done(run).await >= 1
+    })
+    .await;
+    sqlx::query("select lockgate.pause_run($1)")
+        .bind(run)
+        .execute(&cluster.pool)
+        .await
+        .unwrap();
+    let claimed = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
+    wait_until(PATIENCE, "batches in flight are done", async || {
+        cluster.count(claimed, run).await == 0
+    })
+    .await;
+    let done = cluster.batches_done(run).await;
+    assert!(done < 5, "the pause came after the end");
+    let rests = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < rests {
+        assert_eq!(
+            (cluster.batches_done(run).await, cluster.count(claimed, run).await),
+            (done, 0)
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    sqlx::query("select lockgate.resume_run($1)")
+        .bind(run)
+        .execute(&cluster.pool)
+        .await
+        .unwrap();
+    let found = cluster.completes(run).await;
+    assert_eq!((found.fates["delivered"], found.duplicates), (2_500, 0), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_past_its_deadline_fails_and_says_so() {
+    let cluster = Cluster::new().await;
+    let sql = "select lockgate.start_run('chaos-items', '{\"items\": 5000}', pace_per_s => 50, deadline => '3 s')";
+    let run: Uuid = sqlx::query_scalar(sql).fetch_one(&cluster.pool).await.unwrap();
+    let _replica = cluster.replica();
+    let started = Instant::now();
+    cluster.reaches(run, "failed").await;
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "it took {:?}",
+        started.elapsed()
+    );
+    assert_eq!(reason(&cluster, run).await, "not over before its deadline");
+    let found = cluster.holds(run).await;
+    assert_eq!(found.duplicates, 0, "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paced_run_keeps_its_pace_over_the_whole_fleet() {
+    const PACE: i32 = 600;
+    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCH_SIZE", "100");
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 6_000}), Some(PACE))
+        .await;
+    let _replicas = [cluster.replica(), cluster.replica()];
+    let found = cluster.completes(run).await;
+    let mut times: Vec<i64> = cluster
+        .topic
+        .read()
+        .await
+        .remove(&run)
+        .unwrap()
+        .iter()
+        .map(|copy| copy.made_at)
+        .collect();
+    times.sort_unstable();
+    // Without the ends, where batches begin and run out.
+    let (from, to) = (times.len() / 10, times.len() * 9 / 10);
+    let seconds = (times[to] - times[from]) as f64 / 1000.0;
+    let pace = (to - from) as f64 / seconds;
+    println!("{pace:.0} a second over {seconds:.1} s: {found}");
+    assert!(seconds >= 5.0, "too short to say: {seconds} s");
+    assert!(
+        (pace / f64::from(PACE) - 1.0).abs() < 0.15,
+        "{pace:.0} messages a second instead of {PACE}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_from_one_snapshot_begins_anew_when_its_planner_dies() {
+    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCH_SIZE", "100");
+    rows(&cluster, 1_500).await;
+    let run = cluster.start("chaos-rows", json!({"consistent": true})).await;
+    cluster.replica_dying_at("plan.after_chunk:1").crashes().await;
+    let unplanned = "select count(*) from lockgate.run_batches where run_id = $1";
+    assert_eq!(cluster.count(unplanned, run).await, 2, "it died after two batches");
+    let claims = "select count(*) from lockgate.transitions where run_id = $1 and entity = 'batch'";
+    assert_eq!(cluster.count(claims, run).await, 0, "claimed before the plan was whole");
+    // The snapshot is gone: the new plan sees the table as it is now.
+    cluster
+        .pool
+        .execute(sqlx::raw_sql(
+            "delete from chaos.rows where id <= 10; insert into chaos.rows values (5000)",
+        ))
+        .await
+        .unwrap();
+    let _replica = cluster.replica();
+    let found = cluster.completes(run).await;
+    assert_eq!(
+        (found.planned, found.fates["delivered"], found.fates.len()),
+        (1_491, 1_491, 1),
+        "{found}"
+    );
+    assert!(found.duplicates <= WINDOW, "{found}");
+}
