@@ -98,10 +98,9 @@ async fn a_copy_that_nothing_explains_is_a_duplicate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_message_may_be_there_as_often_as_it_was_claimed() {
     let story = Story::told().await;
-    let batch = second_batch(&story).await;
-    publish_all(story.publisher.as_ref(), &[story.world.message(&batch, LATER)]).await;
+    publish_all(story.publisher.as_ref(), &[story.again(LATER)]).await;
     assert!(story.verified().await.holds, "its first copy may have arrived late");
-    publish_all(story.publisher.as_ref(), &[story.world.message(&batch, LATER)]).await;
+    publish_all(story.publisher.as_ref(), &[story.again(LATER)]).await;
     assert_eq!(story.only_fault(Kind::Duplicate).await.item_id, Some(LATER));
 }
 
@@ -139,8 +138,7 @@ async fn records_under_the_runs_id_that_are_not_its_messages_are_invented() {
 #[tokio::test(flavor = "multi_thread")]
 async fn items_for_which_nothing_was_sent_must_not_be_in_the_topic() {
     let story = Story::told().await;
-    let batch = second_batch(&story).await;
-    let messages = [SKIPPED, VANISHED, REFUSED].map(|item| story.world.message(&batch, item));
+    let messages = [SKIPPED, VANISHED, REFUSED].map(|item| story.again(item));
     publish_all(story.publisher.as_ref(), &messages).await;
     let found = story.faults(Kind::Unexpected).await;
     let items: BTreeSet<_> = found.iter().filter_map(|finding| finding.item_id).collect();
@@ -315,8 +313,7 @@ async fn the_command_line_answers_with_its_exit_code() {
         .exits(5);
     missing.says(&["topic no-such-topic cannot be read back", "--topic"]);
 
-    let batch = second_batch(&story).await;
-    publish_all(story.publisher.as_ref(), &[story.world.message(&batch, SKIPPED)]).await;
+    publish_all(story.publisher.as_ref(), &[story.again(SKIPPED)]).await;
     let bad = program
         .run(&["verify", &run, "--topic", topic, "--output", "json"])
         .await

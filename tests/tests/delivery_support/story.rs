@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use lockgate::delivery::{Message, Publisher};
 use lockgate::kafka::KafkaTopicReader;
-use lockgate::lifecycle::{Batch, BatchClaim, BatchOutcome, Ended, Fleet, ItemIds};
+use lockgate::lifecycle::{Batch, BatchOutcome, Ended, Fleet};
 use lockgate::postgres::{FleetSettings, PostgresFleet, PostgresRunTables};
 use lockgate::verify::{Finding, Kind, Report, VerifyRequest, verify};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Running, SOON, STEP, World, breakers, finish, publish_all, quick};
+use super::{Running, SOON, World, breakers, finish, message, publish_all, quick};
 
 /// Of the second batch: what became of some of its items.
 pub const REFUSED: i64 = 201;
@@ -56,8 +56,9 @@ impl Story {
         assert_eq!((third.claim.seq, third.claim.token), (3, 2));
         story.send(&third, third.ids.as_slice(), twist).await;
         finish(&fleet, &third, 100, Vec::new()).await;
-        // The worker of the fourth sends five and dies, and the batch is suspected.
+        // The worker of the fourth runs nothing else, sends five and dies: the batch is to blame.
         let fourth = story.world.claim(&fleet).await;
+        assert_eq!(fleet.mark_alone(&fourth.claim).await.unwrap(), Ended::Done);
         story.send(&fourth, &fourth.ids.as_slice()[48..53], twist).await;
         story.dies(1).await;
         for seq in [5, 6] {
@@ -111,6 +112,11 @@ impl Story {
             .iter()
             .flat_map(|item| twist(*item, self.world.message(batch, *item)));
         publish_all(self.publisher.as_ref(), &messages.collect::<Vec<_>>()).await;
+    }
+
+    /// The message of an item of the second batch.
+    pub fn again(&self, item: i64) -> Message {
+        message(&self.world.topic, self.world.run, 2, 1, item)
     }
 
     /// Whoever holds a batch is dead, and a sweep finds out.
@@ -174,27 +180,5 @@ impl Story {
 
     pub async fn problems(&self) -> Vec<(String, Option<i64>)> {
         self.world.problems().await
-    }
-}
-
-/// The second batch, to make messages of it again.
-pub async fn second_batch(story: &Story) -> Batch {
-    let claim_id: Uuid = story
-        .world
-        .value("select claim_id from lockgate.run_batches where seq = 2")
-        .await;
-    Batch {
-        claim: BatchClaim {
-            run: story.world.run,
-            seq: 2,
-            token: 1,
-            claim_id,
-        },
-        step: STEP.to_owned(),
-        ids: ItemIds::new((201..400).step_by(2).collect()).unwrap(),
-        delivered_bits: None,
-        pace_per_s: None,
-        pace_wait: std::time::Duration::ZERO,
-        attempts: 0,
     }
 }
