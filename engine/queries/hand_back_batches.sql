@@ -1,7 +1,7 @@
 -- Gives batches back unfinished with what is delivered of them; not a death, so no attempt is counted.
 with back as (
     update lockgate.run_batches b
-       set status = 'free', claim_id = null, claimed_by = null, lease_until = null,
+       set status = 'free', claim_id = null, claimed_by = null, lease_until = null, alone = false,
            delivered_bits = coalesce(m.bits, b.delivered_bits),
            attempts = case when m.bits is null then b.attempts else 0 end,
            not_before = clock_timestamp() + make_interval(secs => m.delay)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_workflows::tracker;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::invariants::{Comparison, compare, liveness_violations, proof_problems, safety_violations};
 use crate::replica::{Killed, PATIENCE, Replica};
 use crate::topic::Topic;
-use crate::{TestDatabase, kafka_brokers, wait_until};
+use crate::{TestDatabase, kafka_brokers};
 
 /// Items a replica may have sent without a committed outcome; what a kill can send again.
 pub const WINDOW: usize = 500;
@@ -195,13 +195,29 @@ impl Cluster {
     }
 
     /// Waits no longer than told until a run is in a state.
+    ///
+    /// # Panics
+    /// It is not by then; the message says where it stands.
     pub async fn reaches_within(&self, run: Uuid, status: &str, deadline: Duration) {
-        let what = format!("run {run} is {status}");
-        wait_until(deadline, &what, async || {
-            tokio::time::sleep(Duration::from_millis(40)).await;
-            self.status(run).await == status
-        })
-        .await;
+        let end = Instant::now() + deadline;
+        while self.status(run).await != status {
+            if Instant::now() > end {
+                panic!(
+                    "run {run} is not {status} after {deadline:?}:\n{}",
+                    self.diagnosis(run).await
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Where a run stands.
+    async fn diagnosis(&self, run: Uuid) -> String {
+        let lines: Result<Vec<String>, _> = sqlx::query_scalar(include_str!("../sql/diagnosis.sql"))
+            .bind(run)
+            .fetch_all(&self.pool)
+            .await;
+        lines.map_or_else(|error| error.to_string(), |lines| lines.join("\n"))
     }
 
     /// Compares a run with the topic, whatever state it is in, and holds the tables to their invariants.
