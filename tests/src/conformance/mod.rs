@@ -1,6 +1,6 @@
 //! One suite for every run lifecycle manager: each case is a promise in words.
 //!
-//! A case is listed once, in [`every_case`]; the list makes [`Case`], its dispatch and one test per case and manager.
+//! A case is listed once, in `every_case!`; the list makes [`Case`], its dispatch and one test per case and manager.
 //! A listed case without a function does not compile, and neither does a function that is not listed.
 #![deny(dead_code)]
 
