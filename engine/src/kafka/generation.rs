@@ -78,14 +78,10 @@ impl Generation {
         if matches!(outcome, Outcome::Delivered { .. }) && !self.proven.load(Ordering::Relaxed) {
             self.proven.store(true, Ordering::Relaxed);
         }
-        self.settling.fetch_add(1, Ordering::AcqRel);
-        let ticket = self.tickets.take(key);
-        let taken = ticket.is_some();
-        if let Some(ticket) = ticket {
+        let settling = Settling::begin(&self.settling);
+        if let Some(ticket) = self.tickets.take(key) {
             settle_ticket(ticket, outcome);
-        }
-        self.settling.fetch_sub(1, Ordering::AcqRel);
-        if taken {
+            drop(settling);
             self.wake.settled();
         }
     }
@@ -126,20 +122,20 @@ impl Generation {
 
     /// Settles whatever the library has not reported.
     pub(super) fn settle_rest(&self, code: &'static str) -> usize {
-        self.settling.fetch_add(1, Ordering::AcqRel);
+        let settling = Settling::begin(&self.settling);
         let rest = self.tickets.drain();
         let count = rest.len();
         for ticket in rest {
             let detail = "the producer ended before the broker answered".to_owned();
             settle_ticket(ticket, Outcome::Unknown(Failure { code, detail }));
         }
-        self.settling.fetch_sub(1, Ordering::AcqRel);
+        drop(settling);
         self.wake.settled();
         count
     }
 
     /// How many accepted messages have not told their outcome yet, those being told this moment included.
-    pub(super) fn outstanding(&self) -> usize {
+    pub(super) fn untold(&self) -> usize {
         // In this order: a ticket is counted as being settled before it leaves the others.
         self.tickets.held() + self.settling.load(Ordering::Acquire)
     }
@@ -151,6 +147,22 @@ impl Generation {
 
     pub(super) fn last_error(&self) -> Option<RDKafkaErrorCode> {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts whoever takes tickets out, until their owners were told; also when an owner panics.
+struct Settling<'a>(&'a AtomicUsize);
+
+impl<'a> Settling<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -179,7 +179,7 @@ impl Service {
     async fn retire(&self, running: Arc<Running>, code: &'static str) {
         running.purge(code);
         let generation = &running.generation;
-        let all_settled = || generation.outstanding() == 0;
+        let all_settled = || generation.untold() == 0;
         if !self.wake.until(Instant::now() + PURGE_GRACE, all_settled).await {
             let count = generation.settle_rest(code);
             tracing::warn!("{count} messages were settled as unknown without a report from librdkafka");
@@ -198,7 +198,7 @@ impl Service {
     /// Accepts nothing more, waits for what is outstanding until the deadline, then settles it.
     pub(super) async fn shutdown(&self, deadline: Instant) {
         let running = self.close();
-        if !self.wake.until(deadline, || self.outstanding() == 0).await {
+        if !self.wake.until(deadline, || self.untold() == 0).await {
             tracing::warn!(
                 "{} messages are unanswered at shutdown and are settled as unknown",
                 self.outstanding()
@@ -209,7 +209,7 @@ impl Service {
         }
         // A generation that is being retired elsewhere has its own grace; do not wait for more than that.
         self.wake
-            .until(Instant::now() + PURGE_GRACE, || self.outstanding() == 0)
+            .until(Instant::now() + PURGE_GRACE, || self.untold() == 0)
             .await;
         self.settle_rest("purged");
     }
@@ -269,7 +269,14 @@ impl Service {
     }
 
     pub(super) fn outstanding(&self) -> usize {
-        self.lock_live().iter().map(|generation| generation.outstanding()).sum()
+        self.lock_live()
+            .iter()
+            .map(|generation| generation.tickets.held())
+            .sum()
+    }
+
+    fn untold(&self) -> usize {
+        self.lock_live().iter().map(|generation| generation.untold()).sum()
     }
 
     fn settle_rest(&self, code: &'static str) {
