@@ -1,6 +1,5 @@
 //! Offers the rows of a page to the publisher, all of them in flight at once, and collects their outcomes.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::in_flight::InFlight;
@@ -100,7 +99,7 @@ fn message(topic: &Arc<str>, row: &UndeliveredRow) -> Option<Message> {
     let headers = row
         .headers
         .iter()
-        .map(|(name, value)| (Cow::Owned(name.clone()), value.clone().into_bytes()));
+        .map(|(name, value)| (name, value));
     Some(Message {
         topic: topic.clone(),
         key: row.key.clone(),

@@ -1,7 +1,6 @@
 //! One generation of producers: what is shared between the threads that send and those that report
 //! from the start of a producer until every ticket it accepted is settled.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,7 +16,7 @@ use super::config::KafkaConfig;
 use super::reports::Reports;
 use super::tickets::Tickets;
 use super::wake::Wake;
-use crate::delivery::{Failure, Message, Outcome, PublisherEvents, Ticket};
+use crate::delivery::{Failure, Headers, Message, Outcome, PublisherEvents, Ticket};
 
 /// A producer with its own thread that reports to [`Reports`].
 pub(super) type Producer = ThreadedProducer<Reports>;
@@ -280,7 +279,7 @@ pub(super) fn send_alone(
 }
 
 /// Copies headers into the library's own form.
-pub(super) fn to_headers(headers: &[(Cow<'static, str>, Vec<u8>)]) -> Option<OwnedHeaders> {
+pub(super) fn to_headers(headers: &Headers) -> Option<OwnedHeaders> {
     if headers.is_empty() {
         return None;
     }
@@ -288,7 +287,7 @@ pub(super) fn to_headers(headers: &[(Cow<'static, str>, Vec<u8>)]) -> Option<Own
     Some(headers.iter().fold(empty, |made, (key, value)| {
         made.insert(rdkafka::message::Header {
             key,
-            value: Some(value.as_slice()),
+            value: Some(value),
         })
     }))
 }
