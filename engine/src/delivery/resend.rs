@@ -96,10 +96,7 @@ async fn offer(service: &Service, page: &Page, tracker: &Arc<PageTracker>, index
 
 /// The same message as the first time: key, headers and bytes as they were stored.
 fn message(topic: &Arc<str>, row: &UndeliveredRow) -> Option<Message> {
-    let headers = row
-        .headers
-        .iter()
-        .map(|(name, value)| (name, value));
+    let headers = row.headers.iter().map(|(name, value)| (name, value));
     Some(Message {
         topic: topic.clone(),
         key: row.key.clone(),

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
@@ -17,6 +17,9 @@ use super::reports::Reports;
 use super::tickets::Tickets;
 use super::wake::Wake;
 use crate::delivery::{Failure, Headers, Message, Outcome, PublisherEvents, Ticket};
+
+/// How often people are told that no broker can be reached, while it lasts.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// A producer with its own thread that reports to [`Reports`].
 pub(super) type Producer = ThreadedProducer<Reports>;
@@ -38,6 +41,8 @@ pub(super) struct Generation {
     proven: AtomicBool,
     lone: Mutex<Lone>,
     last_error: Mutex<Option<RDKafkaErrorCode>>,
+    /// When it was last said that no broker can be reached.
+    said_down: Mutex<Option<Instant>>,
     /// Who is between taking tickets out and having told their owners.
     settling: AtomicUsize,
 }
@@ -68,6 +73,7 @@ impl Generation {
             proven: AtomicBool::new(false),
             lone: Mutex::new(Lone::NotNeeded),
             last_error: Mutex::new(None),
+            said_down: Mutex::new(None),
             settling: AtomicUsize::new(0),
         }
     }
@@ -142,6 +148,16 @@ impl Generation {
     /// Remembers what the client last complained of, to explain why no broker answers.
     pub(super) fn note_error(&self, code: RDKafkaErrorCode) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+    }
+
+    /// Whether it is time to say again that no broker can be reached; the library says so at every try.
+    pub(super) fn is_news(&self) -> bool {
+        let mut said = self.said_down.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
+            return false;
+        }
+        *said = Some(Instant::now());
+        true
     }
 
     pub(super) fn last_error(&self) -> Option<RDKafkaErrorCode> {
