@@ -1,7 +1,8 @@
-//! A way to Postgres that can fail at one statement: its request never arrives, or its answer never comes back.
+//! A way to Postgres that can fail at one statement: its request never arrives, its answer never comes back, or it is slow.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -15,6 +16,8 @@ enum Failure {
     Request,
     /// The connection is cut instead of forwarding its answer: it is done, and the asker never hears so.
     Reply,
+    /// It arrives this much later.
+    Slow(Duration),
 }
 
 #[derive(Debug)]
@@ -67,6 +70,11 @@ impl Proxy {
     /// Loses the answers to the next so many statements that contain this text.
     pub fn lose_reply(&self, text: &str, times: usize) {
         self.arm(text, Failure::Reply, times);
+    }
+
+    /// Holds the next so many statements that contain this text for a time.
+    pub fn slow_down(&self, text: &str, time: Duration, times: usize) {
+        self.arm(text, Failure::Slow(time), times);
     }
 
     fn arm(&self, text: &str, failure: Failure, left: usize) {
@@ -150,6 +158,7 @@ impl Requests {
             match self.fate(tag, &message[5..]) {
                 Some(Failure::Request) => return None,
                 Some(Failure::Reply) => *self.doomed.lock().unwrap() = true,
+                Some(Failure::Slow(time)) => tokio::time::sleep(time).await,
                 None => {}
             }
             to.write_all(&message).await.ok()?;

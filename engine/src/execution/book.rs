@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -22,7 +22,10 @@ pub(crate) enum Fate {
     Held,
     /// The run was asked to stop: send nothing more, hand back.
     Halted,
-    /// Somebody took over, or may have: send nothing more, write nothing.
+    /// No renewal was answered in time: send nothing more. Somebody may have taken over, so what is written names the
+    /// claim, which the database judges; giving the work back with what is known of it costs the fleet least.
+    Doubted,
+    /// Somebody took over, or long since may have: send nothing more, write nothing.
     Lost,
 }
 
@@ -31,24 +34,30 @@ pub(crate) enum Fate {
 pub(crate) struct Lease {
     fate: AtomicU8,
     trusted_until: Mutex<Instant>,
+    /// How long a doubt may last.
+    grace: Duration,
     changed: Notify,
 }
 
 impl Lease {
-    pub(crate) fn new(trusted_until: Instant) -> Self {
+    /// A lease from a request made then, trusted for so long.
+    pub(crate) fn new(asked: Instant, trusted: Duration) -> Self {
         Self {
             fate: AtomicU8::new(HELD),
-            trusted_until: Mutex::new(trusted_until),
+            trusted_until: Mutex::new(asked + trusted),
+            grace: trusted,
             changed: Notify::new(),
         }
     }
 
     /// By what was last heard and the monotonic clock.
     pub(crate) fn fate(&self) -> Fate {
-        match self.fate.load(Ordering::Acquire) {
-            LOST => Fate::Lost,
-            _ if Instant::now() >= *lock(&self.trusted_until) => Fate::Lost,
-            HALTED => Fate::Halted,
+        let overdue = Instant::now().checked_duration_since(*lock(&self.trusted_until));
+        match (self.fate.load(Ordering::Acquire), overdue) {
+            (LOST, _) => Fate::Lost,
+            (_, Some(overdue)) if overdue >= self.grace => Fate::Lost,
+            (_, Some(_)) => Fate::Doubted,
+            (HALTED, None) => Fate::Halted,
             _ => Fate::Held,
         }
     }
@@ -138,4 +147,38 @@ impl Book {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUSTED: Duration = Duration::from_secs(50);
+
+    fn asked_ago(ago: Duration) -> Lease {
+        Lease::new(Instant::now().checked_sub(ago).unwrap(), TRUSTED)
+    }
+
+    #[test]
+    fn a_lease_is_held_then_doubted_then_lost() {
+        assert_eq!(asked_ago(TRUSTED / 2).fate(), Fate::Held);
+        assert_eq!(asked_ago(TRUSTED * 3 / 2).fate(), Fate::Doubted);
+        assert_eq!(asked_ago(TRUSTED * 2).fate(), Fate::Lost);
+    }
+
+    #[test]
+    fn a_late_answer_ends_a_doubt_but_no_answer_undoes_a_loss() {
+        let doubted = asked_ago(TRUSTED);
+        doubted.halt();
+        assert_eq!(
+            doubted.fate(),
+            Fate::Doubted,
+            "a stop is not known to be ours to settle"
+        );
+        doubted.renewed(Instant::now() + TRUSTED);
+        assert_eq!(doubted.fate(), Fate::Halted);
+        doubted.lose();
+        doubted.renewed(Instant::now() + TRUSTED);
+        assert_eq!(doubted.fate(), Fate::Lost);
+    }
 }

@@ -79,7 +79,7 @@ async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instan
     let span = telemetry::run_span(&run);
     let held = Arc::new(HeldRun {
         claim,
-        lease: Lease::new(asked + shared.settings.trusted()),
+        lease: Lease::new(asked, shared.settings.trusted()),
     });
     shared.book.hold_run(held.clone());
     let mut run = Some(run);
@@ -167,7 +167,8 @@ async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> Option
         }
         fate = held.lease.must_stop() => {
             task.abort();
-            return Some(if fate == Fate::Lost { Left::Lost } else { Left::Halted });
+            // In doubt it is left as it is: only a run that is known to be ours may be put to sleep.
+            return Some(if fate == Fate::Halted { Left::Halted } else { Left::Lost });
         }
         () = shared.hurry.cancelled() => {
             task.abort();

@@ -4,37 +4,68 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::{Interval, MissedTickBehavior};
+
 use super::book::{HeldBatch, HeldRun};
 use super::executor::Shared;
-use crate::lifecycle::Renewal;
+use crate::lifecycle::{NotRenewed, Renewal};
 
 /// How often to ask whether a run was asked to stop, when nobody hints at it.
 const STOP_POLL: Duration = Duration::from_secs(1);
 /// A full window saves progress at once, but not more often than this.
 const SAVE_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
+/// Each duty has a loop of its own: leases are not to end because a heartbeat, or a look for stops, is slow.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut renew = tokio::time::interval(shared.settings.renew);
-    renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut stops = tokio::time::interval(STOP_POLL);
-    stops.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::join!(keep_leases(&shared), keep_alive(&shared), watch_stops(&shared));
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Renewals and saves take turns: what is written later holds more progress, never less.
+async fn keep_leases(shared: &Shared) {
+    let mut renew = every(shared.settings.renew);
     loop {
         tokio::select! {
+            // A renewal that is due goes before a save: a window may be full all the time.
+            biased;
             () = shared.over.cancelled() => break,
             _ = renew.tick() => {
-                renew_all(&shared, &shared.book.batches(), &shared.book.runs()).await;
-                beat(&shared).await;
+                renew_all(shared, &shared.book.batches(), &shared.book.runs()).await;
                 shared.forget_idle();
             }
             () = shared.window.full.notified() => {
-                renew_all(&shared, &with_progress(&shared), &[]).await;
+                renew_all(shared, &with_progress(shared), &[]).await;
                 tokio::time::sleep(SAVE_AT_MOST_EVERY).await;
                 if shared.window.waiting() > 0 {
                     shared.window.full.notify_one();
                 }
             }
-            _ = stops.tick() => halt_stopped(&shared).await,
-            () = shared.hints.stops.notified() => halt_stopped(&shared).await,
+        }
+    }
+}
+
+async fn keep_alive(shared: &Shared) {
+    let mut beats = every(shared.settings.renew);
+    loop {
+        tokio::select! {
+            () = shared.over.cancelled() => break,
+            _ = beats.tick() => beat(shared).await,
+        }
+    }
+}
+
+async fn watch_stops(shared: &Shared) {
+    let mut stops = every(STOP_POLL);
+    loop {
+        tokio::select! {
+            () = shared.over.cancelled() => break,
+            _ = stops.tick() => halt_stopped(shared).await,
+            () = shared.hints.stops.notified() => halt_stopped(shared).await,
         }
     }
 }
@@ -64,8 +95,8 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
         })
         .collect();
     let claims: Vec<_> = runs.iter().map(|held| held.claim).collect();
-    let lost = match shared.fleet.renew_leases(&renewals, &claims).await {
-        Ok(lost) => lost,
+    let not_renewed = match shared.fleet.renew_leases(&renewals, &claims).await {
+        Ok(not_renewed) => not_renewed,
         Err(error) => {
             // Leases are trusted until their time; the next renewal may come through.
             tracing::warn!(batches = batches.len(), runs = runs.len(), %error, "leases were not renewed");
@@ -73,21 +104,24 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
         }
     };
     for (held, progress) in batches.iter().zip(progress) {
-        if lost.batches.contains(&held.claim) {
+        match not_renewed.batches.get(&held.claim) {
             // A batch that was finished meanwhile is judged by its own finish; telling it changes nothing.
-            held.lease.lose();
-            continue;
-        }
-        held.lease.renewed(trusted_until);
-        if let Some((_, count)) = progress {
-            held.tracker.progress_saved(count);
+            Some(NotRenewed::Gone) => held.lease.lose(),
+            // Somebody works on the row, most likely our own finish: neither extended nor saved, and not lost.
+            Some(NotRenewed::Busy) => {}
+            None => {
+                held.lease.renewed(trusted_until);
+                if let Some((_, count)) = progress {
+                    held.tracker.progress_saved(count);
+                }
+            }
         }
     }
     for held in runs {
-        if lost.runs.contains(&held.claim) {
-            held.lease.lose();
-        } else {
-            held.lease.renewed(trusted_until);
+        match not_renewed.runs.get(&held.claim) {
+            Some(NotRenewed::Gone) => held.lease.lose(),
+            Some(NotRenewed::Busy) => {}
+            None => held.lease.renewed(trusted_until),
         }
     }
 }

@@ -106,6 +106,10 @@ impl<'a> Pipeline<'a> {
         let failures = self.not_delivered();
         match stopped {
             Some(Stop::Fate(Fate::Lost)) => BatchEnd::Lost,
+            Some(Stop::Fate(Fate::Doubted)) => BatchEnd::HandBack {
+                delay: Duration::ZERO,
+                reason: "lease in doubt",
+            },
             Some(Stop::Fate(_)) => BatchEnd::HandBack {
                 delay: Duration::ZERO,
                 reason: "stopped",

@@ -161,7 +161,7 @@ fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
     let held = Arc::new(HeldBatch {
         claim: batch.claim,
         tracker: Arc::new(tracker),
-        lease: Lease::new(asked + shared.settings.trusted()),
+        lease: Lease::new(asked, shared.settings.trusted()),
     });
     shared.book.hold_batch(held.clone());
     held
@@ -330,7 +330,11 @@ async fn hand_back(shared: &Shared, batch: &Batch, held: &HeldBatch, delay: Dura
     };
     loop {
         match shared.fleet.hand_back_batches(std::slice::from_ref(&back)).await {
-            Ok(()) => break,
+            Ok(0) => {
+                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, token = batch.claim.token, "lease lost, nothing is written");
+                return;
+            }
+            Ok(_) => break,
             Err(error) => {
                 tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "not handed back yet")
             }

@@ -1,5 +1,6 @@
 //! What a fleet of replicas needs beyond the six verbs: plan, claim next, renew, finish with outcomes, recover.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -229,13 +230,22 @@ pub struct HandBack {
     pub reason: &'static str,
 }
 
-/// Which claims a renewal did not find.
+/// Why a claim was not renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRenewed {
+    /// It is no longer held under the given claim.
+    Gone,
+    /// Its row was locked: its lease runs on as it was, and nothing was saved.
+    Busy,
+}
+
+/// Which claims a renewal did not renew.
 #[derive(Debug, Clone, Default)]
-pub struct Lost {
-    /// Batches that are no longer held under the given claim.
-    pub batches: Vec<BatchClaim>,
-    /// Runs that are no longer held under the given claim.
-    pub runs: Vec<RunClaim>,
+pub struct Unrenewed {
+    /// Batches.
+    pub batches: HashMap<BatchClaim, NotRenewed>,
+    /// Runs.
+    pub runs: HashMap<RunClaim, NotRenewed>,
 }
 
 /// A stale batch that killed too many holders.
@@ -354,10 +364,10 @@ pub trait Fleet: Send + Sync + 'static {
     ) -> Result<Ended, FleetError>;
     /// Reads what became of a claim whose answer was lost.
     async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError>;
-    /// Renews all leases of this process in one statement, saving progress; answers which claims are gone.
-    async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Lost, FleetError>;
-    /// Gives batches back unfinished, without counting an attempt.
-    async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<(), FleetError>;
+    /// Renews all leases of this process in one statement, saving progress; answers which were not renewed.
+    async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Unrenewed, FleetError>;
+    /// Gives batches back unfinished, without counting an attempt; answers how many were still held.
+    async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<u64, FleetError>;
     /// Which of these runs were asked to stop or are over.
     async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError>;
     /// Asks a run to end as failed.

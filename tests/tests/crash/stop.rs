@@ -54,9 +54,9 @@ pub async fn zombie() {
 
 pub async fn drain() {
     let cluster = Cluster::new().await;
-    // A batch takes ten seconds, which is longer than half the deadline: one is handed back with its progress.
+    // A batch takes twenty seconds, far more than half the deadline: it is handed back with its progress.
     let slow = cluster
-        .start_paced("chaos-items", json!({"items": 900}), Some(50))
+        .start_paced("chaos-items", json!({"items": 400}), Some(20))
         .await;
     let quick = cluster.start("chaos-items", json!({"items": 60_000})).await;
     let mut first = cluster.replica();
@@ -75,9 +75,8 @@ pub async fn drain() {
         asked.elapsed()
     );
     for run in [quick, slow] {
-        // A lease that ended on a stalled machine is another matter than a drain; what it may cost is bounded above.
         let found = cluster.completes(run).await;
-        assert!(found.recovered > 0 || found.duplicates == 0, "{found}");
+        assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
     }
     let back =
         "select count(*) from lockgate.transitions where run_id = $1 and to_status = 'free' and reason = 'draining'";

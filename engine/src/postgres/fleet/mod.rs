@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use crate::lifecycle::{
-    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, ItemIds, Lost,
-    PlanChunk, PlanProgress, Renewal, RunClaim, RunId, StepState, Swept, WorkRun,
+    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, ItemIds, PlanChunk,
+    PlanProgress, Renewal, RunClaim, RunId, StepState, Swept, Unrenewed, WorkRun,
 };
 
 /// What a replica's verbs need to know.
@@ -136,10 +136,10 @@ impl Fleet for PostgresFleet {
     async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError> {
         self.find_claim(run, claim_id).await
     }
-    async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Lost, FleetError> {
+    async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Unrenewed, FleetError> {
         self.renew(batches.to_vec(), runs.to_vec()).await
     }
-    async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<(), FleetError> {
+    async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<u64, FleetError> {
         self.hand_back(batches.to_vec()).await
     }
     async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError> {

@@ -1,0 +1,51 @@
+//! Leases outlive a database that is slow to answer, and what is known of a batch outlives a lease that is in doubt.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use lockgate_tests::cluster::Cluster;
+use lockgate_tests::invariants::Comparison;
+use lockgate_tests::proxy::Proxy;
+use serde_json::json;
+use uuid::Uuid;
+
+/// A batch takes ten seconds, so that its lease of three is renewed several times.
+const PACE: i32 = 50;
+const ITEMS: i32 = 1_000;
+
+/// A run on a replica to which these statements are slow once it runs, so many times.
+async fn run_with_slow(cluster: &Cluster, statements: &[&str], time: Duration, times: usize) -> (Uuid, Comparison) {
+    let proxy = Proxy::before(cluster.url()).await;
+    let mut replica = cluster.replica_with(&[("DATABASE_URL", proxy.url()), ("DATABASE_URL_DIRECT", cluster.url())]);
+    replica.runs().await;
+    for statement in statements {
+        proxy.slow_down(statement, time, times);
+    }
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": ITEMS}), Some(PACE))
+        .await;
+    let found = cluster.completes(run).await;
+    println!("{statements:?} take {time:?}: {found}");
+    (run, found)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_are_kept_while_heartbeats_and_looks_for_stops_are_slow() {
+    let cluster = Cluster::new().await;
+    let slow = ["Registers a replica", "Which of these runs"];
+    let (_, found) = run_with_slow(&cluster, &slow, Duration::from_secs(4), usize::MAX).await;
+    assert_eq!((found.duplicates, found.recovered, found.bound), (0, 0, 0), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_lease_is_in_doubt_goes_back_with_what_is_known_of_it() {
+    // A sixth of the lease lies between the doubt and the end: time enough on a busy machine.
+    let cluster = Cluster::new()
+        .await
+        .with("LOCKGATE_LEASE_DURATION", "12s")
+        .with("LOCKGATE_DATABASE_DEADLINE", "20s");
+    let (run, found) = run_with_slow(&cluster, &["All leases of a process"], Duration::from_secs(13), 1).await;
+    let sql = "select count(*) from lockgate.transitions where run_id = $1 and to_status = 'free' and reason = 'lease in doubt'";
+    assert_eq!(cluster.count(sql, run).await, 1, "{found}");
+    assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
+}
