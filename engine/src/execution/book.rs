@@ -156,7 +156,8 @@ mod tests {
     const TRUSTED: Duration = Duration::from_secs(50);
 
     fn asked_ago(ago: Duration) -> Lease {
-        Lease::new(Instant::now().checked_sub(ago).unwrap(), TRUSTED)
+        let asked = Instant::now().checked_sub(ago).expect("the clock runs longer than that");
+        Lease::new(asked, TRUSTED)
     }
 
     #[test]

@@ -155,7 +155,13 @@ where
         };
         let query = match self.rows_between {
             Some(sql) if crate::lifecycle::is_contiguous(ids) => database.statement(sql).bind(*first).bind(*last),
-            _ => database.statement(self.rows).bind(ids.to_vec()).bind(ids.len() as i64),
+            // Planned anew for each page: a plan kept for any ids takes them for few and goes through the list for
+            // every row, forty times slower for a thousand of them.
+            _ => database
+                .statement(self.rows)
+                .persistent(false)
+                .bind(ids.to_vec())
+                .bind(ids.len() as i64),
         };
         let query = bind_all(query, &self.values);
         let count = ids.len();
