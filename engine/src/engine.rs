@@ -14,10 +14,10 @@ use uuid::Uuid;
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::config::Config;
 use crate::delivery::{BreakerPolicy, Breakers, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings};
-use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints};
+use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
-use crate::lifecycle::Fleet;
+use crate::lifecycle::{Fleet, Heartbeat};
 use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, PostgresUndelivered, listen,
 };
@@ -111,7 +111,7 @@ impl EngineBuilder {
             };
             self.work(&config, place, stop).await?
         } else {
-            stop.cancelled().await;
+            be_present(fleet, present(replica, roles), config.lease.renew, stop).await;
             true
         };
         if let Some(leader) = leader {
@@ -172,6 +172,20 @@ struct Place {
     database: Database,
     fleet: Arc<dyn Fleet>,
     hints: Arc<Hints>,
+}
+
+/// What a replica that only leads says of itself.
+fn present(replica: Uuid, roles: Roles) -> Heartbeat {
+    Heartbeat {
+        replica,
+        roles: roles.names(),
+        workflows: Vec::new(),
+        draining: false,
+        in_flight: 0,
+        window_used: 0,
+        window_size: 0,
+        breakers: serde_json::json!([]),
+    }
 }
 
 /// The leader's side, on connections of its own: busy workers must not starve the renewal of its lease.
@@ -285,7 +299,7 @@ fn fleet_settings(config: &Config, replica: Uuid) -> FleetSettings {
 fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> ExecutionSettings {
     ExecutionSettings {
         replica,
-        roles: roles.to_string().split(',').map(str::to_owned).collect(),
+        roles: roles.names(),
         batches: config.worker.batches as usize,
         batch_size: config.worker.batch_size as usize,
         plan_ahead: config.worker.plan_ahead as usize,

@@ -21,12 +21,9 @@ async fn every_message_is_delivered_once_and_reads_back_whole() {
     let topic = topic(12, &[]).await;
     let (publisher, sink, since) = (publisher(config()), Sink::new(), Utc::now());
     for index in 0..COUNT {
-        let headers = vec![
-            ("message-id".into(), index.to_string().into_bytes()),
-            ("empty".into(), Vec::new()),
-        ];
+        let headers = [("message-id", index.to_string()), ("empty", String::new())];
         let body = Message {
-            headers,
+            headers: headers.into_iter().collect(),
             ..message(&topic, &format!("k{}", index % 977), format!("payload {index}"))
         };
         offer(&publisher, &body, &sink, index).await;

@@ -12,6 +12,8 @@ use async_trait::async_trait;
 use lockgate::leader::{LeaderLoop, LeaderStore};
 use lockgate::lifecycle::FleetError;
 use lockgate::postgres::PostgresLeader;
+use lockgate_tests::cluster::Cluster;
+use lockgate_tests::wait_until;
 use sqlx::postgres::PgListener;
 use support::{PATIENCE, World};
 use tokio::sync::{Notify, watch};
@@ -300,4 +302,27 @@ async fn terms_never_overlap_while_leaders_come_and_go() {
         replica.stopped().await;
     }
     assert_terms_do_not_overlap(&world, 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_only_leads_is_seen_until_it_leaves() {
+    const STATE: &str = "select case when stopped_at is null then 'live' else 'stopped' end
+        from lockgate.replicas where id = $1 and roles = '{leader}' and workflows = '{}'";
+    let cluster = Cluster::new().await;
+    let mut replica = cluster.replica_called(&["run", "--roles", "leader"], &[]);
+    let id = replica.runs().await;
+    let state = async || -> Option<String> {
+        sqlx::query_scalar(STATE)
+            .bind(id)
+            .fetch_optional(&cluster.pool)
+            .await
+            .unwrap()
+    };
+    wait_until(PATIENCE, "its row is there", async || {
+        state().await.as_deref() == Some("live")
+    })
+    .await;
+    replica.terminate();
+    assert!(replica.ends().await.success());
+    assert_eq!(state().await.as_deref(), Some("stopped"));
 }

@@ -86,7 +86,7 @@ async fn two_loops_at_once_send_each_message_once_and_unchanged() {
         let headers = sent
             .headers
             .iter()
-            .map(|(name, value)| (name.to_string(), value.clone()));
+            .map(|(name, value)| (name.to_owned(), value.to_vec()));
         assert_eq!(record.headers, headers.collect::<Vec<_>>(), "{item}");
     }
     assert_eq!(

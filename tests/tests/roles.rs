@@ -48,6 +48,8 @@ async fn logged_in_as(test_database: &TestDatabase, role: &str) -> PgConnection 
 
 const DENIED: &str = "42501";
 
+const START_BY_HAND: &str = "select * from lockgate.start_by_hand(gen_random_uuid(), 'reports', '{}', null, null, null, null, null, null, null)";
+
 /// Who tries what, and whether it is denied.
 const TRIES: &[(&str, &str, bool)] = &[
     ("engine", "delete from lockgate.run_batches", true),
@@ -97,6 +99,7 @@ const TRIES: &[(&str, &str, bool)] = &[
     ("operator", "select lockgate.pause_run(gen_random_uuid())", false),
     ("operator", "select lockgate.resume_run(gen_random_uuid())", false),
     ("operator", "select lockgate.start_run('reports')", false),
+    ("operator", START_BY_HAND, false),
     (
         "operator",
         "select * from lockgate.proof_problems(gen_random_uuid())",
@@ -115,6 +118,7 @@ const TRIES: &[(&str, &str, bool)] = &[
     ("reader", "update lockgate.task_runs set status = 'running'", true),
     ("reader", "select lockgate.cancel_run(gen_random_uuid())", true),
     ("reader", "select lockgate.start_run('reports')", true),
+    ("reader", START_BY_HAND, true),
     ("reader", "select id, status, reason from lockgate.task_runs", false),
     ("reader", "select * from lockgate.v_run_proof", false),
     (

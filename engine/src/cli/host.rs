@@ -75,6 +75,12 @@ impl Roles {
         leader: true,
         worker: true,
     };
+
+    /// Their names, as a replica's row shows them.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        self.to_string().split(',').map(str::to_owned).collect()
+    }
 }
 
 impl FromStr for Roles {

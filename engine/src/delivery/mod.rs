@@ -5,6 +5,7 @@ mod breakers;
 mod command;
 mod email;
 mod flights;
+mod headers;
 mod in_flight;
 mod page;
 mod publisher;
@@ -19,6 +20,7 @@ pub use breaker::{
 pub use breakers::Breakers;
 pub use command::{Command, message_id};
 pub use email::{EMAIL, EmailTriggerCommand, InvalidCommand};
+pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,

@@ -3,11 +3,12 @@
 //! The engine hands a [`Message`] and a [`Ticket`] to a [`Publisher`]; the publisher settles every
 //! ticket it accepted exactly once, from a thread of its own. Nothing here names Kafka.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
+
+use super::headers::Headers;
 
 /// One message, ready to go: bytes only, nothing of the item it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,8 @@ pub struct Message {
     pub key: Option<Vec<u8>>,
     /// The value.
     pub payload: Vec<u8>,
-    /// Headers in the order in which they are written; names that were stored are owned.
-    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    /// Headers in the order in which they are written.
+    pub headers: Headers,
 }
 
 /// What became of one message.

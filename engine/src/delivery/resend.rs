@@ -1,6 +1,5 @@
 //! Offers the rows of a page to the publisher, all of them in flight at once, and collects their outcomes.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::in_flight::InFlight;
@@ -97,10 +96,7 @@ async fn offer(service: &Service, page: &Page, tracker: &Arc<PageTracker>, index
 
 /// The same message as the first time: key, headers and bytes as they were stored.
 fn message(topic: &Arc<str>, row: &UndeliveredRow) -> Option<Message> {
-    let headers = row
-        .headers
-        .iter()
-        .map(|(name, value)| (Cow::Owned(name.clone()), value.clone().into_bytes()));
+    let headers = row.headers.iter().map(|(name, value)| (name, value));
     Some(Message {
         topic: topic.clone(),
         key: row.key.clone(),

@@ -8,6 +8,7 @@ mod fan_outs;
 mod keeper;
 mod pipeline;
 mod planner;
+mod presence;
 mod send;
 mod settings;
 mod tracker;
@@ -16,4 +17,5 @@ mod work;
 mod worker;
 
 pub use executor::{Executor, ExecutorParts, Hints};
+pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;

@@ -188,13 +188,14 @@ impl<'a> Pipeline<'a> {
                     let command_type = command.command_type.clone();
                     match self.envelope.message(item, command) {
                         Ok(message) => {
-                            self.offer(Offered {
+                            // Before it is sent: its row may be needed as soon as it is.
+                            self.offered.push(Offered {
                                 item,
                                 index,
                                 command_type,
                                 message,
-                            })
-                            .await?
+                            });
+                            self.send_last().await?;
                         }
                         Err(why) => self.refuse(item, &command_type, "unknown", "no_topic", &why),
                     }
@@ -205,43 +206,54 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    async fn offer(&mut self, offered: Offered) -> Result<(), Stop> {
+    /// Sends what was offered last, once there is room for it.
+    async fn send_last(&mut self) -> Result<(), Stop> {
         if self.places == 0 {
             self.look()?;
-            self.known.sends_to(&offered.message.topic);
-            self.take_places(&offered.message.topic).await?;
-        }
-        self.keep_pace().await?;
-        self.places -= 1;
-        loop {
-            self.tracker.in_flight().offered();
-            let sink: Arc<dyn OutcomeSink> = self.tracker.clone();
-            match self.shared.publisher.publish(
-                &offered.message,
-                Ticket {
-                    sink,
-                    index: offered.index,
-                },
-            ) {
-                Ok(()) => break self.sent += 1,
-                Err(Rejected::Refused(failure)) => break self.tracker.settle(offered.index, Outcome::Refused(failure)),
-                Err(Rejected::Full) => {
-                    self.tracker.in_flight().not_accepted();
-                    self.look()?;
-                    self.shared.publisher.capacity().await;
-                }
-                Err(Rejected::Unavailable) => {
-                    self.tracker.in_flight().not_accepted();
-                    return Err(Stop::Later {
-                        delay: Duration::from_secs(1),
-                        reason: "publisher unavailable",
-                    });
-                }
+            if let Some(topic) = self.offered.last().map(|offered| offered.message.topic.clone()) {
+                self.known.sends_to(&topic);
+                self.take_places(&topic).await?;
             }
         }
-        self.offered.push(offered);
+        if let Some(pace) = self.batch.pace_per_s {
+            self.keep_pace(pace).await?;
+        }
+        self.places -= 1;
+        while !self.hand_over()? {
+            self.look()?;
+            self.shared.publisher.capacity().await;
+        }
         fail::fail_point!("publish.mid", |_| Err(Stop::Fate(Fate::Lost)));
         Ok(())
+    }
+
+    /// Hands what was offered last to the publisher; false when that has no room.
+    fn hand_over(&mut self) -> Result<bool, Stop> {
+        let Some(offered) = self.offered.last() else {
+            return Ok(true);
+        };
+        self.tracker.in_flight().offered();
+        let sink: Arc<dyn OutcomeSink> = self.tracker.clone();
+        let ticket = Ticket {
+            sink,
+            index: offered.index,
+        };
+        match self.shared.publisher.publish(&offered.message, ticket) {
+            Ok(()) => self.sent += 1,
+            Err(Rejected::Refused(failure)) => self.tracker.settle(offered.index, Outcome::Refused(failure)),
+            Err(Rejected::Full) => {
+                self.tracker.in_flight().not_accepted();
+                return Ok(false);
+            }
+            Err(Rejected::Unavailable) => {
+                self.tracker.in_flight().not_accepted();
+                return Err(Stop::Later {
+                    delay: Duration::from_secs(1),
+                    reason: "publisher unavailable",
+                });
+            }
+        }
+        Ok(true)
     }
 
     async fn take_places(&mut self, topic: &str) -> Result<(), Stop> {
@@ -285,10 +297,7 @@ impl<'a> Pipeline<'a> {
     }
 
     /// A paced batch has its stretch of the run's time to itself and spreads its messages over it.
-    async fn keep_pace(&self) -> Result<(), Stop> {
-        let Some(pace) = self.batch.pace_per_s else {
-            return Ok(());
-        };
+    async fn keep_pace(&self, pace: u32) -> Result<(), Stop> {
         let due = self.started + Duration::from_secs_f64(self.sent as f64 / f64::from(pace));
         while due > Instant::now() {
             // The next message may be far off: a stop or a lost lease is not to wait for it.

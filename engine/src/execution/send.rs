@@ -1,20 +1,23 @@
 //! Makes the message of an item: topic, key, value, and the headers that consumers and the proof rely on.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::delivery::{Command, Message, message_id};
+use uuid::Uuid;
+
+use crate::delivery::{Command, Headers, Message, message_id};
 use crate::lifecycle::{Batch, RunId, UndeliveredItem};
+
+/// Bytes of the names and values that are a message's own, but for the value of its correlation id.
+const OWN_HEADERS: usize = "message-id".len() + 36 + "correlation-id".len() + "crc32c".len() + 8;
 
 /// What all messages of a batch have in common.
 pub(crate) struct Envelope {
     origin_id: RunId,
     step: String,
-    run_id: Vec<u8>,
-    batch_seq: Vec<u8>,
-    claim_token: Vec<u8>,
-    traceparent: Option<Vec<u8>>,
+    run_id: String,
+    /// The headers that are the same in all of them.
+    same: Headers,
     topics: BTreeMap<String, Arc<str>>,
 }
 
@@ -25,13 +28,16 @@ impl Envelope {
         traceparent: Option<String>,
         topics: &BTreeMap<String, String>,
     ) -> Self {
+        let run_id = batch.claim.run.to_string();
+        let mut same: Headers = traceparent.iter().map(|value| ("traceparent", value)).collect();
+        same.push("run-id", run_id.as_bytes());
+        same.push("batch-seq", batch.claim.seq.to_string().as_bytes());
+        same.push("claim-token", batch.claim.token.to_string().as_bytes());
         Self {
             origin_id,
             step: batch.step.clone(),
-            run_id: batch.claim.run.to_string().into_bytes(),
-            batch_seq: batch.claim.seq.to_string().into_bytes(),
-            claim_token: batch.claim.token.to_string().into_bytes(),
-            traceparent: traceparent.map(String::into_bytes),
+            run_id,
+            same,
             topics: topics
                 .iter()
                 .map(|(kind, topic)| (kind.clone(), Arc::from(topic.as_str())))
@@ -50,21 +56,13 @@ impl Envelope {
                 .ok_or_else(|| format!("no topic is configured for commands of type {}", command.command_type))?,
         };
         let id = message_id(self.origin_id, &self.step, item);
-        let correlation = command
-            .correlation_id
-            .map_or_else(|| self.run_id.clone(), String::into_bytes);
-        let checksum = format!("{:08x}", crc32c::crc32c(&command.payload));
-        let mut headers: Vec<(Cow<'static, str>, Vec<u8>)> = Vec::with_capacity(7);
-        let mut header = |name: &'static str, value| headers.push((Cow::Borrowed(name), value));
-        header("message-id", id.hyphenated().to_string().into_bytes());
-        header("correlation-id", correlation);
-        if let Some(traceparent) = &self.traceparent {
-            header("traceparent", traceparent.clone());
-        }
-        header("run-id", self.run_id.clone());
-        header("batch-seq", self.batch_seq.clone());
-        header("claim-token", self.claim_token.clone());
-        header("crc32c", checksum.into_bytes());
+        let mut id_text = Uuid::encode_buffer();
+        let correlation = command.correlation_id.as_ref().unwrap_or(&self.run_id);
+        let mut headers = Headers::with_capacity(3, OWN_HEADERS + correlation.len() + self.same.size());
+        headers.push("message-id", id.hyphenated().encode_lower(&mut id_text).as_bytes());
+        headers.push("correlation-id", correlation.as_bytes());
+        headers.append(&self.same);
+        headers.push("crc32c", &hex(crc32c::crc32c(&command.payload)));
         Ok(Message {
             topic,
             key: command.key,
@@ -87,7 +85,7 @@ impl Envelope {
             headers: message
                 .headers
                 .iter()
-                .map(|(name, value)| (name.clone().into_owned(), String::from_utf8_lossy(value).into_owned()))
+                .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()))
                 .collect(),
             key: message.key.clone(),
             payload: Some(message.payload.clone()),
@@ -120,6 +118,14 @@ impl Envelope {
     }
 }
 
+/// Eight digits, as consumers read the checksum.
+fn hex(number: u32) -> [u8; 8] {
+    std::array::from_fn(|at| {
+        let digit = number >> (28 - 4 * at) & 0xf;
+        b"0123456789abcdef"[digit as usize]
+    })
+}
+
 /// Reasons are for people and go into rows and logs: one line of bounded length, which Postgres takes.
 fn cut(reason: &str) -> String {
     reason
@@ -127,4 +133,16 @@ fn cut(reason: &str) -> String {
         .filter(|character| !character.is_control())
         .take(300)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_written_as_eight_digits() {
+        for number in [0, 1, 0xf, 0x89ab_cdef, 0x0123_4567, u32::MAX] {
+            assert_eq!(hex(number).as_slice(), format!("{number:08x}").as_bytes());
+        }
+    }
 }

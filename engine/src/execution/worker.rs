@@ -296,12 +296,8 @@ async fn try_finish(
         .finish_and_claim_batch(&batch.claim, next_run, claim_id)
         .await
     {
-        Ok((ended, next)) => {
-            if next.is_none() {
-                shared.work.exhausted(next_run);
-            }
-            Ok((ended, next.map(|next| (next, asked))))
-        }
+        // That nothing was claimed says little of a paced run: whoever asks for it alone finds out.
+        Ok((ended, next)) => Ok((ended, next.map(|next| (next, asked)))),
         Err(error) => {
             // Both halves are one statement: if the next batch is ours, this one is finished.
             match reread(shared, next_run, claim_id, &error).await {

@@ -1,11 +1,10 @@
 //! One generation of producers: what is shared between the threads that send and those that report
 //! from the start of a producer until every ticket it accepted is settled.
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
@@ -17,7 +16,10 @@ use super::config::KafkaConfig;
 use super::reports::Reports;
 use super::tickets::Tickets;
 use super::wake::Wake;
-use crate::delivery::{Failure, Message, Outcome, PublisherEvents, Ticket};
+use crate::delivery::{Failure, Headers, Message, Outcome, PublisherEvents, Ticket};
+
+/// How often people are told that no broker can be reached, while it lasts.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// A producer with its own thread that reports to [`Reports`].
 pub(super) type Producer = ThreadedProducer<Reports>;
@@ -39,6 +41,8 @@ pub(super) struct Generation {
     proven: AtomicBool,
     lone: Mutex<Lone>,
     last_error: Mutex<Option<RDKafkaErrorCode>>,
+    /// When it was last said that no broker can be reached.
+    said_down: Mutex<Option<Instant>>,
     /// Who is between taking tickets out and having told their owners.
     settling: AtomicUsize,
 }
@@ -69,6 +73,7 @@ impl Generation {
             proven: AtomicBool::new(false),
             lone: Mutex::new(Lone::NotNeeded),
             last_error: Mutex::new(None),
+            said_down: Mutex::new(None),
             settling: AtomicUsize::new(0),
         }
     }
@@ -143,6 +148,16 @@ impl Generation {
     /// Remembers what the client last complained of, to explain why no broker answers.
     pub(super) fn note_error(&self, code: RDKafkaErrorCode) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+    }
+
+    /// Whether it is time to say again that no broker can be reached; the library says so at every try.
+    pub(super) fn is_news(&self) -> bool {
+        let mut said = self.said_down.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
+            return false;
+        }
+        *said = Some(Instant::now());
+        true
     }
 
     pub(super) fn last_error(&self) -> Option<RDKafkaErrorCode> {
@@ -280,7 +295,7 @@ pub(super) fn send_alone(
 }
 
 /// Copies headers into the library's own form.
-pub(super) fn to_headers(headers: &[(Cow<'static, str>, Vec<u8>)]) -> Option<OwnedHeaders> {
+pub(super) fn to_headers(headers: &Headers) -> Option<OwnedHeaders> {
     if headers.is_empty() {
         return None;
     }
@@ -288,7 +303,7 @@ pub(super) fn to_headers(headers: &[(Cow<'static, str>, Vec<u8>)]) -> Option<Own
     Some(headers.iter().fold(empty, |made, (key, value)| {
         made.insert(rdkafka::message::Header {
             key,
-            value: Some(value.as_slice()),
+            value: Some(value),
         })
     }))
 }

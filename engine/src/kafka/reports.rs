@@ -84,7 +84,9 @@ impl ClientContext for Reports {
         };
         self.generation.note_error(code);
         if code == RDKafkaErrorCode::AllBrokersDown {
-            tracing::warn!("no kafka broker can be reached: {reason}");
+            if self.generation.is_news() {
+                tracing::warn!("no kafka broker can be reached: {reason}");
+            }
             self.generation.events.all_brokers_down();
         } else {
             tracing::debug!("kafka client: {code:?}: {reason}");

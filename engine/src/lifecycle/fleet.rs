@@ -336,7 +336,8 @@ pub trait Fleet: Send + Sync + 'static {
     /// Claims the next batch of a run.
     async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError>;
     /// Finishes a batch of which every item was delivered and claims the next one of `next_run`, in one round trip.
-    /// Nothing is claimed when the finish finds the claim lost.
+    /// Nothing is claimed when the finish finds the claim lost, and nothing of a paced run, whose batches are claimed
+    /// by [`Fleet::claim_next_batch`] alone.
     async fn finish_and_claim_batch(
         &self,
         claim: &BatchClaim,

@@ -77,6 +77,7 @@ where
             rows.sort_by_key(|(id, _)| *id);
         }
         let mut made: Vec<(i64, Made)> = Vec::with_capacity(rows.len());
+        let mut asked = ids.iter();
         for (id, row) in &rows {
             if made.last().is_some_and(|(last, _)| last == id) {
                 let detail = "the source returned more than one row for the item".to_owned();
@@ -91,7 +92,7 @@ where
                 continue;
             }
             anyhow::ensure!(
-                ids.binary_search(id).is_ok(),
+                asked.any(|asked| asked == id),
                 "the source returned item {id}, which was not asked for"
             );
             made.push((*id, self.make_one(row)));

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use lockgate::delivery::{Message, Outcome, OutcomeSink, Publisher, Rejected, Ticket};
+use lockgate::delivery::{Headers, Message, Outcome, OutcomeSink, Publisher, Rejected, Ticket};
 use lockgate::kafka::{KafkaConfig, KafkaPublisher, create_topic};
 use tokio::sync::Notify;
 
@@ -77,7 +77,7 @@ pub fn message(topic: &Arc<str>, key: &str, payload: impl Into<Vec<u8>>) -> Mess
         topic: Arc::clone(topic),
         key: Some(key.into()),
         payload: payload.into(),
-        headers: Vec::new(),
+        headers: Headers::default(),
     }
 }
 

@@ -4,7 +4,6 @@
 pub mod scripted;
 pub mod story;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,7 +104,7 @@ impl World {
 
     pub fn undelivered(&self, batch: &Batch, item: i64, refused: bool) -> UndeliveredItem {
         let message = self.message(batch, item);
-        let text = |value: &Vec<u8>| String::from_utf8(value.clone()).unwrap();
+        let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
         let headers = message.headers.iter();
         UndeliveredItem {
             item,
@@ -116,7 +115,7 @@ impl World {
             command_type: "email".to_owned(),
             topic: self.topic.clone(),
             key: message.key.clone(),
-            headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
+            headers: headers.map(|(name, value)| (name.to_owned(), text(value))).collect(),
             payload: Some(message.payload),
         }
     }
@@ -236,18 +235,18 @@ pub async fn finish(fleet: &PostgresFleet, batch: &Batch, delivered: usize, unde
 /// The message of an item, as the engine makes it.
 pub fn message(topic: &str, run: Uuid, seq: i32, token: i64, item: i64) -> Message {
     let payload = format!("{{\"item\":{item}}}").into_bytes();
-    let header = |name: &'static str, value: String| (Cow::Borrowed(name), value.into_bytes());
+    let headers = [
+        ("message-id", message_id(run, STEP, item).to_string()),
+        ("correlation-id", format!("c-{item}")),
+        ("run-id", run.to_string()),
+        ("batch-seq", seq.to_string()),
+        ("claim-token", token.to_string()),
+        ("crc32c", format!("{:08x}", crc32c(&payload))),
+    ];
     Message {
         topic: topic.into(),
         key: Some(item.to_string().into_bytes()),
-        headers: vec![
-            header("message-id", message_id(run, STEP, item).to_string()),
-            header("correlation-id", format!("c-{item}")),
-            header("run-id", run.to_string()),
-            header("batch-seq", seq.to_string()),
-            header("claim-token", token.to_string()),
-            header("crc32c", format!("{:08x}", crc32c(&payload))),
-        ],
+        headers: headers.into_iter().collect(),
         payload,
     }
 }
