@@ -24,7 +24,7 @@ test: tools ## all tests but the long ones, on servers of their own
 	ops/dev/test.sh short build
 	ops/dev/with-services.sh ops/dev/test.sh short
 
-test-long: tools ## the long_* tests: kill loops, freezes, PgBouncer
+test-long: tools ## the long_* tests: kill loops, freezes, full disk, a million rows, PgBouncer, another Postgres
 	ops/dev/test.sh long build
 	ops/dev/with-services.sh --services "postgres kafka pgbouncer" ops/dev/test.sh long
 

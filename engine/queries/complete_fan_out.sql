@@ -11,8 +11,12 @@ with done as (
                  from lockgate.run_batches b
                 where b.run_id = s.run_id and b.step = s.path and b.status = 'done')::text, 'UTF8')
      where s.run_id = $1 and s.path = $2 and s.status = 'open' and s.planned_at is not null
-       and not exists (select 1 from lockgate.run_batches b
-                        where b.run_id = $1 and b.step = $2 and b.status in ('free', 'recoverable'))
+       -- In the order of run_batches_waiting: what waits lies together at the end of the table, so that a scan for the
+       -- first of it, which looks cheap, reads all that is done before.
+       and (select b.seq from lockgate.run_batches b
+             where b.run_id = $1 and b.step = $2 and b.status in ('free', 'recoverable')
+             order by b.not_before, b.seq
+             limit 1) is null
        and not exists (select 1 from lockgate.run_batches b
                         where b.run_id = $1 and b.step = $2 and b.status = 'claimed')
     returning s.run_id

@@ -1,5 +1,7 @@
 //! Servers of a test's own, to be killed and frozen without disturbing anybody.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +16,8 @@ use crate::{TestDatabase, kafka_brokers};
 pub struct OwnServers {
     state: PathBuf,
     env: Vec<(String, String)>,
+    /// Whether a file system of their own lies under them.
+    small_disk: bool,
 }
 
 impl OwnServers {
@@ -32,14 +36,57 @@ impl OwnServers {
     /// One does not come up.
     #[must_use]
     pub fn up_with(names: &[&str], env: &[(&str, &str)]) -> Self {
-        let state = std::env::temp_dir().join(format!("lockgate-own-{}", uuid::Uuid::now_v7().simple()));
+        let servers = Self::at(new_state(), env, false);
+        servers.run(&[&["up"], names].concat());
+        servers
+    }
+
+    /// Starts these servers on a disk of so many MiB; `None` where we may not mount one.
+    ///
+    /// # Panics
+    /// One does not come up.
+    #[must_use]
+    pub fn up_on_small_disk(names: &[&str], size_mib: u32, env: &[(&str, &str)]) -> Option<Self> {
+        let state = new_state();
+        std::fs::create_dir(&state).unwrap();
+        let options = format!("size={size_mib}m,mode=755");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&state)
+            .output();
+        if !mount.is_ok_and(|output| output.status.success()) {
+            std::fs::remove_dir(&state).unwrap();
+            return None;
+        }
+        let servers = Self::at(state, env, true);
+        servers.run(&[&["up"], names].concat());
+        Some(servers)
+    }
+
+    fn at(state: PathBuf, env: &[(&str, &str)], small_disk: bool) -> Self {
         let env = env
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let servers = Self { state, env };
-        servers.run(&[&["up"], names].concat());
-        servers
+        Self { state, env, small_disk }
+    }
+
+    /// Leaves no byte of the small disk free.
+    ///
+    /// # Panics
+    /// The disk is not a small one.
+    pub fn fill_disk(&self) {
+        assert!(self.small_disk, "this would fill somebody else's disk");
+        let mut ballast = File::create(self.state.join("ballast")).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            let block = vec![1; size];
+            while ballast.write_all(&block).is_ok() {}
+        }
+    }
+
+    /// Gives back what [`Self::fill_disk`] took.
+    pub fn free_disk(&self) {
+        std::fs::remove_file(self.state.join("ballast")).unwrap();
     }
 
     /// Does one of `stop`, `start`, `kill`, `freeze`, `thaw` to one of them.
@@ -89,6 +136,10 @@ impl OwnServers {
     }
 }
 
+fn new_state() -> PathBuf {
+    std::env::temp_dir().join(format!("lockgate-own-{}", uuid::Uuid::now_v7().simple()))
+}
+
 impl Drop for OwnServers {
     fn drop(&mut self) {
         // A failing test says why by itself; what is left then is in the state directory.
@@ -100,6 +151,10 @@ impl Drop for OwnServers {
                 .arg("down")
                 .env("LOCKGATE_SERVICES_DIR", &self.state)
                 .output();
+        }
+        if self.small_disk {
+            let _ = Command::new("umount").arg(&self.state).status();
+            let _ = std::fs::remove_dir(&self.state);
         }
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// A batch takes ten seconds, so that its lease of three is renewed several times.
 const PACE: i32 = 50;
-const ITEMS: i32 = 1_000;
+const ITEMS: i32 = 500;
 
 /// A run on a replica to which these statements are slow once it runs, so many times.
 async fn run_with_slow(cluster: &Cluster, statements: &[&str], time: Duration, times: usize) -> (Uuid, Comparison) {
@@ -42,9 +42,9 @@ async fn a_batch_whose_lease_is_in_doubt_goes_back_with_what_is_known_of_it() {
     // A sixth of the lease lies between the doubt and the end: time enough on a busy machine.
     let cluster = Cluster::new()
         .await
-        .with("LOCKGATE_LEASE_DURATION", "12s")
+        .with("LOCKGATE_LEASE_DURATION", "9s")
         .with("LOCKGATE_DATABASE_DEADLINE", "20s");
-    let (run, found) = run_with_slow(&cluster, &["All leases of a process"], Duration::from_secs(13), 1).await;
+    let (run, found) = run_with_slow(&cluster, &["All leases of a process"], Duration::from_secs(11), 1).await;
     let sql = "select count(*) from lockgate.transitions where run_id = $1 and to_status = 'free' and reason = 'lease in doubt'";
     assert_eq!(cluster.count(sql, run).await, 1, "{found}");
     assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");

@@ -30,7 +30,9 @@ impl Default for BreakerPolicy {
             min_sample: 50,
             unknown_percent: 50,
             first_pause: Duration::from_secs(1),
-            last_pause: Duration::from_secs(60),
+            // A probe costs one batch its time and is handed back when it fails; a fleet that rests long after its
+            // brokers are back costs more.
+            last_pause: Duration::from_secs(10),
             // Twice the default message timeout: a probe's messages have their outcomes by then.
             probe_timeout: Duration::from_secs(60),
         }

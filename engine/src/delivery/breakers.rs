@@ -42,6 +42,12 @@ impl Breakers {
         self.with(topic, |breaker, now| breaker.report(now).state == BreakerState::Open)
     }
 
+    /// Whether the topic is not known to take messages again: its breaker is open, or half-open. Asks nothing of it.
+    #[must_use]
+    pub fn is_in_trouble(&self, topic: &str) -> bool {
+        self.with(topic, |breaker, now| breaker.report(now).state != BreakerState::Closed)
+    }
+
     /// Whether an open breaker's pause is over, so that one batch may find out. Asks nothing of the breaker.
     #[must_use]
     pub fn may_probe(&self, topic: &str) -> bool {

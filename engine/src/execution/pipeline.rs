@@ -118,9 +118,10 @@ impl<'a> Pipeline<'a> {
             Some(Stop::Source(error)) => self.source_failed(&error),
             None if failures
                 .iter()
-                .any(|item| !item.refused && self.shared.breakers.is_open(&item.topic)) =>
+                .any(|item| !item.refused && self.shared.breakers.is_in_trouble(&item.topic)) =>
             {
-                // The topic is in trouble, not these items: they stay in the batch instead of filling the table.
+                // The topic is in trouble, not these items: they stay in the batch instead of filling the table. Also
+                // those of a probe: its breaker is half-open until it has ended.
                 BatchEnd::HandBack {
                     delay: Duration::from_secs(1),
                     reason: "breaker open",

@@ -12,11 +12,14 @@ use super::fan_outs::KnownFanOut;
 use super::pipeline::{BatchEnd, Pipeline};
 use super::tracker::BatchTracker;
 use crate::delivery::{Admission, Probe, ProbeEnd};
-use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, FoundStep, HandBack, RunId};
+use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, HandBack, RunId};
 use crate::telemetry;
 
 /// Pause after the store failed, so that a dead one is not asked in a loop.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// Before a batch is claimed again whose topic is in trouble.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Before a suspect batch is claimed again that could not run alone.
 const ALONE_PAUSE: Duration = Duration::from_secs(1);
 /// Runs a scout asks for at once.
@@ -123,10 +126,7 @@ async fn claim(shared: &Shared) -> Option<(Batch, Instant)> {
 async fn reread(shared: &Shared, run: RunId, claim_id: Uuid, error: &FleetError) -> Option<Batch> {
     tracing::warn!(%run, %error, "a claim was not answered");
     tokio::time::sleep(STORE_PAUSE).await;
-    match shared.fleet.find_batch_claim(run, claim_id).await {
-        Ok(FoundStep::Held(batch)) => Some(*batch),
-        _ => None,
-    }
+    shared.fleet.find_batch_claim(run, claim_id).await.ok().flatten()
 }
 
 async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch, Instant)> {
@@ -219,9 +219,9 @@ fn admit(shared: &Shared, known: &KnownFanOut) -> Result<Vec<(String, Probe)>, D
                 for (topic, probe) in probes {
                     shared.breakers.probe_over(&topic, probe, ProbeEnd::NothingSent);
                 }
-                return Err(until
-                    .saturating_duration_since(Instant::now())
-                    .max(Duration::from_millis(100)));
+                // The breaker keeps this replica from claiming it again; the batch itself is free for whoever can send.
+                let pause = until.saturating_duration_since(Instant::now());
+                return Err(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
             }
         }
     }

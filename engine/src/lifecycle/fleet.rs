@@ -197,17 +197,6 @@ pub enum Ended {
     Lost,
 }
 
-/// What the store knows under a batch's claim.
-#[derive(Debug, Clone)]
-pub enum FoundStep {
-    /// Claimed under it.
-    Held(Box<Batch>),
-    /// Finished under it.
-    Finished,
-    /// Neither.
-    Gone,
-}
-
 /// One lease to renew, with progress to save.
 #[derive(Debug, Clone)]
 pub struct Renewal {
@@ -362,8 +351,8 @@ pub trait Fleet: Send + Sync + 'static {
         ids: &ItemIds,
         outcome: &BatchOutcome,
     ) -> Result<Ended, FleetError>;
-    /// Reads what became of a claim whose answer was lost.
-    async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError>;
+    /// Reads what a claim whose answer was lost got, if anything.
+    async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError>;
     /// Renews all leases of this process in one statement, saving progress; answers which were not renewed.
     async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Unrenewed, FleetError>;
     /// Gives batches back unfinished, without counting an attempt; answers how many were still held.

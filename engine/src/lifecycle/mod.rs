@@ -9,7 +9,7 @@ mod manager;
 pub(crate) use check::{check_ids, storable_reason};
 pub(crate) use claims::{Claims, Held, Known};
 pub use fleet::{
-    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, NotRenewed, PlanChunk,
+    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,
     PlanProgress, PlannedBatch, Renewal, RunClaim, StepState, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
 };
 pub(crate) use ids::is_contiguous;

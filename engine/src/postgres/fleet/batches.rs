@@ -7,9 +7,7 @@ use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::PostgresFleet;
-use crate::lifecycle::{
-    Batch, BatchClaim, BatchOutcome, Ended, FleetError, FoundStep, ItemIds, RunId, UndeliveredItem, pack_ids,
-};
+use crate::lifecycle::{Batch, BatchClaim, BatchOutcome, Ended, FleetError, ItemIds, RunId, UndeliveredItem, pack_ids};
 use crate::postgres::database::DatabaseError;
 
 const CLAIMABLE_RUNS: &str = include_str!("../../../queries/claimable_runs.sql");
@@ -17,6 +15,7 @@ const CLAIM_NEXT_BATCH: &str = include_str!("../../../queries/claim_next_batch.s
 const FINISH_AND_CLAIM_BATCH: &str = include_str!("../../../queries/finish_and_claim_batch.sql");
 const MARK_ALONE: &str = include_str!("../../../queries/mark_alone.sql");
 const FINISH_BATCH: &str = include_str!("../../../queries/finish_batch.sql");
+const BATCH_WAS_FINISHED: &str = include_str!("../../../queries/batch_was_finished.sql");
 const FIND_BATCH_CLAIM: &str = include_str!("../../../queries/find_batch_claim.sql");
 
 impl PostgresFleet {
@@ -162,24 +161,28 @@ impl PostgresFleet {
 
     /// No row: either this very claim finished it and the answer was lost, or somebody took over.
     async fn ended_earlier(&self, claim: BatchClaim) -> Result<Ended, FleetError> {
-        match self.find_claim(claim.run, claim.claim_id).await? {
-            FoundStep::Finished => Ok(Ended::Done),
-            FoundStep::Held(_) | FoundStep::Gone => Ok(Ended::Lost),
-        }
+        let query = self
+            .database
+            .statement(BATCH_WAS_FINISHED)
+            .bind(claim.run)
+            .bind(claim.seq)
+            .bind(claim.token)
+            .bind(claim.claim_id);
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
+        let finished = row.try_get(0).map_err(DatabaseError::from)?;
+        Ok(if finished { Ended::Done } else { Ended::Lost })
     }
 
-    pub(super) async fn find_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError> {
+    pub(super) async fn find_claim(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {
         let query = self.database.statement(FIND_BATCH_CLAIM).bind(run).bind(claim_id);
         let row = self
             .database
             .run(move |connection| query.fetch_optional(connection).boxed())
             .await?;
-        let Some(row) = row else { return Ok(FoundStep::Gone) };
-        match row.try_get::<&str, _>("status").map_err(DatabaseError::from)? {
-            "claimed" => Ok(FoundStep::Held(Box::new(batch(&row)?))),
-            "done" => Ok(FoundStep::Finished),
-            _ => Ok(FoundStep::Gone),
-        }
+        row.as_ref().map(batch).transpose()
     }
 }
 

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use crate::lifecycle::{
-    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, FoundStep, HandBack, Heartbeat, ItemIds, PlanChunk,
-    PlanProgress, Renewal, RunClaim, RunId, StepState, Swept, Unrenewed, WorkRun,
+    Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, ItemIds, PlanChunk, PlanProgress,
+    Renewal, RunClaim, RunId, StepState, Swept, Unrenewed, WorkRun,
 };
 
 /// What a replica's verbs need to know.
@@ -133,7 +133,7 @@ impl Fleet for PostgresFleet {
     ) -> Result<Ended, FleetError> {
         self.finish_with_outcome(*claim, ids, outcome).await
     }
-    async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<FoundStep, FleetError> {
+    async fn find_batch_claim(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {
         self.find_claim(run, claim_id).await
     }
     async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Unrenewed, FleetError> {

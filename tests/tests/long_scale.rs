@@ -1,0 +1,135 @@
+//! What is asked all the time stays quick, however much there is that is not due (D14).
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use lockgate_tests::TestDatabase;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+const FILL: &str = include_str!("../sql/a_million_not_due.sql");
+/// Pages of eight KiB that a question may look at; a scan of any of the tables is thousands.
+const FEW_PAGES: i64 = 200;
+const RUN: &str = "'00000000-0000-7000-8000-000000000000'";
+const ANY: &str = "gen_random_uuid()";
+
+/// Every claim, sweep, renewal and look for what is due, with values as the engine gives them.
+const ASKED: &[(&str, &[&str])] = &[
+    ("claim_run", &[ANY, "'{chaos-items}'", ANY, "60"]),
+    ("claimable_runs", &["'{chaos-items}'", "64"]),
+    ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
+    (
+        "finish_and_claim_batch",
+        &[
+            RUN,
+            ANY,
+            ANY,
+            "60",
+            RUN,
+            "2",
+            "1",
+            "'00000000-0000-4000-8000-000000000002'",
+        ],
+    ),
+    ("find_batch_claim", &[RUN, "'00000000-0000-4000-8000-000000000002'"]),
+    (
+        "batch_was_finished",
+        &[RUN, "2", "1", "'00000000-0000-4000-8000-000000000002'"],
+    ),
+    ("waiting_batches", &[RUN, "512"]),
+    ("halted_runs", &["'{00000000-0000-7000-8000-000000000000}'"]),
+    (
+        "renew_leases",
+        &[
+            "'{00000000-0000-7000-8000-000000000000,00000000-0000-7000-8000-000000000000}'",
+            "'{2,4}'",
+            "'{1,1}'",
+            "'{00000000-0000-4000-8000-000000000002,00000000-0000-4000-8000-000000000004}'",
+            "'{null,null}'",
+            "'{00000000-0000-7000-8000-000000000000}'",
+            "'{1}'",
+            "'{00000000-0000-4000-8000-000000000001}'",
+            "60",
+        ],
+    ),
+    ("complete_fan_out", &[RUN, "'0:items'"]),
+    ("recover_batches", &["3", "500"]),
+    ("stuck_batches", &["3", "500"]),
+    ("recover_runs", &["5", "500"]),
+    ("stop_overdue_runs", &["500"]),
+    ("settle_stops", &["500"]),
+    ("idle_fan_outs", &["500"]),
+    ("recover_undelivered", &["500"]),
+    ("due_topics", &[]),
+    ("claim_undelivered", &[ANY, "'topic_1'", "500", "1000000", ANY, "60"]),
+    ("due_schedules", &["100", "'{}'"]),
+    ("unfinished_runs_of_schedule", &["'schedule_1'", "now()", "2"]),
+    ("prune_runs", &["86400", "500"]),
+    ("prune_undelivered", &["86400", "500"]),
+];
+
+/// What a query costs on this connection, executed and rolled back; as prepared, with or without the values in its plan.
+async fn explain(connection: &mut PgConnection, query: &str, values: &[&str], mode: &str) -> Value {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/queries");
+    let text = std::fs::read_to_string(folder.join(format!("{query}.sql"))).unwrap();
+    let execute = match values {
+        [] => "asked".to_owned(),
+        values => format!("asked({})", values.join(", ")),
+    };
+    let prepare = format!("set plan_cache_mode = {mode}; deallocate all; prepare asked as {text}");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.unwrap();
+    let explain = format!("explain (analyze, buffers, format json) execute {execute}");
+    let mut plan = Value::Null;
+    // The first time reads the catalogue too.
+    for _ in 0..2 {
+        let mut transaction = connection.begin().await.unwrap();
+        let row = transaction
+            .fetch_one(sqlx::raw_sql(AssertSqlSafe(explain.clone())))
+            .await
+            .unwrap_or_else(|error| panic!("{query}: {error}"));
+        transaction.rollback().await.unwrap();
+        plan = sqlx::Row::get::<Value, _>(&row, 0)[0]["Plan"].take();
+    }
+    plan
+}
+
+fn scanned(plan: &Value, found: &mut Vec<String>) {
+    // What is not run costs nothing: sums over a run's batches, made once at its end.
+    if plan["Node Type"] == "Seq Scan" && plan["Actual Loops"] != 0 {
+        found.push(plan["Relation Name"].to_string());
+    }
+    for child in plan["Plans"].as_array().into_iter().flatten() {
+        scanned(child, found);
+    }
+}
+
+#[tokio::test]
+async fn nothing_asked_all_the_time_looks_through_what_is_not_due() {
+    let database = TestDatabase::new().await;
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    for statement in FILL.split_inclusive(";\n") {
+        connection.execute(sqlx::raw_sql(statement)).await.unwrap();
+    }
+    let mut wrong = Vec::new();
+    for (query, values) in ASKED {
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let plan = explain(&mut connection, query, values, mode).await;
+            let pages = plan["Shared Hit Blocks"].as_i64().unwrap() + plan["Shared Read Blocks"].as_i64().unwrap();
+            let time = &plan["Actual Total Time"];
+            println!("{query} {mode}: {pages} pages, {time} ms");
+            let mut tables = Vec::new();
+            scanned(&plan, &mut tables);
+            if pages > FEW_PAGES || !tables.is_empty() {
+                wrong.push(format!(
+                    "{query} {mode}: {pages} pages, {time} ms, reads all of {tables:?}\n{plan:#}"
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} questions cost too much:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
