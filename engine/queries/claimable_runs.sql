@@ -1,11 +1,12 @@
--- Runs that have a batch to claim this moment, oldest first.
+-- Runs that have a batch to claim this moment, oldest first, without those the caller would decline.
 select r.id
   from lockgate.task_runs r
  where r.status = 'running' and r.stop_status is null and r.driven_by = 'engine' and r.workflow = any ($1)
+   and r.id <> all ($2)
    and r.pace_next_at <= (select clock_timestamp()) + interval '2 seconds'
    and exists (
        select 1 from lockgate.run_batches b join lockgate.run_steps s on s.run_id = b.run_id and s.path = b.step
         where b.run_id = r.id and b.status in ('free', 'recoverable') and b.not_before <= (select clock_timestamp())
           and (s.planned_at is not null or not s.consistent))
  order by r.id
- limit $2
+ limit $3

@@ -8,7 +8,7 @@ with term as materialized (
     select s.name, s.problem
       from lockgate.schedules s
      where exists (select 1 from term) and s.name = $3 and s.revision = $4
-       for no key update of s
+       for no key update of s skip locked
 ), marked as (
     update lockgate.schedules s
        set problem = $5, next_slot = 'infinity'

@@ -64,6 +64,27 @@ async fn an_item_that_kills_its_worker_is_alone_in_the_end_and_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_in_trouble_for_a_while_and_items_that_cannot_be_stored_end_no_run() {
+    let cluster = Cluster::new().await;
+    // More panics and failures at once than there may be in a row: all workers meet the same trouble.
+    let input = json!({"items": 20_000, "rows_panic": 20, "rows_fail": 20, "unfit": [7, 12_007]});
+    let run = cluster.start("chaos-items", input).await;
+    let mut replica = cluster.replica();
+    let found = cluster.completes(run).await;
+    assert!(replica.is_alive());
+    assert!(replica.log().contains("the source panicked"), "vacuous");
+    assert_eq!(
+        (found.fates["delivered"], found.fates["refused"]),
+        (19_998, 2),
+        "{found}"
+    );
+    let codes =
+        "select count(*) from lockgate.undelivered_messages where run_id = $1 and reason_code = 'invalid_command'
+                    and status = 'refused'";
+    assert_eq!(cluster.count(codes, run).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_item_and_one_item_are_runs_like_any_other() {
     let cluster = Cluster::new().await;
     let none = cluster.start("chaos-items", json!({"items": 0})).await;

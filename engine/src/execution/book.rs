@@ -156,7 +156,9 @@ mod tests {
     const TRUSTED: Duration = Duration::from_secs(50);
 
     fn asked_ago(ago: Duration) -> Lease {
-        let asked = Instant::now().checked_sub(ago).expect("the clock runs longer than that");
+        let asked = Instant::now()
+            .checked_sub(ago)
+            .expect("the clock runs longer than that");
         Lease::new(asked, TRUSTED)
     }
 

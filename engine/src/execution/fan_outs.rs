@@ -1,9 +1,8 @@
 //! The fan-outs this process knows: what its batches send, found by running the workflow's code up to the step.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::FutureExt;
@@ -16,13 +15,24 @@ use crate::workflow::{Context, ContextHost, FanOut, FanOutSummary, Registry};
 /// How long a workflow's code may take to reach a step whose predecessors are all done.
 const ATTACH_WITHIN: Duration = Duration::from_secs(30);
 
+/// Pause after the first failure of a source; each next one is twice as long, up to a minute's fifth.
+const FIRST_SOURCE_PAUSE: Duration = Duration::from_millis(200);
+/// Failures of a source in a row before its run fails: half a minute, longer than a database takes to restart.
+const SOURCE_FAILURES: u32 = 9;
+
+#[derive(Debug, Default)]
+struct SourceFailures {
+    count: u32,
+    last: Option<Instant>,
+}
+
 /// A fan-out and what was learnt of it.
 pub(crate) struct KnownFanOut {
     pub(crate) fan_out: Arc<dyn FanOut>,
     pub(crate) run: Arc<WorkRun>,
     pub(crate) path: String,
     topics: Mutex<BTreeSet<String>>,
-    source_failures: AtomicU32,
+    source_failures: Mutex<SourceFailures>,
 }
 
 impl KnownFanOut {
@@ -32,7 +42,7 @@ impl KnownFanOut {
             run,
             path,
             topics: Mutex::default(),
-            source_failures: AtomicU32::new(0),
+            source_failures: Mutex::default(),
         }
     }
 
@@ -53,13 +63,27 @@ impl KnownFanOut {
         }
     }
 
-    /// Counts failures of the source in a row.
-    pub(crate) fn source_failed(&self) -> u32 {
-        self.source_failures.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts a failure of the source; answers how long to wait before it is tried again, none when it has failed for
+    /// so long that the run should. All workers meet the same trouble at once, so failures count once a pause.
+    pub(crate) fn source_failed(&self) -> Option<Duration> {
+        let mut failures = self.lock_failures();
+        let pause = FIRST_SOURCE_PAUSE * (1 << failures.count.min(6));
+        if failures.last.is_none_or(|last| last.elapsed() >= pause) {
+            failures.count += 1;
+            failures.last = Some(Instant::now());
+        }
+        (failures.count < SOURCE_FAILURES).then_some(pause)
     }
 
     pub(crate) fn source_worked(&self) {
-        self.source_failures.store(0, Ordering::Relaxed);
+        let mut failures = self.lock_failures();
+        if failures.count > 0 {
+            *failures = SourceFailures::default();
+        }
+    }
+
+    fn lock_failures(&self) -> MutexGuard<'_, SourceFailures> {
+        self.source_failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,6 +115,16 @@ impl FanOuts {
             .iter()
             .filter(|((of, _), _)| *of == run)
             .map(|(_, known)| known.clone())
+            .collect()
+    }
+
+    /// Runs with a known fan-out of which this holds.
+    pub(crate) fn runs_where(&self, holds: impl Fn(&KnownFanOut) -> bool) -> Vec<RunId> {
+        let known = self.known();
+        known
+            .iter()
+            .filter(|(_, known)| holds(known))
+            .map(|((run, _), _)| *run)
             .collect()
     }
 
@@ -138,7 +172,7 @@ impl FanOuts {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, String), Arc<KnownFanOut>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<(RunId, String), Arc<KnownFanOut>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::book::{Fate, HeldBatch};
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
-use super::send::Envelope;
+use super::send::{Envelope, Unfit, storable};
 use super::tracker::{BatchTracker, NotDelivered};
 use crate::delivery::{Failure, Message, Observation, Outcome, OutcomeSink, Rejected, Ticket};
 use crate::lifecycle::{Batch, BatchOutcome, UndeliveredItem};
@@ -18,8 +18,6 @@ const PAGE: usize = 1000;
 const STRIDE: usize = 125;
 /// How often a waiting sender looks whether its topic still goes.
 const LOOK: Duration = Duration::from_millis(100);
-/// Failures of a source in a row before its run fails.
-const SOURCE_FAILURES: u32 = 6;
 
 /// How work on a batch ended.
 pub(crate) enum BatchEnd {
@@ -115,7 +113,7 @@ impl<'a> Pipeline<'a> {
                 reason: "stopped",
             },
             Some(Stop::Later { delay, reason }) => BatchEnd::HandBack { delay, reason },
-            Some(Stop::Source(error)) => self.source_failed(&error),
+            Some(Stop::Source(error)) => source_failed(self.known, self.batch, &error),
             None if failures
                 .iter()
                 .any(|item| !item.refused && self.shared.breakers.is_in_trouble(&item.topic)) =>
@@ -198,7 +196,7 @@ impl<'a> Pipeline<'a> {
                             });
                             self.send_last().await?;
                         }
-                        Err(why) => self.refuse(item, &command_type, "unknown", "no_topic", &why),
+                        Err(Unfit { code, why }) => self.refuse(item, &storable(&command_type), "unknown", code, &why),
                     }
                 }
             }
@@ -376,19 +374,19 @@ impl<'a> Pipeline<'a> {
             .without_message(item, command_type, topic, true, code, reason);
         self.outcome.undelivered.push(row);
     }
+}
 
-    fn source_failed(&self, error: &anyhow::Error) -> BatchEnd {
-        let times = self.known.source_failed();
-        tracing::warn!(run = %self.batch.claim.run, batch = self.batch.claim.seq, times, "source failed: {error:#}");
-        if times >= SOURCE_FAILURES {
-            return BatchEnd::SourceBroken(format!(
-                "the source of step {} cannot be read: {error:#}",
-                self.known.path
-            ));
+/// What becomes of a batch whose source failed: it is tried again later, and the run fails when that goes on for long.
+pub(crate) fn source_failed(known: &KnownFanOut, batch: &Batch, error: &anyhow::Error) -> BatchEnd {
+    let (run, step) = (batch.claim.run, &known.path);
+    match known.source_failed() {
+        Some(pause) => {
+            tracing::warn!(%run, step, batch = batch.claim.seq, ?pause, "source failed: {error:#}");
+            BatchEnd::HandBack {
+                delay: pause,
+                reason: "source failed",
+            }
         }
-        BatchEnd::HandBack {
-            delay: Duration::from_millis(200 << times.min(6)),
-            reason: "source failed",
-        }
+        None => BatchEnd::SourceBroken(format!("the source of step {step} cannot be read: {error:#}")),
     }
 }

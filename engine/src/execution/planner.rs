@@ -14,7 +14,9 @@ const LARGEST_CHUNK: usize = 64;
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const SLOWEST_LOOK: Duration = Duration::from_millis(500);
 /// How often a source is asked for the same page before the run fails.
-const SOURCE_TRIES: u32 = 5;
+const SOURCE_TRIES: u32 = 6;
+/// Half the pause before the second try; doubled for each next one, half a minute in all: a database restarts meanwhile.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How planning ended.
 pub(crate) enum PlanEnd {
@@ -33,6 +35,21 @@ pub(crate) enum PlanEnd {
 /// # Errors
 /// The source cannot be read, or its ids do not ascend: the run fails.
 pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> anyhow::Result<PlanEnd> {
+    let mut tried = 0;
+    loop {
+        match try_plan(shared, claim, known).await {
+            // A snapshot dies with its connection: the plan is made anew from another one.
+            Err(error) if known.fan_out.consistent() && tried + 1 < SOURCE_TRIES => {
+                tried += 1;
+                tracing::warn!(run = %claim.run, tried, "the plan is begun again: {error:#}");
+                tokio::time::sleep(FIRST_PAUSE * (1 << tried)).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn try_plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> anyhow::Result<PlanEnd> {
     let consistent = known.fan_out.consistent();
     let step = match shared.fleet.open_fan_out(claim, &known.path, consistent).await {
         Ok(Some(step)) => step,
@@ -49,7 +66,8 @@ pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut)
     let mut chunk_batches = FIRST_CHUNK;
     loop {
         let limit = chunk_batches * shared.settings.batch_size;
-        let ids = next_page(pages.as_mut(), limit).await?;
+        let tries = if consistent { 1 } else { SOURCE_TRIES };
+        let ids = next_page(pages.as_mut(), limit, tries).await?;
         ascending(cursor, &ids)?;
         let last = ids.len() < limit;
         let after = cursor;
@@ -84,18 +102,18 @@ pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut)
     }
 }
 
-async fn next_page(pages: &mut dyn IdPages, limit: usize) -> anyhow::Result<Vec<i64>> {
+async fn next_page(pages: &mut dyn IdPages, limit: usize, tries: u32) -> anyhow::Result<Vec<i64>> {
     let mut tried = 0;
     loop {
         match pages.next(limit).await {
             Ok(ids) => return Ok(ids),
             Err(error) => {
                 tried += 1;
-                if tried >= SOURCE_TRIES {
+                if tried >= tries {
                     return Err(error);
                 }
                 tracing::warn!(tried, "ids were not read: {error:#}");
-                tokio::time::sleep(Duration::from_millis(100 << tried)).await;
+                tokio::time::sleep(FIRST_PAUSE * (1 << tried)).await;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Makes the message of an item: topic, key, value, and the headers that consumers and the proof rely on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,14 +47,18 @@ impl Envelope {
     }
 
     /// The message of an item's command.
-    pub(crate) fn message(&self, item: i64, command: Command) -> Result<Message, String> {
+    pub(crate) fn message(&self, item: i64, command: Command) -> Result<Message, Unfit> {
+        fit(&command)?;
         let topic = match &command.topic {
             Some(topic) => Arc::from(topic.as_ref()),
             None => self
                 .topics
                 .get(command.command_type.as_ref())
                 .cloned()
-                .ok_or_else(|| format!("no topic is configured for commands of type {}", command.command_type))?,
+                .ok_or_else(|| Unfit {
+                    code: "no_topic",
+                    why: format!("no topic is configured for commands of type {}", command.command_type),
+                })?,
         };
         let id = message_id(self.origin_id, &self.step, item);
         let mut id_text = Uuid::encode_buffer();
@@ -118,6 +123,47 @@ impl Envelope {
     }
 }
 
+/// A command of which no message can be made.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    /// From a closed set.
+    pub(crate) code: &'static str,
+    /// In words, without the item's data.
+    pub(crate) why: String,
+}
+
+/// Refuses what neither Kafka nor a text of Postgres takes: retrying it would fail the same way for ever.
+fn fit(command: &Command) -> Result<(), Unfit> {
+    let texts = [
+        ("command type", Some(command.command_type.as_ref())),
+        ("topic", command.topic.as_deref()),
+        ("correlation id", command.correlation_id.as_deref()),
+    ];
+    let problem = |text: &str| match text {
+        "" => Some("is empty"),
+        text if text.contains('\0') => Some("contains a zero character"),
+        _ => None,
+    };
+    let found = texts
+        .iter()
+        .find_map(|(name, text)| text.and_then(problem).map(|problem| format!("its {name} {problem}")));
+    found.map_or(Ok(()), |why| {
+        Err(Unfit {
+            code: "invalid_command",
+            why,
+        })
+    })
+}
+
+/// A command type as the row of an item of which no message was made can keep it.
+pub(crate) fn storable(command_type: &str) -> Cow<'_, str> {
+    match command_type {
+        "" => Cow::Borrowed("unknown"),
+        kind if kind.contains('\0') => Cow::Owned(kind.replace('\0', "\u{fffd}")),
+        kind => Cow::Borrowed(kind),
+    }
+}
+
 /// Eight digits, as consumers read the checksum.
 fn hex(number: u32) -> [u8; 8] {
     std::array::from_fn(|at| {
@@ -138,6 +184,37 @@ fn cut(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_could_never_be_stored_is_refused() {
+        let command = |kind: &'static str, topic: Option<&'static str>, correlation: Option<&str>| Command {
+            command_type: kind.into(),
+            topic: topic.map(Into::into),
+            key: None,
+            payload: Vec::new(),
+            correlation_id: correlation.map(str::to_owned),
+        };
+        assert!(fit(&command("email", None, Some("c"))).is_ok());
+        assert!(fit(&command("email", Some("mails"), None)).is_ok());
+        for (unfit, why) in [
+            (command("", None, None), "its command type is empty"),
+            (
+                command("email", Some("a\0b"), None),
+                "its topic contains a zero character",
+            ),
+            (
+                command("email", None, Some("\0")),
+                "its correlation id contains a zero character",
+            ),
+        ] {
+            let found = fit(&unfit).expect_err(why);
+            assert_eq!((found.code, found.why.as_str()), ("invalid_command", why));
+        }
+        assert_eq!(
+            (storable(""), storable("a\0"), storable("sms")),
+            ("unknown".into(), "a\u{fffd}".into(), "sms".into())
+        );
+    }
 
     #[test]
     fn a_checksum_is_written_as_eight_digits() {

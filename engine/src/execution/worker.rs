@@ -1,15 +1,17 @@
 //! A worker: claims a batch, streams it, finishes it and claims the next in one round trip, over and over.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::book::{Fate, HeldBatch, Lease};
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
-use super::pipeline::{BatchEnd, Pipeline};
+use super::pipeline::{BatchEnd, Pipeline, source_failed};
 use super::tracker::BatchTracker;
 use crate::delivery::{Admission, Probe, ProbeEnd};
 use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, HandBack, RunId};
@@ -20,6 +22,8 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// Before a batch is claimed again whose topic is in trouble.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often the store may refuse a finish, half a minute in all, before the batch counts as one that cannot be finished.
+const REFUSALS: u32 = 60;
 /// Before a suspect batch is claimed again that could not run alone.
 const ALONE_PAUSE: Duration = Duration::from_secs(1);
 /// Runs a scout asks for at once.
@@ -30,7 +34,9 @@ pub(crate) async fn scout(shared: Arc<Shared>) {
     let workflows = shared.workflows();
     let mut idle = 0u32;
     while !shared.stopping.is_cancelled() {
-        let pause = match shared.fleet.claimable_runs(&workflows, RUNS).await {
+        // Runs that would be declined do not take the places of others.
+        let declined = shared.fan_outs.runs_where(|known| !may_send(&shared, known));
+        let pause = match shared.fleet.claimable_runs(&workflows, &declined, RUNS).await {
             Ok(runs) => {
                 idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
                 shared.work.replace(&runs);
@@ -97,14 +103,15 @@ async fn wait_for_work(shared: &Shared) {
 
 /// The next run whose topics, as far as they are known, take messages.
 fn next_run(shared: &Shared) -> Option<RunId> {
-    shared.work.next(|run| {
-        shared.fan_outs.of_run(run).iter().all(|known| {
-            known
-                .topics()
-                .iter()
-                .all(|topic| !shared.breakers.is_open(topic) || shared.breakers.may_probe(topic))
-        })
-    })
+    shared
+        .work
+        .next(|run| shared.fan_outs.of_run(run).iter().all(|known| may_send(shared, known)))
+}
+
+/// Whether its topics take messages, or one batch may find out.
+fn may_send(shared: &Shared, known: &KnownFanOut) -> bool {
+    let goes = |topic: &String| !shared.breakers.is_in_trouble(topic) || shared.breakers.may_probe(topic);
+    known.topics().iter().all(goes)
 }
 
 async fn claim(shared: &Shared) -> Option<(Batch, Instant)> {
@@ -168,7 +175,11 @@ fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
 }
 
 async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch) -> Option<(Batch, Instant)> {
-    let known = shared.fan_outs.of_batch(batch.claim.run, &batch.step).await;
+    let finding = AssertUnwindSafe(shared.fan_outs.of_batch(batch.claim.run, &batch.step));
+    let known = finding
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("the workflow's code panicked")));
     let span = telemetry::batch_span(batch, known.as_ref().ok().map(|known| &*known.run));
     let end = stream(shared, batch, held, known).instrument(span.clone()).await;
     conclude(shared, batch, held, end).instrument(span).await
@@ -195,13 +206,18 @@ async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow:
         }
     };
     let traceparent = telemetry::traceparent(known.run.traceparent.as_deref());
-    let end = Pipeline::new(shared, batch, held, &known, traceparent).run().await;
+    let before = held.tracker.delivered();
+    // A source that panics must not take the worker with it, nor the lease, which would be renewed for nobody.
+    let end = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, traceparent).run())
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| source_failed(&known, batch, &anyhow::anyhow!("the source panicked")));
     for (topic, probe) in probes {
-        let delivered = held.tracker.delivered() > 0;
-        let end = match (delivered, held.tracker.failures().is_empty()) {
-            (true, _) => ProbeEnd::Delivered,
-            (false, false) => ProbeEnd::Failed,
-            (false, true) => ProbeEnd::NothingSent,
+        let delivered = held.tracker.delivered() - before;
+        let end = match (delivered, held.tracker.failures().len()) {
+            (0, 0) => ProbeEnd::NothingSent,
+            (delivered, failed) if delivered >= failed => ProbeEnd::Delivered,
+            _ => ProbeEnd::Failed,
         };
         shared.breakers.probe_over(&topic, probe, end);
     }
@@ -237,6 +253,10 @@ async fn conclude(shared: &Shared, batch: &Batch, held: &HeldBatch, end: BatchEn
         }
         BatchEnd::SourceBroken(reason) => {
             hand_back(shared, batch, held, Duration::from_secs(1), "source failed").await;
+            // A replica that may have lost its claim has no say in what becomes of the run.
+            if held.lease.fate() != Fate::Held {
+                return None;
+            }
             if let Err(error) = shared.fleet.request_stop(batch.claim.run, &reason).await {
                 tracing::warn!(run = %batch.claim.run, %error, "could not fail the run");
             }
@@ -250,12 +270,14 @@ async fn conclude(shared: &Shared, batch: &Batch, held: &HeldBatch, end: BatchEn
 }
 
 async fn finish(shared: &Shared, batch: &Batch, held: &HeldBatch, outcome: &BatchOutcome) -> Option<(Batch, Instant)> {
+    let mut refused = 0;
     loop {
         fail::fail_point!("finish.before_commit", |_| None);
         match try_finish(shared, batch, outcome).await {
             Ok((Ended::Done, next)) => {
                 fail::fail_point!("finish.after_commit", |_| None);
-                if next.is_none() {
+                // Whoever goes on with another run may have finished the last batch of this one.
+                if next.as_ref().is_none_or(|(next, _)| next.claim.run != batch.claim.run) {
                     complete(shared, batch).await;
                 }
                 return next;
@@ -264,7 +286,10 @@ async fn finish(shared: &Shared, batch: &Batch, held: &HeldBatch, outcome: &Batc
                 tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, token = batch.claim.token, "taken over before it was finished");
                 return None;
             }
+            Err(FleetError::Damaged(why)) => return give_up(shared, batch, held, &why).await,
+            Err(FleetError::Refused(why)) if refused >= REFUSALS => return give_up(shared, batch, held, &why).await,
             Err(error) => {
+                refused += u32::from(matches!(error, FleetError::Refused(_)));
                 tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "finish not written yet")
             }
         }
@@ -274,6 +299,13 @@ async fn finish(shared: &Shared, batch: &Batch, held: &HeldBatch, outcome: &Batc
             return None;
         }
     }
+}
+
+/// What became of the batch can never be written: kept, it would hold a worker for ever.
+async fn give_up(shared: &Shared, batch: &Batch, held: &HeldBatch, why: &str) -> Option<(Batch, Instant)> {
+    tracing::error!(run = %batch.claim.run, batch = batch.claim.seq, why, "a batch cannot be finished, its run fails");
+    let end = BatchEnd::SourceBroken(format!("batch {} cannot be finished: {why}", batch.claim.seq));
+    Box::pin(conclude(shared, batch, held, end)).await
 }
 
 async fn try_finish(
@@ -286,7 +318,8 @@ async fn try_finish(
     } else {
         next_run(shared)
     };
-    let (true, Some(next_run)) = (outcome.is_clean(), next_run) else {
+    let all_delivered = outcome.is_clean() && outcome.delivered == batch.ids.len();
+    let (true, Some(next_run)) = (all_delivered, next_run) else {
         let ended = shared.fleet.finish_batch(&batch.claim, &batch.ids, outcome).await?;
         return Ok((ended, None));
     };

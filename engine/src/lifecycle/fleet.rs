@@ -331,8 +331,13 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Says that the holder of this batch runs nothing else from now on.
     async fn mark_alone(&self, claim: &BatchClaim) -> Result<Ended, FleetError>;
-    /// Runs of these workflows that have batches to claim now.
-    async fn claimable_runs(&self, workflows: &[String], at_most: i64) -> Result<Vec<RunId>, FleetError>;
+    /// Runs of these workflows that have batches to claim now, but for those that would be declined.
+    async fn claimable_runs(
+        &self,
+        workflows: &[String],
+        without: &[RunId],
+        at_most: i64,
+    ) -> Result<Vec<RunId>, FleetError>;
     /// Claims the next batch of a run.
     async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError>;
     /// Finishes a batch of which every item was delivered and claims the next one of `next_run`, in one round trip.

@@ -2,6 +2,7 @@
 //! up and of which any can be bad, and `chaos-rows`, whose items are rows that tests take away.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -35,6 +36,11 @@ struct Items {
     unserialisable: Vec<i64>,
     panics: Vec<i64>,
     skipped: Vec<i64>,
+    /// Have a correlation id that no text of Postgres can keep.
+    unfit: Vec<i64>,
+    /// So many reads of rows panic, and so many fail, before the first one works.
+    rows_panic: u32,
+    rows_fail: u32,
     /// Ends the process, where the variable `LOCKGATE_CHAOS_KILLS` is set.
     kills: Vec<i64>,
     /// Comes twice from the source.
@@ -75,7 +81,11 @@ fn message(input: &Items, item: i64, kills: bool) -> anyhow::Result<Option<Comma
     } else {
         input.payload_bytes
     };
-    Ok(Some(command(item, size)))
+    let mut command = command(item, size);
+    if input.unfit.contains(&item) {
+        command.correlation_id = Some("zero\0".to_owned());
+    }
+    Ok(Some(command))
 }
 
 fn command(item: i64, size: usize) -> Command {
@@ -93,6 +103,9 @@ fn command(item: i64, size: usize) -> Command {
 
 struct MadeUp(Items);
 
+/// Reads of rows so far, of all runs.
+static READS: AtomicU32 = AtomicU32::new(0);
+
 #[async_trait]
 impl Source for MadeUp {
     type Row = i64;
@@ -108,7 +121,13 @@ impl Source for MadeUp {
         }))
     }
 
+    #[allow(clippy::panic)]
     async fn rows(&self, _resources: &Resources, ids: &[i64]) -> anyhow::Result<Vec<(i64, i64)>> {
+        let read = READS.fetch_add(1, Ordering::Relaxed);
+        if read < self.0.rows_panic {
+            panic!("read {read} panics");
+        }
+        ensure!(read >= self.0.rows_panic + self.0.rows_fail, "read {read} fails");
         Ok(ids.iter().map(|id| (*id, *id)).collect())
     }
 }

@@ -112,9 +112,14 @@ async fn a_pruned_run_does_not_fire_again() {
     let pruned = "select lockgate.prune_runs('1 day', 1000)::bigint";
     while world.number(pruned).await > 0 {}
     assert_eq!(world.number(RUNS).await, 0);
+    world
+        .run("create table kept as select last_slot + interval '1 second' as last_slot from lockgate.schedules")
+        .await;
     world.run("update lockgate.schedules set next_slot = null").await;
-    let again = led.tick().await;
-    assert_eq!((again.looked_at, again.fired), (1, 0));
+    assert_eq!(led.tick().await.looked_at, 1);
+    // A minute may have begun meanwhile, whose slot is new.
+    let old = "select count(*) from lockgate.task_runs where slot < (select max(last_slot) from kept)";
+    assert_eq!(world.number(old).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,8 +131,10 @@ async fn a_slot_whose_run_is_there_is_found_not_fired() {
     world
         .run("update lockgate.schedules set last_slot = null, next_slot = null")
         .await;
-    assert_eq!(led.tick().await.fired, 0);
-    assert_eq!(world.number(RUNS).await, fired.cast_signed());
+    // A minute may have begun meanwhile, whose slot is new: then that one is fired, and has a run of its own.
+    let again = led.tick().await.fired;
+    assert!(again <= 1, "{again} fired");
+    assert_eq!(world.number(RUNS).await, (fired + again).cast_signed());
     let settled = "select count(*) from lockgate.schedules s
         where last_slot = (select max(slot) from lockgate.task_runs) and next_slot > last_slot";
     assert_eq!(world.number(settled).await, 1);

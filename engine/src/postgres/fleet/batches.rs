@@ -19,8 +19,18 @@ const BATCH_WAS_FINISHED: &str = include_str!("../../../queries/batch_was_finish
 const FIND_BATCH_CLAIM: &str = include_str!("../../../queries/find_batch_claim.sql");
 
 impl PostgresFleet {
-    pub(super) async fn claimable(&self, workflows: Vec<String>, at_most: i64) -> Result<Vec<RunId>, FleetError> {
-        let query = self.database.statement(CLAIMABLE_RUNS).bind(workflows).bind(at_most);
+    pub(super) async fn claimable(
+        &self,
+        workflows: Vec<String>,
+        without: Vec<RunId>,
+        at_most: i64,
+    ) -> Result<Vec<RunId>, FleetError> {
+        let query = self
+            .database
+            .statement(CLAIMABLE_RUNS)
+            .bind(workflows)
+            .bind(without)
+            .bind(at_most);
         let rows = self
             .database
             .run(move |connection| query.fetch_all(connection).boxed())

@@ -111,8 +111,13 @@ impl Fleet for PostgresFleet {
     async fn mark_alone(&self, claim: &BatchClaim) -> Result<Ended, FleetError> {
         self.mark_alone_row(*claim).await
     }
-    async fn claimable_runs(&self, workflows: &[String], at_most: i64) -> Result<Vec<RunId>, FleetError> {
-        self.claimable(workflows.to_vec(), at_most).await
+    async fn claimable_runs(
+        &self,
+        workflows: &[String],
+        without: &[RunId],
+        at_most: i64,
+    ) -> Result<Vec<RunId>, FleetError> {
+        self.claimable(workflows.to_vec(), without.to_vec(), at_most).await
     }
     async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {
         self.claim_next(run, claim_id).await

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::PostgresFleet;
-use crate::lifecycle::{Ended, FleetError, Heartbeat, RunClaim, RunId, StepState, WorkRun};
+use crate::lifecycle::{Ended, FleetError, Heartbeat, RunClaim, RunId, StepState, WorkRun, storable_reason};
 use crate::postgres::database::DatabaseError;
 
 const HEARTBEAT: &str = include_str!("../../../queries/heartbeat.sql");
@@ -124,7 +124,7 @@ impl PostgresFleet {
     }
 
     pub(super) async fn fail_run_row(&self, claim: RunClaim, reason: String) -> Result<Ended, FleetError> {
-        let fail = self.fenced_run(FAIL_CLAIMED_RUN, claim).bind(reason);
+        let fail = self.fenced_run(FAIL_CLAIMED_RUN, claim).bind(storable_reason(&reason));
         let settle = self.database.statement(SETTLE_STOP).bind(claim.run);
         let rows = self
             .database
@@ -185,7 +185,7 @@ impl PostgresFleet {
             .database
             .statement(REQUEST_STOP)
             .bind(run)
-            .bind(reason)
+            .bind(storable_reason(&reason))
             .bind(self.settings.replica.to_string());
         self.database
             .run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed())
