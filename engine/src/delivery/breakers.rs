@@ -136,3 +136,28 @@ impl PublisherEvents for Breakers {
         self.trouble_everywhere(Reason::ProducerFatal);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TOPIC: &str = "email_commands";
+
+    #[test]
+    fn a_topic_under_probe_is_in_trouble_though_its_breaker_is_not_open() {
+        let breakers = Breakers::new(BreakerPolicy {
+            first_pause: Duration::ZERO,
+            last_pause: Duration::ZERO,
+            ..BreakerPolicy::default()
+        });
+        assert!(!breakers.is_in_trouble(TOPIC));
+        breakers.observe(TOPIC, Observation::Trouble(Reason::AllBrokersDown));
+        assert!(breakers.is_open(TOPIC) && breakers.is_in_trouble(TOPIC));
+        assert!(matches!(breakers.admit(TOPIC), Admission::Probe(_)));
+        assert!(!breakers.is_open(TOPIC) && breakers.is_in_trouble(TOPIC));
+        breakers.observe(TOPIC, Observation::Delivered(1));
+        assert!(!breakers.is_in_trouble(TOPIC));
+    }
+}
