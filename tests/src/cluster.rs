@@ -211,8 +211,8 @@ impl Cluster {
         }
     }
 
-    /// Where a run stands.
-    async fn diagnosis(&self, run: Uuid) -> String {
+    /// Where a run stands, and what last came of it.
+    pub async fn diagnosis(&self, run: Uuid) -> String {
         let lines: Result<Vec<String>, _> = sqlx::query_scalar(include_str!("../sql/diagnosis.sql"))
             .bind(run)
             .fetch_all(&self.pool)
