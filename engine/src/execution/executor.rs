@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::alone::Floor;
 use super::book::Book;
 use super::fan_outs::FanOuts;
+use super::presence::leave;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
@@ -173,9 +174,7 @@ impl Executor {
         }
         shared.over.cancel();
         let _ = keeper.await;
-        if let Err(error) = shared.fleet.leave(shared.settings.replica).await {
-            tracing::warn!(replica = %shared.settings.replica, %error, "could not say that this replica left");
-        }
+        leave(&*shared.fleet, shared.settings.replica).await;
         in_time
     }
 }

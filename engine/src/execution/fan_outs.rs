@@ -15,9 +15,10 @@ use crate::workflow::{Context, ContextHost, FanOut, FanOutSummary, Registry};
 /// How long a workflow's code may take to reach a step whose predecessors are all done.
 const ATTACH_WITHIN: Duration = Duration::from_secs(30);
 
-/// Pause after the first failure of a source; each next one is twice as long, up to a minute's fifth.
+/// Pause after the first failure of a source; each next one is twice as long, six times over.
 const FIRST_SOURCE_PAUSE: Duration = Duration::from_millis(200);
-/// Failures of a source in a row before its run fails: half a minute, longer than a database takes to restart.
+/// Failures of a source in a row before its run fails: the pauses between them add up to most of a minute, longer than
+/// a database takes to restart.
 const SOURCE_FAILURES: u32 = 9;
 
 #[derive(Debug, Default)]

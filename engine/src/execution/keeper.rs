@@ -8,6 +8,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::book::{HeldBatch, HeldRun};
 use super::executor::Shared;
+use super::presence::beat;
 use crate::lifecycle::{NotRenewed, Renewal};
 
 /// How often to ask whether a run was asked to stop, when nobody hints at it.
@@ -20,7 +21,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     tokio::join!(keep_leases(&shared), keep_alive(&shared), watch_stops(&shared));
 }
 
-fn every(period: Duration) -> Interval {
+pub(super) fn every(period: Duration) -> Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
@@ -54,7 +55,7 @@ async fn keep_alive(shared: &Shared) {
     loop {
         tokio::select! {
             () = shared.over.cancelled() => break,
-            _ = beats.tick() => beat(shared).await,
+            _ = beats.tick() => beat(&*shared.fleet, &shared.heartbeat()).await,
         }
     }
 }
@@ -123,12 +124,6 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
             Some(NotRenewed::Busy) => {}
             None => held.lease.renewed(trusted_until),
         }
-    }
-}
-
-async fn beat(shared: &Shared) {
-    if let Err(error) = shared.fleet.heartbeat(&shared.heartbeat()).await {
-        tracing::warn!(replica = %shared.settings.replica, %error, "no heartbeat");
     }
 }
 

@@ -1,26 +1,36 @@
-//! The row of a replica that executes nothing: it leads, or waits to lead, and is to be seen doing so.
+//! The row by which a replica is seen: its heartbeats, and its leave.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::keeper::every;
 use crate::lifecycle::{Fleet, Heartbeat};
 
-/// Keeps the row of a replica without a worker's side until told to stop, then marks it as left.
-pub(crate) async fn be_present(fleet: Arc<dyn Fleet>, beat: Heartbeat, every: Duration, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Keeps the row of a replica without a worker's side, which leads or waits to lead, until told to stop.
+pub(crate) async fn be_present(fleet: Arc<dyn Fleet>, own: Heartbeat, period: Duration, stop: CancellationToken) {
+    let mut beats = every(period);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = ticks.tick() => {}
-        }
-        if let Err(error) = fleet.heartbeat(&beat).await {
-            tracing::warn!(replica = %beat.replica, %error, "no heartbeat");
+            _ = beats.tick() => beat(&*fleet, &own).await,
         }
     }
-    if let Err(error) = fleet.leave(beat.replica).await {
-        tracing::warn!(replica = %beat.replica, %error, "could not say that this replica left");
+    leave(&*fleet, own.replica).await;
+}
+
+/// Says that a replica still lives.
+pub(super) async fn beat(fleet: &dyn Fleet, beat: &Heartbeat) {
+    if let Err(error) = fleet.heartbeat(beat).await {
+        tracing::warn!(replica = %beat.replica, %error, "no heartbeat");
+    }
+}
+
+/// Says that a replica left in good order.
+pub(super) async fn leave(fleet: &dyn Fleet, replica: Uuid) {
+    if let Err(error) = fleet.leave(replica).await {
+        tracing::warn!(%replica, %error, "could not say that this replica left");
     }
 }

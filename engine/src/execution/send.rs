@@ -1,13 +1,12 @@
 //! Makes the message of an item: topic, key, value, and the headers that consumers and the proof rely on.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::delivery::{Command, Headers, Message, message_id};
-use crate::lifecycle::{Batch, RunId, UndeliveredItem};
+use crate::lifecycle::{Batch, RunId, UndeliveredItem, storable_reason};
 
 /// Bytes of the names and values that are a message's own, but for the value of its correlation id.
 const OWN_HEADERS: usize = "message-id".len() + 36 + "correlation-id".len() + "crc32c".len() + 8;
@@ -156,11 +155,10 @@ fn fit(command: &Command) -> Result<(), Unfit> {
 }
 
 /// A command type as the row of an item of which no message was made can keep it.
-pub(crate) fn storable(command_type: &str) -> Cow<'_, str> {
+pub(crate) fn storable(command_type: &str) -> String {
     match command_type {
-        "" => Cow::Borrowed("unknown"),
-        kind if kind.contains('\0') => Cow::Owned(kind.replace('\0', "\u{fffd}")),
-        kind => Cow::Borrowed(kind),
+        "" => "unknown".to_owned(),
+        kind => storable_reason(kind),
     }
 }
 

@@ -156,7 +156,7 @@ where
         let query = match self.rows_between {
             Some(sql) if crate::lifecycle::is_contiguous(ids) => database.statement(sql).bind(*first).bind(*last),
             // Planned anew for each page: a plan kept for any ids takes them for few and goes through the list for
-            // every row, forty times slower for a thousand of them.
+            // every row.
             _ => database
                 .statement(self.rows)
                 .persistent(false)

@@ -66,13 +66,7 @@ impl PostgresFleet {
     }
 
     pub(super) async fn mark_alone_row(&self, claim: BatchClaim) -> Result<Ended, FleetError> {
-        let query = self
-            .database
-            .statement(MARK_ALONE)
-            .bind(claim.run)
-            .bind(claim.seq)
-            .bind(claim.token)
-            .bind(claim.claim_id);
+        let query = self.fenced_batch(MARK_ALONE, claim);
         let rows = self
             .database
             .run(move |connection| query.execute(connection).boxed())
@@ -169,15 +163,22 @@ impl PostgresFleet {
         }
     }
 
-    /// No row: either this very claim finished it and the answer was lost, or somebody took over.
-    async fn ended_earlier(&self, claim: BatchClaim) -> Result<Ended, FleetError> {
-        let query = self
-            .database
-            .statement(BATCH_WAS_FINISHED)
+    fn fenced_batch(
+        &self,
+        sql: &'static str,
+        claim: BatchClaim,
+    ) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
+        self.database
+            .statement(sql)
             .bind(claim.run)
             .bind(claim.seq)
             .bind(claim.token)
-            .bind(claim.claim_id);
+            .bind(claim.claim_id)
+    }
+
+    /// No row: either this very claim finished it and the answer was lost, or somebody took over.
+    async fn ended_earlier(&self, claim: BatchClaim) -> Result<Ended, FleetError> {
+        let query = self.fenced_batch(BATCH_WAS_FINISHED, claim);
         let row = self
             .database
             .run(move |connection| query.fetch_one(connection).boxed())
