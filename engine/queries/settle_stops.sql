@@ -1,6 +1,10 @@
--- Runs that were asked to stop and of which nothing is held any more.
-select count(*) filter (where settled) from (
-    select lockgate.settle_stop(r.id) as settled
+-- Ends runs that were asked to stop and of which nothing is held any more. A row that somebody has locked is left to the
+-- next sweep: it must not hold up the others.
+with stopping as (
+    select r.id
       from lockgate.task_runs r
      where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is not null
-     limit $1) tried
+     limit $1
+       for no key update skip locked
+)
+select count(*) filter (where lockgate.settle_stop(stopping.id)) from stopping

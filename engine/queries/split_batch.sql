@@ -1,7 +1,10 @@
 -- Puts the items of a batch that kills its holders into two; each half may kill once before it is split in turn.
-with run as (
-    update lockgate.task_runs set last_batch_seq = last_batch_seq + 2 where id = $1 and finished_at is null
-    returning last_batch_seq - 2 as base
+-- A run that somebody has locked is left to the next sweep.
+with open_run as (
+    select id from lockgate.task_runs where id = $1 and finished_at is null for no key update skip locked
+), run as (
+    update lockgate.task_runs r set last_batch_seq = r.last_batch_seq + 2 from open_run where r.id = open_run.id
+    returning r.last_batch_seq - 2 as base
 ), parent as (
     update lockgate.run_batches b
        set status = 'split', lease_until = null, delivered_bits = null, finished_at = clock_timestamp()

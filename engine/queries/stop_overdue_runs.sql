@@ -1,7 +1,10 @@
--- Runs past their deadline are asked to end as failed.
-select count(*) from (
-    select lockgate.request_stop(r.id, 'failed', 'not over before its deadline', 'lockgate') as answer
+-- Asks runs past their deadline to end as failed; a row that somebody has locked is left to the next sweep.
+with overdue as (
+    select r.id
       from lockgate.task_runs r
      where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is null
        and r.deadline_at < (select clock_timestamp())
-     limit $1) stopped
+     limit $1
+       for no key update skip locked
+)
+select count(lockgate.request_stop(overdue.id, 'failed', 'not over before its deadline', 'lockgate')) from overdue

@@ -19,7 +19,8 @@ use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::{Fleet, Heartbeat};
 use crate::postgres::{
-    Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, PostgresUndelivered, listen,
+    Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresUndelivered,
+    SchemaError, listen,
 };
 use crate::telemetry;
 use crate::workflow::{Registry, Resources, Workflow};
@@ -82,6 +83,8 @@ impl EngineBuilder {
     pub async fn run(&self, config: Config, roles: Roles, stop: CancellationToken) -> anyhow::Result<()> {
         let replica = Uuid::new_v4();
         let database = Database::new(&config.database_settings()?)?;
+        let stop = stop.child_token();
+        let schema = tokio::spawn(watch_schema(database.clone(), config.lease.renew, stop.clone()));
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
         let hints = Arc::new(Hints::default());
         let background = CancellationToken::new();
@@ -119,13 +122,14 @@ impl EngineBuilder {
         }
         background.cancel();
         let _ = listener.await;
+        let unfit = schema.await.context("the watch over the schema panicked")?;
         database.close().await;
         tracing::info!(%replica, drained, "replica stopped");
         anyhow::ensure!(
             drained,
             "the drain deadline passed; what was held is recovered when its leases end"
         );
-        Ok(())
+        unfit.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {
@@ -162,6 +166,27 @@ impl EngineBuilder {
         let drained = executed && redelivered;
         publisher.shutdown(LAST_OUTCOMES).await;
         Ok(drained)
+    }
+}
+
+/// Stops the replica when the schema and this binary no longer go together, as after a migration that only newer binaries
+/// may write under; answers why. A database that does not answer says nothing of its schema.
+async fn watch_schema(database: Database, period: Duration, stop: CancellationToken) -> Option<SchemaError> {
+    let migrator = Migrator::new(database);
+    let mut looks = tokio::time::interval(period);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            _ = looks.tick() => {}
+        }
+        match migrator.check().await {
+            Ok(()) | Err(SchemaError::Database(_)) => {}
+            Err(error) => {
+                tracing::error!(%error, "this replica stops");
+                stop.cancel();
+                return Some(error);
+            }
+        }
     }
 }
 

@@ -37,6 +37,7 @@ create table lockgate.task_runs (
     created_at timestamptz not null default clock_timestamp(),
     started_at timestamptz,
     finished_at timestamptz,
+    pruning_since timestamptz,
     check ((claim_id is null) = (claimed_by is null) and (claim_id is null) = (lease_until is null)),
     check ((schedule is null) = (slot is null)),
     check ((finished_at is not null) = (status in ('completed', 'failed', 'cancelled')))
@@ -97,6 +98,7 @@ comment on column lockgate.task_runs.actor is 'Who started it';
 comment on column lockgate.task_runs.created_at is 'When it was started';
 comment on column lockgate.task_runs.started_at is 'When its code ran first';
 comment on column lockgate.task_runs.finished_at is 'When it was over';
+comment on column lockgate.task_runs.pruning_since is 'When retention began to delete its rows; from then on nothing can be proved of it';
 
 create table lockgate.run_steps (
     run_id uuid not null references lockgate.task_runs on delete cascade,

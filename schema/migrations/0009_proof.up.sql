@@ -25,7 +25,9 @@ select r.id as run_id, r.workflow, r.status,
              count(*) filter (where m.status in ('due', 'refused', 'claimed')) as undelivered,
              count(*) filter (where m.status = 'dead') as dead,
              count(*) filter (where m.status = 'discarded') as discarded
-        from lockgate.undelivered_messages m where m.run_id = r.id) u on true;
+        from lockgate.undelivered_messages m where m.run_id = r.id) u on true
+ -- Of a run whose rows are being deleted nothing can be proved.
+ where r.pruning_since is null;
 
 comment on view lockgate.v_run_proof is
     'planned = delivered + undelivered + dead + discarded + skipped + vanished + open, per run; delivered includes what was redelivered';
@@ -70,7 +72,11 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     with batches as (select * from lockgate.run_batches b where b.run_id = p_run),
     leaves as (select * from batches where status <> 'split'),
     exceptions as materialized (select * from lockgate.batch_exceptions(p_run)),
-    stored as (select * from lockgate.undelivered_messages m where m.run_id = p_run)
+    stored as (select * from lockgate.undelivered_messages m where m.run_id = p_run),
+    pruned as (select r.pruning_since from lockgate.task_runs r where r.id = p_run and r.pruning_since is not null)
+    select 'pruned', null::integer, null::bigint, format('retention has been deleting its rows since %s', pruning_since) from pruned
+    union all
+    select x.* from (
     select 'sum', null::integer, null::bigint,
            format('planned %s, accounted for %s', p.planned,
                   p.delivered + p.undelivered + p.dead + p.discarded + p.skipped + p.vanished + p.open)
@@ -132,6 +138,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       left join (select distinct on (a.key) a.key, a.to_status from lockgate.transitions a
                   where a.run_id = p_run and a.entity = 'undelivered' order by a.key, a.id desc) t on t.key = s.id::text
      where s.status in ('delivered', 'dead', 'discarded') and s.status is distinct from t.to_status
+    ) x where not exists (select from pruned)
 $$;
 comment on function lockgate.proof_problems(uuid) is
     'What does not add up in a run, each with its batch and, where it is known, its item; no rows: the proof holds';

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use lockgate::lifecycle::{ManagerError, RunId, RunRequest, TaskRunManager};
-use lockgate::postgres::{Database, PostgresTaskRunManager};
+use lockgate::postgres::{Database, DatabaseSettings, PostgresTaskRunManager};
 use lockgate_tests::{TestDatabase, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -148,4 +148,19 @@ async fn dropped_questions_lose_nothing() {
 async fn dropped_questions_lose_nothing_in_pooler_mode() {
     let test_database = TestDatabase::new().await;
     check(&test_database, test_database.database_in_pooler_mode()).await;
+}
+
+/// A pooler hides the session's setting, so each transaction asks for it.
+#[tokio::test]
+async fn in_pooler_mode_too_the_server_ends_transactions_that_idle() {
+    let test_database = TestDatabase::new().await;
+    for pooler_mode in [false, true] {
+        let settings = DatabaseSettings {
+            pooler_mode,
+            idle_in_transaction: Duration::from_millis(1_234),
+            ..DatabaseSettings::new(test_database.url())
+        };
+        let facts = Database::new(&settings).unwrap().server_facts().await.unwrap();
+        assert_eq!(facts.idle_in_transaction_ms, 1_234, "pooler mode {pooler_mode}");
+    }
 }

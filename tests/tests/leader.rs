@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lockgate::leader::{LeaderLoop, LeaderStore};
-use lockgate::lifecycle::FleetError;
+use lockgate::lifecycle::{Fleet, FleetError};
 use lockgate::postgres::PostgresLeader;
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::wait_until;
@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(3);
 const RENEW: Duration = Duration::from_secs(1);
@@ -325,4 +326,48 @@ async fn a_replica_that_only_leads_is_seen_until_it_leaves() {
     replica.terminate();
     assert!(replica.ends().await.success());
     assert_eq!(state().await.as_deref(), Some("stopped"));
+}
+
+/// What somebody has locked, such as a person in psql, is left for later and holds nothing else up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_passes_by_runs_that_somebody_has_locked() {
+    let world = World::new().await;
+    let [locked, free] = [Uuid::now_v7(), Uuid::now_v7()];
+    for run in [locked, free] {
+        world
+            .run(&format!(
+                "insert into lockgate.task_runs (id, workflow, status, origin_id, deadline_at)
+                 values ('{run}', 'reports', 'queued', '{run}', clock_timestamp() - interval '1 second')"
+            ))
+            .await;
+    }
+    let ended = async |run: Uuid| {
+        let status = format!("select count(*) from lockgate.task_runs where id = '{run}' and status = 'failed'");
+        world.number(&status).await == 1
+    };
+    let mut person = world.pool.begin().await.unwrap();
+    sqlx::query("select from lockgate.task_runs where id = $1 for update")
+        .bind(locked)
+        .execute(&mut *person)
+        .await
+        .unwrap();
+    world.fleet().sweep().await.unwrap();
+    assert!(ended(free).await && !ended(locked).await);
+    person.rollback().await.unwrap();
+    world.fleet().sweep().await.unwrap();
+    assert!(ended(locked).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_stops_when_the_schema_takes_only_newer_writers() {
+    let cluster = Cluster::new().await;
+    let mut replica = cluster.replica();
+    replica.runs().await;
+    sqlx::query("update lockgate.migrations set min_writer = 9999 where version = 1")
+        .execute(&cluster.pool)
+        .await
+        .unwrap();
+    assert!(!replica.ends().await.success());
+    let said = "the schema takes writers of version 9999 or newer, this binary knows";
+    assert!(replica.log().contains(said), "{}", replica.log());
 }

@@ -106,6 +106,12 @@ async fn fifty_thousand_batches_go_page_by_page_within_a_budget() {
     assert_eq!(first, 10_000, "ten pages of a thousand");
     assert_eq!(count(&world, "run_batches", old).await, 40_000);
     assert!(run_exists(&world, old).await);
+    // What is left of it would make a wrong proof: there is none.
+    let proofs = format!("select count(*) from lockgate.v_run_proof where run_id in ('{old}', '{young}')");
+    assert_eq!(world.number(&proofs).await, 1);
+    let problems = format!("select count(*) from lockgate.proof_problems('{old}')");
+    let says_so = format!("{problems} where problem = 'pruned'");
+    assert_eq!((world.number(&problems).await, world.number(&says_so).await), (1, 1));
     retention(&world, 1_000).prune(&reign()).await.unwrap();
     assert!(!run_exists(&world, old).await);
     for table in ["run_batches", "run_batch_ids", "run_steps", "transitions"] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::setting::Setting;
 use super::{Config, ConfigError};
+use crate::delivery::is_topic_name;
 
 /// A value that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,10 +166,8 @@ impl Config {
 
     fn check_topics(&self, problems: &mut Problems) {
         for (kind, topic) in &self.topics {
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-            let holds = (1..=249).contains(&topic.len()) && topic.bytes().all(legal) && topic != "." && topic != "..";
             problems.unless(
-                holds,
+                is_topic_name(topic),
                 &format!("topics.{kind}"),
                 Some(topic.clone()),
                 "not a topic name".to_owned(),

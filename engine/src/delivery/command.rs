@@ -21,6 +21,12 @@ pub struct Command {
     pub correlation_id: Option<String>,
 }
 
+/// Whether a topic can have this name: 1 to 249 of letters, digits, dot, underscore and hyphen, as Kafka has it.
+pub(crate) fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
+}
+
 /// The stable id of an item's message: the same over retries, resends, redeliveries and retries of the run.
 #[must_use]
 pub fn message_id(origin: RunId, step: &str, item: i64) -> Uuid {

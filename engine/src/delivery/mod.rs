@@ -18,6 +18,7 @@ pub use breaker::{
     Admission, Breaker, BreakerPolicy, BreakerReport, BreakerState, Observation, Probe, ProbeEnd, Reason,
 };
 pub use breakers::Breakers;
+pub(crate) use command::is_topic_name;
 pub use command::{Command, message_id};
 pub use email::{EMAIL, EmailTriggerCommand, InvalidCommand};
 pub use headers::Headers;

@@ -62,6 +62,11 @@ impl Lease {
         }
     }
 
+    /// Whether its holder was told to stop. Cheap enough to be asked for each message; the clock is not looked at.
+    pub(crate) fn is_told(&self) -> bool {
+        self.fate.load(Ordering::Acquire) != HELD
+    }
+
     pub(crate) fn renewed(&self, trusted_until: Instant) {
         *lock(&self.trusted_until) = trusted_until;
     }
@@ -172,7 +177,9 @@ mod tests {
     #[test]
     fn a_late_answer_ends_a_doubt_but_no_answer_undoes_a_loss() {
         let doubted = asked_ago(TRUSTED);
+        assert!(!doubted.is_told());
         doubted.halt();
+        assert!(doubted.is_told());
         assert_eq!(
             doubted.fate(),
             Fate::Doubted,

@@ -11,6 +11,7 @@ mod planner;
 mod presence;
 mod send;
 mod settings;
+mod tally;
 mod tracker;
 mod window;
 mod work;

@@ -7,8 +7,9 @@ use super::book::{Fate, HeldBatch};
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
 use super::send::{Envelope, Unfit, storable};
+use super::tally::Tallies;
 use super::tracker::{BatchTracker, NotDelivered};
-use crate::delivery::{Failure, Message, Observation, Outcome, OutcomeSink, Rejected, Ticket};
+use crate::delivery::{Failure, Message, Outcome, OutcomeSink, Rejected, Ticket};
 use crate::lifecycle::{Batch, BatchOutcome, UndeliveredItem};
 use crate::workflow::Made;
 
@@ -49,6 +50,8 @@ struct Offered {
     index: u32,
     command_type: std::borrow::Cow<'static, str>,
     message: Message,
+    /// The place of its topic in the tallies.
+    topic_at: usize,
 }
 
 pub(crate) struct Pipeline<'a> {
@@ -62,8 +65,7 @@ pub(crate) struct Pipeline<'a> {
     outcome: BatchOutcome,
     places: usize,
     sent: usize,
-    fed_delivered: usize,
-    fed_unknown: usize,
+    tallies: Tallies,
     started: Instant,
 }
 
@@ -87,20 +89,25 @@ impl<'a> Pipeline<'a> {
             outcome: BatchOutcome::default(),
             places: 0,
             sent: 0,
-            fed_delivered: held.tracker.delivered(),
-            fed_unknown: 0,
+            tallies: Tallies::default(),
             started: Instant::now() + batch.pace_wait,
         }
     }
 
-    pub(crate) async fn run(mut self) -> BatchEnd {
+    /// Works on the batch to its end; also answers what became of its messages by topic.
+    pub(crate) async fn run(mut self) -> (BatchEnd, Tallies) {
         let stopped = self.send_all().await.err();
         // Whatever comes of the batch, what was sent gets its outcome first: the publisher bounds that time.
         if !self.wait_settled().await {
-            return BatchEnd::Lost;
+            return (BatchEnd::Lost, self.tallies);
         }
         self.tracker.give_back(self.places);
-        self.feed_breaker();
+        self.feed_breakers();
+        let tallies = std::mem::take(&mut self.tallies);
+        (self.end(stopped), tallies)
+    }
+
+    fn end(mut self, stopped: Option<Stop>) -> BatchEnd {
         let failures = self.not_delivered();
         match stopped {
             Some(Stop::Fate(Fate::Lost)) => BatchEnd::Lost,
@@ -187,12 +194,17 @@ impl<'a> Pipeline<'a> {
                     let command_type = command.command_type.clone();
                     match self.envelope.message(item, command) {
                         Ok(message) => {
+                            let (topic_at, is_new) = self.tallies.place(&message.topic);
+                            if is_new {
+                                self.known.sends_to(&message.topic);
+                            }
                             // Before it is sent: its row may be needed as soon as it is.
                             self.offered.push(Offered {
                                 item,
                                 index,
                                 command_type,
                                 message,
+                                topic_at,
                             });
                             self.send_last().await?;
                         }
@@ -210,9 +222,10 @@ impl<'a> Pipeline<'a> {
         if self.places == 0 {
             self.look()?;
             if let Some(topic) = self.offered.last().map(|offered| offered.message.topic.clone()) {
-                self.known.sends_to(&topic);
                 self.take_places(&topic).await?;
             }
+        } else if self.held.lease.is_told() {
+            self.look()?;
         }
         if let Some(pace) = self.batch.pace_per_s {
             self.keep_pace(pace).await?;
@@ -268,12 +281,12 @@ impl<'a> Pipeline<'a> {
                 () = tokio::time::sleep(LOOK) => {
                     looks += 1;
                     self.look()?;
-                    self.feed_breaker();
+                    self.feed_breakers();
                     if self.shared.breakers.is_open(topic) {
                         return Err(Stop::Later { delay: Duration::from_secs(1), reason: "breaker open" });
                     }
                     // Places held by messages of unknown fate come free only when their batch ends: end it.
-                    if looks >= 10 && self.tracker.in_flight().open() == 0 && self.fed_unknown > 0 {
+                    if looks >= 10 && self.tracker.in_flight().open() == 0 && self.tallies.any_unknown() {
                         return Err(Stop::Later { delay: Duration::from_secs(1), reason: "window full" });
                     }
                 }
@@ -324,36 +337,32 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Tells the topic's breaker what became of messages since it was told last.
-    fn feed_breaker(&mut self) {
-        let Some(topic) = self.offered.first().map(|offered| offered.message.topic.clone()) else {
-            return;
-        };
-        let failures = self.tracker.failures();
-        let unknown = failures.iter().filter(|failed| !failed.refused).count();
-        let delivered = self.tracker.delivered();
-        let new = |now: usize, fed: usize| u32::try_from(now.saturating_sub(fed)).unwrap_or(u32::MAX);
-        if delivered > self.fed_delivered {
-            self.shared
-                .breakers
-                .observe(&topic, Observation::Delivered(new(delivered, self.fed_delivered)));
+    /// Tells the breakers of its topics what became of messages since they were told last.
+    fn feed_breakers(&mut self) {
+        let (mut delivered, mut unknown) = (vec![0; self.tallies.len()], vec![0; self.tallies.len()]);
+        for offered in &self.offered {
+            delivered[offered.topic_at] += u32::from(self.tracker.is_delivered(offered.index as usize));
         }
-        if unknown > self.fed_unknown {
-            self.shared
-                .breakers
-                .observe(&topic, Observation::Unknown(new(unknown, self.fed_unknown)));
+        for failed in self.tracker.failures().iter().filter(|failed| !failed.refused) {
+            if let Some(offered) = self.offered_at(failed.index) {
+                unknown[offered.topic_at] += 1;
+            }
         }
-        (self.fed_delivered, self.fed_unknown) = (delivered, unknown);
+        self.tallies.tell(&self.shared.breakers, &delivered, &unknown);
+    }
+
+    fn offered_at(&self, index: u32) -> Option<&Offered> {
+        let at = self
+            .offered
+            .binary_search_by_key(&index, |offered| offered.index)
+            .ok()?;
+        self.offered.get(at)
     }
 
     /// The rows of the messages that were not delivered.
     fn not_delivered(&self) -> Vec<UndeliveredItem> {
         let row = |failed: &NotDelivered| {
-            let at = self
-                .offered
-                .binary_search_by_key(&failed.index, |offered| offered.index)
-                .ok()?;
-            let offered = &self.offered[at];
+            let offered = self.offered_at(failed.index)?;
             let Failure { code, detail } = &failed.failure;
             let message = &offered.message;
             Some(self.envelope.undelivered(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::delivery::{Command, Headers, Message, message_id};
+use crate::delivery::{Command, Headers, Message, is_topic_name, message_id};
 use crate::lifecycle::{Batch, RunId, UndeliveredItem, storable_reason};
 
 /// Bytes of the names and values that are a message's own, but for the value of its correlation id.
@@ -135,7 +135,6 @@ pub(crate) struct Unfit {
 fn fit(command: &Command) -> Result<(), Unfit> {
     let texts = [
         ("command type", Some(command.command_type.as_ref())),
-        ("topic", command.topic.as_deref()),
         ("correlation id", command.correlation_id.as_deref()),
     ];
     let problem = |text: &str| match text {
@@ -143,9 +142,12 @@ fn fit(command: &Command) -> Result<(), Unfit> {
         text if text.contains('\0') => Some("contains a zero character"),
         _ => None,
     };
+    // A topic that cannot exist would look like one that is missing, and hold up the whole run instead of an item.
+    let no_topic = command.topic.as_deref().is_some_and(|topic| !is_topic_name(topic));
     let found = texts
         .iter()
-        .find_map(|(name, text)| text.and_then(problem).map(|problem| format!("its {name} {problem}")));
+        .find_map(|(name, text)| text.and_then(problem).map(|problem| format!("its {name} {problem}")))
+        .or_else(|| no_topic.then(|| "its topic is not a name that a topic can have".to_owned()));
     found.map_or(Ok(()), |why| {
         Err(Unfit {
             code: "invalid_command",
@@ -198,7 +200,7 @@ mod tests {
             (command("", None, None), "its command type is empty"),
             (
                 command("email", Some("a\0b"), None),
-                "its topic contains a zero character",
+                "its topic is not a name that a topic can have",
             ),
             (
                 command("email", None, Some("\0")),

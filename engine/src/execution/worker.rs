@@ -12,6 +12,7 @@ use super::book::{Fate, HeldBatch, Lease};
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
 use super::pipeline::{BatchEnd, Pipeline, source_failed};
+use super::tally::Tallies;
 use super::tracker::BatchTracker;
 use crate::delivery::{Admission, Probe, ProbeEnd};
 use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, HandBack, RunId};
@@ -206,21 +207,15 @@ async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow:
         }
     };
     let traceparent = telemetry::traceparent(known.run.traceparent.as_deref());
-    let before = held.tracker.delivered();
     // A source that panics must not take the worker with it, nor the lease, which would be renewed for nobody.
-    let end = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, traceparent).run())
+    let (end, tallies) = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, traceparent).run())
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| source_failed(&known, batch, &anyhow::anyhow!("the source panicked")));
-    for (topic, probe) in probes {
-        let delivered = held.tracker.delivered() - before;
-        let end = match (delivered, held.tracker.failures().len()) {
-            (0, 0) => ProbeEnd::NothingSent,
-            (delivered, failed) if delivered >= failed => ProbeEnd::Delivered,
-            _ => ProbeEnd::Failed,
-        };
-        shared.breakers.probe_over(&topic, probe, end);
-    }
+        .unwrap_or_else(|_| {
+            let panicked = anyhow::anyhow!("the source panicked");
+            (source_failed(&known, batch, &panicked), Tallies::default())
+        });
+    tallies.end(&shared.breakers, probes);
     end
 }
 

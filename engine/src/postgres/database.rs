@@ -130,6 +130,7 @@ pub struct Database {
     pool: PgPool,
     deadline: Duration,
     pooler_mode: bool,
+    idle_in_transaction: Duration,
 }
 
 impl Database {
@@ -149,6 +150,7 @@ impl Database {
             pool,
             deadline: settings.deadline,
             pooler_mode: settings.pooler_mode,
+            idle_in_transaction: settings.idle_in_transaction,
         })
     }
 
@@ -184,9 +186,14 @@ impl Database {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
+        // Behind a pooler a session's settings are anybody's: there each transaction says for itself how long it may idle.
+        let bound = self.pooler_mode.then_some(self.idle_in_transaction);
         self.on_connection(move |connection| {
             Box::pin(async move {
                 let mut transaction = connection.begin().await?;
+                if let Some(idle) = bound {
+                    bound_idling(&mut transaction, idle).await?;
+                }
                 match work(&mut transaction).await {
                     Ok(value) => {
                         transaction.commit().await?;
@@ -244,7 +251,18 @@ impl Database {
     }
 }
 
+const BOUND_IDLING: &str = include_str!("../../queries/bound_idling.sql");
 const READ_ONLY: &str = "25006";
+
+/// The server ends the transaction when it idles for longer: its client is frozen or gone, and its locks hold others up.
+async fn bound_idling(transaction: &mut PgConnection, idle: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query(BOUND_IDLING)
+        .persistent(false)
+        .bind(idle.as_millis().to_string())
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
 
 /// A connection that lay idle may have been left in a transaction, or its server demoted: clear the one, refuse the other.
 async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {

@@ -26,31 +26,30 @@ const PAGE: i64 = 500;
 const RUN_DEATHS: i16 = 5;
 
 impl PostgresFleet {
+    /// Every part is tried, whatever became of those before it: one that fails must not keep the rest from recovery.
     pub(super) async fn sweep_once(&self) -> Result<Swept, FleetError> {
         let max_deaths = self.settings.max_deaths;
-        let batches = self
-            .affected(self.database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE))
-            .await?;
-        let split = self.split_stuck().await?;
-        let runs = self
-            .affected(self.database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE))
-            .await?;
-        let overdue = self
-            .counted(self.database.statement(STOP_OVERDUE_RUNS).bind(PAGE))
-            .await?;
-        let settled = self.counted(self.database.statement(SETTLE_STOPS).bind(PAGE)).await?;
-        let fan_outs = self.complete_idle().await?;
-        let undelivered = self
-            .affected(self.database.statement(RECOVER_UNDELIVERED).bind(PAGE))
-            .await?;
-        Ok(Swept {
-            batches,
-            split,
-            runs,
-            fan_outs,
-            stopped: overdue + settled,
-            undelivered,
-        })
+        let (database, mut failed) = (&self.database, None);
+        let mut part = |done: Result<u64, FleetError>| {
+            done.unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                0
+            })
+        };
+        let batches = database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE);
+        let runs = database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE);
+        let overdue = database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
+        let stopped = database.statement(SETTLE_STOPS).bind(PAGE);
+        let undelivered = database.statement(RECOVER_UNDELIVERED).bind(PAGE);
+        let swept = Swept {
+            batches: part(self.affected(batches).await),
+            runs: part(self.affected(runs).await),
+            undelivered: part(self.affected(undelivered).await),
+            split: part(self.split_stuck().await),
+            stopped: part(self.counted(overdue).await) + part(self.counted(stopped).await),
+            fan_outs: part(self.complete_idle().await),
+        };
+        failed.map_or(Ok(swept), Err)
     }
 
     async fn affected(&self, query: Query) -> Result<u64, FleetError> {
