@@ -21,6 +21,7 @@ demo: ## the whole path on servers of its own; KEEP=1 leaves it running
 	ops/dev/demo.sh
 
 test: tools ## all tests but the long ones, on servers of their own
+	ops/dev/services.sh tools pgbouncer
 	ops/dev/test.sh short build
 	ops/dev/with-services.sh ops/dev/test.sh short
 
