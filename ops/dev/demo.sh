@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # demo.sh: builds the binary and shows the whole path, from seeding to proof. KEEP=1 leaves all of it running.
 # DATABASE_URL and KAFKA_BROKERS are used when set (the demo then makes a database or topic of its own there);
-# what is not set is started under .dev/demo. Further arguments go to `lockgate demo`.
+# what is not set is started under .dev (kept: .dev/demo). Further arguments go to `lockgate demo`.
 # The dev profile, because it builds in a fraction of the time and 100,000 users do not need more.
 set -euo pipefail
 
@@ -30,9 +30,10 @@ fi
 "$here/services.sh" tools build
 "${CARGO:-cargo}" build --locked -p lockgate-workflows --bin lockgate
 
-options=(--dir "$root/.dev/demo" --services "${services[*]}")
+# What is kept has a place that people find again; else each demo has its own, so that two at once are strangers.
+options=(--services "${services[*]}")
 if [ "${KEEP-}" = 1 ]; then
-  options+=(--keep)
+  options+=(--dir "$root/.dev/demo" --keep)
   arguments+=(--keep)
 fi
 exec "$here/with-services.sh" "${options[@]}" "${CARGO_TARGET_DIR:-target}/debug/lockgate" demo "${arguments[@]}"
