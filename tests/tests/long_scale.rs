@@ -16,7 +16,7 @@ const ANY: &str = "gen_random_uuid()";
 /// Every claim, sweep, renewal and look for what is due, with values as the engine gives them.
 const ASKED: &[(&str, &[&str])] = &[
     ("claim_run", &[ANY, "'{chaos-items}'", ANY, "60"]),
-    ("claimable_runs", &["'{chaos-items}'", "64"]),
+    ("claimable_runs", &["'{chaos-items}'", "'{}'", "64"]),
     ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
     (
         "finish_and_claim_batch",

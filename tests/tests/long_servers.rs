@@ -122,9 +122,19 @@ async fn a_fleet_restarted_one_by_one_sends_nothing_twice() {
     for replica in &mut replicas {
         replica.runs().await;
     }
-    let run = cluster.start("chaos-items", json!({"items": ITEMS})).await;
+    let start = async || cluster.start("chaos-items", json!({"items": ITEMS})).await;
+    let mut runs = vec![start().await];
     let (mut restarts, mut slowest) = (0, Duration::ZERO);
-    while cluster.status(run).await != "completed" {
+    loop {
+        let run = runs[runs.len() - 1];
+        if cluster.status(run).await == "completed" {
+            if restarts >= 3 {
+                break;
+            }
+            // A quick machine: the next restart happens in the midst of another run.
+            runs.push(start().await);
+            continue;
+        }
         progress_or_end(&cluster, run).await;
         let mut leaving = replicas.remove(0);
         let asked = Instant::now();
@@ -137,18 +147,20 @@ async fn a_fleet_restarted_one_by_one_sends_nothing_twice() {
         replacement.runs().await;
         replicas.push(replacement);
     }
-    let found = cluster.completes(run).await;
     println!(
-        "{restarts} rolling restarts, slowest exit {:.1} s: {found}",
+        "{restarts} rolling restarts, slowest exit {:.1} s",
         slowest.as_secs_f64()
     );
-    assert!(restarts >= 3, "over after {restarts} restarts: use more items");
     assert!(slowest < Duration::from_secs(16), "an exit took {slowest:?}");
-    assert_eq!(
-        (found.duplicates, found.recovered, found.fates["delivered"]),
-        (0, 0, ITEMS as usize),
-        "{found}"
-    );
+    for run in runs {
+        let found = cluster.completes(run).await;
+        println!("{found}");
+        assert_eq!(
+            (found.duplicates, found.recovered, found.fates["delivered"]),
+            (0, 0, ITEMS as usize),
+            "{found}"
+        );
+    }
 }
 
 /// Windows, batches and times as in production: a large run does not take long, and sixteen thousand messages of three
