@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test test-long test-matrix bench ci fmt clippy docs tools clean-services
+.PHONY: help build demo test test-long test-matrix bench ci fmt clippy docs tools test-tools clean-services
 
 CARGO ?= cargo
 export CARGO
@@ -20,8 +20,7 @@ build: tools ## the release binary, target/release/lockgate
 demo: ## the whole path on servers of its own; KEEP=1 leaves it running
 	ops/dev/demo.sh
 
-test: tools ## all tests but the long ones, on servers of their own
-	ops/dev/services.sh tools pgbouncer
+test: tools test-tools ## all tests but the long ones, on servers of their own
 	ops/dev/test.sh short build
 	ops/dev/with-services.sh ops/dev/test.sh short
 
@@ -31,7 +30,7 @@ test-long: tools ## the long_* tests: kill loops, freezes, full disk, a million 
 
 test-matrix: $(PG_VERSIONS:%=test-on-%) ## the tests on each of PG_VERSIONS
 
-test-on-%: tools
+test-on-%: tools test-tools
 	ops/dev/test.sh short build
 	export PG_BIN=$$(ops/dev/postgres-binaries.sh $*); exec ops/dev/with-services.sh ops/dev/test.sh short
 
@@ -55,6 +54,10 @@ docs: tools ## do the documentation pages build without a warning?
 
 tools:
 	@ops/dev/services.sh tools build
+
+# Some tests start a pooler of their own.
+test-tools:
+	@ops/dev/services.sh tools pgbouncer
 
 clean-services: ## take down every server of this checkout, also those of runs that were cut off
 	for dir in .dev/*/; do [ ! -d "$$dir" ] || LOCKGATE_SERVICES_DIR="$$dir" ops/dev/services.sh down; done

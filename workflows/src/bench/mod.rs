@@ -89,6 +89,9 @@ async fn measure_all(
         bench.note_memory(FEW_ITEMS.min(settings.users), &mut parts).await?;
         parts.first_ack = Some(bench.first_ack().await?);
     }
+    // A broker that has just started compiles its own code while it works: whoever goes first would pay for it.
+    progress("warming the broker up");
+    bench.raw(settings.items).await?;
     let wanted = |density| settings.only.is_none_or(|only| only == density);
     let sparse_items = place.picked_up_to(settings.users).await?;
     let dense = if wanted(Density::Dense) {
