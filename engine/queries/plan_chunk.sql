@@ -9,7 +9,7 @@ with run as (
        set plan_cursor = coalesce(($8::bigint[])[cardinality($8::bigint[])], plan_cursor),
            planned_items = planned_items + (select coalesce(sum(n), 0) from unnest($9::integer[]) n),
            planned_batches = planned_batches + cardinality($7::bigint[]),
-           planned_at = case when $6 then clock_timestamp() end
+           planned_at = case when $6 then clock_timestamp() end, plan_trouble = null
      where run_id = $1 and path = $4 and planned_at is null and plan_cursor is not distinct from $5
        and exists (select 1 from run)
     returning path

@@ -13,6 +13,9 @@ select jsonb_build_object(
           from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null),
     'planning', (select min(s.path) from lockgate.run_steps s
                   where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open' and s.planned_at is null),
+    'plan_trouble', (select s.plan_trouble from lockgate.run_steps s
+                      where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open' and s.planned_at is null
+                      order by s.path limit 1),
     'fan_out_open', exists (select 1 from lockgate.run_steps s
                              where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open'),
     'free', b.free, 'later', b.later, 'next_not_before', b.next_not_before, 'finished_last_minute', b.finished_last_minute,

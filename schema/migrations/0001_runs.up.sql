@@ -73,7 +73,7 @@ comment on column lockgate.task_runs.params is 'The input, exact bytes of a JSON
 comment on column lockgate.task_runs.output is 'What the workflow returned, exact bytes of a JSON document';
 comment on column lockgate.task_runs.origin_id is 'The first run of a chain of retries; namespace of every message-id';
 comment on column lockgate.task_runs.singleton_key is 'At most one unfinished run has this key';
-comment on column lockgate.task_runs.idempotency_key is 'At most one run of the workflow ever has this key';
+comment on column lockgate.task_runs.idempotency_key is 'At most one run of the workflow has this key, for as long as the run is kept (retention)';
 comment on column lockgate.task_runs.schedule is 'Name of the schedule that fired it';
 comment on column lockgate.task_runs.slot is 'Nominal instant of the schedule it stands for';
 comment on column lockgate.task_runs.after_run is 'It starts only when that run is over';
@@ -110,6 +110,7 @@ create table lockgate.run_steps (
     planned_items bigint not null default 0,
     planned_batches integer not null default 0,
     planned_at timestamptz,
+    plan_trouble text,
     result bytea,
     started_at timestamptz not null default clock_timestamp(),
     finished_at timestamptz,
@@ -126,6 +127,7 @@ comment on column lockgate.run_steps.plan_cursor is 'Last id planned; planning g
 comment on column lockgate.run_steps.planned_items is 'Items in its batches so far';
 comment on column lockgate.run_steps.planned_batches is 'Batches planned so far';
 comment on column lockgate.run_steps.planned_at is 'When the plan was whole';
+comment on column lockgate.run_steps.plan_trouble is 'What reading the source last met, while planning is being tried again';
 comment on column lockgate.run_steps.result is 'What the step returned, exact bytes of a JSON document';
 comment on column lockgate.run_steps.started_at is 'When the step began';
 comment on column lockgate.run_steps.finished_at is 'When it was completed';

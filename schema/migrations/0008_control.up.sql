@@ -2,6 +2,16 @@
 create function lockgate.settle_stop(p_run uuid) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
+    perform from lockgate.task_runs
+     where id = p_run and stop_status is not null and finished_at is null and claim_id is null
+       for no key update;
+    if not found then return false; end if;
+    -- Claims do not lock the run, and one whose snapshot is older than the stop still sees a run to work on. It takes its
+    -- batch before this, which then waits for it and sees it held below; or it waits for this and finds the batch far off.
+    update lockgate.run_batches
+       set not_before = not_before + interval '100 years'
+     where run_id = p_run and status in ('free', 'recoverable')
+       and not_before < clock_timestamp() + interval '50 years';
     -- Asked to stop, its code is not running and no batch of it is held: it is over.
     with before as (
         select id, status from lockgate.task_runs

@@ -3,6 +3,9 @@
 create index undelivered_unsettled on lockgate.undelivered_messages (run_id)
     where run_id is not null and status in ('due', 'refused', 'claimed', 'dead');
 
+-- prune_runs: the run whose rows are being deleted.
+create index task_runs_pruning on lockgate.task_runs (id) where pruning_since is not null;
+
 create function lockgate.prune_runs(p_older_than interval, p_page integer) returns integer
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -11,6 +14,9 @@ declare
 begin
     -- One run at a time and a page of its batches at a time, so that no statement holds much for long.
     -- A run that still owes messages stays: they can be sent again, and the proof counts them.
+    -- One that was begun is ended, also when the age was raised meanwhile.
+    select r.id into victim from lockgate.task_runs r where r.pruning_since is not null limit 1 for update skip locked;
+    if not found then
     select r.id into victim from lockgate.task_runs r
      where r.finished_at is not null and r.finished_at < (select clock_timestamp()) - p_older_than
        and not exists (select 1 from lockgate.run_batches b where b.run_id = r.id and b.status = 'claimed')
@@ -18,6 +24,7 @@ begin
                         where u.run_id = r.id and u.status in ('due', 'refused', 'claimed', 'dead'))
      order by r.finished_at limit 1 for update skip locked;
     if not found then return 0; end if;
+    end if;
     -- From the first page on: a proof made of what is left would be wrong.
     update lockgate.task_runs set pruning_since = clock_timestamp() where id = victim and pruning_since is null;
     delete from lockgate.undelivered_messages where (command_type, id) in

@@ -317,3 +317,97 @@ async fn a_plan_from_one_snapshot_begins_anew_when_its_planner_dies() {
     );
     assert!(found.duplicates <= WINDOW, "{found}");
 }
+
+/// Has the database refuse the end of batches with this SQLSTATE, as a full disk or a constraint would.
+async fn refuse_finishes(cluster: &Cluster, code: &'static str) {
+    let sql = format!(
+        "create schema chaos_refusal;
+         create function chaos_refusal.refuse() returns trigger language plpgsql as
+         $$ begin raise exception using errcode = '{code}', message = 'refused by a test'; end $$;
+         create trigger refuse before insert on lockgate.transitions for each row
+         when (new.entity = 'batch' and new.to_status = 'done') execute function chaos_refusal.refuse()"
+    );
+    cluster
+        .pool
+        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_full_for_a_while_fails_no_run() {
+    let cluster = Cluster::new().await;
+    refuse_finishes(&cluster, "53100").await;
+    let mut replica = cluster.replica();
+    let run = cluster.start("chaos-items", json!({"items": 2_000})).await;
+    // More refusals than a batch that can never be finished is given.
+    wait_until(PATIENCE, "many finishes are refused", async || {
+        replica.log().matches("the store cannot do it now").count() > 40
+    })
+    .await;
+    cluster
+        .pool
+        .execute(sqlx::raw_sql("drop trigger refuse on lockgate.transitions"))
+        .await
+        .unwrap();
+    let found = cluster.completes(run).await;
+    assert_eq!(found.fates["delivered"], 2_000, "{found}");
+    assert!(replica.is_alive());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_end_can_never_be_written_fails_its_run_by_name() {
+    let cluster = Cluster::new().await;
+    refuse_finishes(&cluster, "23514").await;
+    let mut replica = cluster.replica();
+    let run = cluster.start("chaos-items", json!({"items": 300})).await;
+    cluster.reaches(run, "failed").await;
+    let reason = reason(&cluster, run).await;
+    assert!(
+        reason.starts_with("batch 1 cannot be finished: ") && reason.contains("refused by a test"),
+        "{reason}"
+    );
+    assert!(replica.is_alive());
+}
+
+/// A stop inside somebody's own transaction is decided there, and known to the claims of others only when it commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_cancelled_in_an_open_transaction_is_claimed_by_nobody_meanwhile() {
+    let cluster = Cluster::new().await;
+    let mut replica = cluster.replica();
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 5_000}), Some(500))
+        .await;
+    wait_until(PATIENCE, "some batches are done", async || {
+        cluster.batches_done(run).await >= 2
+    })
+    .await;
+    replica.terminate();
+    assert!(replica.ends().await.success());
+    let unpaced = "update lockgate.task_runs set pace_per_s = null where id = $1";
+    sqlx::query(unpaced).bind(run).execute(&cluster.pool).await.unwrap();
+    let waiting = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'free'";
+    let (done, waits) = (cluster.batches_done(run).await, cluster.count(waiting, run).await);
+    assert!(waits > 0, "nothing is left to be claimed after {done} batches");
+
+    let mut person = cluster.pool.begin().await.unwrap();
+    let answer: String = sqlx::query_scalar("select lockgate.cancel_run($1)")
+        .bind(run)
+        .fetch_one(&mut *person)
+        .await
+        .unwrap();
+    assert_eq!(answer, "cancelled");
+    let mut replica = cluster.replica();
+    replica.runs().await;
+    let other = cluster.start("chaos-items", json!({"items": 1_000})).await;
+    cluster.completes(other).await;
+    person.commit().await.unwrap();
+    assert_eq!(
+        cluster.batches_done(run).await,
+        done,
+        "claimed while the cancel was on its way"
+    );
+    let over = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
+    assert_eq!(cluster.count(over, run).await, 0);
+    assert_eq!(cluster.status(run).await, "cancelled");
+}

@@ -263,3 +263,15 @@ async fn the_roles_script_is_printed() {
         printed.out
     );
 }
+
+#[tokio::test]
+async fn a_read_only_server_is_waited_for_within_bounds() {
+    let database = TestDatabase::new().await;
+    let url = format!("{}?options=-c%20default_transaction_read_only=on", database.url());
+    let program = Program::new(BIN, &url).env("KAFKA_BROKERS", "unused:9092");
+    let finished = program.run(&["run", "--wait", "1s"]).await.exits(5);
+    finished.says(&[
+        "to take writes: it is read-only",
+        "hint: name the primary in DATABASE_URL",
+    ]);
+}

@@ -477,3 +477,17 @@ async fn replicas_are_listed_with_their_state() {
     assert_eq!(state(&all, "c").unwrap().0, "stopped");
     assert_eq!(state(&all, "d").unwrap().0, "gone");
 }
+
+#[tokio::test]
+async fn a_run_in_pruning_has_no_proof_and_says_why() {
+    let scene = Scene::new().await;
+    let run = scene.start().await;
+    scene
+        .sql(&format!(
+            "update lockgate.task_runs set status = 'cancelled', finished_at = clock_timestamp(),
+                    pruning_since = '2026-03-01 06:00Z' where id = '{run}'"
+        ))
+        .await;
+    let finished = scene.run(&["runs", "proof", &run]).await.exits(3);
+    finished.says(&["retention has been deleting run", "since 2026-03-01 06:00:00Z"]);
+}

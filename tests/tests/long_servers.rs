@@ -127,7 +127,12 @@ async fn a_fleet_restarted_one_by_one_sends_nothing_twice() {
     let (mut restarts, mut slowest) = (0, Duration::ZERO);
     loop {
         let run = runs[runs.len() - 1];
-        if cluster.status(run).await == "completed" {
+        let status = cluster.status(run).await;
+        assert!(
+            !["failed", "cancelled"].contains(&status.as_str()),
+            "run {run} {status}"
+        );
+        if status == "completed" {
             if restarts >= 3 {
                 break;
             }

@@ -311,6 +311,16 @@ async fn the_command_line_answers_with_its_exit_code() {
         .await
         .exits(3)
         .says(&["there is no run"]);
+    let prunes = async |since: &'static str| {
+        let mark = sqlx::AssertSqlSafe(format!(
+            "update lockgate.task_runs set pruning_since = {since} where id = '{run}'"
+        ));
+        sqlx::query(mark).execute(story.world.tables.pool()).await.unwrap();
+    };
+    prunes("clock_timestamp()").await;
+    let pruned = program.run(&args).await.exits(3);
+    pruned.says(&["retention has been deleting run", "nothing can be proved"]);
+    prunes("null").await;
     let missing = program
         .run(&["verify", &run, "--topic", "no-such-topic"])
         .await

@@ -80,6 +80,17 @@ impl Patience {
 pub(super) async fn wait_for_postgres(settings: &DatabaseSettings, patience: &mut Patience) -> Result<(), Failure> {
     loop {
         match probe(settings, patience.one_try()).await {
+            Ok(version) if version.read_only => {
+                // A standby may be promoted, a full server may be given room.
+                patience.say(format!(
+                    "waiting for Postgres {} to take writes: it is read-only",
+                    version.version
+                ));
+                if !patience.wait().await {
+                    let failure = Failure::new(Exit::Unreachable, "Postgres answers, but it is read-only");
+                    return Err(failure.hint("name the primary in DATABASE_URL"));
+                }
+            }
             Ok(version) => {
                 patience.say(format!("Postgres {} answers", version.version));
                 break;
@@ -112,7 +123,7 @@ pub(super) async fn wait_for_kafka(
             let asked = tokio::time::timeout(patience.one_try(), publisher.check_topic(topic)).await;
             let answer = asked.unwrap_or_else(|_| {
                 Err(TopicError::Unreachable {
-                    detail: "no answer in time".to_owned(),
+                    detail: publisher.complaint().unwrap_or_else(|| "no answer in time".to_owned()),
                 })
             });
             match answer {

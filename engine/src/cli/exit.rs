@@ -104,6 +104,17 @@ impl Failure {
             .hint("see `runs list`; finished runs are pruned after retention.runs")
     }
 
+    /// Retention has begun to delete the run: of what is left nothing can be proved.
+    #[must_use]
+    pub fn run_in_pruning(run: uuid::Uuid, since: chrono::DateTime<chrono::Utc>) -> Self {
+        let since = since.format("%Y-%m-%d %H:%M:%SZ");
+        Self::new(
+            Exit::NotFound,
+            format!("retention has been deleting run {run} since {since}"),
+        )
+        .hint("of what is left nothing can be proved; retention.runs says how long runs are kept")
+    }
+
     /// A write whose answer may have been lost; a refusal changed nothing.
     #[must_use]
     pub fn of_write(error: DatabaseError) -> Self {

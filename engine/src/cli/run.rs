@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{Patience, wait_for_kafka, wait_for_postgres};
 use super::{Changed, Context, Exit, Failure, Outcome, Roles};
-use crate::postgres::{Database, Migrator};
+use crate::postgres::{Database, Migrator, SchemaError};
 
 /// Beyond the drain's own deadline: time to say what was left.
 const GRACE: Duration = Duration::from_secs(5);
@@ -60,9 +60,12 @@ impl Args {
         let host = Arc::clone(&context.host);
         match host.run(config.clone(), self.roles, stop).await {
             Ok(()) => Ok(Exit::Ok),
-            Err(error) => {
-                Err(Failure::new(Exit::Failed, format!("the replica ended: {error:#}")).changed(Changed::Said))
-            }
+            Err(error) => Err(match error.downcast::<SchemaError>() {
+                Ok(schema) => Failure::from(schema).changed(Changed::Said),
+                Err(error) => {
+                    Failure::new(Exit::Failed, format!("the replica ended: {error:#}")).changed(Changed::Said)
+                }
+            }),
         }
     }
 

@@ -229,7 +229,9 @@ async fn why(context: &Context, run: Uuid, old_snapshot: Duration) -> Outcome {
 
 async fn proof(context: &Context, run: Uuid) -> Outcome {
     let inspector = Inspector::new(context.database_within(PROOF_PATIENCE).await?);
-    let proof = inspector.proof(run).await?.ok_or_else(|| Failure::unknown_run(run))?;
+    let Some(proof) = inspector.proof(run).await? else {
+        return Err(without_proof(&inspector, run).await?);
+    };
     #[derive(Serialize)]
     struct Answer<'a> {
         holds: bool,
@@ -242,4 +244,13 @@ async fn proof(context: &Context, run: Uuid) -> Outcome {
     };
     context.output.one(&answer, || proof_text(&proof))?;
     Ok(if proof.holds() { Exit::Ok } else { Exit::Problems })
+}
+
+/// Why a run has no proof: there is none, or no longer all of it.
+pub(super) async fn without_proof(inspector: &Inspector, run: Uuid) -> Result<Failure, Failure> {
+    let since = inspector.pruning_since(run).await?;
+    Ok(since.map_or_else(
+        || Failure::unknown_run(run),
+        |since| Failure::run_in_pruning(run, since),
+    ))
 }

@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// Its input: a JSON document, or @FILE, or @- for stdin
     #[arg(long, value_name = "JSON|@FILE", default_value = "{}")]
     params: String,
-    /// Idempotency key: the same key finds the same run again, for ever
+    /// Idempotency key: the same key finds the same run again, as long as that is kept (retention.runs)
     #[arg(long)]
     key: Option<String>,
     /// Singleton key: refused (4) while an unfinished run has it

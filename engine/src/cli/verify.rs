@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
+use super::runs::without_proof;
 use super::{Context, Exit, Failure, Outcome};
 use crate::lifecycle::FleetError;
-use crate::postgres::PostgresRunTables;
+use crate::postgres::{Inspector, PostgresRunTables};
 use crate::verify::{VerifyError, VerifyRequest, verify};
 
 /// A large run's tables are read in pages, each of which may take its time.
@@ -34,7 +35,8 @@ impl Args {
     pub(super) async fn execute(self, context: &Context) -> Outcome {
         let unusable = |error: anyhow::Error| Failure::new(Exit::Usage, format!("{error:#}"));
         let reader = context.host.topic_reader(context.config()).map_err(unusable)?;
-        let tables = PostgresRunTables::new(context.database_within(PATIENCE).await?);
+        let database = context.database_within(PATIENCE).await?;
+        let tables = PostgresRunTables::new(database.clone());
         let configured = || context.config().topics.values().cloned().collect();
         let topics: BTreeSet<String> = match self.topics.is_empty() {
             true => configured(),
@@ -55,7 +57,10 @@ impl Args {
         };
         let report = verify(&tables, reader, request, progress).await;
         bar.finish_and_clear();
-        let report = report.map_err(failure)?;
+        let report = match report {
+            Err(VerifyError::NoRun(run)) => return Err(without_proof(&Inspector::new(database), run).await?),
+            report => report.map_err(failure)?,
+        };
         context.output.one(&report, || format!("{report}\n"))?;
         Ok(if report.holds { Exit::Ok } else { Exit::Problems })
     }

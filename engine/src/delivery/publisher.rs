@@ -152,6 +152,11 @@ pub trait Publisher: Send + Sync + 'static {
     /// Asks the broker about a topic.
     fn check_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicInfo, TopicError>>;
 
+    /// What the brokers were last in trouble over, for people: why nobody answers.
+    fn complaint(&self) -> Option<String> {
+        None
+    }
+
     /// Stops: waits until everything accepted is settled or the time is over, then settles the rest
     /// as unknown. Later offers are answered [`Rejected::Unavailable`].
     fn shutdown(&self, within: std::time::Duration) -> BoxFuture<'_, ()>;

@@ -41,7 +41,7 @@ pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut)
             // A snapshot dies with its connection: the plan is made anew from another one.
             Err(error) if known.fan_out.consistent() && tried + 1 < SOURCE_TRIES => {
                 tried += 1;
-                tracing::warn!(run = %claim.run, tried, "the plan is begun again: {error:#}");
+                trouble(shared, claim, known, tried, &error).await;
                 tokio::time::sleep(FIRST_PAUSE * (1 << tried)).await;
             }
             ended => return ended,
@@ -67,7 +67,7 @@ async fn try_plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> any
     loop {
         let limit = chunk_batches * shared.settings.batch_size;
         let tries = if consistent { 1 } else { SOURCE_TRIES };
-        let ids = next_page(pages.as_mut(), limit, tries).await?;
+        let ids = next_page(shared, claim, known, pages.as_mut(), limit, tries).await?;
         ascending(cursor, &ids)?;
         let last = ids.len() < limit;
         let after = cursor;
@@ -102,7 +102,14 @@ async fn try_plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> any
     }
 }
 
-async fn next_page(pages: &mut dyn IdPages, limit: usize, tries: u32) -> anyhow::Result<Vec<i64>> {
+async fn next_page(
+    shared: &Shared,
+    claim: &RunClaim,
+    known: &KnownFanOut,
+    pages: &mut dyn IdPages,
+    limit: usize,
+    tries: u32,
+) -> anyhow::Result<Vec<i64>> {
     let mut tried = 0;
     loop {
         match pages.next(limit).await {
@@ -112,10 +119,19 @@ async fn next_page(pages: &mut dyn IdPages, limit: usize, tries: u32) -> anyhow:
                 if tried >= tries {
                     return Err(error);
                 }
-                tracing::warn!(tried, "ids were not read: {error:#}");
+                trouble(shared, claim, known, tried, &error).await;
                 tokio::time::sleep(FIRST_PAUSE * (1 << tried)).await;
             }
         }
+    }
+}
+
+/// Says that the source is in trouble: in the log, and where `runs why` finds it.
+async fn trouble(shared: &Shared, claim: &RunClaim, known: &KnownFanOut, tried: u32, error: &anyhow::Error) {
+    let why = format!("{error:#}");
+    tracing::warn!(run = %claim.run, step = known.path, tried, why, "ids were not read");
+    if let Err(error) = shared.fleet.note_plan_trouble(claim, &known.path, &why).await {
+        tracing::debug!(run = %claim.run, %error, "the trouble was not written down");
     }
 }
 

@@ -23,8 +23,9 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// Before a batch is claimed again whose topic is in trouble.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often the store may refuse a finish, half a minute in all, before the batch counts as one that cannot be finished.
-const REFUSALS: u32 = 60;
+/// How often the store may refuse a finish for what it holds, before the batch counts as one that cannot be finished.
+/// What the store only cannot do now, as with a full disk, is tried for as long as the lease is trusted.
+const REFUSALS: u32 = 5;
 /// Before a suspect batch is claimed again that could not run alone.
 const ALONE_PAUSE: Duration = Duration::from_secs(1);
 /// Runs a scout asks for at once.

@@ -44,6 +44,9 @@ pub struct RunFacts {
     pub earlier: Option<EarlierRun>,
     /// A fan-out whose plan is not whole.
     pub planning: Option<String>,
+    /// What reading its source last met.
+    #[serde(default)]
+    pub plan_trouble: Option<String>,
     /// A fan-out that is open.
     pub fan_out_open: bool,
     /// Batches that may be claimed now.
@@ -208,6 +211,7 @@ pub enum Cause {
     Planning {
         step: String,
         replica: Option<Uuid>,
+        trouble: Option<String>,
     },
     BatchesHeld {
         replica: Uuid,
@@ -376,6 +380,7 @@ fn work(run: &RunFacts, replicas: &[ReplicaFacts]) -> Vec<Cause> {
         found.push(Cause::Planning {
             step: step.clone(),
             replica,
+            trouble: run.plan_trouble.clone(),
         });
     }
     found.extend(

@@ -221,6 +221,14 @@ fn planning_and_a_full_window() {
         text.contains("step 0:mails is not finished; replica 00000000"),
         "{text}"
     );
+    let (_, text) = only(&with(|run| {
+        run.planning = Some("0:mails".into());
+        run.plan_trouble = Some("no such table".into());
+    }));
+    assert!(
+        text.ends_with("its source cannot be read and is tried again: no such table"),
+        "{text}"
+    );
     let mut facts = healthy();
     facts.replicas[0].window_used = 100;
     assert_eq!(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::Cause;
 
@@ -120,15 +121,7 @@ fn fleet(cause: &Cause) -> Option<String> {
 
 fn work(cause: &Cause) -> Option<String> {
     Some(match cause {
-        Cause::Planning {
-            step,
-            replica: Some(replica),
-        } => {
-            format!("planning of step {step} is not finished; replica {replica} works on it")
-        }
-        Cause::Planning { step, replica: None } => {
-            format!("planning of step {step} is not finished and no replica works on it at the moment")
-        }
+        Cause::Planning { step, replica, trouble } => planning(step, *replica, trouble.as_deref()),
         Cause::BatchesHeld {
             replica,
             batches,
@@ -204,4 +197,15 @@ fn to(until: &Option<DateTime<Utc>>) -> String {
 
 fn because(reason: &Option<String>) -> String {
     reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+fn planning(step: &str, replica: Option<Uuid>, trouble: Option<&str>) -> String {
+    let who = replica.map_or_else(
+        || " and no replica works on it at the moment".to_owned(),
+        |replica| format!("; replica {replica} works on it"),
+    );
+    let trouble = trouble.map_or_else(String::new, |why| {
+        format!(", but its source cannot be read and is tried again: {why}")
+    });
+    format!("planning of step {step} is not finished{who}{trouble}")
 }

@@ -40,11 +40,18 @@ pub(super) struct Generation {
     /// Whether any message was ever delivered.
     proven: AtomicBool,
     lone: Mutex<Lone>,
-    last_error: Mutex<Option<RDKafkaErrorCode>>,
+    last_error: Mutex<Option<Complaint>>,
     /// When it was last said that no broker can be reached.
     said_down: Mutex<Option<Instant>>,
     /// Who is between taking tickets out and having told their owners.
     settling: AtomicUsize,
+}
+
+/// What the client library last complained of; its reason names brokers and mechanisms, never credentials.
+#[derive(Debug, Clone)]
+pub(super) struct Complaint {
+    pub(super) code: RDKafkaErrorCode,
+    pub(super) reason: String,
 }
 
 /// The second producer, which sends one message per request.
@@ -146,8 +153,14 @@ impl Generation {
     }
 
     /// Remembers what the client last complained of, to explain why no broker answers.
-    pub(super) fn note_error(&self, code: RDKafkaErrorCode) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+    /// Notes what the client complains of. That no broker can be reached follows from everything, so it never takes the
+    /// place of why.
+    pub(super) fn note_error(&self, code: RDKafkaErrorCode, reason: &str) {
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
+            let reason = reason.to_owned();
+            *last = Some(Complaint { code, reason });
+        }
     }
 
     /// Whether it is time to say again that no broker can be reached; the library says so at every try.
@@ -160,8 +173,8 @@ impl Generation {
         true
     }
 
-    pub(super) fn last_error(&self) -> Option<RDKafkaErrorCode> {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn last_error(&self) -> Option<Complaint> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -8,6 +8,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::config::KafkaConfig;
+use super::generation::Complaint;
 use super::reports::{LogOnly, describe};
 use super::verdict::{Verdict, verdict};
 use crate::delivery::{TopicError, TopicInfo, TopicTrouble};
@@ -23,7 +24,7 @@ const CONFIG_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn ask(
     config: &KafkaConfig,
     topic: &str,
-    complaint: impl FnOnce() -> Option<RDKafkaErrorCode>,
+    complaint: impl FnOnce() -> Option<Complaint>,
 ) -> Result<TopicInfo, TopicError> {
     let unreachable = |detail: String| TopicError::Unreachable { detail };
     let client = AdminClient::from_config_and_context(&config.connection(), LogOnly)
@@ -32,13 +33,11 @@ pub(super) fn ask(
         .inner()
         .fetch_metadata(Some(topic), CHECK_TIMEOUT)
         .map_err(|error| match complaint() {
-            Some(code @ (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)) => {
-                TopicError::NotAuthorised {
-                    topic: topic.to_owned(),
-                    detail: describe(code),
-                }
-            }
-            Some(code) => unreachable(format!("{error} ({})", describe(code))),
+            Some(complaint) if is_of_credentials(complaint.code) => TopicError::NotAuthorised {
+                topic: topic.to_owned(),
+                detail: complaint.reason,
+            },
+            Some(complaint) => unreachable(format!("{error} ({})", complaint.reason)),
             None => unreachable(error.to_string()),
         })?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -47,6 +46,13 @@ pub(super) fn ask(
         partitions,
         max_message_bytes: max_message_bytes(&client, topic),
     })
+}
+
+fn is_of_credentials(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed
+    )
 }
 
 /// The number of partitions, or why the topic cannot be used.

@@ -98,6 +98,10 @@ impl Publisher for KafkaPublisher {
         })
     }
 
+    fn complaint(&self) -> Option<String> {
+        self.service.complaint().map(|complaint| complaint.reason)
+    }
+
     fn shutdown(&self, within: Duration) -> BoxFuture<'_, ()> {
         Box::pin(self.service.shutdown(Instant::now() + within))
     }

@@ -82,7 +82,7 @@ impl ClientContext for Reports {
         let Some(code) = error.rdkafka_error_code() else {
             return;
         };
-        self.generation.note_error(code);
+        self.generation.note_error(code, reason);
         if code == RDKafkaErrorCode::AllBrokersDown {
             if self.generation.is_news() {
                 tracing::warn!("no kafka broker can be reached: {reason}");

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::KafkaConfig;
-use super::generation::{Generation, Running};
+use super::generation::{Complaint, Generation, Running};
 use super::probe::{self, CHECK_TIMEOUT};
 use super::reports::describe;
 use super::verdict::{Verdict, verdict};
@@ -243,9 +243,12 @@ impl Service {
         Ok(Arc::new(running))
     }
 
+    pub(super) fn complaint(&self) -> Option<Complaint> {
+        self.with_running(|running| running.generation.last_error()).flatten()
+    }
+
     pub(super) fn check_topic(&self, topic: &str) -> Result<TopicInfo, TopicError> {
-        let complaint = || self.with_running(|running| running.generation.last_error()).flatten();
-        let info = probe::ask(&self.config, topic, complaint)?;
+        let info = probe::ask(&self.config, topic, || self.complaint())?;
         self.warm_up(topic);
         Ok(info)
     }

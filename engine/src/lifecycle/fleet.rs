@@ -16,9 +16,12 @@ pub enum FleetError {
     /// No answer within the deadline, or the connection broke: whether anything changed is not known.
     #[error("no answer from the store: {0}")]
     Unanswered(String),
-    /// The store answered with an error; nothing was changed.
+    /// The store refuses what it was given and always will; nothing was changed.
     #[error("the store refused: {0}")]
     Refused(String),
+    /// The store could not do it at this time, such as with a full disk; nothing was changed, trying again can help.
+    #[error("the store cannot do it now: {0}")]
+    NotNow(String),
     /// What the store holds does not make sense; someone must look.
     #[error("the store holds nonsense: {0}")]
     Damaged(String),
@@ -322,6 +325,8 @@ pub trait Fleet: Send + Sync + 'static {
         path: &str,
         consistent: bool,
     ) -> Result<Option<StepState>, FleetError>;
+    /// Writes down what reading the source of a step met, for people; forgotten with the next chunk.
+    async fn note_plan_trouble(&self, claim: &RunClaim, path: &str, trouble: &str) -> Result<(), FleetError>;
     /// Writes batches and cursor together.
     async fn plan_chunk(&self, claim: &RunClaim, chunk: &PlanChunk) -> Result<PlanProgress, FleetError>;
     /// How many batches of the run wait, counted up to `at_most`.

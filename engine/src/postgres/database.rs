@@ -78,6 +78,17 @@ impl DatabaseError {
             _ => None,
         }
     }
+
+    /// Whether the same values would be refused again: by what they are, not by the state of the server.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        const DATA: &str = "22";
+        const CONSTRAINT: &str = "23";
+        const PROGRAM_LIMIT: &str = "54";
+        let classes = [DATA, CONSTRAINT, PROGRAM_LIMIT];
+        self.code()
+            .is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    }
 }
 
 impl From<sqlx::Error> for DatabaseError {
@@ -274,4 +285,26 @@ async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<boo
         .await?;
     let read_only: String = sqlx::Row::try_get(&row, 0)?;
     Ok(read_only == "off")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_values_are_is_refused_for_good() {
+        let refused = |code: &str| DatabaseError::Refused {
+            code: code.to_owned(),
+            message: String::new(),
+        };
+        for code in ["22021", "22P05", "23514", "54000"] {
+            assert!(refused(code).is_for_good(), "{code}");
+        }
+        for code in [
+            "53100", "53200", "53300", "25006", "40001", "40P01", "55P03", "57014", "57P01", "42501",
+        ] {
+            assert!(!refused(code).is_for_good(), "{code}");
+        }
+        assert!(!DatabaseError::Unanswered("22021".to_owned()).is_for_good());
+    }
 }

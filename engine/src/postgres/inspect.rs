@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::postgres::PgArguments;
@@ -21,6 +22,7 @@ const PROGRESS_OF_RUN: &str = include_str!("../../queries/progress_of_run.sql");
 const LIST_BATCHES: &str = include_str!("../../queries/list_batches.sql");
 const RUN_EXISTS: &str = include_str!("../../queries/run_exists.sql");
 const LIST_REPLICAS: &str = include_str!("../../queries/list_replicas.sql");
+const PRUNING_SINCE: &str = include_str!("../../queries/pruning_since.sql");
 const READ_PROOF: &str = include_str!("../../queries/read_proof.sql");
 const READ_PROOF_PROBLEMS: &str = include_str!("../../queries/read_proof_problems.sql");
 const WHY_RUN: &str = include_str!("../../queries/why_run.sql");
@@ -157,6 +159,14 @@ impl Inspector {
         let query = self.database.statement(READ_PROOF_PROBLEMS).bind(run).bind(PROBLEMS);
         proof.problems = documents::<ProofProblem>(&self.database, query).await?;
         Ok(Some(proof))
+    }
+
+    /// Since when retention has been deleting the rows of a run; none: it has not begun, or there is no such run.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn pruning_since(&self, run: Uuid) -> Result<Option<DateTime<Utc>>, DatabaseError> {
+        document(&self.database, self.database.statement(PRUNING_SINCE).bind(run)).await
     }
 
     /// What decides why a run is not moving; see [`crate::inspect::causes`]. Snapshots that old are looked for.

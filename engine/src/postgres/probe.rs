@@ -22,6 +22,8 @@ pub struct ServerVersion {
     pub version_num: i32,
     /// In words.
     pub version: String,
+    /// It takes no writes, as a standby does.
+    pub read_only: bool,
 }
 
 impl ServerVersion {

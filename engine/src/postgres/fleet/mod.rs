@@ -59,7 +59,8 @@ impl PostgresFleet {
 impl From<DatabaseError> for FleetError {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Refused { .. } => Self::Refused(error.to_string()),
+            DatabaseError::Refused { .. } if error.is_for_good() => Self::Refused(error.to_string()),
+            DatabaseError::Refused { .. } => Self::NotNow(error.to_string()),
             DatabaseError::Unanswered(_) | DatabaseError::BadUrl(_) => Self::Unanswered(error.to_string()),
         }
     }
@@ -98,6 +99,9 @@ impl Fleet for PostgresFleet {
         consistent: bool,
     ) -> Result<Option<StepState>, FleetError> {
         self.open_fan_out_row(*claim, path.to_owned(), consistent).await
+    }
+    async fn note_plan_trouble(&self, claim: &RunClaim, path: &str, trouble: &str) -> Result<(), FleetError> {
+        self.note_plan_trouble_row(*claim, path.to_owned(), trouble).await
     }
     async fn plan_chunk(&self, claim: &RunClaim, chunk: &PlanChunk) -> Result<PlanProgress, FleetError> {
         self.plan_chunk_rows(*claim, chunk).await

@@ -5,12 +5,13 @@ use sqlx::Row;
 
 use super::PostgresFleet;
 use super::runs::step_state;
-use crate::lifecycle::{FleetError, PlanChunk, PlanProgress, RunClaim, RunId, StepState};
+use crate::lifecycle::{FleetError, PlanChunk, PlanProgress, RunClaim, RunId, StepState, storable_reason};
 use crate::postgres::database::DatabaseError;
 
 const OPEN_FAN_OUT: &str = include_str!("../../../queries/open_fan_out.sql");
 const DISCARD_PLAN: &str = include_str!("../../../queries/discard_plan.sql");
 const READ_STEPS: &str = include_str!("../../../queries/read_steps.sql");
+const NOTE_PLAN_TROUBLE: &str = include_str!("../../../queries/note_plan_trouble.sql");
 const PLAN_CHUNK: &str = include_str!("../../../queries/plan_chunk.sql");
 const WAITING_BATCHES: &str = include_str!("../../../queries/waiting_batches.sql");
 const COMPLETE_FAN_OUT: &str = include_str!("../../../queries/complete_fan_out.sql");
@@ -53,6 +54,26 @@ impl PostgresFleet {
             })
             .await?;
         Ok(found.into_iter().find(|step| step.path == path))
+    }
+
+    pub(super) async fn note_plan_trouble_row(
+        &self,
+        claim: RunClaim,
+        path: String,
+        trouble: &str,
+    ) -> Result<(), FleetError> {
+        let query = self
+            .database
+            .statement(NOTE_PLAN_TROUBLE)
+            .bind(claim.run)
+            .bind(path)
+            .bind(claim.token)
+            .bind(claim.claim_id)
+            .bind(storable_reason(trouble));
+        self.database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
+        Ok(())
     }
 
     pub(super) async fn plan_chunk_rows(&self, claim: RunClaim, chunk: &PlanChunk) -> Result<PlanProgress, FleetError> {
