@@ -48,6 +48,13 @@ fn continue_trace(span: &Span, run: &WorkRun) {
     let _ = span.set_parent(context);
 }
 
+/// The id of the trace that the current span is in.
+pub(crate) fn current_trace_id() -> Option<String> {
+    let context = Span::current().context();
+    let current = context.span().span_context().clone();
+    current.is_valid().then(|| current.trace_id().to_string())
+}
+
 /// The trace context to send with messages: the current span's, else the one the run was started with.
 pub(crate) fn traceparent(started_with: Option<&str>) -> Option<String> {
     let context = Span::current().context();

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use uuid::Uuid;
 
+use super::key_hash::KeyHash;
 use crate::lifecycle::RunId;
+use crate::telemetry;
 
 /// A command ready to be published: which kind it is, where it goes, and its exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,73 @@ pub struct Command {
     pub payload: Vec<u8>,
     /// Correlates it with what caused it; the run's id when not given.
     pub correlation_id: Option<String>,
+}
+
+/// A kind of command as a type: what a service hands over, and how its message is made. E-mail is the first; a new kind
+/// is a struct with this trait, and a topic in the configuration.
+pub trait CommandKind: Serialize {
+    /// Its name, such as `email`.
+    const TYPE: &'static str;
+
+    /// Checks the fields; cheap, called where the command is handed over.
+    ///
+    /// # Errors
+    /// A field is not as it must be.
+    fn validate(&self) -> Result<(), InvalidCommand>;
+
+    /// Checks the JSON made of it, as far as its size goes.
+    ///
+    /// # Errors
+    /// It can never be sent.
+    fn validate_json(&self, _json: &[u8]) -> Result<(), InvalidCommand> {
+        Ok(())
+    }
+
+    /// Partitioning key; what is personal goes through the hash. Commands of one key keep their order in the outbox.
+    fn key(&self, hash: &KeyHash) -> Option<Vec<u8>>;
+
+    /// Correlates it with what caused it.
+    fn correlation_id(&self) -> &str;
+
+    /// The topic, when it does not go where its kind goes.
+    fn topic(&self) -> Option<Cow<'static, str>> {
+        None
+    }
+}
+
+/// A field that is not as it must be. Names the field, never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct InvalidCommand {
+    /// The field, as the JSON names it.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+impl Command {
+    /// Checks a command of this kind and makes its bytes.
+    ///
+    /// # Errors
+    /// A field is not as it must be ([`InvalidCommand`]), or it cannot be written as JSON.
+    pub fn of<C: CommandKind>(command: &C, hash: &KeyHash) -> anyhow::Result<Self> {
+        command.validate()?;
+        let payload = serde_json::to_vec(command)?;
+        command.validate_json(&payload)?;
+        Ok(Self {
+            command_type: Cow::Borrowed(C::TYPE),
+            topic: command.topic(),
+            key: command.key(hash),
+            payload,
+            correlation_id: Some(command.correlation_id().to_owned()),
+        })
+    }
+}
+
+/// For commands that come without one: the id of the current trace, else a new id.
+#[must_use]
+pub fn fresh_correlation_id() -> Cow<'static, str> {
+    Cow::Owned(telemetry::current_trace_id().unwrap_or_else(|| Uuid::now_v7().to_string()))
 }
 
 /// Whether a topic can have this name: 1 to 249 of letters, digits, dot, underscore and hyphen, as Kafka has it.

@@ -4,12 +4,17 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::Command;
+use super::command::{Command, CommandKind, InvalidCommand, fresh_correlation_id};
+use super::key_hash::KeyHash;
 
 /// Kind of the e-mail commands.
 pub const EMAIL: &str = "email";
 
-/// All that is needed to send an e-mail, without its text. Borrowed where it is made per item.
+/// Largest JSON of an e-mail command, in bytes: what is larger belongs where the template can fetch it.
+pub const LARGEST_EMAIL: usize = 64 << 10;
+
+/// All that is needed to send an e-mail, without its text. Borrowed where it is made per item. Fields that it does not
+/// know are an error: a misspelt one would be lost in silence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
@@ -21,38 +26,26 @@ pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
     pub template_context: C,
     /// Language of the recipient, a BCP 47 tag.
     pub locale: Cow<'a, str>,
-    /// Correlates it with what caused it.
+    /// Correlates it with what caused it; when not given, the current trace's id, else a new one.
+    #[serde(default = "fresh_correlation_id")]
     pub correlation_id: Cow<'a, str>,
     /// The recipient's id, and the message's key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user_id: Option<i64>,
 }
 
-/// A field that is not as it must be. Names the field, never its value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {problem}")]
-pub struct InvalidCommand {
-    /// The field, as the JSON names it.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: &'static str,
-}
-
 impl<C: Serialize> EmailTriggerCommand<'_, C> {
-    /// Checks it and makes the command of it.
+    /// Checks it and makes the command of it. Without a user's id it has no key.
     ///
     /// # Errors
     /// A field is not as it must be, or the context is not JSON.
     pub fn into_command(self) -> anyhow::Result<Command> {
-        self.validate()?;
-        Ok(Command {
-            command_type: Cow::Borrowed(EMAIL),
-            topic: None,
-            key: self.user_id.map(|id| id.to_string().into_bytes()),
-            payload: serde_json::to_vec(&self)?,
-            correlation_id: Some(self.correlation_id.into_owned()),
-        })
+        Command::of(&self, &KeyHash::none())
     }
+}
+
+impl<C: Serialize> CommandKind for EmailTriggerCommand<'_, C> {
+    const TYPE: &'static str = EMAIL;
 
     fn validate(&self) -> Result<(), InvalidCommand> {
         let check = |ok: bool, field, problem| {
@@ -73,7 +66,34 @@ impl<C: Serialize> EmailTriggerCommand<'_, C> {
             "locale",
             "is not a BCP 47 language tag such as de or pt-BR",
         )?;
-        check(!self.correlation_id.is_empty(), "correlationId", "is empty")
+        check(!self.correlation_id.is_empty(), "correlationId", "is empty")?;
+        check(
+            !self.correlation_id.contains('\0'),
+            "correlationId",
+            "contains a zero character",
+        )
+    }
+
+    fn validate_json(&self, json: &[u8]) -> Result<(), InvalidCommand> {
+        match json.len() > LARGEST_EMAIL {
+            true => Err(InvalidCommand {
+                field: "templateContext",
+                problem: "makes the command larger than 64 KiB",
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// The user's id, else a keyed hash of the address: never the address itself.
+    fn key(&self, hash: &KeyHash) -> Option<Vec<u8>> {
+        match self.user_id {
+            Some(id) => Some(id.to_string().into_bytes()),
+            None => hash.of(self.recipient_email.to_ascii_lowercase().as_bytes()),
+        }
+    }
+
+    fn correlation_id(&self) -> &str {
+        &self.correlation_id
     }
 }
 

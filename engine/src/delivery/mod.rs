@@ -3,10 +3,12 @@
 mod breaker;
 mod breakers;
 mod command;
+mod direct;
 mod email;
 mod flights;
 mod headers;
 mod in_flight;
+mod key_hash;
 mod page;
 mod publisher;
 mod redelivery;
@@ -19,10 +21,12 @@ pub use breaker::{
 };
 pub use breakers::Breakers;
 pub(crate) use command::is_topic_name;
-pub use command::{Command, message_id};
-pub use email::{EMAIL, EmailTriggerCommand, InvalidCommand};
+pub use command::{Command, CommandKind, InvalidCommand, fresh_correlation_id, message_id};
+pub use direct::{Direct, ReadyCommand, Topics, keyed_id};
+pub use email::{EMAIL, EmailTriggerCommand, LARGEST_EMAIL};
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
+pub use key_hash::KeyHash;
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,
     TopicInfo, TopicReader, TopicTrouble,
