@@ -71,6 +71,7 @@ fn retention(world: &World, pages: u32) -> Retention {
         transitions: DAY,
         undelivered: DAY,
         replicas: DAY,
+        inbox: DAY,
         page: 1_000,
         pages,
     };
