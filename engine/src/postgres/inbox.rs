@@ -97,11 +97,11 @@ struct Dead {
 impl<E: Effect> Inbox<E> {
     /// The inbox of this consumer. Processes of the same name share one memory; another name has its own.
     #[must_use]
-    pub fn new(database: Database, consumer: &str, effect: E) -> Self {
+    pub fn new(database: Database, consumer: &str, effect: Arc<E>) -> Self {
         Self {
             database,
             consumer: consumer.into(),
-            effect: Arc::new(effect),
+            effect,
             most_dead: MOST_DEAD,
         }
     }

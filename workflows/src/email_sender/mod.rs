@@ -1,6 +1,7 @@
 //! `email-sender`: the reference consumer of `email_commands`. Each message becomes one e-mail in its table, in the
 //! transaction in which its id is remembered; with a mail server set, the e-mails of the table are then sent.
 
+mod command_line;
 mod effect;
 mod smtp;
 mod templates;
@@ -19,6 +20,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Executor, PgPool};
 use tokio_util::sync::CancellationToken;
 
+pub use command_line::main;
 pub use effect::{Email, SendEmails};
 pub use smtp::Sender;
 pub use templates::{Templates, Text};
@@ -84,7 +86,7 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
         Some(_) => SendEmails::queued(templates),
         None => SendEmails::recorded(templates),
     };
-    let inbox = Arc::new(Inbox::new(database.clone(), &args.group, effect));
+    let inbox = Arc::new(Inbox::new(database.clone(), &args.group, Arc::new(effect)));
     let topic = match &args.topic {
         Some(topic) => topic,
         None => config.topics.get("email").context("no topic is configured for e-mail commands")?,
