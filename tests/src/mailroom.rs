@@ -146,7 +146,10 @@ impl Mailroom {
     pub fn sender_with(&self, env: &[(&str, &str)]) -> Replica {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let mut all = self.settings.clone();
-        all.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        all.extend(
+            env.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         let log = self.logs.join(format!("sender-{number}.log"));
         Replica::start(&program(), &[], &all, log, Killed::default())
     }
@@ -185,7 +188,8 @@ impl Mailroom {
 
     /// Waits until there are so many e-mails.
     pub async fn has_mails(&self, mails: i64) {
-        self.reaches(mails, "select count(*) from lockgate_mail.sent_emails").await;
+        self.reaches(mails, "select count(*) from lockgate_mail.sent_emails")
+            .await;
     }
 
     /// Waits until a query gives this number.
@@ -240,7 +244,10 @@ fn post_all(topic: &Topic, letters: &[Letter]) {
                 value: Some(id),
             });
         }
-        let mut record = BaseRecord::to(topic.name()).payload(&letter.payload).key("").headers(headers);
+        let mut record = BaseRecord::to(topic.name())
+            .payload(&letter.payload)
+            .key("")
+            .headers(headers);
         record.partition = letter.partition;
         let mut offered = producer.send(record);
         // A full queue has room again once some are acknowledged.

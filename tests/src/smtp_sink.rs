@@ -20,7 +20,8 @@ impl Mail {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let head = self.text.split("\n\n").next().unwrap_or_default();
-        head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        head.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 

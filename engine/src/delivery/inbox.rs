@@ -48,7 +48,10 @@ pub fn identify(record: &Record) -> Result<Uuid, Rejection> {
     if let Some((_, written)) = header("crc32c") {
         let made = format!("{:08x}", crc32c::crc32c(&record.payload));
         if !written.eq_ignore_ascii_case(made.as_bytes()) {
-            return Err(Rejection::new("wrong_crc32c", "its value is not what its header crc32c says"));
+            return Err(Rejection::new(
+                "wrong_crc32c",
+                "its value is not what its header crc32c says",
+            ));
         }
     }
     let (_, id) = header("message-id").ok_or_else(|| Rejection::new("no_message_id", "it has no header message-id"))?;
@@ -117,7 +120,9 @@ pub enum TakeError {
     #[error("the database failed: {0}")]
     Database(String),
     /// Too many records are dead.
-    #[error("{most} records of consumer {consumer} are dead: find out why, and delete what is of no use from lockgate.inbox_dead")]
+    #[error(
+        "{most} records of consumer {consumer} are dead: find out why, and delete what is of no use from lockgate.inbox_dead"
+    )]
     TooManyDead {
         /// Whose.
         consumer: String,
@@ -165,7 +170,12 @@ pub async fn consume(
         tracing::debug!(topic = %page.topic, new = taken.new, repeated = taken.repeated, dead = taken.dead, "page settled");
     };
     inflow.close().await;
-    tracing::info!(new = all.new, repeated = all.repeated, dead = all.dead, "consumer stopped");
+    tracing::info!(
+        new = all.new,
+        repeated = all.repeated,
+        dead = all.dead,
+        "consumer stopped"
+    );
     ended.map_or(Ok(all), Err)
 }
 
@@ -196,5 +206,4 @@ async fn settle(inbox: &dyn Settler, page: &InboundPage, stop: &CancellationToke
 }
 
 #[cfg(test)]
-#[path = "inbox_tests.rs"]
 mod tests;

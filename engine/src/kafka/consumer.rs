@@ -122,7 +122,11 @@ impl Inflow for KafkaConsumer {
             Some(page) => Ok(page),
             None => {
                 let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                Err(InflowEnded(if why.is_empty() { "its thread panicked".to_owned() } else { why }))
+                Err(InflowEnded(if why.is_empty() {
+                    "its thread panicked".to_owned()
+                } else {
+                    why
+                }))
             }
         }
     }
@@ -175,7 +179,11 @@ impl Reading {
     fn read(&mut self, leave: &CancellationToken) -> Result<(), String> {
         while !leave.is_cancelled() {
             self.commit_now_and_then();
-            let wait = if self.page.records.is_empty() { POLL } else { Duration::ZERO };
+            let wait = if self.page.records.is_empty() {
+                POLL
+            } else {
+                Duration::ZERO
+            };
             if !self.is_full() && self.poll(wait)? {
                 continue;
             }
@@ -265,7 +273,11 @@ impl Reading {
     fn pause(&self, paused: bool) {
         self.assignment().set_paused(paused);
         let changed = self.client.assignment().and_then(|held: TopicPartitionList| {
-            if paused { self.client.pause(&held) } else { self.client.resume(&held) }
+            if paused {
+                self.client.pause(&held)
+            } else {
+                self.client.resume(&held)
+            }
         });
         if let Err(error) = changed {
             tracing::debug!(%error, paused, "partitions were not paused or resumed");

@@ -45,11 +45,7 @@ pub trait Effect: Send + Sync + 'static {
     ///
     /// # Errors
     /// All of the transaction is taken back. When one of the messages is to blame, its neighbours are tried without it.
-    async fn apply(
-        &self,
-        connection: &mut PgConnection,
-        new: &[(Uuid, &Self::Prepared)],
-    ) -> Result<(), EffectError>;
+    async fn apply(&self, connection: &mut PgConnection, new: &[(Uuid, &Self::Prepared)]) -> Result<(), EffectError>;
 }
 
 /// Why effects were not written.
@@ -151,13 +147,26 @@ impl<E: Effect> Inbox<E> {
             let why = match self.give_effects(page, items.to_vec()).await {
                 Ok(Ok(new)) => {
                     let (new, all) = (new as u64, items.len() as u64);
-                    return Ok(Taken { new, repeated: all - new, dead: 0 });
+                    return Ok(Taken {
+                        new,
+                        repeated: all - new,
+                        dead: 0,
+                    });
                 }
                 Ok(Err(why)) => why,
                 Err(error) => blame(&error).ok_or_else(|| TakeError::Database(error.to_string()))?,
             };
             if let [Item { at, id, .. }] = items {
-                return self.put_aside(page, vec![Dead { at: *at, id: Some(*id), why }]).await;
+                return self
+                    .put_aside(
+                        page,
+                        vec![Dead {
+                            at: *at,
+                            id: Some(*id),
+                            why,
+                        }],
+                    )
+                    .await;
             }
             let mut taken = Taken::default();
             for half in items.chunks(items.len().div_ceil(2)) {
@@ -179,7 +188,10 @@ impl<E: Effect> Inbox<E> {
         let done = self.database.decided_transaction(move |connection| {
             async move {
                 let rows = remember.fetch_all(&mut *connection).await?;
-                let new = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<Uuid>, _>>()?;
+                let new = rows
+                    .iter()
+                    .map(|row| row.try_get(0))
+                    .collect::<Result<HashSet<Uuid>, _>>()?;
                 let undone = apply(effect.as_ref(), connection, &items, &new).await?;
                 fail::fail_point!("inbox.before_commit");
                 Ok(undone.map_or(Ok(new.len()), Err))
@@ -222,12 +234,18 @@ impl<E: Effect> Inbox<E> {
             Ok(Ok(())) => {}
             Ok(Err(())) => {
                 let consumer = self.consumer.to_string();
-                return Err(TakeError::TooManyDead { consumer, most: self.most_dead });
+                return Err(TakeError::TooManyDead {
+                    consumer,
+                    most: self.most_dead,
+                });
             }
             Err(error) => return Err(TakeError::Database(error.to_string())),
         }
         self.report(page, &dead);
-        Ok(Taken { dead: count, ..Taken::default() })
+        Ok(Taken {
+            dead: count,
+            ..Taken::default()
+        })
     }
 
     fn keep(&self, page: &InboundPage, dead: &Dead) -> Query {
@@ -272,7 +290,10 @@ impl<E: Effect> Settler for Inbox<E> {
     async fn take(&self, page: &InboundPage) -> Result<Taken, TakeError> {
         let (items, dead) = self.sort(page);
         let copies = page.records.len() - items.len() - dead.len();
-        let mut taken = Taken { repeated: copies as u64, ..Taken::default() };
+        let mut taken = Taken {
+            repeated: copies as u64,
+            ..Taken::default()
+        };
         if !dead.is_empty() {
             taken += self.put_aside(page, dead).await?;
         }
@@ -308,7 +329,12 @@ fn blame(error: &DatabaseError) -> Option<Rejection> {
     let code = error.code()?;
     // The server's message may quote a value.
     let of_values = OF_THE_VALUES.iter().any(|class| code.starts_with(class));
-    of_values.then(|| Rejection::new("effect_failed", format!("the database refused its effect with SQLSTATE {code}")))
+    of_values.then(|| {
+        Rejection::new(
+            "effect_failed",
+            format!("the database refused its effect with SQLSTATE {code}"),
+        )
+    })
 }
 
 fn panicked() -> Rejection {

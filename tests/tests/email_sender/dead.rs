@@ -11,15 +11,37 @@ const CODES: &str = "select reason_code, count(*) from lockgate.inbox_dead group
 fn letters() -> Vec<Letter> {
     let mut letters: Vec<Letter> = (0..500).map(Letter::to_user).collect();
     let hopeless = [
-        Letter { payload: b"{\"recipientEmail\": 7\xff".to_vec(), ..Letter::to_user(1_000) },
-        Letter { payload: Vec::new(), ..Letter::to_user(1_001) },
-        Letter { id: None, ..Letter::to_user(1_002) },
-        Letter { id: Some("seven".to_owned()), ..Letter::to_user(1_003) },
-        Letter { crc32c: Some("00000000".to_owned()), ..Letter::to_user(1_004) },
+        Letter {
+            payload: b"{\"recipientEmail\": 7\xff".to_vec(),
+            ..Letter::to_user(1_000)
+        },
+        Letter {
+            payload: Vec::new(),
+            ..Letter::to_user(1_001)
+        },
+        Letter {
+            id: None,
+            ..Letter::to_user(1_002)
+        },
+        Letter {
+            id: Some("seven".to_owned()),
+            ..Letter::to_user(1_003)
+        },
+        Letter {
+            crc32c: Some("00000000".to_owned()),
+            ..Letter::to_user(1_004)
+        },
         Letter::saying(1_005, "farewell", "pt-BR"),
         // Its context does not fill the template in.
         Letter::saying(1_006, "daily-task-report", "de"),
-        Letter { payload: Letter::to_user(1_007).payload.iter().map(|byte| if *byte == b'@' { b' ' } else { *byte }).collect(), ..Letter::to_user(1_007) },
+        Letter {
+            payload: Letter::to_user(1_007)
+                .payload
+                .iter()
+                .map(|byte| if *byte == b'@' { b' ' } else { *byte })
+                .collect(),
+            ..Letter::to_user(1_007)
+        },
     ];
     for (at, letter) in hopeless.into_iter().enumerate() {
         letters.insert(at * 50 + 25, letter);
@@ -49,15 +71,23 @@ async fn hopeless_records_are_put_aside_and_their_neighbours_go_on() {
         ("wrong_crc32c", 1),
     ];
     assert_eq!(codes, BTreeMap::from(expected));
-    assert_eq!((room.mails().await, room.number("select count(*) from lockgate.inbox").await), (500, 500));
-    let (bytes, names, offset): (Vec<u8>, Vec<String>, i64) = sqlx::query_as(
-        "select payload, header_names, kafka_offset from lockgate.inbox_dead where message_id = $1",
-    )
-    .bind(id_of(1_000))
-    .fetch_one(&room.pool)
-    .await
-    .unwrap();
-    assert_eq!((bytes.as_slice(), offset), (b"{\"recipientEmail\": 7\xff".as_slice(), 25));
+    assert_eq!(
+        (
+            room.mails().await,
+            room.number("select count(*) from lockgate.inbox").await
+        ),
+        (500, 500)
+    );
+    let (bytes, names, offset): (Vec<u8>, Vec<String>, i64) =
+        sqlx::query_as("select payload, header_names, kafka_offset from lockgate.inbox_dead where message_id = $1")
+            .bind(id_of(1_000))
+            .fetch_one(&room.pool)
+            .await
+            .unwrap();
+    assert_eq!(
+        (bytes.as_slice(), offset),
+        (b"{\"recipientEmail\": 7\xff".as_slice(), 25)
+    );
     assert_eq!(names, ["crc32c", "message-id"]);
     let reason: String = sqlx::query_scalar("select reason from lockgate.inbox_dead where reason_code = 'no_template'")
         .fetch_one(&room.pool)
@@ -85,17 +115,30 @@ async fn a_message_whose_effect_the_database_refuses_is_found_among_its_neighbou
         .await
         .unwrap();
     }
-    room.post((0..500).map(|user| Letter { partition: Some(0), ..Letter::to_user(user) }).collect()).await;
+    room.post(
+        (0..500)
+            .map(|user| Letter {
+                partition: Some(0),
+                ..Letter::to_user(user)
+            })
+            .collect(),
+    )
+    .await;
     let _sender = room.sender();
     room.has_mails(500).await;
     room.is_read().await;
-    let dead: Vec<(Uuid, String)> = sqlx::query_as("select message_id, reason from lockgate.inbox_dead order by kafka_offset")
-        .fetch_all(&room.pool)
-        .await
-        .unwrap();
+    let dead: Vec<(Uuid, String)> =
+        sqlx::query_as("select message_id, reason from lockgate.inbox_dead order by kafka_offset")
+            .fetch_all(&room.pool)
+            .await
+            .unwrap();
     let why = "the database refused its effect with SQLSTATE 23505".to_owned();
     assert_eq!(dead, [(id_of(77), why.clone()), (id_of(78), why)]);
-    assert_eq!(room.number("select count(*) from lockgate.inbox").await, 498, "a dead message may be sent again");
+    assert_eq!(
+        room.number("select count(*) from lockgate.inbox").await,
+        498,
+        "a dead message may be sent again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,6 +155,10 @@ async fn a_dead_message_is_taken_when_it_is_sent_again_to_a_sender_that_knows_it
     room.post(vec![Letter::saying(1, "farewell", "de")]).await;
     let _sender = room.sender_with(&[("EMAIL_TEMPLATES", templates.to_str().unwrap())]);
     room.has_mails(1).await;
-    assert_eq!(room.number("select count(*) from lockgate_mail.sent_emails where locale = 'en' and body = E'Bye, User 1.'").await, 1);
+    assert_eq!(
+        room.number("select count(*) from lockgate_mail.sent_emails where locale = 'en' and body = E'Bye, User 1.'")
+            .await,
+        1
+    );
     std::fs::remove_dir_all(templates).unwrap();
 }

@@ -1,7 +1,7 @@
 //! The inbox by itself, with an effect of a test's own whose table would take a second effect.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use lockgate::delivery::{InboundPage, Record, Rejection, Settler, TakeError, Taken, consume};
@@ -37,7 +37,11 @@ impl Effect for Count {
         let ids: Vec<Uuid> = new.iter().map(|(id, ())| *id).collect();
         let insert = "insert into public.effects select unnest($1::uuid[])";
         sqlx::query(insert).bind(&ids).execute(&mut *connection).await?;
-        if self.fails.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        if self
+            .fails
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
             sqlx::query("select from public.not_there").execute(connection).await?;
         }
         assert!(!self.panics_on.is_some_and(|id| ids.contains(&id)), "as it was told");
@@ -72,7 +76,10 @@ struct Consuming {
 
 /// Consumes with this effect as consumer `counter`, in a group of this name.
 async fn consuming(room: &Mailroom, group: &str, effect: &Arc<Count>) -> Consuming {
-    room.pool.execute("create table if not exists public.effects (message_id uuid)").await.unwrap();
+    room.pool
+        .execute("create table if not exists public.effects (message_id uuid)")
+        .await
+        .unwrap();
     let failures = Arc::<Mutex<Vec<String>>>::default();
     let inbox = Watched {
         inbox: Inbox::new(room.database(), "counter", effect.clone()).most_dead(3),
@@ -117,18 +124,32 @@ async fn another_reading_of_the_whole_topic_finds_nothing_new() {
     let second = second.stops().await;
     assert_eq!((second.new, second.dead), (1, 0));
     assert!(second.repeated > 0, "{second:?}");
-    assert_eq!(room.number("select count(distinct message_id) from public.effects").await, 1_001);
+    assert_eq!(
+        room.number("select count(distinct message_id) from public.effects")
+            .await,
+        1_001
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_that_may_pass_is_waited_out_and_takes_back_the_ids_too() {
     let room = Mailroom::new().await;
     room.post((0..200).map(Letter::to_user).collect()).await;
-    let effect = Arc::new(Count { fails: AtomicU32::new(4), ..Count::default() });
+    let effect = Arc::new(Count {
+        fails: AtomicU32::new(4),
+        ..Count::default()
+    });
     let consuming = consuming(&room, "one", &effect).await;
     room.reaches(200, EFFECTS).await;
     assert_eq!(consuming.failures.lock().unwrap().len(), 4);
-    assert_eq!(consuming.stops().await, Taken { new: 200, repeated: 0, dead: 0 });
+    assert_eq!(
+        consuming.stops().await,
+        Taken {
+            new: 200,
+            repeated: 0,
+            dead: 0
+        }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,11 +157,22 @@ async fn a_message_whose_effect_panics_or_is_rejected_is_put_aside_alone() {
     let room = Mailroom::new().await;
     room.post((0..200).map(Letter::to_user).collect()).await;
     let id = lockgate_tests::mailroom::id_of;
-    let effect = Arc::new(Count { panics_on: Some(id(17)), rejects: Some(id(18)), ..Count::default() });
+    let effect = Arc::new(Count {
+        panics_on: Some(id(17)),
+        rejects: Some(id(18)),
+        ..Count::default()
+    });
     let consuming = consuming(&room, "one", &effect).await;
     room.reaches(198, EFFECTS).await;
     room.reaches(2, "select count(*) from lockgate.inbox_dead").await;
-    assert_eq!(consuming.stops().await, Taken { new: 198, repeated: 0, dead: 2 });
+    assert_eq!(
+        consuming.stops().await,
+        Taken {
+            new: 198,
+            repeated: 0,
+            dead: 2
+        }
+    );
     let codes: Vec<String> = sqlx::query_scalar("select reason_code from lockgate.inbox_dead order by 1")
         .fetch_all(&room.pool)
         .await
@@ -151,20 +183,42 @@ async fn a_message_whose_effect_panics_or_is_rejected_is_put_aside_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_too_many_dead_it_stands_still_until_somebody_has_looked() {
     let room = Mailroom::new().await;
-    let hopeless = |user| Letter { id: None, partition: Some(0), ..Letter::to_user(user) };
+    let hopeless = |user| Letter {
+        id: None,
+        partition: Some(0),
+        ..Letter::to_user(user)
+    };
     room.post((0..3).map(hopeless).collect()).await;
     let effect = Arc::<Count>::default();
     let consuming = consuming(&room, "one", &effect).await;
     room.reaches(3, "select count(*) from lockgate.inbox_dead").await;
-    room.post(vec![hopeless(4), Letter { partition: Some(0), ..Letter::to_user(5) }]).await;
+    room.post(vec![
+        hopeless(4),
+        Letter {
+            partition: Some(0),
+            ..Letter::to_user(5)
+        },
+    ])
+    .await;
     let said = "3 records of consumer counter are dead";
     wait_until(PATIENCE, "it has tried twice in vain", async || {
         let failures = consuming.failures.lock().unwrap();
         failures.iter().filter(|failure| failure.starts_with(said)).count() >= 2
     })
     .await;
-    assert_eq!(room.number(EFFECTS).await, 0, "it went on behind a record that it could not keep");
+    assert_eq!(
+        room.number(EFFECTS).await,
+        0,
+        "it went on behind a record that it could not keep"
+    );
     room.pool.execute("delete from lockgate.inbox_dead").await.unwrap();
     room.reaches(1, EFFECTS).await;
-    assert_eq!(consuming.stops().await, Taken { new: 1, repeated: 0, dead: 4 });
+    assert_eq!(
+        consuming.stops().await,
+        Taken {
+            new: 1,
+            repeated: 0,
+            dead: 4
+        }
+    );
 }

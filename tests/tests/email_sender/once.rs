@@ -36,7 +36,11 @@ async fn holds(room: &Mailroom, users: u32) {
     room.is_read().await;
     let users = i64::from(users);
     assert_eq!(room.mails().await, users);
-    assert_eq!(room.number("select count(distinct recipient) from lockgate_mail.sent_emails").await, users);
+    assert_eq!(
+        room.number("select count(distinct recipient) from lockgate_mail.sent_emails")
+            .await,
+        users
+    );
     assert_eq!(room.number("select count(*) from lockgate.inbox").await, users);
     assert_eq!(room.number(MISSING).await, 0);
     assert_eq!(room.number(DEAD).await, 0);
@@ -68,7 +72,9 @@ async fn killed_again_and_again_it_gives_each_message_one_effect() {
     const USERS: u32 = 20_000;
     const KILLS: usize = 20;
     // Known by its name, a sender that comes back has its partitions at once.
-    let room = Mailroom::new().await.with("LOCKGATE_KAFKA_PROPERTIES_GROUP_INSTANCE_ID", "one");
+    let room = Mailroom::new()
+        .await
+        .with("LOCKGATE_KAFKA_PROPERTIES_GROUP_INSTANCE_ID", "one");
     room.post(letters_with_copies(USERS)).await;
     let (mut kills, mut midway) = (0, 0);
     let mut random = rand::rng();
@@ -79,7 +85,10 @@ async fn killed_again_and_again_it_gives_each_message_one_effect() {
         let wanted = before + random.random_range(0..1_500);
         let pause = Duration::from_micros(random.random_range(0..30_000));
         let all = i64::from(USERS);
-        wait_until(PATIENCE, "e-mails appear", async || room.mails().await.min(all) >= wanted.min(all)).await;
+        wait_until(PATIENCE, "e-mails appear", async || {
+            room.mails().await.min(all) >= wanted.min(all)
+        })
+        .await;
         tokio::time::sleep(pause).await;
         sender.kill();
         kills += 1;

@@ -16,7 +16,10 @@ async fn mails_go_out_once_with_their_headers_and_a_refused_one_fails_alone() {
         _ => None,
     })
     .await;
-    let room = Mailroom::new().await.with("EMAIL_SMTP_URL", &sink.url()).with("EMAIL_FROM", "Tracker <tracker@example.com>");
+    let room = Mailroom::new()
+        .await
+        .with("EMAIL_SMTP_URL", &sink.url())
+        .with("EMAIL_FROM", "Tracker <tracker@example.com>");
     room.post((0..50).chain(0..50).map(Letter::to_user).collect()).await;
     let mut sender = room.sender();
     room.reaches(49, SENT).await;
@@ -26,13 +29,17 @@ async fn mails_go_out_once_with_their_headers_and_a_refused_one_fails_alone() {
     let addresses: BTreeSet<&str> = taken.iter().map(|mail| mail.to.as_str()).collect();
     assert_eq!(addresses.len(), 49);
     let mail = taken.iter().find(|mail| mail.to == "user-2@example.org").unwrap();
-    assert_eq!(mail.header("Message-ID"), Some(format!("<{}@example.com>", id_of(2)).as_str()));
+    assert_eq!(
+        mail.header("Message-ID"),
+        Some(format!("<{}@example.com>", id_of(2)).as_str())
+    );
     assert_eq!(mail.header("From"), Some("Tracker <tracker@example.com>"));
     assert_eq!(mail.header("Subject"), Some("Willkommen, User 2"));
-    let failed: (String, String) = sqlx::query_as("select recipient, last_error from lockgate_mail.sent_emails where state = 'failed'")
-        .fetch_one(&room.pool)
-        .await
-        .unwrap();
+    let failed: (String, String) =
+        sqlx::query_as("select recipient, last_error from lockgate_mail.sent_emails where state = 'failed'")
+            .fetch_one(&room.pool)
+            .await
+            .unwrap();
     assert_eq!(failed, ("user-3@example.org".into(), "the server answered 550".into()));
     assert!(!sender.log().contains("@example.org"), "an address is in the log");
     sender.terminate();
@@ -57,5 +64,8 @@ async fn mails_wait_for_a_server_that_is_down_and_for_one_that_puts_them_off() {
     let put_off = "select count(*) from lockgate_mail.sent_emails
         where state = 'queued' and attempts >= 1 and last_error = 'the server answered 451' and next_attempt_at > clock_timestamp()";
     room.reaches(1, put_off).await;
-    wait_until(PATIENCE, "the server has all it took", async || sink.taken().len() == 19).await;
+    wait_until(PATIENCE, "the server has all it took", async || {
+        sink.taken().len() == 19
+    })
+    .await;
 }

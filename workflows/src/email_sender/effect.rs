@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use lettre::Address;
 use lockgate::delivery::{Record, Rejection};
 use lockgate::postgres::{Effect, EffectError};
-use serde::Deserialize;
 use minijinja::Value;
+use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -65,13 +65,23 @@ impl Effect for SendEmails {
         let incoming: Incoming = serde_json::from_slice(&record.payload).map_err(|error| {
             // The error's own text quotes what it met.
             let (line, column) = (error.line(), error.column());
-            Rejection::new("not_a_command", format!("its value is no e-mail command, see line {line}, column {column}"))
+            Rejection::new(
+                "not_a_command",
+                format!("its value is no e-mail command, see line {line}, column {column}"),
+            )
         })?;
         if incoming.recipient_email.parse::<Address>().is_err() {
             return Err(Rejection::new("bad_recipient", "its recipientEmail is not an address"));
         }
-        let text = self.templates.render(&incoming.template_id, &incoming.locale, &incoming.template_context)?;
-        let texts = [&incoming.template_id, &incoming.correlation_id, &text.subject, &text.body];
+        let text = self
+            .templates
+            .render(&incoming.template_id, &incoming.locale, &incoming.template_context)?;
+        let texts = [
+            &incoming.template_id,
+            &incoming.correlation_id,
+            &text.subject,
+            &text.body,
+        ];
         if texts.iter().any(|text| text.contains('\0')) {
             return Err(Rejection::new("zero_character", "its text contains a zero character"));
         }

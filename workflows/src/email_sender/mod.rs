@@ -43,9 +43,9 @@ pub struct Args {
     /// Group of consumers, and name of their common memory
     #[arg(long, env = "EMAIL_GROUP", default_value = "email-sender")]
     pub group: String,
-    /// Directory of TEMPLATE/LOCALE.txt
-    #[arg(long, env = "EMAIL_TEMPLATES", default_value = "templates", value_name = "DIRECTORY")]
-    pub templates: PathBuf,
+    /// Directory of TEMPLATE/LOCALE.txt; without it the templates of the shipped workflows
+    #[arg(long, env = "EMAIL_TEMPLATES", value_name = "DIRECTORY")]
+    pub templates: Option<PathBuf>,
     /// Locale of those whose own has no template
     #[arg(long, env = "EMAIL_DEFAULT_LOCALE", default_value = "en")]
     pub default_locale: String,
@@ -71,7 +71,10 @@ pub struct Args {
 /// # Errors
 /// What is configured cannot be used, or the consumer ended for good.
 pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let templates = Arc::new(Templates::read(&args.templates, &args.default_locale)?);
+    let templates = Arc::new(match &args.templates {
+        Some(directory) => Templates::read(directory, &args.default_locale)?,
+        None => Templates::shipped(&args.default_locale)?,
+    });
     let settings = config.database_settings()?;
     let database = Database::new(&settings)?;
     let pool = mail_pool(&settings.url, config.database.deadline)?;
@@ -89,7 +92,10 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
     let inbox = Arc::new(Inbox::new(database.clone(), &args.group, Arc::new(effect)));
     let topic = match &args.topic {
         Some(topic) => topic,
-        None => config.topics.get("email").context("no topic is configured for e-mail commands")?,
+        None => config
+            .topics
+            .get("email")
+            .context("no topic is configured for e-mail commands")?,
     };
     let consumer = KafkaConsumer::start(
         &lockgate::kafka_config(config)?,
@@ -98,7 +104,12 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
             ..ConsumerSettings::new(topic, &args.group)
         },
     )?;
-    tracing::info!(topic, group = args.group, sends = sender.is_some(), "email-sender started");
+    tracing::info!(
+        topic,
+        group = args.group,
+        sends = sender.is_some(),
+        "email-sender started"
+    );
     // What ends the one ends the others.
     let over = stop.child_token();
     let sending = async {
@@ -121,10 +132,14 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
 }
 
 fn mail_pool(url: &str, deadline: Duration) -> anyhow::Result<PgPool> {
-    let options: PgConnectOptions = url.parse().map_err(|_| anyhow::anyhow!("DATABASE_URL is not a Postgres URL"))?;
+    let options: PgConnectOptions = url
+        .parse()
+        .map_err(|_| anyhow::anyhow!("DATABASE_URL is not a Postgres URL"))?;
     // A statement that the server ends by itself needs no cancelling from here.
     let timeout = deadline.as_millis().to_string();
-    let options = options.disable_statement_logging().options([("statement_timeout", timeout.as_str())]);
+    let options = options
+        .disable_statement_logging()
+        .options([("statement_timeout", timeout.as_str())]);
     let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(deadline);
     Ok(pool.connect_lazy_with(options))
 }
@@ -144,7 +159,9 @@ async fn prepare(database: &Database, pool: &PgPool, stop: &CancellationToken) -
             return Ok(false);
         }
     }
-    create(pool).await.context("the table of e-mails is not there and cannot be made")?;
+    create(pool)
+        .await
+        .context("the table of e-mails is not there and cannot be made")?;
     Ok(true)
 }
 
@@ -161,6 +178,8 @@ pub async fn create(pool: &PgPool) -> Result<(), sqlx::Error> {
     }
     let mut transaction = pool.begin().await?;
     transaction.execute(CREATE_LOCK).await?;
-    transaction.execute(sqlx::raw_sql(include_str!("../../sql/mail/create.sql"))).await?;
+    transaction
+        .execute(sqlx::raw_sql(include_str!("../../sql/mail/create.sql")))
+        .await?;
     transaction.commit().await
 }

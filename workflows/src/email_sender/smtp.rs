@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::StreamExt;
-use lettre::message::header::ContentType;
 use lettre::message::Mailbox;
+use lettre::message::header::ContentType;
 use lettre::transport::smtp;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use sqlx::PgPool;
@@ -64,11 +64,15 @@ impl Sender {
     /// The URL or the sender's address cannot be used; neither is quoted.
     pub fn new(pool: PgPool, url: &str, from: &str, lease: Duration) -> anyhow::Result<Self> {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
-            .map_err(|_| anyhow::anyhow!("EMAIL_SMTP_URL is not a URL such as smtp://host:25 or smtps://user:password@host"))?
+            .map_err(|_| {
+                anyhow::anyhow!("EMAIL_SMTP_URL is not a URL such as smtp://host:25 or smtps://user:password@host")
+            })?
             // With half a lease to begin it, an e-mail is done before its lease is.
             .timeout(Some(lease / 3))
             .build();
-        let from = from.parse().context("EMAIL_FROM is not an address such as Tracker <tracker@example.org>")?;
+        let from = from
+            .parse()
+            .context("EMAIL_FROM is not an address such as Tracker <tracker@example.org>")?;
         Ok(Self {
             pool,
             transport,
@@ -86,7 +90,11 @@ impl Sender {
                 Ok((0, _)) => POLL,
                 Ok((_, reached)) => {
                     unreached = if reached { 0 } else { unreached + 1 };
-                    if reached { Duration::ZERO } else { backoff(unreached).min(self.lease) }
+                    if reached {
+                        Duration::ZERO
+                    } else {
+                        backoff(unreached).min(self.lease)
+                    }
                 }
                 Err(error) => {
                     // Said again when it is another one.
@@ -107,7 +115,9 @@ impl Sender {
 
     /// One page; answers how many e-mails it had and whether the server was reached.
     async fn page(&self, stop: &CancellationToken) -> Result<(usize, bool), sqlx::Error> {
-        sqlx::query(include_str!("../../sql/mail/recover_mails.sql")).execute(&self.pool).await?;
+        sqlx::query(include_str!("../../sql/mail/recover_mails.sql"))
+            .execute(&self.pool)
+            .await?;
         let (claim, asked) = (Uuid::now_v7(), Instant::now());
         let claimed: Vec<Claimed> = sqlx::query_as(include_str!("../../sql/mail/claim_mails.sql"))
             .bind(claim)
@@ -118,7 +128,8 @@ impl Sender {
         let count = claimed.len();
         fail::fail_point!("mail.after_claim");
         let sends = claimed.into_iter().map(|email| self.one(email, claim, asked, stop));
-        let settled: Vec<Result<bool, sqlx::Error>> = futures::stream::iter(sends).buffer_unordered(AT_ONCE).collect().await;
+        let settled: Vec<Result<bool, sqlx::Error>> =
+            futures::stream::iter(sends).buffer_unordered(AT_ONCE).collect().await;
         let mut reached = false;
         for one in settled {
             reached |= one?;
@@ -130,7 +141,13 @@ impl Sender {
     }
 
     /// Sends one e-mail and writes down what became of it; answers whether the server was reached.
-    async fn one(&self, email: Claimed, claim: Uuid, asked: Instant, stop: &CancellationToken) -> Result<bool, sqlx::Error> {
+    async fn one(
+        &self,
+        email: Claimed,
+        claim: Uuid,
+        asked: Instant,
+        stop: &CancellationToken,
+    ) -> Result<bool, sqlx::Error> {
         let outcome = if stop.is_cancelled() || asked.elapsed() > self.lease / 2 {
             Outcome::Unanswered("handed back before it was sent".to_owned())
         } else {
@@ -139,7 +156,9 @@ impl Sender {
         fail::fail_point!("mail.after_send");
         let (state, attempts, error, pause) = match &outcome {
             Outcome::Sent => ("sent", 1, None, Duration::ZERO),
-            Outcome::PutOff(why) if email.attempts + 1 < MOST_ATTEMPTS => ("queued", 1, Some(why), backoff(email.attempts)),
+            Outcome::PutOff(why) if email.attempts + 1 < MOST_ATTEMPTS => {
+                ("queued", 1, Some(why), backoff(email.attempts))
+            }
             Outcome::PutOff(why) | Outcome::Failed(why) => ("failed", 1, Some(why), Duration::ZERO),
             Outcome::Unanswered(why) => ("queued", 0, Some(why), Duration::ZERO),
         };

@@ -25,31 +25,64 @@ pub struct Text {
     pub body: String,
 }
 
+/// The files of `workflows/templates`, for those who name no directory of their own.
+const SHIPPED: [(&str, &str); 4] = [
+    ("welcome/en", include_str!("../../templates/welcome/en.txt")),
+    ("welcome/de", include_str!("../../templates/welcome/de.txt")),
+    (
+        "daily-task-report/en",
+        include_str!("../../templates/daily-task-report/en.txt"),
+    ),
+    (
+        "daily-task-report/de",
+        include_str!("../../templates/daily-task-report/de.txt"),
+    ),
+];
+
 impl Templates {
+    /// The templates of the shipped workflows.
+    ///
+    /// # Errors
+    /// One is no template, which a test rules out.
+    pub fn shipped(default_locale: &str) -> anyhow::Result<Self> {
+        let mut texts = environment();
+        for (key, text) in SHIPPED {
+            add(&mut texts, text, key).with_context(|| format!("template {key} cannot be used"))?;
+        }
+        Ok(Self::new(texts, default_locale))
+    }
+
     /// Reads all templates below a directory.
     ///
     /// # Errors
     /// The directory or a file cannot be read, or is no template; the error names it.
     pub fn read(directory: &Path, default_locale: &str) -> anyhow::Result<Self> {
-        let mut texts = Environment::new();
-        // They are plain text.
-        texts.set_auto_escape_callback(|_| AutoEscape::None);
-        // A name that the command does not fill in would go out as a gap.
-        texts.set_undefined_behavior(UndefinedBehavior::Strict);
+        let mut texts = environment();
         let mut count = 0;
         for template in entries(directory)? {
             for file in entries(&template)? {
-                let name = |path: &Path| path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+                let name = |path: &Path| {
+                    path.file_stem()
+                        .and_then(|name| name.to_str())
+                        .unwrap_or_default()
+                        .to_owned()
+                };
                 let key = format!("{}/{}", name(&template), name(&file).to_ascii_lowercase());
-                add(&mut texts, &file, &key).with_context(|| format!("template {} cannot be used", file.display()))?;
+                let unusable = || format!("template {} cannot be used", file.display());
+                let text = std::fs::read_to_string(&file).with_context(unusable)?;
+                add(&mut texts, &text, &key).with_context(unusable)?;
                 count += 1;
             }
         }
         ensure!(count > 0, "there is no TEMPLATE/LOCALE.txt in {}", directory.display());
-        Ok(Self {
+        Ok(Self::new(texts, default_locale))
+    }
+
+    fn new(texts: Environment<'static>, default_locale: &str) -> Self {
+        Self {
             texts,
             default_locale: default_locale.to_ascii_lowercase(),
-        })
+        }
     }
 
     /// Makes a text: in the locale, else in what is left of it without its last part and so on, else in the default.
@@ -61,7 +94,10 @@ impl Templates {
             .into_iter()
             .find(|locale| self.texts.get_template(&format!("{template}/{locale}/body")).is_ok());
         let found = found.ok_or_else(|| {
-            let why = format!("there is no template {template} for locale {locale} nor for {}", self.default_locale);
+            let why = format!(
+                "there is no template {template} for locale {locale} nor for {}",
+                self.default_locale
+            );
             Rejection::new("no_template", why)
         })?;
         let render = |part: &str| {
@@ -84,15 +120,29 @@ impl Templates {
 fn entries(directory: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
     let unreadable = || format!("templates cannot be read from {}", directory.display());
     let entries = std::fs::read_dir(directory).with_context(unreadable)?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
     paths.sort();
     Ok(paths)
 }
 
-fn add(texts: &mut Environment<'static>, file: &Path, key: &str) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(file)?;
-    let (head, body) = text.split_once("\n\n").context("no empty line between its subject and its body")?;
-    let subject = head.strip_prefix("Subject:").context("its first line does not begin with Subject:")?;
+fn environment() -> Environment<'static> {
+    let mut texts = Environment::new();
+    // They are plain text.
+    texts.set_auto_escape_callback(|_| AutoEscape::None);
+    // A name that the command does not fill in would go out as a gap.
+    texts.set_undefined_behavior(UndefinedBehavior::Strict);
+    texts
+}
+
+fn add(texts: &mut Environment<'static>, text: &str, key: &str) -> anyhow::Result<()> {
+    let (head, body) = text
+        .split_once("\n\n")
+        .context("no empty line between its subject and its body")?;
+    let subject = head
+        .strip_prefix("Subject:")
+        .context("its first line does not begin with Subject:")?;
     texts.add_template_owned(format!("{key}/subject"), subject.trim().to_owned())?;
     texts.add_template_owned(format!("{key}/body"), body.to_owned())?;
     Ok(())
@@ -121,14 +171,34 @@ mod tests {
     }
 
     fn shipped() -> Templates {
-        Templates::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates"), "en").unwrap()
+        Templates::shipped("en").unwrap()
+    }
+
+    #[test]
+    fn what_is_shipped_is_what_the_directory_holds() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        let read = Templates::read(&directory, "en").unwrap();
+        let names = |templates: &Templates| {
+            let mut names: Vec<String> = templates.texts.templates().map(|(name, _)| name.to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&read), names(&shipped()));
     }
 
     #[test]
     fn a_locale_falls_back_part_by_part_and_then_to_the_default() {
         assert_eq!(fallbacks("zh-Hant-TW", "en"), ["zh-hant-tw", "zh-hant", "zh", "en"]);
-        let locale = |locale| shipped().render("welcome", locale, &json(r#"{"name": "Ada"}"#)).unwrap().locale;
-        assert_eq!((locale("de"), locale("DE-at"), locale("pt-BR")), ("de".into(), "de".into(), "en".into()));
+        let locale = |locale| {
+            shipped()
+                .render("welcome", locale, &json(r#"{"name": "Ada"}"#))
+                .unwrap()
+                .locale
+        };
+        assert_eq!(
+            (locale("de"), locale("DE-at"), locale("pt-BR")),
+            ("de".into(), "de".into(), "en".into())
+        );
     }
 
     #[test]
@@ -136,12 +206,26 @@ mod tests {
         let report = json(r#"{"name": "Ada", "day": "2026-07-01", "done": 1, "open": 2}"#);
         let text = shipped().render("daily-task-report", "en", &report).unwrap();
         assert_eq!(text.subject, "Your tasks on 2026-07-01: 1 done");
-        assert!(text.body.contains("you finished 1 task. 2 are still open."), "{}", text.body);
+        assert!(
+            text.body.contains("you finished 1 task. 2 are still open."),
+            "{}",
+            text.body
+        );
         let text = shipped().render("daily-task-report", "de-CH", &report).unwrap();
-        assert!(text.body.contains("hast du 1 Aufgabe erledigt. Offen sind noch 2."), "{}", text.body);
+        assert!(
+            text.body.contains("hast du 1 Aufgabe erledigt. Offen sind noch 2."),
+            "{}",
+            text.body
+        );
         for locale in ["en", "de"] {
-            let text = shipped().render("welcome", locale, &json(r#"{"name": "Ada\r\nBcc: eve@example.org"}"#)).unwrap();
-            assert!(!text.subject.contains(['\r', '\n']), "a subject is one line: {}", text.subject);
+            let text = shipped()
+                .render("welcome", locale, &json(r#"{"name": "Ada\r\nBcc: eve@example.org"}"#))
+                .unwrap();
+            assert!(
+                !text.subject.contains(['\r', '\n']),
+                "a subject is one line: {}",
+                text.subject
+            );
         }
     }
 
@@ -149,10 +233,21 @@ mod tests {
     fn what_is_missing_is_named_and_no_value_is_quoted() {
         let missing = shipped().render("farewell", "pt-BR", &json("{}")).unwrap_err();
         assert_eq!(missing.code, "no_template");
-        assert_eq!(missing.reason, "there is no template farewell for locale pt-BR nor for en");
-        let unfilled = shipped().render("daily-task-report", "de", &json(r#"{"name": "Ada"}"#)).unwrap_err();
+        assert_eq!(
+            missing.reason,
+            "there is no template farewell for locale pt-BR nor for en"
+        );
+        let unfilled = shipped()
+            .render("daily-task-report", "de", &json(r#"{"name": "Ada"}"#))
+            .unwrap_err();
         assert_eq!(unfilled.code, "template_failed");
-        assert!(unfilled.reason.starts_with("template daily-task-report for locale de, subject"), "{}", unfilled.reason);
+        assert!(
+            unfilled
+                .reason
+                .starts_with("template daily-task-report for locale de, subject"),
+            "{}",
+            unfilled.reason
+        );
         assert!(!unfilled.reason.contains("Ada"), "{}", unfilled.reason);
     }
 

@@ -39,7 +39,10 @@ fn a_record_is_known_by_its_message_id_when_it_is_whole() {
 #[test]
 fn a_reason_is_one_line_of_bounded_length() {
     let rejection = Rejection::new("x", format!("a\nb{}", "c".repeat(1000)));
-    assert_eq!((&rejection.reason[..3], rejection.reason.len()), ("abc", LONGEST_REASON));
+    assert_eq!(
+        (&rejection.reason[..3], rejection.reason.len()),
+        ("abc", LONGEST_REASON)
+    );
 }
 
 /// Pages of one record each, and how far they were settled.
@@ -63,7 +66,10 @@ impl Inflow for Scripted {
     }
 
     fn settled(&self, end: &PageEnd) {
-        self.settled.lock().unwrap().extend(end.0.iter().map(|(.., next)| *next));
+        self.settled
+            .lock()
+            .unwrap()
+            .extend(end.0.iter().map(|(.., next)| *next));
     }
 
     async fn close(self: Box<Self>) {
@@ -83,10 +89,15 @@ impl Settler for Failing {
         if let Some(stop) = &self.stop {
             stop.cancel();
         }
-        let left = self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let left = self
+            .times
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         match left {
             Ok(_) => Err(TakeError::Database("down".to_owned())),
-            Err(_) => Ok(Taken { new: 1, ..Taken::default() }),
+            Err(_) => Ok(Taken {
+                new: 1,
+                ..Taken::default()
+            }),
         }
     }
 }
@@ -110,7 +121,11 @@ async fn run(times: u32, stop: Option<CancellationToken>) -> (Vec<i64>, bool) {
 #[tokio::test]
 async fn a_page_is_tried_until_it_is_settled_and_none_is_passed_over() {
     let (settled, ok) = run(3, None).await;
-    assert_eq!((settled, ok), (vec![1, 2, 3, -1], false), "the end of the inflow is an error");
+    assert_eq!(
+        (settled, ok),
+        (vec![1, 2, 3, -1], false),
+        "the end of the inflow is an error"
+    );
 }
 
 #[tokio::test]
