@@ -99,12 +99,13 @@ impl Mailroom {
     pub async fn new() -> Self {
         let database = TestDatabase::new().await;
         let (url, pool) = (database.url().to_owned(), database.pool().clone());
-        Self::on(&url, pool, Some(database)).await
+        let topic = Topic::new(kafka_brokers(), &[]).await;
+        Self::on(&url, pool, topic, Some(database))
     }
 
-    /// On a migrated database of any server, and the shared Kafka.
-    pub async fn on(url: &str, pool: PgPool, database: Option<TestDatabase>) -> Self {
-        let topic = Topic::new(kafka_brokers(), &[]).await;
+    /// On a migrated database and a topic of any servers.
+    #[must_use]
+    pub fn on(url: &str, pool: PgPool, topic: Topic, database: Option<TestDatabase>) -> Self {
         let logs = std::env::temp_dir().join(format!("lockgate-mails-{}", Uuid::new_v4().simple()));
         std::fs::create_dir(&logs).unwrap();
         let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workflows/templates");
