@@ -37,12 +37,14 @@ async fn it_goes_on_when_postgres_and_kafka_were_killed_or_frozen() {
         let copies = (from..to).step_by(3);
         room.post((from..to).chain(copies).map(Letter::to_user).collect()).await;
         wait_until(PATIENCE, "it has begun", async || room.mails().await > i64::from(from)).await;
+        let midway = room.mails().await;
+        assert!(midway < i64::from(to), "there is nothing left to disturb");
         servers.act(verb, name);
         // Longer than a call to the database may take, so that a frozen server has been given up.
         tokio::time::sleep(std::time::Duration::from_secs(7)).await;
         servers.act(back, name);
         holds(&room, i64::from(to)).await;
-        println!("{verb} {name}: {to} e-mails");
+        println!("{verb} {name} at {midway} of {to} e-mails");
     }
 }
 
