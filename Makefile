@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test test-long test-matrix bench ci fmt clippy docs tools test-tools clean-services
+.PHONY: help build demo test test-long test-interop test-matrix bench ci fmt clippy docs tools test-tools clean-services
 
 CARGO ?= cargo
 export CARGO
@@ -14,8 +14,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
-build: tools ## the release binary, target/release/lockgate
-	$(CARGO) build --release --locked -p lockgate-workflows --bin lockgate
+build: tools ## the release binaries, target/release/lockgate and email-sender
+	$(CARGO) build --release --locked -p lockgate-workflows --bins
 
 demo: ## the whole path on servers of its own; KEEP=1 leaves it running
 	ops/dev/demo.sh
@@ -24,9 +24,12 @@ test: tools test-tools ## all tests but the long ones, on servers of their own
 	ops/dev/test.sh short build
 	ops/dev/with-services.sh ops/dev/test.sh short
 
-test-long: tools ## the long_* tests: kill loops, freezes, full disk, a million rows, PgBouncer, another Postgres
+test-long: tools ## the long_* tests: kill loops, freezes, full disk, a million rows, PgBouncer, another Postgres, Java
 	ops/dev/test.sh long build
 	ops/dev/with-services.sh --services "postgres kafka pgbouncer" ops/dev/test.sh long
+
+test-interop: tools ## a Java consumer reads what Lockgate sends (Maven)
+	ops/dev/with-services.sh ops/dev/interop.sh
 
 test-matrix: $(PG_VERSIONS:%=test-on-%) ## the tests on each of PG_VERSIONS
 

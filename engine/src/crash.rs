@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Reads `LOCKGATE_CRASH_AT=point` or `point:n` (at the n-th time) and arms that point.
-pub(crate) fn arm() {
+pub fn arm() {
     let Ok(wanted) = std::env::var("LOCKGATE_CRASH_AT") else {
         return;
     };

@@ -243,6 +243,7 @@ fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {
         transitions: config.retention.transitions,
         undelivered: config.retention.undelivered,
         replicas: config.retention.replicas,
+        inbox: config.retention.inbox,
         page: i32::try_from(config.retention.page)?,
         ..RetentionSettings::default()
     };

@@ -3,7 +3,8 @@
 pub mod cli;
 pub mod config;
 #[cfg(feature = "failpoints")]
-mod crash;
+#[doc(hidden)]
+pub mod crash;
 pub mod delivery;
 mod engine;
 pub mod execution;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test.sh short|long [build]: runs the workspace's tests; the servers are with-services.sh's to give.
-# short: everything but the targets whose names begin with long_. long: only those, and the conformance suite on another
-# Postgres. build: compile them, run nothing.
+# short: everything but the targets whose names begin with long_. long: only those, the conformance suite on another
+# Postgres, and a Java consumer. build: compile them, run nothing.
 # Fail points are compiled in (they do nothing until a test arms one), so that one build serves all tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -56,5 +56,6 @@ if [ "$kind" = short ]; then
   "$cargo" test "${options[@]}" --doc || failed=$?
 else
   on_another_postgres || failed=$?
+  ops/dev/interop.sh || failed=$?
 fi
 exit "$failed"

@@ -35,7 +35,7 @@ const fn at(
     }
 }
 
-/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, N network.
+/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, S consumers, N network.
 #[rustfmt::skip]
 pub const CRASH_POINTS: &[CrashPoint] = &[
     at("T1", &["trigger.before_commit"], "the leader fires a slot → commit", "nothing", "the next leader fires the slot"),
@@ -65,18 +65,24 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("E3", &["run.after_let_go"], "run suspended → its batches done", "batches leased or free", "others finish them; whoever finishes last wakes the run"),
     at("F1", &["redelivery.after_claim", "redelivery.after_publish", "redelivery.after_commit"], "redelivery: claimed → sent → marked", "claimed", "lease ends; at most one more copy a crash"),
     at("F2", &[], "redelivery of a refused row", "–", "never by itself; an operator's act with a reason"),
+    at("S1", &["inbox.before_commit"], "a consumer's effects written → commit", "nothing", "the page is read and settled again"),
+    at("S2", &["inbox.after_commit"], "effects and ids committed → offsets committed", "effects, ids", "read again; the ids are known, nothing happens twice"),
+    at("S3", &["mail.after_claim"], "an e-mail claimed → handed to the mail server", "sending", "the lease ends; sent once"),
+    at("S4", &["mail.after_send"], "the mail server took it → marked as sent", "sending", "the lease ends; sent again under the same Message-ID, at most 8 a crash"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];
 
-/// The fail points in the engine's sources.
+/// The fail points in the sources.
 ///
 /// # Panics
 /// They cannot be read.
 #[must_use]
-pub fn in_engine() -> BTreeSet<String> {
+pub fn in_sources() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/src")];
+    let mut folders = ["../engine/src", "../workflows/src"]
+        .map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+        .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -11,12 +11,14 @@ pub mod crash_points;
 mod database;
 pub mod invariants;
 mod lossy;
+pub mod mailroom;
 pub mod mock_kafka;
 pub mod nemesis;
 pub mod own_servers;
 pub mod proxy;
 pub mod replica;
 mod servers;
+pub mod smtp_sink;
 pub mod topic;
 mod wait;
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lockgate::postgres::{Database, DatabaseSettings, Migrator};
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::cluster::Cluster;
+use crate::mailroom::Mailroom;
 use crate::topic::Topic;
 use crate::{TestDatabase, kafka_brokers};
 
@@ -119,6 +121,19 @@ impl OwnServers {
             .map(str::to_owned)
     }
 
+    /// Email-senders on these servers, which are a Postgres and a Kafka.
+    ///
+    /// # Panics
+    /// One of the two is not among them.
+    pub async fn mailroom(&self) -> Mailroom {
+        let (url, brokers) = (
+            self.address("DATABASE_URL").unwrap(),
+            self.address("KAFKA_BROKERS").unwrap(),
+        );
+        let pool = migrated(&url).await;
+        Mailroom::on(&url, pool, Topic::new(&brokers, &[]).await, None)
+    }
+
     /// Replicas on these servers; what is not among them is the shared one.
     pub async fn cluster(&self) -> Cluster {
         let brokers = self
@@ -128,12 +143,16 @@ impl OwnServers {
         let Some(url) = self.address("DATABASE_URL") else {
             return Cluster::on_topic(topic).await;
         };
-        let engine = Database::new(&DatabaseSettings::new(&url)).unwrap();
-        Migrator::new(engine.clone()).up(None).await.unwrap();
-        engine.close().await;
-        let pool = PgPoolOptions::new().max_connections(3).connect_lazy(&url).unwrap();
+        let pool = migrated(&url).await;
         Cluster::on(&url, pool, topic, None::<TestDatabase>)
     }
+}
+
+async fn migrated(url: &str) -> PgPool {
+    let engine = Database::new(&DatabaseSettings::new(url)).unwrap();
+    Migrator::new(engine.clone()).up(None).await.unwrap();
+    engine.close().await;
+    PgPoolOptions::new().max_connections(3).connect_lazy(url).unwrap()
 }
 
 fn new_state() -> PathBuf {

@@ -71,6 +71,7 @@ fn retention(world: &World, pages: u32) -> Retention {
         transitions: DAY,
         undelivered: DAY,
         replicas: DAY,
+        inbox: DAY,
         page: 1_000,
         pages,
     };
@@ -220,16 +221,31 @@ async fn each_kind_goes_at_its_own_age() {
                 "insert into lockgate.transitions (at, entity, key, to_status) values (clock_timestamp() - interval '{ago}', 'leader', 'engine', 'elected');
                  insert into lockgate.replicas (id, version, roles, workflows, stale_after, seen_at, stopped_at) values
                  (gen_random_uuid(), '1', '{{}}', '{{}}', '1 second', clock_timestamp() - interval '{ago}', clock_timestamp() - interval '{ago}'),
-                 (gen_random_uuid(), '1', '{{}}', '{{}}', '1 second', clock_timestamp() - interval '{ago}', null)"
+                 (gen_random_uuid(), '1', '{{}}', '{{}}', '1 second', clock_timestamp() - interval '{ago}', null);
+                 insert into lockgate.inbox (consumer, message_id, topic, kafka_partition, kafka_offset, received_at)
+                 values ('c', gen_random_uuid(), 't', 0, 0, clock_timestamp() - interval '{ago}');
+                 insert into lockgate.inbox_dead (consumer, topic, kafka_partition, kafka_offset, made_at, reason_code, reason,
+                     header_names, header_values, payload, received_at)
+                 values ('c', 't', 0, 0, clock_timestamp(), 'test', 'test', '{{}}', '{{}}', '', clock_timestamp() - interval '{ago}')"
             ))
             .await;
     }
-    assert_eq!(retention(&world, 100).prune(&reign()).await.unwrap(), 2 + 1 + 2);
+    assert_eq!(retention(&world, 100).prune(&reign()).await.unwrap(), 2 + 1 + 2 + 2);
     let left = "select count(*) from lockgate.undelivered_messages where status in ('due', 'refused', 'dead')";
     assert_eq!(world.number(left).await, 6, "what is owed stays whatever its age");
     let settled = "select count(*) from lockgate.undelivered_messages where status in ('delivered', 'discarded')";
     assert_eq!(world.number(settled).await, 2);
     assert_eq!(world.number("select count(*) from lockgate.replicas").await, 2);
+    for table in ["inbox", "inbox_dead"] {
+        let young =
+            format!("select count(*) from lockgate.{table} where received_at > clock_timestamp() - interval '1 day'");
+        let all = format!("select count(*) from lockgate.{table}");
+        assert_eq!(
+            (world.number(&young).await, world.number(&all).await),
+            (1, 1),
+            "{table}"
+        );
+    }
     let audit = "select count(*) from lockgate.transitions where at < clock_timestamp() - interval '1 day'";
     assert_eq!(world.number(audit).await, 0);
 }

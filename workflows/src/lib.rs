@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod email_sender;
 pub mod tracker;
 
 mod daily_task_reports;

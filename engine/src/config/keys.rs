@@ -66,6 +66,7 @@ pub(super) static KEYS: &[Key] = keys! {
     retention.transitions => "how long audit rows that belong to no run are kept";
     retention.undelivered => "how long settled direct commands are kept";
     retention.replicas => "how long replicas that are gone are kept";
+    retention.inbox => "how long consumers remember messages and keep dead records";
     retention.page => "rows deleted at once";
     telemetry.otlp_endpoint env &["OTEL_EXPORTER_OTLP_ENDPOINT"] => "where traces go";
 };

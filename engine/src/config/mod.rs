@@ -143,6 +143,8 @@ pub struct RetentionConfig {
     pub undelivered: Duration,
     /// Replicas that are gone.
     pub replicas: Duration,
+    /// Messages that consumers remember, and their dead records.
+    pub inbox: Duration,
     /// Rows deleted at once.
     pub page: u32,
 }
@@ -205,6 +207,7 @@ impl Default for Config {
                 transitions: days(90),
                 undelivered: days(30),
                 replicas: days(1),
+                inbox: days(14),
                 page: 1000,
             },
             telemetry: TelemetryConfig { otlp_endpoint: None },

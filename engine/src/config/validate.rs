@@ -162,6 +162,14 @@ impl Config {
         problems.lasts("retention.transitions", self.retention.transitions, minute);
         problems.lasts("retention.undelivered", self.retention.undelivered, minute);
         problems.lasts("retention.replicas", self.retention.replicas, minute);
+        problems.lasts("retention.inbox", self.retention.inbox, self.last_repeat());
+    }
+
+    /// The age up to which a message may come again by itself: dead holders of its batch, then redelivery to its last
+    /// attempt. Consumers that forget earlier would give it its effect twice.
+    fn last_repeat(&self) -> Duration {
+        let holders = (self.lease.duration + self.lease.sweep) * self.lease.max_deaths;
+        holders + (self.redelivery.max_delay + self.lease.duration) * self.redelivery.max_attempts
     }
 
     fn check_topics(&self, problems: &mut Problems) {

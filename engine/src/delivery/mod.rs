@@ -8,6 +8,7 @@ mod email;
 mod flights;
 mod headers;
 mod in_flight;
+mod inbox;
 mod key_hash;
 mod page;
 mod publisher;
@@ -26,6 +27,7 @@ pub use direct::{Direct, ReadyCommand, Topics, keyed_id};
 pub use email::{EMAIL, EmailTriggerCommand, LARGEST_EMAIL};
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
+pub use inbox::{InboundPage, Inflow, InflowEnded, PageEnd, Rejection, Settler, TakeError, Taken, consume, identify};
 pub use key_hash::KeyHash;
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,

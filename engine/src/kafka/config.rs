@@ -187,6 +187,29 @@ impl KafkaConfig {
         config
     }
 
+    /// A member of a group, whose offsets are committed by hand and follow what is settled.
+    pub(super) fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.connection();
+        for (key, value) in [
+            // A group that is new must not pass over what is there.
+            ("auto.offset.reset", "earliest"),
+            // Only the partitions that move stand still while they do.
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("queued.max.messages.kbytes", "16384"),
+            ("fetch.max.bytes", "8388608"),
+        ] {
+            if !self.properties.contains_key(key) {
+                config.set(key, value);
+            }
+        }
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "false");
+        config
+    }
+
     /// What every client shares: where the brokers are, who we are, the user's properties.
     pub(super) fn connection(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

@@ -1,10 +1,12 @@
 //! The adapter to Kafka: the only place that names rdkafka.
 //!
-//! [`KafkaPublisher`] sends, [`KafkaTopicReader`] reads back, [`create_topic`] and [`delete_topic`]
+//! [`KafkaPublisher`] sends, [`KafkaConsumer`] consumes, [`KafkaTopicReader`] reads back, [`create_topic`] and [`delete_topic`]
 //! manage topics for demonstrations, benchmarks and tests, [`MockBroker`] stands in for a broker.
 
 mod admin;
+mod assignment;
 mod config;
+mod consumer;
 mod generation;
 mod mock;
 mod probe;
@@ -18,6 +20,7 @@ mod wake;
 
 pub use admin::{create_topic, delete_topic};
 pub use config::{DEFAULT_MESSAGE_TIMEOUT, KafkaConfig, KafkaConfigError};
+pub use consumer::{ConsumerSettings, KafkaConsumer};
 pub use mock::{MockBroker, MockRequest};
 pub use publisher::{KafkaPublisher, StartError};
 pub use reader::KafkaTopicReader;

@@ -222,7 +222,8 @@ fn starts(consumer: &Reader, topic: &str, partitions: i32, since: DateTime<Utc>)
     Ok(found)
 }
 
-fn to_record(message: &BorrowedMessage<'_>) -> Record {
+/// A copy that outlives the library's.
+pub(super) fn to_record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
         let pairs = headers
             .iter()

@@ -142,7 +142,7 @@ pub(super) fn describe(code: RDKafkaErrorCode) -> String {
 }
 
 /// The library retries for itself, so none of its lines is an error that someone must act on.
-fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     // Said of every property that belongs to the other kind of client; users give one list for all.
     if facility == "CONFWARN" {
         return;

@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use super::{Job, Prunable, Reign, RetentionStore};
 use crate::lifecycle::FleetError;
 
+/// Pages of other rows that take as long as one of the inbox: a pass a minute then keeps up with 33,000 messages/s.
+const INBOX_PAGES: i32 = 10;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// How long things are kept, counted from when they were over.
@@ -21,6 +23,8 @@ pub struct RetentionSettings {
     pub undelivered: Duration,
     /// Replicas that are gone.
     pub replicas: Duration,
+    /// Messages that consumers remember, and their dead records.
+    pub inbox: Duration,
     /// Rows deleted at once; a page takes a few milliseconds.
     pub page: i32,
     /// Most pages of each kind per pass, so that a backlog is worked off evenly and not in one burst.
@@ -34,6 +38,7 @@ impl Default for RetentionSettings {
             transitions: 90 * DAY,
             undelivered: 30 * DAY,
             replicas: DAY,
+            inbox: 14 * DAY,
             page: 1_000,
             pages: 200,
         }
@@ -47,6 +52,15 @@ impl RetentionSettings {
             Prunable::Transitions => self.transitions,
             Prunable::Undelivered => self.undelivered,
             Prunable::Replicas => self.replicas,
+            Prunable::Inbox => self.inbox,
+        }
+    }
+
+    /// Rows of the inbox are small and come as fast as messages do, so that a pass must be able to take as many.
+    fn page(&self, what: Prunable) -> i32 {
+        match what {
+            Prunable::Inbox => self.page.saturating_mul(INBOX_PAGES),
+            _ => self.page,
         }
     }
 }
@@ -82,7 +96,7 @@ impl Retention {
     }
 
     async fn prune_kind(&self, what: Prunable, reign: &Reign) -> Result<u64, FleetError> {
-        let (keep, page) = (self.settings.keep(what), self.settings.page);
+        let (keep, page) = (self.settings.keep(what), self.settings.page(what));
         let mut gone = 0;
         for _ in 0..self.settings.pages {
             if reign.over.is_cancelled() {

@@ -70,11 +70,19 @@ pub enum Prunable {
     Undelivered,
     /// Replicas that are gone.
     Replicas,
+    /// What consumers need not remember any more, and their dead records.
+    Inbox,
 }
 
 impl Prunable {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Runs, Self::Transitions, Self::Undelivered, Self::Replicas];
+    pub const ALL: [Self; 5] = [
+        Self::Runs,
+        Self::Transitions,
+        Self::Undelivered,
+        Self::Replicas,
+        Self::Inbox,
+    ];
 }
 
 /// Deletes what is past its time.

@@ -4,6 +4,7 @@
 //! server never answers. So no future that holds a connection is ever dropped half way by a caller, and a connection
 //! that did not answer in time is closed, never returned.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -197,6 +198,20 @@ impl Database {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
+        let decided = self.decided_transaction(move |connection| {
+            let done = work(connection);
+            Box::pin(async move { Ok(Ok::<T, Infallible>(done.await?)) })
+        });
+        decided.await.map(|Ok(value)| value)
+    }
+
+    /// The same for work that may decide against itself: the inner error takes all of it back.
+    pub(crate) async fn decided_transaction<T, E, F>(&self, work: F) -> Result<Result<T, E>, DatabaseError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<Result<T, E>, sqlx::Error>> + Send + 'static,
+    {
         // Behind a pooler a session's settings are anybody's: there each transaction says for itself how long it may idle.
         let bound = self.pooler_mode.then_some(self.idle_in_transaction);
         self.on_connection(move |connection| {
@@ -205,16 +220,12 @@ impl Database {
                 if let Some(idle) = bound {
                     bound_idling(&mut transaction, idle).await?;
                 }
-                match work(&mut transaction).await {
-                    Ok(value) => {
-                        transaction.commit().await?;
-                        Ok(value)
-                    }
-                    Err(error) => {
-                        transaction.rollback().await?;
-                        Err(error)
-                    }
+                let decided = work(&mut transaction).await;
+                match &decided {
+                    Ok(Ok(_)) => transaction.commit().await?,
+                    Ok(Err(_)) | Err(_) => transaction.rollback().await?,
                 }
+                decided
             })
         })
         .await

@@ -18,6 +18,7 @@ const PRUNE_RUNS: &str = include_str!("../../queries/prune_runs.sql");
 const PRUNE_TRANSITIONS: &str = include_str!("../../queries/prune_transitions.sql");
 const PRUNE_UNDELIVERED: &str = include_str!("../../queries/prune_undelivered.sql");
 const PRUNE_REPLICAS: &str = include_str!("../../queries/prune_replicas.sql");
+const PRUNE_INBOX: &str = include_str!("../../queries/prune_inbox.sql");
 
 pub(super) type Query = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
@@ -88,6 +89,7 @@ impl RetentionStore for PostgresLeader {
             Prunable::Transitions => PRUNE_TRANSITIONS,
             Prunable::Undelivered => PRUNE_UNDELIVERED,
             Prunable::Replicas => PRUNE_REPLICAS,
+            Prunable::Inbox => PRUNE_INBOX,
         };
         let query = self.database.statement(sql).bind(older_than.as_secs_f64()).bind(page);
         let row = self

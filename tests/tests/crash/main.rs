@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod claim;
+mod consume;
 mod end;
 mod finish;
 mod plan;
@@ -13,7 +14,7 @@ mod stop;
 use std::collections::BTreeSet;
 
 use lockgate_tests::cluster::Cluster;
-use lockgate_tests::crash_points::{CRASH_POINTS, as_markdown, in_engine};
+use lockgate_tests::crash_points::{CRASH_POINTS, as_markdown, in_sources};
 use lockgate_tests::invariants::Comparison;
 use serde_json::json;
 
@@ -56,6 +57,10 @@ points! {
     "E3" e3_after_a_run_was_let_go end::let_go;
     "F1" f1_while_a_message_is_redelivered redelivery::dies;
     "F2" f2_a_refused_message_goes_only_by_hand redelivery::only_by_hand;
+    "S1" s1_before_effects_are_committed consume::before_commit;
+    "S2" s2_before_offsets_are_committed consume::after_commit;
+    "S3" s3_an_email_is_claimed consume::mail_claimed;
+    "S4" s4_an_email_is_taken_by_the_server consume::mail_taken;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }
@@ -67,7 +72,7 @@ fn every_point_of_the_table_has_a_test_and_every_fail_point_is_in_the_table() {
     assert_eq!(table, TESTED.iter().copied().collect());
     let points = CRASH_POINTS.iter().flat_map(|point| point.fail_points);
     let named: BTreeSet<String> = points.map(|name| (*name).to_owned()).collect();
-    assert_eq!(named, in_engine());
+    assert_eq!(named, in_sources());
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../ARCHITECTURE.md");
     let text = std::fs::read_to_string(document).unwrap();
     let table = as_markdown();

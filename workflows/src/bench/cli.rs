@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
-use super::{Density, FanoutSettings, fanout};
+use super::{Density, FanoutSettings, SenderSettings, fanout, sender};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -16,6 +16,18 @@ pub struct BenchArgs {
 enum BenchCommand {
     /// Many items of a table into a topic: engine, hand-written loop, and producer alone
     Fanout(FanoutArgs),
+    /// E-mail commands of a topic into the table of email-sender
+    Sender(SenderArgs),
+}
+
+#[derive(Args)]
+struct SenderArgs {
+    /// Messages, two in a hundred of them a second time
+    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u32).range(10_000..=10_000_000))]
+    messages: u32,
+    /// Times it is measured; the figure is the median
+    #[arg(long, default_value_t = 3)]
+    times: usize,
 }
 
 #[derive(Args)]
@@ -47,7 +59,10 @@ impl Execute for BenchArgs {
     const NAME: &'static str = "bench";
 
     async fn execute(self, context: &Context) -> Outcome {
-        let BenchCommand::Fanout(args) = self.command;
+        let args = match self.command {
+            BenchCommand::Fanout(args) => args,
+            BenchCommand::Sender(args) => return args.execute(context).await,
+        };
         let settings = args.settings(context)?;
         let report = fanout(&settings, &|line| eprintln!("bench: {line}"))
             .await
@@ -56,9 +71,28 @@ impl Execute for BenchArgs {
     }
 }
 
+impl SenderArgs {
+    async fn execute(self, context: &Context) -> Outcome {
+        let settings = SenderSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            messages: self.messages,
+            times: self.times,
+        };
+        let report = sender(&settings, &|line| eprintln!("bench: {line}"))
+            .await
+            .map_err(|error| Failure::new(Exit::Failed, format!("bench sender: {error:#}")).changed(Changed::Said))?;
+        context.output.done(&report, || report.text())
+    }
+}
+
+fn brokers(context: &Context) -> Result<String, Failure> {
+    let brokers = context.config().kafka.brokers.clone();
+    brokers.ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))
+}
+
 impl FanoutArgs {
     fn settings(&self, context: &Context) -> Result<FanoutSettings, Failure> {
-        let brokers = context.config().kafka.brokers.clone();
         let only = self.only.map(|only| match only {
             Only::Dense => Density::Dense,
             Only::Sparse => Density::Sparse,
@@ -70,8 +104,7 @@ impl FanoutArgs {
         };
         Ok(FanoutSettings {
             database_url: context.config().database_settings()?.url,
-            brokers: brokers
-                .ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))?,
+            brokers: brokers(context)?,
             items: self.items,
             users,
             pairs: self.pairs,

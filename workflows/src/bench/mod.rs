@@ -7,6 +7,7 @@ mod place;
 mod producer;
 mod replica;
 mod report;
+mod sender;
 mod workload;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use cli::bench;
 pub use meters::Cpu;
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
+pub use sender::{SenderReport, SenderRun, SenderSettings, sender};
 pub use workload::Density;
 
 use self::meters::{Meters, Used};

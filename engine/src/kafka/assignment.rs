@@ -1,0 +1,215 @@
+//! Which partitions a consumer holds, how far each is settled, and what of that the brokers know.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use super::reports::log_line;
+
+/// A partition that is held.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// Grows with every assignment: what was read under an earlier one says nothing of this one.
+    hold: u64,
+    /// The offset behind the last settled record.
+    settled: Option<i64>,
+    /// The offset that was last handed to the brokers.
+    committed: Option<i64>,
+}
+
+/// The partitions of one topic that are held. Shared by the consumer's thread, its callbacks and who settles.
+#[derive(Debug, Default)]
+pub(super) struct Assignment {
+    held: Mutex<Holds>,
+    /// Nothing is to be fetched: who settles is behind.
+    paused: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Holds {
+    last: u64,
+    partitions: HashMap<i32, Held>,
+}
+
+impl Assignment {
+    fn lock(&self) -> MutexGuard<'_, Holds> {
+        // Every change is whole by itself.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The present hold of a partition; 0 when it is not held (its records are settled, their offsets are not ours).
+    pub(super) fn hold(&self, partition: i32) -> u64 {
+        self.lock().partitions.get(&partition).map_or(0, |held| held.hold)
+    }
+
+    fn assign(&self, partitions: impl Iterator<Item = i32>) {
+        let mut holds = self.lock();
+        for partition in partitions {
+            holds.last += 1;
+            let held = Held {
+                hold: holds.last,
+                settled: None,
+                committed: None,
+            };
+            holds.partitions.insert(partition, held);
+        }
+    }
+
+    fn revoke(&self, partitions: impl Iterator<Item = i32>) {
+        let mut holds = self.lock();
+        for partition in partitions {
+            holds.partitions.remove(&partition);
+        }
+    }
+
+    /// Notes that all before this offset is settled, if the hold is still the same.
+    pub(super) fn settle(&self, partition: i32, hold: u64, next: i64) {
+        if let Some(held) = self.lock().partitions.get_mut(&partition)
+            && held.hold == hold
+        {
+            held.settled = held.settled.max(Some(next));
+        }
+    }
+
+    /// What is settled and not committed; counts as committed from now on.
+    fn take_uncommitted(&self) -> Vec<(i32, i64)> {
+        let mut uncommitted = Vec::new();
+        for (partition, held) in &mut self.lock().partitions {
+            if let Some(next) = held.settled.filter(|_| held.settled > held.committed) {
+                held.committed = held.settled;
+                uncommitted.push((*partition, next));
+            }
+        }
+        uncommitted
+    }
+
+    /// A commit failed: what is settled is to be committed again.
+    fn forget_commits(&self) {
+        for held in self.lock().partitions.values_mut() {
+            held.committed = None;
+        }
+    }
+
+    /// Tells the brokers what is settled.
+    pub(super) fn commit(&self, consumer: &BaseConsumer<Holder>, topic: &str, mode: CommitMode) {
+        let mut offsets = TopicPartitionList::new();
+        for (partition, next) in self.take_uncommitted() {
+            // Only a negative offset is refused.
+            let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(next));
+        }
+        if offsets.count() == 0 {
+            return;
+        }
+        if let Err(error) = consumer.commit(&offsets, mode) {
+            self.commit_failed(&error);
+        }
+    }
+
+    fn commit_failed(&self, error: &KafkaError) {
+        tracing::debug!(%error, "offsets were not committed; what they cover is read again at worst");
+        self.forget_commits();
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+}
+
+/// The callbacks of a consumer; they run on the thread that polls it.
+pub(super) struct Holder {
+    pub(super) topic: String,
+    pub(super) assignment: std::sync::Arc<Assignment>,
+}
+
+fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
+    partitions
+        .elements()
+        .iter()
+        .map(|element| element.partition())
+        .collect()
+}
+
+impl ClientContext for Holder {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("kafka client: {error}: {reason}");
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+}
+
+impl ConsumerContext for Holder {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => {
+                let partitions = numbers(partitions);
+                tracing::info!(topic = self.topic, ?partitions, "partitions assigned");
+                self.assignment.assign(partitions.into_iter());
+            }
+            Rebalance::Revoke(partitions) => {
+                let partitions = numbers(partitions);
+                tracing::info!(topic = self.topic, ?partitions, "partitions revoked");
+                // Others may hold them already when they are lost; then the commit would be refused.
+                if !consumer.assignment_lost() {
+                    self.assignment.commit(consumer, &self.topic, CommitMode::Sync);
+                }
+                self.assignment.revoke(partitions.into_iter());
+            }
+            Rebalance::Error(error) => tracing::warn!(topic = self.topic, %error, "rebalance failed"),
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance
+            && self.assignment.paused.load(Ordering::Relaxed)
+            && let Err(error) = consumer.pause(partitions)
+        {
+            tracing::debug!(%error, "new partitions were not paused");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            self.assignment.commit_failed(&error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_under_an_earlier_hold_is_not_committed() {
+        let assignment = Assignment::default();
+        assignment.assign([0, 1].into_iter());
+        let earlier = assignment.hold(0);
+        assignment.settle(0, earlier, 5);
+        assignment.settle(1, assignment.hold(1), 3);
+        assignment.revoke([0].into_iter());
+        assert_eq!(assignment.hold(0), 0);
+        assignment.assign([0].into_iter());
+        assignment.settle(0, earlier, 9);
+        assert_eq!(assignment.take_uncommitted(), [(1, 3)]);
+    }
+
+    #[test]
+    fn offsets_only_grow_are_committed_once_and_again_after_a_failure() {
+        let assignment = Assignment::default();
+        assignment.assign([7].into_iter());
+        let hold = assignment.hold(7);
+        assert_eq!(assignment.take_uncommitted(), []);
+        assignment.settle(7, hold, 4);
+        assignment.settle(7, hold, 2);
+        assert_eq!(assignment.take_uncommitted(), [(7, 4)]);
+        assert_eq!(assignment.take_uncommitted(), []);
+        assignment.forget_commits();
+        assert_eq!(assignment.take_uncommitted(), [(7, 4)]);
+    }
+}

@@ -1,0 +1,182 @@
+//! `email-sender` with servers of its own that die under it, and with a mail server that others wrote.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use lockgate_tests::mailroom::{Letter, Mailroom, id_of};
+use lockgate_tests::own_servers::OwnServers;
+use lockgate_tests::replica::PATIENCE;
+use lockgate_tests::wait_until;
+
+const SENT: &str = "select count(*) from lockgate_mail.sent_emails where state = 'sent'";
+
+async fn holds(room: &Mailroom, users: i64) {
+    room.has_mails(users).await;
+    room.is_read().await;
+    assert_eq!(room.number("select count(*) from lockgate.inbox").await, users);
+    assert_eq!(room.number("select count(*) from lockgate.inbox_dead").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_goes_on_when_postgres_and_kafka_were_killed_or_frozen() {
+    let servers = OwnServers::up(&["postgres", "kafka"]);
+    let room = servers.mailroom().await.with("EMAIL_PAGE", "20");
+    let _sender = room.sender();
+    for (round, (verb, back, name)) in [
+        ("kill", "start", "postgres"),
+        ("freeze", "thaw", "postgres"),
+        ("kill", "start", "kafka"),
+        ("freeze", "thaw", "kafka"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (from, to) = (round as u32 * 8_000, (round as u32 + 1) * 8_000);
+        let copies = (from..to).step_by(3);
+        room.post((from..to).chain(copies).map(Letter::to_user).collect()).await;
+        wait_until(PATIENCE, "it has begun", async || room.mails().await > i64::from(from)).await;
+        let midway = room.mails().await;
+        assert!(midway < i64::from(to), "there is nothing left to disturb");
+        servers.act(verb, name);
+        // Longer than a call to the database may take, so that a frozen server has been given up.
+        tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+        servers.act(back, name);
+        holds(&room, i64::from(to)).await;
+        println!("{verb} {name} at {midway} of {to} e-mails");
+    }
+}
+
+/// aiosmtpd, writing a maildir.
+struct MailServer {
+    python: String,
+    port: u16,
+    maildir: PathBuf,
+    child: Option<Child>,
+}
+
+impl MailServer {
+    /// `None`, and one line that says so, where PyPI is out of reach.
+    fn find() -> Option<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/dev/aiosmtpd.sh");
+        let output = Command::new(script).output().unwrap();
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            eprintln!(
+                "skipped: no mail server from PyPI: {}",
+                why.lines().last().unwrap_or_default()
+            );
+            return None;
+        }
+        // Free a moment ago; nobody else here takes ports of this kind meanwhile.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Some(Self {
+            python: String::from_utf8(output.stdout).unwrap().trim().to_owned(),
+            port,
+            maildir: std::env::temp_dir().join(format!("lockgate-maildir-{}", uuid::Uuid::new_v4().simple())),
+            child: None,
+        })
+    }
+
+    async fn start(&mut self) {
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut command = Command::new(&self.python);
+        command.args([
+            "-m",
+            "aiosmtpd",
+            "-n",
+            "-l",
+            &address,
+            "-c",
+            "aiosmtpd.handlers.Mailbox",
+        ]);
+        command.arg(&self.maildir).stdin(Stdio::null());
+        self.child = Some(command.spawn().unwrap());
+        wait_until(PATIENCE, "the mail server listens", async || {
+            tokio::net::TcpStream::connect(&address).await.is_ok()
+        })
+        .await;
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Every mail that it wrote, by Message-ID.
+    fn mails(&self) -> BTreeMap<String, Vec<String>> {
+        let mut mails: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for file in std::fs::read_dir(self.maildir.join("new")).into_iter().flatten() {
+            let text = std::fs::read_to_string(file.unwrap().path())
+                .unwrap()
+                .replace("\r\n", "\n");
+            mails
+                .entry(header(&text, "Message-ID").to_owned())
+                .or_default()
+                .push(text);
+        }
+        mails
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.maildir);
+    }
+}
+
+fn header<'a>(text: &'a str, name: &str) -> &'a str {
+    let head = text.split("\n\n").next().unwrap_or_default();
+    let found = head
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    found.unwrap_or_else(|| panic!("no {name} in {head}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mails_arrive_at_a_real_server_also_when_it_was_down_for_a_while() {
+    let Some(mut server) = MailServer::find() else { return };
+    server.start().await;
+    let room = Mailroom::new()
+        .await
+        .with("EMAIL_SMTP_URL", &format!("smtp://127.0.0.1:{}", server.port))
+        .with("EMAIL_FROM", "Tracker <tracker@example.com>");
+    let mut sender = room.sender();
+    room.post((0..300).chain(0..300).map(Letter::to_user).collect()).await;
+    wait_until(PATIENCE, "some mails are sent", async || room.number(SENT).await > 20).await;
+    server.kill();
+    room.post((300..400).map(Letter::to_user).collect()).await;
+    let waiting =
+        "select least(count(*), 1) from lockgate_mail.sent_emails where last_error = 'the server was not reached'";
+    room.reaches(1, waiting).await;
+    server.start().await;
+    room.reaches(400, SENT).await;
+    let mails = server.mails();
+    assert_eq!(mails.len(), 400);
+    let copies = mails.values().map(Vec::len).sum::<usize>() - 400;
+    println!("{copies} mails went twice");
+    // Only those can be there twice whose answer the server did not live to give.
+    assert!(copies <= 8, "{copies} mails went twice");
+    for user in [4, 5] {
+        let mail = &mails[&format!("<{}@example.com>", id_of(user))][0];
+        let (subject, hello) = match user % 2 {
+            0 => (format!("Willkommen, User {user}"), format!("Hallo User {user},")),
+            _ => (format!("Welcome, User {user}"), format!("Hello User {user},")),
+        };
+        assert_eq!(header(mail, "Subject"), subject);
+        assert_eq!(header(mail, "From"), "Tracker <tracker@example.com>");
+        assert_eq!(header(mail, "To"), format!("user-{user}@example.org"));
+        assert_eq!(header(mail, "X-RcptTo"), format!("user-{user}@example.org"));
+        assert!(mail.contains(&hello), "{mail}");
+    }
+    sender.terminate();
+    assert!(sender.ends().await.success());
+}
