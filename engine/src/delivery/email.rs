@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use oxilangtag::LanguageTag;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, CommandKind, InvalidCommand, fresh_correlation_id};
@@ -13,21 +16,35 @@ pub const EMAIL: &str = "email";
 /// Largest JSON of an e-mail command, in bytes: what is larger belongs where the template can fetch it.
 pub const LARGEST_EMAIL: usize = 64 << 10;
 
+/// Longest template id, correlation id and idempotency key, in bytes.
+pub(super) const LONGEST_NAME: usize = 200;
+
+/// For readers without a parser of BCP 47: takes every well-formed tag, and some that are not.
+pub(super) const LOCALE_PATTERN: &str = "^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$";
+
+/// Name of the schema that goes with this version of the command.
+pub const EMAIL_SCHEMA: &str = "email-trigger-command.v1.json";
+
 /// All that is needed to send an e-mail, without its text. Borrowed where it is made per item. Fields that it does not
 /// know are an error: a misspelt one would be lost in silence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "EmailTriggerCommand")]
 pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
     /// Whom it goes to.
+    #[schemars(length(min = 3, max = 254), extend("format" = "email"))]
     pub recipient_email: Cow<'a, str>,
     /// Which template.
+    #[schemars(length(min = 1, max = 200))]
     pub template_id: Cow<'a, str>,
     /// What the template needs, any JSON.
     pub template_context: C,
     /// Language of the recipient, a BCP 47 tag.
+    #[schemars(extend("pattern" = LOCALE_PATTERN))]
     pub locale: Cow<'a, str>,
     /// Correlates it with what caused it; when not given, the current trace's id, else a new one.
     #[serde(default = "fresh_correlation_id")]
+    #[schemars(length(min = 1, max = 200))]
     pub correlation_id: Cow<'a, str>,
     /// The recipient's id, and the message's key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -60,13 +77,22 @@ impl<C: Serialize> CommandKind for EmailTriggerCommand<'_, C> {
             "recipientEmail",
             "is not an e-mail address",
         )?;
-        check(!self.template_id.is_empty(), "templateId", "is empty")?;
+        let is_name = |text: &str| (1..=LONGEST_NAME).contains(&text.len());
         check(
-            is_locale(&self.locale),
+            is_name(&self.template_id),
+            "templateId",
+            "is empty or longer than 200 bytes",
+        )?;
+        check(
+            LanguageTag::parse(&*self.locale).is_ok(),
             "locale",
             "is not a BCP 47 language tag such as de or pt-BR",
         )?;
-        check(!self.correlation_id.is_empty(), "correlationId", "is empty")?;
+        check(
+            is_name(&self.correlation_id),
+            "correlationId",
+            "is empty or longer than 200 bytes",
+        )?;
         check(
             !self.correlation_id.contains('\0'),
             "correlationId",
@@ -106,12 +132,13 @@ fn is_address(text: &str) -> bool {
     text.len() <= 254 && !local.is_empty() && !domain.is_empty() && text.bytes().all(clean)
 }
 
-fn is_locale(text: &str) -> bool {
-    let mut parts = text.split('-');
-    let language = parts.next().unwrap_or_default();
-    (2..=8).contains(&language.len())
-        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+/// The JSON schema of the message's value, as it is shipped and served.
+#[must_use]
+pub fn email_schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<EmailTriggerCommand>();
+    schema.insert("$id".to_owned(), "urn:lockgate:email-trigger-command:v1".into());
+    schema.to_value()
 }
 
 #[cfg(test)]

@@ -78,6 +78,16 @@ impl DatabaseError {
             _ => None,
         }
     }
+
+    /// Whether trying again can help: the server may come up, but wrong credentials stay wrong.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unanswered(_) => true,
+            Self::BadUrl(_) => false,
+            Self::Refused { code, .. } => matches!(code.as_str(), "53300" | "57P01" | "57P02" | "57P03"),
+        }
+    }
 }
 
 impl From<sqlx::Error> for DatabaseError {
