@@ -15,7 +15,8 @@ use crate::api::{ApiParts, ApiServer, ApiSettings};
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::config::Config;
 use crate::delivery::{
-    BreakerPolicy, Breakers, CommandDoor, KeyHash, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings, Topics,
+    BreakerPolicy, Breakers, CommandDoor, KeyHash, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings,
+    Topics,
 };
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
 use crate::kafka::{KafkaConfig, KafkaPublisher};

@@ -65,7 +65,10 @@ pub(crate) fn request_span(method: &str, route: &str, traceparent: Option<&str>)
 pub(crate) fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        part.len() == length
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     let some = |part: &str| part.bytes().any(|byte| byte != b'0');
     matches!(parts[..], ["00", trace, parent, flags]

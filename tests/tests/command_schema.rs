@@ -28,7 +28,13 @@ fn the_shipped_schema_is_up_to_date() {
 fn version_1_keeps_its_promises() {
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(shipped()).unwrap()).unwrap();
     assert_eq!(schema["additionalProperties"], false);
-    let required = ["recipientEmail", "templateId", "templateContext", "locale", "correlationId"];
+    let required = [
+        "recipientEmail",
+        "templateId",
+        "templateContext",
+        "locale",
+        "correlationId",
+    ];
     assert_eq!(schema["required"], json!(required));
     for (field, kind) in [
         ("recipientEmail", json!("string")),
@@ -39,5 +45,8 @@ fn version_1_keeps_its_promises() {
     ] {
         assert_eq!(schema["properties"][field]["type"], kind, "{field}");
     }
-    assert!(schema["properties"]["templateContext"].get("type").is_none(), "any JSON");
+    assert!(
+        schema["properties"]["templateContext"].get("type").is_none(),
+        "any JSON"
+    );
 }

@@ -26,7 +26,10 @@ pub(super) fn media_type(headers: &HeaderMap, taken: &[&'static str]) -> Result<
         return Err(unsupported("the body may not be compressed".to_owned()));
     }
     let given = headers.get(header::CONTENT_TYPE).and_then(|given| given.to_str().ok());
-    let essence = given.and_then(|given| given.split(';').next()).unwrap_or_default().trim();
+    let essence = given
+        .and_then(|given| given.split(';').next())
+        .unwrap_or_default()
+        .trim();
     let found = taken.iter().find(|taken| taken.eq_ignore_ascii_case(essence));
     found
         .copied()
@@ -43,6 +46,9 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Problem> {
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
         }
         Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive in time",
+        )),
     }
 }

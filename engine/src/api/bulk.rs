@@ -69,13 +69,7 @@ pub(super) fn answer(api: Api, incoming: Incoming, body: Body) -> Result<Respons
 
 /// Ends when the body does, when its client is gone, or when this replica is to stop: lines without an answer were not
 /// taken.
-async fn work(
-    api: Api,
-    incoming: Incoming,
-    body: Body,
-    answers: mpsc::Sender<Bytes>,
-    _permit: OwnedSemaphorePermit,
-) {
+async fn work(api: Api, incoming: Incoming, body: Body, answers: mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
     let from = (Lines::new(body), 1, api.stop.clone());
     let numbered = stream::unfold(from, async |(mut body, first, stop)| {
         let page = tokio::select! {
@@ -161,7 +155,11 @@ async fn answer_page(api: Api, incoming: Incoming, first: u64, page: Page) -> By
 /// The usual answer, a hundred thousand times a second.
 fn durable(text: &mut Vec<u8>, line: u64, id: Uuid) {
     // Writing to memory does not fail.
-    let _ = writeln!(text, r#"{{"line":{line},"status":202,"messageId":"{}"}}"#, id.hyphenated());
+    let _ = writeln!(
+        text,
+        r#"{{"line":{line},"status":202,"messageId":"{}"}}"#,
+        id.hyphenated()
+    );
 }
 
 fn write(text: &mut Vec<u8>, answer: &LineAnswer<'_>) {

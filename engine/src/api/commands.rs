@@ -51,7 +51,10 @@ pub(super) async fn submit(
     let key = idempotency_key(&headers)?;
     if media_type(&headers, &[JSON, NDJSON])? == NDJSON {
         if key.is_some() {
-            return Err(Problem::field("Idempotency-Key", "is for one command: give each line its idempotencyKey"));
+            return Err(Problem::field(
+                "Idempotency-Key",
+                "is for one command: give each line its idempotencyKey",
+            ));
         }
         return bulk::answer(api, incoming, body);
     }

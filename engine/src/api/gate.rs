@@ -100,7 +100,12 @@ impl Gate {
 
     /// Lets a request through, or says why not.
     pub(super) async fn admit(&self, headers: &HeaderMap, role: Role) -> Result<Caller, Problem> {
-        let stranger = || Problem::new(StatusCode::UNAUTHORIZED, "give a valid token as `Authorization: Bearer TOKEN`");
+        let stranger = || {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "give a valid token as `Authorization: Bearer TOKEN`",
+            )
+        };
         let token = bearer(headers).ok_or_else(stranger)?;
         let hash = token_hash(token);
         let (entry, facts) = match &self.configured {
@@ -164,7 +169,9 @@ impl Gate {
             None if known.heard.is_some_and(|heard| heard.elapsed() < BENEFIT) => Ok(known.facts.clone()),
             None => {
                 known.heard = None;
-                Err(Problem::unavailable("the token cannot be checked now: the database does not answer"))
+                Err(Problem::unavailable(
+                    "the token cannot be checked now: the database does not answer",
+                ))
             }
         }
     }

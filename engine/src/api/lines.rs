@@ -150,7 +150,9 @@ mod tests {
     /// All lines of a body that arrives in pieces of this size; none for one that is too large.
     async fn read(text: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
         let pieces: Vec<_> = text.chunks(piece).map(Bytes::copy_from_slice).collect();
-        let mut pages = Lines::new(Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))));
+        let mut pages = Lines::new(Body::from_stream(stream::iter(
+            pieces.into_iter().map(Ok::<_, Infallible>),
+        )));
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             match page {

@@ -73,9 +73,9 @@ fn operation(route: &Route) -> Value {
 }
 
 fn parameters(route: &Route) -> Vec<Value> {
-    let id = route.path.contains("{id}").then(|| {
-        json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } })
-    });
+    let id = route.path.contains("{id}").then(
+        || json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }),
+    );
     let others = route.parameters.iter().map(|parameter| {
         let schema: Value = serde_json::from_str(parameter.schema).unwrap_or(Value::Bool(true));
         json!({
@@ -97,7 +97,9 @@ fn responses(route: &Route) -> Value {
     }
     let of_role: &[u16] = if route.role.is_some() { &WITH_ROLE } else { &[] };
     for status in of_role.iter().chain(route.problems) {
-        let words = axum::http::StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
+        let words = axum::http::StatusCode::from_u16(*status)
+            .ok()
+            .and_then(|status| status.canonical_reason());
         let mut response = json!({
             "description": words.unwrap_or_default(),
             "content": { PROBLEM_JSON: content("Problem") },
@@ -156,10 +158,17 @@ mod tests {
     fn every_schema_that_is_named_is_there() {
         let document = document();
         let text = document.to_string();
-        let named: Vec<&str> = text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        let named: Vec<&str> = text
+            .split("\"#/components/schemas/")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap())
+            .collect();
         assert!(named.len() > ROUTES.len(), "{text}");
         for name in named {
-            assert!(document["components"]["schemas"][name].is_object(), "{name} is not there");
+            assert!(
+                document["components"]["schemas"][name].is_object(),
+                "{name} is not there"
+            );
         }
     }
 
@@ -169,7 +178,11 @@ mod tests {
         for route in ROUTES {
             let operation = &document["paths"][route.path][route.method];
             let responses = operation["responses"].as_object().unwrap();
-            let wanted = route.answers.iter().map(|answer| answer.0).chain(route.problems.iter().copied());
+            let wanted = route
+                .answers
+                .iter()
+                .map(|answer| answer.0)
+                .chain(route.problems.iter().copied());
             for status in wanted {
                 assert!(responses.contains_key(&status.to_string()), "{} {status}", route.id);
             }

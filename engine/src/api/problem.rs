@@ -90,7 +90,10 @@ impl From<DatabaseError> for Problem {
             return Self::unavailable("the database does not answer; whether anything was changed is not known");
         }
         tracing::error!(%error, "the database refused a request");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database refused it; nothing was changed")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the database refused it; nothing was changed",
+        )
     }
 }
 

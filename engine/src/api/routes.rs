@@ -57,7 +57,8 @@ const OF_ACT: &[u16] = &[400, 404, 408, 409, 413, 415, 500];
 
 const TEXT: &str = r#"{"type": "string", "minLength": 1, "maxLength": 500}"#;
 const KEY: &str = r#"{"type": "string", "pattern": "^[!-~]{1,200}$"}"#;
-const STATES: &str = r#"{"enum": ["queued", "running", "suspended", "paused", "completed", "failed", "cancelled", "quarantined"]}"#;
+const STATES: &str =
+    r#"{"enum": ["queued", "running", "suspended", "paused", "completed", "failed", "cancelled", "quarantined"]}"#;
 const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}"#;
 
 const fn query(name: &'static str, about: &'static str, schema: &'static str) -> Parameter {
@@ -139,7 +140,12 @@ pub(super) const ROUTES: &[Route] = &[
         body_required: true,
         answers: &[
             Answer(201, "A new run", JSON, "Started"),
-            Answer(200, "The run that was started under this idempotency key before", JSON, "Started"),
+            Answer(
+                200,
+                "The run that was started under this idempotency key before",
+                JSON,
+                "Started",
+            ),
         ],
         problems: OF_START,
         ..look("/api/v1/runs", "startRun", "Start a run", || post(runs::start))
@@ -156,24 +162,46 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         answers: &[Answer(200, "The run", JSON, "RunDetail")],
-        ..look("/api/v1/runs/{id}", "showRun", "One run: its steps, batches by state, history", || {
-            get(runs::show)
-        })
+        ..look(
+            "/api/v1/runs/{id}",
+            "showRun",
+            "One run: its steps, batches by state, history",
+            || get(runs::show),
+        )
     },
     Route {
         answers: &[Answer(200, "The proof", JSON, "ProofAnswer")],
-        ..look("/api/v1/runs/{id}/proof", "proveRun", "Prove what became of every item", || {
-            get(runs::proof)
-        })
+        ..look(
+            "/api/v1/runs/{id}/proof",
+            "proveRun",
+            "Prove what became of every item",
+            || get(runs::proof),
+        )
     },
     Route {
         answers: &[Answer(200, "The causes", JSON, "WhyAnswer")],
-        ..look("/api/v1/runs/{id}/why", "explainRun", "Say why a run is not moving", || get(runs::why))
+        ..look(
+            "/api/v1/runs/{id}/why",
+            "explainRun",
+            "Say why a run is not moving",
+            || get(runs::why),
+        )
     },
-    act("/api/v1/runs/{id}/cancel", "cancelRun", "Cancel a run", || post(runs::cancel)),
-    act("/api/v1/runs/{id}/pause", "pauseRun", "Pause a run", || post(runs::pause)),
-    act("/api/v1/runs/{id}/resume", "resumeRun", "Resume a paused or quarantined run", || post(runs::resume)),
-    open("/api/v1/openapi.json", "openapi", "This document", || get(openapi::serve)),
+    act("/api/v1/runs/{id}/cancel", "cancelRun", "Cancel a run", || {
+        post(runs::cancel)
+    }),
+    act("/api/v1/runs/{id}/pause", "pauseRun", "Pause a run", || {
+        post(runs::pause)
+    }),
+    act(
+        "/api/v1/runs/{id}/resume",
+        "resumeRun",
+        "Resume a paused or quarantined run",
+        || post(runs::resume),
+    ),
+    open("/api/v1/openapi.json", "openapi", "This document", || {
+        get(openapi::serve)
+    }),
     open(
         "/api/v1/schemas/email-trigger-command.v1.json",
         "emailSchema",
@@ -182,12 +210,16 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         answers: &[Answer(200, "It lives", JSON, "Health")],
-        ..open("/healthz", "healthz", "Whether this process lives", || get(health::live))
+        ..open("/healthz", "healthz", "Whether this process lives", || {
+            get(health::live)
+        })
     },
     Route {
         answers: &[Answer(200, "It takes requests", JSON, "Health")],
         problems: &[503],
-        ..open("/readyz", "readyz", "Whether requests should be sent here", || get(health::ready))
+        ..open("/readyz", "readyz", "Whether requests should be sent here", || {
+            get(health::ready)
+        })
     },
 ];
 

@@ -120,7 +120,9 @@ pub(super) async fn start(
             StatusCode::CONFLICT,
             "another unfinished run holds the singleton key",
         )),
-        ManualStarted::Busy => Err(Problem::unavailable("the singleton key is contended; nothing was started")),
+        ManualStarted::Busy => Err(Problem::unavailable(
+            "the singleton key is contended; nothing was started",
+        )),
     }
 }
 
@@ -179,8 +181,12 @@ impl Api {
 /// `GET /api/v1/runs`.
 pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<Json<RunList>, Problem> {
     let inspector = api.inspector(&headers).await?;
-    let query: Query<ListQuery> = Query::try_from_uri(&uri)
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the query takes status, workflow and limit, once each"))?;
+    let query: Query<ListQuery> = Query::try_from_uri(&uri).map_err(|_| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the query takes status, workflow and limit, once each",
+        )
+    })?;
     let Query(ListQuery {
         status,
         workflow,
@@ -263,13 +269,7 @@ pub(super) async fn resume(api: State<Api>, headers: HeaderMap, run: Path<String
 
 type Answer = Result<Json<Acted>, Problem>;
 
-async fn act(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    Path(run): Path<String>,
-    body: Body,
-    verb: Verb,
-) -> Answer {
+async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>, body: Body, verb: Verb) -> Answer {
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
     let body = read(body, LARGEST_START).await?;

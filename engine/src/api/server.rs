@@ -44,7 +44,9 @@ impl ApiServer {
         let api = Api::new(parts, stop.clone());
         Ok(Self {
             listener,
-            router: routes::router().layer(axum::middleware::from_fn(trace::follow)).with_state(api),
+            router: routes::router()
+                .layer(axum::middleware::from_fn(trace::follow))
+                .with_state(api),
             connections,
             drain,
             stop,
@@ -105,4 +107,3 @@ async fn accept(
         }
     }
 }
-

@@ -25,9 +25,17 @@ impl Incoming {
 
 /// Puts a request into a span of its own, in its client's trace.
 pub(super) async fn follow(mut request: Request, next: Next) -> Response {
-    let given = request.headers().get("traceparent").and_then(|given| given.to_str().ok());
-    let given = given.filter(|given| telemetry::is_traceparent(given)).map(str::to_owned);
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let given = request
+        .headers()
+        .get("traceparent")
+        .and_then(|given| given.to_str().ok());
+    let given = given
+        .filter(|given| telemetry::is_traceparent(given))
+        .map(str::to_owned);
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str);
     let span = telemetry::request_span(request.method().as_str(), route, given.as_deref());
     let traceparent = span.in_scope(|| telemetry::traceparent(given.as_deref()));
     request.extensions_mut().insert(Incoming {

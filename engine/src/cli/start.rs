@@ -100,7 +100,9 @@ impl Args {
             start_at: self.at,
             pace_per_s: self.pace,
             deadline: self.deadline,
-            traceparent: std::env::var("TRACEPARENT").ok().filter(|text| telemetry::is_traceparent(text)),
+            traceparent: std::env::var("TRACEPARENT")
+                .ok()
+                .filter(|text| telemetry::is_traceparent(text)),
             actor: None,
         })
     }

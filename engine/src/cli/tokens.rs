@@ -47,7 +47,15 @@ impl Command {
         match self {
             Self::Create { name, roles, expires } => create(context, &tokens, name, roles, expires).await,
             Self::List => {
-                let columns = ["name", "roles", "created_at", "created_by", "expires_at", "revoked_at", "last_used_at"];
+                let columns = [
+                    "name",
+                    "roles",
+                    "created_at",
+                    "created_by",
+                    "expires_at",
+                    "revoked_at",
+                    "last_used_at",
+                ];
                 context.output.list(&columns, &tokens.list().await?, cells)?;
                 Ok(Exit::Ok)
             }
@@ -88,8 +96,9 @@ fn refused(name: &str, error: DatabaseError) -> Failure {
     match error.code() {
         Some("23505") => Failure::new(Exit::Conflict, format!("a token in force has the name {name}"))
             .hint("use another name, or revoke that one first"),
-        Some("22008") => Failure::new(Exit::Usage, "--expires is too far away")
-            .hint("leave it out for a token without end"),
+        Some("22008") => {
+            Failure::new(Exit::Usage, "--expires is too far away").hint("leave it out for a token without end")
+        }
         _ => Failure::of_write(error),
     }
 }

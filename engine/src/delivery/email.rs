@@ -29,7 +29,10 @@ pub const EMAIL_SCHEMA: &str = "email-trigger-command.v1.json";
 /// know are an error: a misspelt one would be lost in silence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "EmailTriggerCommand")]
+#[schemars(
+    rename = "EmailTriggerCommand",
+    description = "All that is needed to send an e-mail, without its text. Version 1 of the value of its message."
+)]
 pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
     /// Whom it goes to.
     #[schemars(length(min = 3, max = 254), extend("format" = "email"))]
@@ -138,7 +141,12 @@ pub fn email_schema() -> serde_json::Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let mut schema = settings.into_generator().into_root_schema_for::<EmailTriggerCommand>();
     schema.insert("$id".to_owned(), "urn:lockgate:email-trigger-command:v1".into());
-    schema.to_value()
+    let mut schema = schema.to_value();
+    // Made anew each time: no default that a schema could name.
+    if let Some(field) = schema["properties"]["correlationId"].as_object_mut() {
+        field.remove("default");
+    }
+    schema
 }
 
 #[cfg(test)]

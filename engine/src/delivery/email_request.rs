@@ -120,7 +120,10 @@ impl<'a> EmailCommandRequest<'a> {
 fn check_key(key: &str) -> Result<(), InvalidRequest> {
     match key.len() {
         1..=LONGEST_NAME => Ok(()),
-        _ => Err(InvalidRequest::of("idempotencyKey", "is empty or longer than 200 bytes")),
+        _ => Err(InvalidRequest::of(
+            "idempotencyKey",
+            "is empty or longer than 200 bytes",
+        )),
     }
 }
 
@@ -246,10 +249,16 @@ mod tests {
             assert!(!found.to_string().contains("geheim"), "{found}");
         }
         let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
-        assert_eq!(refusal(&WHOLE.replace("[1.50]", &deep)).field.as_deref(), Some("templateContext"));
+        assert_eq!(
+            refusal(&WHOLE.replace("[1.50]", &deep)).field.as_deref(),
+            Some("templateContext")
+        );
         for whole in ["", "[]", "{", "{\"recipientEmail\":\"geheim\"", "\u{feff}{}"] {
             let found = refusal(whole);
-            assert!(found.field.is_none() && !found.to_string().contains("geheim"), "{whole}: {found}");
+            assert!(
+                found.field.is_none() && !found.to_string().contains("geheim"),
+                "{whole}: {found}"
+            );
         }
     }
 }
