@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use lockgate::delivery::{EMAIL_SCHEMA, email_schema};
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn shipped() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -26,7 +26,7 @@ fn the_shipped_schema_is_up_to_date() {
 /// Version 1 as it was first shipped: what may not change without a version 2.
 #[test]
 fn version_1_keeps_its_promises() {
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(shipped()).unwrap()).unwrap();
+    let schema = email_schema();
     assert_eq!(schema["additionalProperties"], false);
     let required = [
         "recipientEmail",

@@ -20,7 +20,7 @@ use super::commands::{LARGEST_REQUEST, LATE, NOT_TAKEN};
 use super::lines::{Lines, Page, lines};
 use super::problem::Problem;
 use super::trace::Incoming;
-use crate::delivery::{HandedOver, InvalidRequest};
+use crate::delivery::{HandedOver, InvalidRequest, ReadyCommand};
 
 /// Pages of one request that are worked on at once.
 const PAGES_AT_ONCE: usize = 4;
@@ -57,19 +57,27 @@ struct LineError<'a> {
     detail: &'a str,
 }
 
+/// What all lines of a request have in common.
+#[derive(Clone)]
+pub(super) struct Bulk {
+    pub(super) incoming: Incoming,
+    /// With the number of a line it is the key of that line.
+    pub(super) key: Option<String>,
+}
+
 /// Begins to answer; the lines are worked on while they come.
-pub(super) fn answer(api: Api, incoming: Incoming, body: Body) -> Result<Response, Problem> {
+pub(super) fn answer(api: Api, bulk: Bulk, body: Body) -> Result<Response, Problem> {
     let permit = api.bulk.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("too many bulk requests are worked on"))?;
     let (answers, mut to_client) = mpsc::channel(PAGES_KEPT);
-    tokio::spawn(work(api, incoming, body, answers, permit).in_current_span());
+    tokio::spawn(work(api, bulk, body, answers, permit).in_current_span());
     let pages = stream::poll_fn(move |context| to_client.poll_recv(context)).map(Ok::<Bytes, std::convert::Infallible>);
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(pages)).into_response())
 }
 
 /// Ends when the body does, when its client is gone, or when this replica is to stop: lines without an answer were not
 /// taken.
-async fn work(api: Api, incoming: Incoming, body: Body, answers: mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
+async fn work(api: Api, bulk: Bulk, body: Body, answers: mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
     let from = (Lines::new(body), 1, api.stop.clone());
     let numbered = stream::unfold(from, async |(mut body, first, stop)| {
         let page = tokio::select! {
@@ -81,9 +89,7 @@ async fn work(api: Api, incoming: Incoming, body: Body, answers: mpsc::Sender<By
     });
     // A task a page: what was handed over is heard of also when the client is gone.
     let answered = numbered
-        .map(move |(first, page)| {
-            tokio::spawn(answer_page(api.clone(), incoming.clone(), first, page).in_current_span())
-        })
+        .map(move |(first, page)| tokio::spawn(answer_page(api.clone(), bulk.clone(), first, page).in_current_span()))
         .buffered(PAGES_AT_ONCE);
     let mut answered = std::pin::pin!(answered);
     while let Some(Ok(page)) = answered.next().await {
@@ -103,26 +109,21 @@ fn count(page: &Page) -> u64 {
 
 /// What became of a line so far.
 enum Line {
-    /// Handed over; where among the others.
+    /// Handed over.
     Ready(Uuid),
     Invalid(InvalidRequest),
+    TooLarge,
 }
 
-async fn answer_page(api: Api, incoming: Incoming, first: u64, page: Page) -> Bytes {
-    let page = match page {
-        Page::Lines(page) => page,
-        Page::TooLarge => return too_large(first),
-    };
+async fn answer_page(api: Api, bulk: Bulk, first: u64, page: Page) -> Bytes {
     let (mut ready, mut made) = (Vec::new(), Vec::new());
-    for line in lines(&page) {
-        made.push(match api.make_ready(line, None, &incoming) {
-            Ok(command) => {
-                let id = command.message_id;
-                ready.push(command);
-                Line::Ready(id)
+    match &page {
+        Page::Lines(page) => {
+            for (number, line) in (first..).zip(lines(page)) {
+                made.push(make(&api, &bulk, number, line, &mut ready));
             }
-            Err(invalid) => Line::Invalid(invalid),
-        });
+        }
+        Page::TooLarge => made.push(Line::TooLarge),
     }
     let outcomes = match ready.is_empty() {
         true => Some(Vec::new()),
@@ -130,26 +131,39 @@ async fn answer_page(api: Api, incoming: Incoming, first: u64, page: Page) -> By
     };
     let mut outcomes = outcomes.map(Vec::into_iter);
     let mut text = Vec::with_capacity(made.len() * ANSWER_BYTES);
-    for (number, line) in (first..).zip(&made) {
-        let answer = match line {
+    for (number, line) in (first..).zip(made) {
+        match line {
             Line::Ready(id) => match outcomes.as_mut().map(Iterator::next) {
-                Some(Some(HandedOver::Delivered { .. } | HandedOver::Stored)) => {
-                    durable(&mut text, number, *id);
-                    continue;
-                }
-                Some(_) => failed(number, 503, Some(*id), None, NOT_TAKEN),
-                None => failed(number, 503, Some(*id), None, LATE),
+                Some(Some(HandedOver::Delivered { .. } | HandedOver::Stored)) => durable(&mut text, number, id),
+                Some(_) => failed(&mut text, number, 503, Some(id), None, NOT_TAKEN),
+                None => failed(&mut text, number, 503, Some(id), None, LATE),
             },
             Line::Invalid(invalid) => {
                 let detail = invalid.to_string();
-                let answer = failed(number, 400, None, invalid.field.as_deref(), &detail);
-                write(&mut text, &answer);
-                continue;
+                failed(&mut text, number, 400, None, invalid.field.as_deref(), &detail);
             }
-        };
-        write(&mut text, &answer);
+            Line::TooLarge => {
+                let detail = format!("the line is larger than {LARGEST_REQUEST} bytes");
+                failed(&mut text, number, 413, None, None, &detail);
+            }
+        }
     }
     text.into()
+}
+
+fn make(api: &Api, bulk: &Bulk, number: u64, line: &[u8], ready: &mut Vec<ReadyCommand>) -> Line {
+    if line.len() > LARGEST_REQUEST {
+        return Line::TooLarge;
+    }
+    let key = bulk.key.as_ref().map(|key| format!("{key}/{number}"));
+    match api.make_ready(line, key.as_deref(), &bulk.incoming) {
+        Ok(command) => {
+            let id = command.message_id;
+            ready.push(command);
+            Line::Ready(id)
+        }
+        Err(invalid) => Line::Invalid(invalid),
+    }
 }
 
 /// The usual answer, a hundred thousand times a second.
@@ -162,29 +176,13 @@ fn durable(text: &mut Vec<u8>, line: u64, id: Uuid) {
     );
 }
 
-fn write(text: &mut Vec<u8>, answer: &LineAnswer<'_>) {
-    let _ = serde_json::to_writer(&mut *text, answer);
-    text.push(b'\n');
-}
-
-fn failed<'a>(
-    line: u64,
-    status: u16,
-    message_id: Option<Uuid>,
-    field: Option<&'a str>,
-    detail: &'a str,
-) -> LineAnswer<'a> {
-    LineAnswer {
+fn failed(text: &mut Vec<u8>, line: u64, status: u16, message_id: Option<Uuid>, field: Option<&str>, detail: &str) {
+    let answer = LineAnswer {
         line,
         status,
         message_id,
         error: Some(LineError { field, detail }),
-    }
-}
-
-fn too_large(line: u64) -> Bytes {
-    let detail = format!("the line is larger than {LARGEST_REQUEST} bytes");
-    let mut text = Vec::new();
-    write(&mut text, &failed(line, 413, None, None, &detail));
-    text.into()
+    };
+    let _ = serde_json::to_writer(&mut *text, &answer);
+    text.push(b'\n');
 }

@@ -1,5 +1,7 @@
 //! `POST /api/v1/email-commands`: one command, or many as lines.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -18,6 +20,9 @@ use crate::delivery::{EmailCommandRequest, HandedOver, InvalidCommand, InvalidRe
 
 /// Largest request: the command, written with spaces.
 pub(super) const LARGEST_REQUEST: usize = 2 * LARGEST_EMAIL;
+
+/// Longest of those, so that with the number of a line it is a key too.
+const LONGEST_KEY: usize = 180;
 
 /// Header under which a repeat of the request is the same.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -50,13 +55,8 @@ pub(super) async fn submit(
     api.gate.admit(&headers, Role::Send).await?;
     let key = idempotency_key(&headers)?;
     if media_type(&headers, &[JSON, NDJSON])? == NDJSON {
-        if key.is_some() {
-            return Err(Problem::field(
-                "Idempotency-Key",
-                "is for one command: give each line its idempotencyKey",
-            ));
-        }
-        return bulk::answer(api, incoming, body);
+        let key = key.map(str::to_owned);
+        return bulk::answer(api, bulk::Bulk { incoming, key }, body);
     }
     let json = read(body, LARGEST_REQUEST).await?;
     let ready = api.make_ready(&json, key, &incoming)?;
@@ -80,7 +80,7 @@ pub(super) const LATE: &str =
     "what became of the command is not known yet; hand it over again under the same idempotency key";
 
 impl Api {
-    /// Checks a request and makes its message.
+    /// Checks a request and makes its message; `key` is for a request without an idempotency key of its own.
     pub(super) fn make_ready(
         &self,
         json: &[u8],
@@ -88,16 +88,7 @@ impl Api {
         incoming: &Incoming,
     ) -> Result<ReadyCommand, InvalidRequest> {
         let mut request = EmailCommandRequest::read(json)?;
-        match (&request.idempotency_key, key) {
-            (Some(own), Some(key)) if own != key => {
-                return Err(InvalidRequest {
-                    field: Some("idempotencyKey".into()),
-                    problem: "differs from the header Idempotency-Key".into(),
-                });
-            }
-            (None, Some(key)) => request.idempotency_key = Some(key.into()),
-            _ => {}
-        }
+        request.idempotency_key = request.idempotency_key.or(key.map(Cow::Borrowed));
         let mut direct = request.into_direct(incoming.trace_id())?;
         direct.traceparent = incoming.traceparent.as_deref().map(str::to_owned);
         direct.into_ready(&self.topics, &self.key_hash).map_err(|error| {
@@ -118,7 +109,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
         return Ok(None);
     };
     match value.to_str() {
-        Ok(key) if (1..=200).contains(&key.len()) => Ok(Some(key)),
-        _ => Err(Problem::field("Idempotency-Key", "is not 1 to 200 visible characters")),
+        Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(key)),
+        _ => Err(Problem::field("Idempotency-Key", "is not 1 to 180 visible characters")),
     }
 }

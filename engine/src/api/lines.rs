@@ -16,7 +16,8 @@ const PAGE_BYTES: usize = 1 << 20;
 /// What comes next of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Page {
-    /// Whole lines, each with its end but perhaps for the last one of the body.
+    /// Whole lines, each with its end but perhaps for the last one of the body. One that is too large may be among them
+    /// when it had arrived at once.
     Lines(Bytes),
     /// One line that was larger than a request may be; it was thrown away.
     TooLarge,
@@ -157,7 +158,10 @@ mod tests {
         while let Some(page) = pages.next().await {
             match page {
                 Page::Lines(page) => {
-                    let of_page: Vec<_> = lines(&page).map(|line| Some(line.to_vec())).collect();
+                    let fits = |line: &&[u8]| line.len() <= LARGEST_REQUEST;
+                    let of_page: Vec<_> = lines(&page)
+                        .map(|line| Some(line).filter(fits).map(<[u8]>::to_vec))
+                        .collect();
                     assert!(of_page.len() <= PAGE_LINES && page.len() <= PAGE_BYTES + LARGEST_REQUEST + 1);
                     found.extend(of_page);
                 }

@@ -55,8 +55,8 @@ const OF_RUN: &[u16] = &[400, 404, 500];
 const OF_START: &[u16] = &[400, 408, 409, 413, 415, 500];
 const OF_ACT: &[u16] = &[400, 404, 408, 409, 413, 415, 500];
 
-const TEXT: &str = r#"{"type": "string", "minLength": 1, "maxLength": 500}"#;
-const KEY: &str = r#"{"type": "string", "pattern": "^[!-~]{1,200}$"}"#;
+const TEXT: &str = r#"{"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\u0000]+$"}"#;
+const KEY: &str = r#"{"type": "string", "pattern": "^[!-~]{1,180}$"}"#;
 const STATES: &str =
     r#"{"enum": ["queued", "running", "suspended", "paused", "completed", "failed", "cancelled", "quarantined"]}"#;
 const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}"#;
@@ -118,7 +118,7 @@ pub(super) const ROUTES: &[Route] = &[
         parameters: &[Parameter {
             place: "header",
             name: "Idempotency-Key",
-            about: "A repeat under the same key has the same message id. For one command; lines have a field of their own.",
+            about: "A repeat under the same key has the same message id; each line without a key of its own has one of this and its number.",
             schema: KEY,
         }],
         answers: &[

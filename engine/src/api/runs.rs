@@ -1,6 +1,7 @@
 //! Runs: started, looked at and acted on through the very functions that the command line uses.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -23,7 +24,7 @@ use crate::postgres::{Inspector, ManualStart, ManualStarted, OLD_SNAPSHOT, Opera
 
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;
-/// Longest key, name or reason, in bytes.
+/// Longest key, name or reason, in characters.
 const LONGEST: usize = 500;
 /// Runs listed at most, and when nothing is said.
 const LISTED: (i64, i64) = (1000, 50);
@@ -33,26 +34,26 @@ const LISTED: (i64, i64) = (1000, 50);
 #[serde(deny_unknown_fields)]
 pub(super) struct StartRequest<'a> {
     /// The workflow.
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     workflow: String,
     /// Its input, any JSON that fits the workflow; `{}` when not given.
     #[serde(borrow)]
     #[schemars(with = "Option<serde_json::Value>")]
     params: Option<&'a RawValue>,
     /// The same key finds the same run of the workflow again, for ever.
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     idempotency_key: Option<String>,
     /// Refused while an unfinished run has it.
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     singleton_key: Option<String>,
     /// It starts no earlier.
     start_at: Option<DateTime<Utc>>,
     /// Messages per second it may send.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pace_per_s: Option<i32>,
-    /// It fails when it is not over this long after its start, such as `2h 30m`.
-    #[schemars(length(min = 1, max = 500))]
-    deadline: Option<String>,
+    /// It fails when it is not over so many seconds after its start.
+    #[schemars(range(min = 1, max = 3_000_000_000_i64))]
+    deadline_s: Option<i64>,
 }
 
 /// A run that was started, now or before under the same key.
@@ -85,7 +86,7 @@ pub(super) struct RunList {
 #[serde(deny_unknown_fields)]
 pub(super) struct Act {
     /// For the record.
-    #[schemars(length(max = 500))]
+    #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
 }
 
@@ -147,17 +148,17 @@ impl Api {
             let misfit = |error: anyhow::Error| Problem::field("params", &format!("do not fit: {error:#}"));
             registry.check(&request.workflow, &params).map_err(misfit)?;
         }
-        if request.start_at.is_some_and(|at| !(1970..=9999).contains(&at.year())) {
-            return Err(Problem::field("start_at", "is not in the years 1970 to 9999"));
+        if request.start_at.is_some_and(|at| !(-1..=10_000).contains(&at.year())) {
+            return Err(Problem::field("start_at", "is beyond the year 9999"));
         }
         if request.pace_per_s.is_some_and(|pace| pace < 1) {
             return Err(Problem::field("pace_per_s", "is less than 1"));
         }
-        let deadline = request.deadline.as_deref().map(humantime::parse_duration).transpose();
-        let deadline = deadline
-            .ok()
-            .filter(|deadline| deadline.is_none_or(|deadline| deadline.as_secs() < 100 * 366 * 86_400))
-            .ok_or_else(|| Problem::field("deadline", "is not a duration such as 2h 30m of less than 100 years"))?;
+        let deadline = match request.deadline_s {
+            Some(seconds @ 1..=3_000_000_000) => Some(Duration::from_secs(seconds.unsigned_abs())),
+            Some(_) => return Err(Problem::field("deadline_s", "is not from 1 to 3000000000")),
+            None => None,
+        };
         Ok(ManualStart {
             run_id: Uuid::now_v7(),
             workflow: request.workflow,
@@ -307,8 +308,8 @@ fn run_id(text: &str) -> Result<Uuid, Problem> {
 /// Text that the tables can keep and index.
 fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
     match text {
-        Some(text) if text.is_empty() || text.len() > LONGEST => {
-            Err(Problem::field(field, "is empty or longer than 500 bytes"))
+        Some(text) if text.is_empty() || text.chars().count() > LONGEST => {
+            Err(Problem::field(field, "is empty or longer than 500 characters"))
         }
         Some(text) if text.contains('\0') => Err(Problem::field(field, "contains a zero character")),
         _ => Ok(()),

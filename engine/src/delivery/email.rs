@@ -16,11 +16,19 @@ pub const EMAIL: &str = "email";
 /// Largest JSON of an e-mail command, in bytes: what is larger belongs where the template can fetch it.
 pub const LARGEST_EMAIL: usize = 64 << 10;
 
-/// Longest template id, correlation id and idempotency key, in bytes.
-pub(super) const LONGEST_NAME: usize = 200;
+/// Longest template id, correlation id and idempotency key, in characters.
+const LONGEST_NAME: usize = 200;
 
-/// For readers without a parser of BCP 47: takes every well-formed tag, and some that are not.
-pub(super) const LOCALE_PATTERN: &str = "^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$";
+/// A well-formed tag of BCP 47, as readers without a parser of it may check; the last line are the irregular old ones.
+pub(super) const LOCALE_PATTERN: &str = concat!(
+    "^(([A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}|[A-Za-z]{4,8})(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?",
+    "(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*(-[0-9A-WY-Za-wy-z](-[A-Za-z0-9]{2,8})+)*",
+    "(-[Xx](-[A-Za-z0-9]{1,8})+)?|[Xx](-[A-Za-z0-9]{1,8})+",
+    "|[Ii]-[A-Za-z]{3,8}|[Ee][Nn]-[Gg][Bb]-[Oo][Ee][Dd]|[Ss][Gg][Nn]-[A-Za-z]{2}-[A-Za-z]{2})$",
+);
+
+/// Text that headers and tables can keep.
+pub(super) const NAME_PATTERN: &str = "^[^\\u0000]+$";
 
 /// Name of the schema that goes with this version of the command.
 pub const EMAIL_SCHEMA: &str = "email-trigger-command.v1.json";
@@ -38,7 +46,7 @@ pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
     #[schemars(length(min = 3, max = 254), extend("format" = "email"))]
     pub recipient_email: Cow<'a, str>,
     /// Which template.
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub template_id: Cow<'a, str>,
     /// What the template needs, any JSON.
     pub template_context: C,
@@ -47,10 +55,11 @@ pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
     pub locale: Cow<'a, str>,
     /// Correlates it with what caused it; when not given, the current trace's id, else a new one.
     #[serde(default = "fresh_correlation_id")]
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub correlation_id: Cow<'a, str>,
     /// The recipient's id, and the message's key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(extend("minimum" = i64::MIN, "maximum" = i64::MAX))]
     pub user_id: Option<i64>,
 }
 
@@ -80,27 +89,13 @@ impl<C: Serialize> CommandKind for EmailTriggerCommand<'_, C> {
             "recipientEmail",
             "is not an e-mail address",
         )?;
-        let is_name = |text: &str| (1..=LONGEST_NAME).contains(&text.len());
-        check(
-            is_name(&self.template_id),
-            "templateId",
-            "is empty or longer than 200 bytes",
-        )?;
+        check(is_name(&self.template_id), "templateId", NO_NAME)?;
         check(
             LanguageTag::parse(&*self.locale).is_ok(),
             "locale",
             "is not a BCP 47 language tag such as de or pt-BR",
         )?;
-        check(
-            is_name(&self.correlation_id),
-            "correlationId",
-            "is empty or longer than 200 bytes",
-        )?;
-        check(
-            !self.correlation_id.contains('\0'),
-            "correlationId",
-            "contains a zero character",
-        )
+        check(is_name(&self.correlation_id), "correlationId", NO_NAME)
     }
 
     fn validate_json(&self, json: &[u8]) -> Result<(), InvalidCommand> {
@@ -124,6 +119,16 @@ impl<C: Serialize> CommandKind for EmailTriggerCommand<'_, C> {
     fn correlation_id(&self) -> &str {
         &self.correlation_id
     }
+}
+
+/// What is wrong with a text that [`is_name`] does not take.
+pub(super) const NO_NAME: &str = "is empty, longer than 200 characters, or has a zero character";
+
+/// Whether a text can be a template id, a correlation id or an idempotency key.
+pub(super) fn is_name(text: &str) -> bool {
+    // Counted only when there may be too many: this runs once an item.
+    let fits = text.len() <= LONGEST_NAME || text.chars().count() <= LONGEST_NAME;
+    fits && !text.is_empty() && !text.contains('\0')
 }
 
 /// Catches what no mail server takes; whether the address exists is for the mail server to say.

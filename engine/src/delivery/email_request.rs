@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::command::{InvalidCommand, fresh_correlation_id};
 use super::direct::Direct;
-use super::email::{EmailTriggerCommand, LONGEST_NAME};
+use super::email::{EmailTriggerCommand, LOCALE_PATTERN, NAME_PATTERN, NO_NAME, is_name};
 
 /// What is asked for. Fields that it does not know are an error: a misspelt one would be lost in silence.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -23,24 +23,25 @@ pub struct EmailCommandRequest<'a> {
     pub recipient_email: Cow<'a, str>,
     /// Which template.
     #[serde(borrow)]
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub template_id: Cow<'a, str>,
     /// What the template needs, any JSON; with it the command takes at most 64 KiB.
     #[schemars(with = "Value")]
     pub template_context: &'a RawValue,
     /// Language of the recipient, a BCP 47 tag.
     #[serde(borrow)]
-    #[schemars(extend("pattern" = super::email::LOCALE_PATTERN))]
+    #[schemars(extend("pattern" = LOCALE_PATTERN))]
     pub locale: Cow<'a, str>,
     /// Correlates it with what caused it; when not given, the trace's id, else a new one.
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub correlation_id: Option<Cow<'a, str>>,
     /// The recipient's id, and the message's key.
+    #[schemars(extend("minimum" = i64::MIN, "maximum" = i64::MAX))]
     pub user_id: Option<i64>,
     /// Not sent before then.
     pub not_before: Option<DateTime<Utc>>,
     /// A repeat under the same key has the same `message-id`, so that consumers drop it.
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub idempotency_key: Option<Cow<'a, str>>,
 }
 
@@ -104,26 +105,19 @@ impl<'a> EmailCommandRequest<'a> {
             user_id: self.user_id,
         });
         if let Some(key) = self.idempotency_key {
-            check_key(&key)?;
+            if !is_name(&key) {
+                return Err(InvalidRequest::of("idempotencyKey", NO_NAME));
+            }
             direct = direct.idempotency_key(&key);
         }
         if let Some(at) = self.not_before {
-            if !(1970..=9999).contains(&at.year()) {
-                return Err(InvalidRequest::of("notBefore", "is not in the years 1970 to 9999"));
+            // With its offset an instant of RFC 3339 may lie a year further; what is far beyond, no table keeps.
+            if !(-1..=10_000).contains(&at.year()) {
+                return Err(InvalidRequest::of("notBefore", "is beyond the year 9999"));
             }
             direct = direct.not_before(at);
         }
         Ok(direct)
-    }
-}
-
-fn check_key(key: &str) -> Result<(), InvalidRequest> {
-    match key.len() {
-        1..=LONGEST_NAME => Ok(()),
-        _ => Err(InvalidRequest::of(
-            "idempotencyKey",
-            "is empty or longer than 200 bytes",
-        )),
     }
 }
 
@@ -174,7 +168,7 @@ fn diagnose(json: &[u8], error: &serde_json::Error) -> InvalidRequest {
     let unknown = |name: &&String| !FIELDS.iter().any(|(known, _, _)| known == name);
     if let Some(name) = fields.keys().find(unknown) {
         return InvalidRequest {
-            field: Some(name.chars().take(LONGEST_NAME).collect::<String>().into()),
+            field: Some(name.chars().take(100).collect::<String>().into()),
             problem: "is not a field of the command".into(),
         };
     }
@@ -238,7 +232,8 @@ mod tests {
             (r#""userId":7"#, r#""userId":9223372036854775808"#, "userId"),
             (r#""userId":7"#, r#""locale":"de""#, "locale"),
             ("2030-01-01T00:00:00+01:00", "geheim", "notBefore"),
-            ("2030-01-01T00", "1830-01-01T00", "notBefore"),
+            ("2030-01-01T00", "+12030-01-01T00", "notBefore"),
+            (r#""k""#, &format!("\"{}\"", "ü".repeat(201)), "idempotencyKey"),
             (r#""k""#, r#""""#, "idempotencyKey"),
             (r#""userId":7"#, r#""correlationId":"""#, "correlationId"),
             ("[1.50]", "[1e999]", "templateContext"),

@@ -95,13 +95,31 @@ async fn the_last_line_needs_no_end_and_no_lines_need_no_answers() {
     let answers = client.post_lines(line(1) + line(2).trim_end()).await.is(200).lines();
     assert_eq!(answers.len(), 2);
     assert_eq!(client.post_lines("").await.is(200).text, "");
-    let request = client
-        .request(Method::POST, SEND)
-        .header(CONTENT_TYPE, "application/x-ndjson");
-    client
-        .answer(request.header("Idempotency-Key", "k").body(line(1)))
-        .await
-        .is_problem(400, "Idempotency-Key");
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_whole_bulk_request_has_the_same_message_ids() {
+    let (_database, _api, client) = serve(stored()).await;
+    let own = line(2).replace(r#""locale""#, r#""idempotencyKey":"own","locale""#);
+    let mut ids = Vec::new();
+    for key in ["night", "night", "x"] {
+        let request = client
+            .request(Method::POST, SEND)
+            .header(CONTENT_TYPE, "application/x-ndjson");
+        let request = request.header("Idempotency-Key", key).body(line(1) + &own + &line(3));
+        let answers = client.answer(request).await.is(200).lines();
+        ids.push(
+            answers
+                .iter()
+                .map(|answer| answer["messageId"].to_string())
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert!(
+        ids[0][0] != ids[2][0] && ids[0][1] == ids[2][1] && ids[0][0] != ids[0][2],
+        "{ids:?}"
+    );
 }
 
 #[tokio::test]
