@@ -11,9 +11,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::api::{ApiParts, ApiServer, ApiSettings};
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::config::Config;
-use crate::delivery::{BreakerPolicy, Breakers, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings};
+use crate::delivery::{
+    BreakerPolicy, Breakers, CommandDoor, KeyHash, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings,
+    Topics,
+};
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
@@ -27,6 +31,8 @@ use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
 const LEADER_CONNECTIONS: u32 = 3;
+/// Tokens and runs of the HTTP API, so that its clients take none of the workers' connections.
+const API_CONNECTIONS: u32 = 4;
 /// How long Kafka gets to settle what is on its way when everything else has ended.
 const LAST_OUTCOMES: Duration = Duration::from_secs(2);
 
@@ -42,6 +48,7 @@ impl Engine {
             registry: Registry::default(),
             resources: Resources::default(),
             commands: Vec::new(),
+            door: None,
         }
     }
 }
@@ -52,6 +59,7 @@ pub struct EngineBuilder {
     registry: Registry,
     resources: Resources,
     commands: Vec<fn() -> Box<dyn ExtraCommand>>,
+    door: Option<Arc<dyn CommandDoor>>,
 }
 
 impl EngineBuilder {
@@ -76,6 +84,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Hands the commands of the HTTP API over through this door.
+    #[must_use]
+    pub fn command_door(mut self, door: Arc<dyn CommandDoor>) -> Self {
+        self.door = Some(door);
+        self
+    }
+
     /// Runs a replica until told to stop, then drains it.
     ///
     /// # Errors
@@ -84,6 +99,10 @@ impl EngineBuilder {
         let replica = Uuid::new_v4();
         let database = Database::new(&config.database_settings()?)?;
         let stop = stop.child_token();
+        let api = match roles.api {
+            true => Some(tokio::spawn(self.bind_api(&config, stop.clone()).await?.serve())),
+            false => None,
+        };
         let schema = tokio::spawn(watch_schema(database.clone(), config.lease.renew, stop.clone()));
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
         let hints = Arc::new(Hints::default());
@@ -117,6 +136,10 @@ impl EngineBuilder {
             be_present(fleet, present(replica, roles), config.lease.renew, stop).await;
             true
         };
+        let answered = match api {
+            Some(api) => api.await.context("the HTTP API panicked")?,
+            None => true,
+        };
         if let Some(leader) = leader {
             leader.await.context("the leader's side panicked")?;
         }
@@ -129,7 +152,36 @@ impl EngineBuilder {
             drained,
             "the drain deadline passed; what was held is recovered when its leases end"
         );
+        anyhow::ensure!(
+            answered,
+            "the drain deadline passed before all requests had ended; their clients were not answered"
+        );
         unfit.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn bind_api(&self, config: &Config, stop: CancellationToken) -> anyhow::Result<ApiServer> {
+        let listen = config.api.listen.as_deref().context("api.listen is not set")?;
+        let own = DatabaseSettings {
+            max_connections: API_CONNECTIONS,
+            ..config.database_settings()?
+        };
+        let parts = ApiParts {
+            door: self.door.clone().context("this binary has no door for commands")?,
+            topics: Topics::new(&config.topics),
+            key_hash: KeyHash::none(),
+            database: Database::new(&own)?,
+            registry: Some(self.registry.clone()),
+            token: config.api.token.clone(),
+            settings: ApiSettings {
+                connections: config.api.connections as usize,
+                requests_per_s: config.api.requests_per_s,
+                bulk_requests: config.api.bulk_requests as usize,
+                drain: config.drain.deadline,
+            },
+        };
+        let server = ApiServer::bind(listen, parts, stop).await?;
+        tracing::info!(address = %server.address()?, "the HTTP API listens");
+        Ok(server)
     }
 
     async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {

@@ -1,5 +1,6 @@
 //! Lockgate: a durable workflow engine on Postgres alone.
 
+pub mod api;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "failpoints")]

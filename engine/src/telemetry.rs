@@ -42,10 +42,37 @@ fn continue_trace(span: &Span, run: &WorkRun) {
         let (trace, parent) = (run.id.as_u128(), run.id.as_u128() as u64);
         format!("00-{trace:032x}-{parent:016x}-01")
     });
+    continue_from(span, traceparent);
+}
+
+fn continue_from(span: &Span, traceparent: String) {
     let carrier = HashMap::from([("traceparent".to_owned(), traceparent)]);
     let context = TraceContextPropagator::new().extract(&carrier);
     // Without an exporter there is no layer to take it, and nothing is lost.
     let _ = span.set_parent(context);
+}
+
+/// The span of a request to the HTTP API, in the trace of its client. The route is the pattern, never the path itself.
+pub(crate) fn request_span(method: &str, route: &str, traceparent: Option<&str>) -> Span {
+    let span = tracing::info_span!("request", method, route, status = tracing::field::Empty);
+    if let Some(traceparent) = traceparent {
+        continue_from(&span, traceparent.to_owned());
+    }
+    span
+}
+
+/// Whether this is a trace context as W3C writes it, version 00, of a trace that can be.
+pub(crate) fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, length: usize| {
+        part.len() == length
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let some = |part: &str| part.bytes().any(|byte| byte != b'0');
+    matches!(parts[..], ["00", trace, parent, flags]
+        if hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && some(trace) && some(parent))
 }
 
 /// The id of the trace that the current span is in.

@@ -3,12 +3,14 @@
 //! they leave behind.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+pub mod api;
 pub mod cli;
 mod cli_pgbouncer;
 pub mod cluster;
 pub mod conformance;
 pub mod crash_points;
 mod database;
+pub mod doors;
 pub mod invariants;
 mod lossy;
 pub mod mailroom;

@@ -6,7 +6,6 @@ use rand::RngExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::exit::may_pass;
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::delivery::{Publisher, TopicError};
@@ -95,7 +94,7 @@ pub(super) async fn wait_for_postgres(settings: &DatabaseSettings, patience: &mu
                 patience.say(format!("Postgres {} answers", version.version));
                 break;
             }
-            Err(error) if may_pass(&error) => {
+            Err(error) if error.may_pass() => {
                 patience.say(format!("waiting for Postgres: {error}"));
                 if !patience.wait().await {
                     return Err(error.into());

@@ -233,12 +233,3 @@ fn judge(error: &DatabaseError) -> (Exit, &'static str) {
         _ => (Exit::Failed, ""),
     }
 }
-
-/// Whether trying again can help: the server may come up, but wrong credentials stay wrong.
-pub(super) fn may_pass(error: &DatabaseError) -> bool {
-    match error {
-        DatabaseError::Unanswered(_) => true,
-        DatabaseError::BadUrl(_) => false,
-        DatabaseError::Refused { code, .. } => matches!(code.as_str(), "53300" | "57P01" | "57P02" | "57P03"),
-    }
-}

@@ -67,19 +67,24 @@ pub struct Roles {
     pub leader: bool,
     /// Plans, executes and redelivers.
     pub worker: bool,
+    /// Serves the HTTP API.
+    pub api: bool,
 }
 
 impl Roles {
-    /// Everything there is.
-    pub const ALL: Self = Self {
+    /// What a replica does when nothing else is said: all that needs no address.
+    pub const USUAL: Self = Self {
         leader: true,
         worker: true,
+        api: false,
     };
 
     /// Their names, as a replica's row shows them.
     #[must_use]
     pub fn names(self) -> Vec<String> {
-        self.to_string().split(',').map(str::to_owned).collect()
+        let named = [(self.leader, "leader"), (self.worker, "worker"), (self.api, "api")];
+        let has = named.into_iter().filter(|(has, _)| *has);
+        has.map(|(_, name)| name.to_owned()).collect()
     }
 }
 
@@ -90,14 +95,16 @@ impl FromStr for Roles {
         let mut roles = Self {
             leader: false,
             worker: false,
+            api: false,
         };
         for name in text.split(',').map(str::trim) {
             match name {
                 "leader" => roles.leader = true,
                 "worker" => roles.worker = true,
+                "api" => roles.api = true,
                 other => {
                     return Err(format!(
-                        "unknown role {other:?}, expected leader, worker or both with a comma"
+                        "unknown role {other:?}, expected leader, worker, api or several with commas"
                     ));
                 }
             }
@@ -108,11 +115,7 @@ impl FromStr for Roles {
 
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.leader, self.worker) {
-            (true, true) => "leader,worker",
-            (true, false) => "leader",
-            _ => "worker",
-        })
+        f.write_str(&self.names().join(","))
     }
 }
 

@@ -25,6 +25,7 @@ mod runs;
 mod runs_show;
 pub mod schedules;
 mod start;
+mod tokens;
 mod undelivered;
 mod undelivered_export;
 mod verify;
@@ -124,6 +125,9 @@ enum Command {
     Replicas(replicas::Command),
     /// Look at schedules and change them
     Schedules(schedules::SchedulesArgs),
+    /// Make, look at and revoke tokens of the HTTP API
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     /// Check Postgres, Kafka and the configuration, each with a fix
     Doctor(doctor::Args),
     /// Look at the configuration
@@ -208,6 +212,7 @@ async fn dispatch(
         Command::Verify(args) => args.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
         Command::Schedules(args) => args.run(&context).await,
+        Command::Tokens(command) => command.execute(&context).await,
         Command::Doctor(args) => args.execute(&context).await,
         Command::Config(command) => command.execute(&context),
         Command::Completions(_) => Ok(Exit::Ok),

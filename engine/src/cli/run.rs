@@ -15,9 +15,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// What this replica does: leader, worker or both with a comma
-    #[arg(long, default_value_t = Roles::ALL)]
-    roles: Roles,
+    /// What this replica does: leader, worker, api or several with commas; without it leader and worker, and api where
+    /// api.listen is set
+    #[arg(long)]
+    roles: Option<Roles>,
     /// Wait no longer than this for Postgres and Kafka to be reachable; without it for ever
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
@@ -51,14 +52,15 @@ impl Args {
     async fn work(&self, context: &Context, stop: CancellationToken) -> Outcome {
         let config = context.config();
         config.validate()?;
-        let prepared = self.prepare(context, &stop).await;
+        let roles = self.roles(context)?;
+        let prepared = self.prepare(context, roles, &stop).await;
         if stop.is_cancelled() {
             eprintln!("stopped before it had started");
             return Ok(Exit::Ok);
         }
         prepared?;
         let host = Arc::clone(&context.host);
-        match host.run(config.clone(), self.roles, stop).await {
+        match host.run(config.clone(), roles, stop).await {
             Ok(()) => Ok(Exit::Ok),
             Err(error) => Err(match error.downcast::<SchemaError>() {
                 Ok(schema) => Failure::from(schema).changed(Changed::Said),
@@ -69,8 +71,23 @@ impl Args {
         }
     }
 
+    fn roles(&self, context: &Context) -> Result<Roles, Failure> {
+        let listens = context.config().api.listen.is_some();
+        match self.roles {
+            None => Ok(Roles {
+                api: listens,
+                ..Roles::USUAL
+            }),
+            Some(roles) if roles.api && !listens => {
+                Err(Failure::new(Exit::Usage, "role api has no address to listen at")
+                    .hint("set LOCKGATE_API_LISTEN or api.listen, such as 127.0.0.1:8080"))
+            }
+            Some(roles) => Ok(roles),
+        }
+    }
+
     /// Servers that are there, let us in and fit, before anything is claimed.
-    async fn prepare(&self, context: &Context, stop: &CancellationToken) -> Result<(), Failure> {
+    async fn prepare(&self, context: &Context, roles: Roles, stop: &CancellationToken) -> Result<(), Failure> {
         let config = context.config();
         let settings = config.database_settings()?;
         let mut patience = Patience::new(self.wait, stop.clone());
@@ -79,7 +96,7 @@ impl Args {
         let checked = Migrator::new(database.clone()).check().await;
         database.close().await;
         checked?;
-        if !self.roles.worker {
+        if !roles.worker {
             return Ok(());
         }
         let unusable = |error: anyhow::Error| Failure::new(Exit::Usage, format!("{error:#}"));

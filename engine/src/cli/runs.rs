@@ -3,25 +3,14 @@
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::output::{or_dash, time};
 use super::runs_show::{detail, proof_text};
 use super::{Context, Exit, Failure, Outcome};
-use crate::inspect::{Cause, RunSummary, causes};
+use crate::inspect::{ProofAnswer, RUN_STATES, RunSummary, WhyAnswer};
 use crate::postgres::{Inspector, RunFilter};
 
-const STATES: [&str; 8] = [
-    "queued",
-    "running",
-    "suspended",
-    "paused",
-    "completed",
-    "failed",
-    "cancelled",
-    "quarantined",
-];
 /// The proof of a large run looks at every exception of every batch.
 const PROOF_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -30,7 +19,7 @@ pub(super) enum Command {
     /// Runs, newest first
     List {
         /// Only of this state
-        #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
+        #[arg(long, value_parser = PossibleValuesParser::new(RUN_STATES))]
         status: Option<String>,
         /// Only of this workflow
         #[arg(long)]
@@ -187,41 +176,14 @@ fn acted(context: &Context, run: Uuid, status: String, wanted: &[&str]) -> Outco
     context.output.done(&answer, || format!("{run}\t{status}\n"))
 }
 
-#[derive(Serialize)]
-struct WhyAnswer<'a> {
-    run_id: Uuid,
-    status: Option<&'a str>,
-    causes: Vec<CauseInWords<'a>>,
-}
-
-#[derive(Serialize)]
-struct CauseInWords<'a> {
-    #[serde(flatten)]
-    cause: &'a Cause,
-    text: String,
-}
-
 async fn why(context: &Context, run: Uuid, old_snapshot: Duration) -> Outcome {
     let facts = context.inspector().await?.why(run, old_snapshot).await?;
-    let found = causes(&facts);
-    if found == [Cause::UnknownRun] {
-        return Err(Failure::unknown_run(run));
-    }
-    let answer = WhyAnswer {
-        run_id: run,
-        status: facts.run.as_ref().map(|run| run.status.as_str()),
-        causes: found
-            .iter()
-            .map(|cause| CauseInWords {
-                cause,
-                text: cause.to_string(),
-            })
-            .collect(),
-    };
+    let answer = WhyAnswer::of(run, &facts).ok_or_else(|| Failure::unknown_run(run))?;
     context.output.done(&answer, || {
-        let lines: Vec<String> = found
+        let lines: Vec<String> = answer
+            .causes
             .iter()
-            .map(|cause| super::output::clean(&cause.to_string()) + "\n")
+            .map(|cause| super::output::clean(&cause.text) + "\n")
             .collect();
         lines.concat()
     })
@@ -232,18 +194,9 @@ async fn proof(context: &Context, run: Uuid) -> Outcome {
     let Some(proof) = inspector.proof(run).await? else {
         return Err(without_proof(&inspector, run).await?);
     };
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        holds: bool,
-        #[serde(flatten)]
-        proof: &'a crate::inspect::Proof,
-    }
-    let answer = Answer {
-        holds: proof.holds(),
-        proof: &proof,
-    };
-    context.output.one(&answer, || proof_text(&proof))?;
-    Ok(if proof.holds() { Exit::Ok } else { Exit::Problems })
+    let answer = ProofAnswer::of(proof);
+    context.output.one(&answer, || proof_text(&answer.proof))?;
+    Ok(if answer.holds { Exit::Ok } else { Exit::Problems })
 }
 
 /// Why a run has no proof: there is none, or no longer all of it.

@@ -6,19 +6,14 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::exit::may_pass;
 use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
 use crate::postgres::{DatabaseError, Inspector, ManualStart, ManualStarted, Operator};
+use crate::telemetry;
 
 /// Inputs are stored with the run and read with every claim of it.
-const LARGEST_PARAMS: usize = 1 << 20;
-/// The lock of a singleton key is held for one short transaction.
-const BUSY_TRIES: u32 = 20;
-/// How often a lost answer is asked for again.
-const LOST_TRIES: u32 = 2;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const LARGEST_PARAMS: usize = 1 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -105,34 +100,27 @@ impl Args {
             start_at: self.at,
             pace_per_s: self.pace,
             deadline: self.deadline,
-            traceparent: std::env::var("TRACEPARENT").ok().filter(|text| is_traceparent(text)),
+            traceparent: std::env::var("TRACEPARENT")
+                .ok()
+                .filter(|text| telemetry::is_traceparent(text)),
             actor: None,
         })
     }
 
     async fn start(&self, operator: &Operator, request: &ManualStart) -> Result<(Uuid, &'static str), Failure> {
         let key = self.singleton.as_deref().unwrap_or_default();
-        let mut lost = 0;
-        for _ in 0..BUSY_TRIES {
-            match operator.start_by_hand(request).await {
-                // Ours under its own id: an answer was lost before.
-                Ok(ManualStarted::Found(run)) if run == request.run_id => return Ok((run, "new")),
-                Ok(ManualStarted::New(run)) => return Ok((run, "new")),
-                Ok(ManualStarted::Found(run)) => return Ok((run, "found")),
-                Ok(ManualStarted::Held) => {
-                    return Err(Failure::new(
-                        Exit::Conflict,
-                        format!("another unfinished run holds singleton key {key}"),
-                    )
-                    .hint("wait for it (`runs list`), cancel it, or use another key"));
-                }
-                Ok(ManualStarted::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
-                // The run's id was made here, so asking again cannot start it twice.
-                Err(error) if may_pass(&error) && lost < LOST_TRIES => lost += 1,
-                Err(error) => return Err(self.lost(error)),
+        match operator.start(request).await.map_err(|error| self.lost(error))? {
+            ManualStarted::New(run) => Ok((run, "new")),
+            ManualStarted::Found(run) => Ok((run, "found")),
+            ManualStarted::Held => Err(Failure::new(
+                Exit::Conflict,
+                format!("another unfinished run holds singleton key {key}"),
+            )
+            .hint("wait for it (`runs list`), cancel it, or use another key")),
+            ManualStarted::Busy => {
+                Err(Failure::new(Exit::Conflict, format!("singleton key {key} is contended")).hint("try again"))
             }
         }
-        Err(Failure::new(Exit::Conflict, format!("singleton key {key} is contended")).hint("try again"))
     }
 
     fn lost(&self, error: DatabaseError) -> Failure {
@@ -194,10 +182,4 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .map_err(|_| "expected RFC 3339 such as 2026-01-31T06:00:00Z, or a delay such as +10m".to_owned())
-}
-
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    parts.len() == 4 && hex(parts[0], 2) && hex(parts[1], 32) && hex(parts[2], 16) && hex(parts[3], 2)
 }

@@ -68,6 +68,11 @@ pub(super) static KEYS: &[Key] = keys! {
     retention.replicas => "how long replicas that are gone are kept";
     retention.inbox => "how long consumers remember messages and keep dead records";
     retention.page => "rows deleted at once";
+    api.listen => "where the HTTP API listens, host:port; not set: nowhere";
+    api.token secret true => "a token with all roles, beside those that `tokens create` makes";
+    api.connections => "most connections of the HTTP API at once";
+    api.requests_per_s => "requests a second that one token may make";
+    api.bulk_requests => "bulk requests worked on at once";
     telemetry.otlp_endpoint env &["OTEL_EXPORTER_OTLP_ENDPOINT"] => "where traces go";
 };
 

@@ -43,6 +43,8 @@ pub struct Config {
     pub drain: DrainConfig,
     /// What is deleted when.
     pub retention: RetentionConfig,
+    /// The HTTP API.
+    pub api: ApiConfig,
     /// Traces.
     pub telemetry: TelemetryConfig,
 }
@@ -149,6 +151,21 @@ pub struct RetentionConfig {
     pub page: u32,
 }
 
+/// Section `api`.
+#[derive(Clone, PartialEq)]
+pub struct ApiConfig {
+    /// Where it listens; none: nowhere.
+    pub listen: Option<String>,
+    /// A token with all roles.
+    pub token: Option<Secret>,
+    /// Most connections at once.
+    pub connections: u32,
+    /// Requests a second that one token may make.
+    pub requests_per_s: u32,
+    /// Bulk requests worked on at once.
+    pub bulk_requests: u32,
+}
+
 /// Section `telemetry`.
 #[derive(Clone, PartialEq)]
 pub struct TelemetryConfig {
@@ -209,6 +226,13 @@ impl Default for Config {
                 replicas: days(1),
                 inbox: days(14),
                 page: 1000,
+            },
+            api: ApiConfig {
+                listen: None,
+                token: None,
+                connections: 1024,
+                requests_per_s: 1000,
+                bulk_requests: 16,
             },
             telemetry: TelemetryConfig { otlp_endpoint: None },
         }

@@ -138,7 +138,8 @@ fn variables_of_container_platforms_are_not_ours() {
         ("LOCKGATE_KAFKA_SERVICE_HOST", "10.0.0.1"),
         ("LOCKGATE_KAFKA_PORT_9092_TCP_ADDR", "10.0.0.1"),
         ("LOCKGATE_PORT_80_TCP", "tcp://10.0.0.1:80"),
-        ("LOCKGATE_API_LISTEN", "0.0.0.0:80"),
+        ("LOCKGATE_API_PORT", "tcp://10.0.0.1:80"),
+        ("LOCKGATE_CONSOLE_LISTEN", "0.0.0.0:80"),
     ];
     assert_eq!(load("", &env).unwrap().config, Config::default());
 }

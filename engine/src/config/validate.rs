@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::setting::Setting;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Secret};
 use crate::delivery::is_topic_name;
 
 /// A value that cannot work.
@@ -25,6 +25,9 @@ impl fmt::Display for Problem {
         write!(f, "{} = {}: {}; {}", self.key, self.value, self.wrong, self.fix)
     }
 }
+
+/// Of a token set by hand: as many characters as 64 random bits have in hexadecimal.
+const SHORTEST_TOKEN: usize = 16;
 
 #[derive(Default)]
 struct Problems(Vec<Problem>);
@@ -63,6 +66,7 @@ impl Config {
         self.check_sizes(&mut problems);
         self.check_times(&mut problems);
         self.check_topics(&mut problems);
+        self.check_api(&mut problems);
         if problems.0.is_empty() {
             Ok(())
         } else {
@@ -170,6 +174,20 @@ impl Config {
     fn last_repeat(&self) -> Duration {
         let holders = (self.lease.duration + self.lease.sweep) * self.lease.max_deaths;
         holders + (self.redelivery.max_delay + self.lease.duration) * self.redelivery.max_attempts
+    }
+
+    fn check_api(&self, problems: &mut Problems) {
+        problems.within("api.connections", self.api.connections, 1, 65_536);
+        problems.within("api.requests_per_s", self.api.requests_per_s, 1, 1_000_000);
+        problems.within("api.bulk_requests", self.api.bulk_requests, 1, 1_024);
+        let long_enough = |token: &Secret| token.expose().len() >= SHORTEST_TOKEN;
+        problems.unless(
+            self.api.token.as_ref().is_none_or(long_enough),
+            "api.token",
+            self.api.token.clone(),
+            "can be guessed".to_owned(),
+            format!("use {SHORTEST_TOKEN} random characters or more, such as `openssl rand -hex 32` prints"),
+        );
     }
 
     fn check_topics(&self, problems: &mut Problems) {

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use oxilangtag::LanguageTag;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, CommandKind, InvalidCommand, fresh_correlation_id};
@@ -13,24 +16,50 @@ pub const EMAIL: &str = "email";
 /// Largest JSON of an e-mail command, in bytes: what is larger belongs where the template can fetch it.
 pub const LARGEST_EMAIL: usize = 64 << 10;
 
+/// Longest template id, correlation id and idempotency key, in characters.
+const LONGEST_NAME: usize = 200;
+
+/// A well-formed tag of BCP 47, as readers without a parser of it may check; the last line are the irregular old ones.
+pub(super) const LOCALE_PATTERN: &str = concat!(
+    "^(([A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}|[A-Za-z]{4,8})(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?",
+    "(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*(-[0-9A-WY-Za-wy-z](-[A-Za-z0-9]{2,8})+)*",
+    "(-[Xx](-[A-Za-z0-9]{1,8})+)?|[Xx](-[A-Za-z0-9]{1,8})+",
+    "|[Ii]-[A-Za-z]{3,8}|[Ee][Nn]-[Gg][Bb]-[Oo][Ee][Dd]|[Ss][Gg][Nn]-[A-Za-z]{2}-[A-Za-z]{2})$",
+);
+
+/// Text that headers and tables can keep.
+pub(super) const NAME_PATTERN: &str = "^[^\\u0000]+$";
+
+/// Name of the schema that goes with this version of the command.
+pub const EMAIL_SCHEMA: &str = "email-trigger-command.v1.json";
+
 /// All that is needed to send an e-mail, without its text. Borrowed where it is made per item. Fields that it does not
 /// know are an error: a misspelt one would be lost in silence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(
+    rename = "EmailTriggerCommand",
+    description = "All that is needed to send an e-mail, without its text. Version 1 of the value of its message."
+)]
 pub struct EmailTriggerCommand<'a, C = serde_json::Value> {
     /// Whom it goes to.
+    #[schemars(length(min = 3, max = 254), extend("format" = "email"))]
     pub recipient_email: Cow<'a, str>,
     /// Which template.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub template_id: Cow<'a, str>,
     /// What the template needs, any JSON.
     pub template_context: C,
     /// Language of the recipient, a BCP 47 tag.
+    #[schemars(extend("pattern" = LOCALE_PATTERN))]
     pub locale: Cow<'a, str>,
     /// Correlates it with what caused it; when not given, the current trace's id, else a new one.
     #[serde(default = "fresh_correlation_id")]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub correlation_id: Cow<'a, str>,
     /// The recipient's id, and the message's key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(extend("minimum" = i64::MIN, "maximum" = i64::MAX))]
     pub user_id: Option<i64>,
 }
 
@@ -60,18 +89,13 @@ impl<C: Serialize> CommandKind for EmailTriggerCommand<'_, C> {
             "recipientEmail",
             "is not an e-mail address",
         )?;
-        check(!self.template_id.is_empty(), "templateId", "is empty")?;
+        check(is_name(&self.template_id), "templateId", NO_NAME)?;
         check(
-            is_locale(&self.locale),
+            LanguageTag::parse(&*self.locale).is_ok(),
             "locale",
             "is not a BCP 47 language tag such as de or pt-BR",
         )?;
-        check(!self.correlation_id.is_empty(), "correlationId", "is empty")?;
-        check(
-            !self.correlation_id.contains('\0'),
-            "correlationId",
-            "contains a zero character",
-        )
+        check(is_name(&self.correlation_id), "correlationId", NO_NAME)
     }
 
     fn validate_json(&self, json: &[u8]) -> Result<(), InvalidCommand> {
@@ -97,6 +121,16 @@ impl<C: Serialize> CommandKind for EmailTriggerCommand<'_, C> {
     }
 }
 
+/// What is wrong with a text that [`is_name`] does not take.
+pub(super) const NO_NAME: &str = "is empty, longer than 200 characters, or has a zero character";
+
+/// Whether a text can be a template id, a correlation id or an idempotency key.
+pub(super) fn is_name(text: &str) -> bool {
+    // Counted only when there may be too many: this runs once an item.
+    let fits = text.len() <= LONGEST_NAME || text.chars().count() <= LONGEST_NAME;
+    fits && !text.is_empty() && !text.contains('\0')
+}
+
 /// Catches what no mail server takes; whether the address exists is for the mail server to say.
 fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else {
@@ -106,12 +140,18 @@ fn is_address(text: &str) -> bool {
     text.len() <= 254 && !local.is_empty() && !domain.is_empty() && text.bytes().all(clean)
 }
 
-fn is_locale(text: &str) -> bool {
-    let mut parts = text.split('-');
-    let language = parts.next().unwrap_or_default();
-    (2..=8).contains(&language.len())
-        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+/// The JSON schema of the message's value, as it is shipped and served.
+#[must_use]
+pub fn email_schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<EmailTriggerCommand>();
+    schema.insert("$id".to_owned(), "urn:lockgate:email-trigger-command:v1".into());
+    let mut schema = schema.to_value();
+    // Made anew each time: no default that a schema could name.
+    if let Some(field) = schema["properties"]["correlationId"].as_object_mut() {
+        field.remove("default");
+    }
+    schema
 }
 
 #[cfg(test)]

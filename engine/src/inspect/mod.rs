@@ -1,5 +1,6 @@
 //! Read models: what people and scripts see of runs, batches and replicas. Field names are a promise.
 
+mod answers;
 mod undelivered;
 mod why;
 #[cfg(test)]
@@ -9,16 +10,18 @@ mod why_text;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
 pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, ReplicaFacts, RunFacts, WhyFacts, causes,
 };
 
 /// One run in a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunSummary {
     /// The run.
     pub run_id: Uuid,
@@ -51,7 +54,7 @@ pub struct RunSummary {
 }
 
 /// A run with its steps, batches and history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunDetail {
     /// The run itself.
     #[serde(flatten)]
@@ -75,7 +78,7 @@ pub struct RunDetail {
 }
 
 /// A step and how far it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
     /// Its path.
     pub path: String,
@@ -100,7 +103,7 @@ pub struct StepSummary {
 }
 
 /// One change of state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TransitionRow {
     /// When.
     pub at: DateTime<Utc>,
@@ -191,7 +194,7 @@ pub struct ReplicaSummary {
 }
 
 /// What became of a run's items, and what does not add up.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Proof {
     /// The run.
     pub run_id: Uuid,
@@ -231,7 +234,7 @@ impl Proof {
 }
 
 /// One thing that does not add up.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProofProblem {
     /// Its kind, from a closed set.
     pub problem: String,

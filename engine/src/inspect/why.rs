@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -127,7 +128,7 @@ pub struct LeaderFacts {
 }
 
 /// A transaction whose snapshot stops vacuum.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OldSnapshot {
     /// Its server process.
     pub pid: i32,
@@ -151,7 +152,7 @@ pub struct WhyFacts {
 }
 
 /// Why a run is not moving.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "each variant's sentence is its Display")]
 pub enum Cause {

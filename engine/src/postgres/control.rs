@@ -13,6 +13,12 @@ const CANCEL_RUN: &str = include_str!("../../queries/cancel_run.sql");
 const PAUSE_RUN: &str = include_str!("../../queries/pause_run.sql");
 const RESUME_RUN: &str = include_str!("../../queries/resume_run.sql");
 
+/// The lock of a singleton key is held for one short transaction.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// How often a lost answer is asked for again.
+const LOST_TRIES: u32 = 2;
+
 /// A run that a person wants started.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ManualStart {
@@ -71,7 +77,28 @@ impl Operator {
         Self { database, actor }
     }
 
-    /// Starts a run.
+    /// Starts a run with patience for keys that are contended this moment and for answers that are lost.
+    ///
+    /// # Errors
+    /// As [`Operator::start_by_hand`].
+    pub async fn start(&self, start: &ManualStart) -> Result<ManualStarted, DatabaseError> {
+        let (mut busy, mut lost) = (0, 0);
+        loop {
+            match self.start_by_hand(start).await {
+                // Ours under its own id: an answer was lost before.
+                Ok(ManualStarted::Found(run)) if run == start.run_id => return Ok(ManualStarted::New(run)),
+                Ok(ManualStarted::Busy) if busy < BUSY_TRIES => {
+                    busy += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                // The run's id was made by the caller, so asking again cannot start it twice.
+                Err(error) if error.may_pass() && lost < LOST_TRIES => lost += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Asks once to start a run.
     ///
     /// # Errors
     /// The database failed. Unless it refused, whether anything changed is not known; with an idempotency key the

@@ -90,6 +90,16 @@ impl DatabaseError {
         self.code()
             .is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
+
+    /// Whether trying again can help: the server may come up, but wrong credentials stay wrong.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unanswered(_) => true,
+            Self::BadUrl(_) => false,
+            Self::Refused { code, .. } => matches!(code.as_str(), "53300" | "57P01" | "57P02" | "57P03"),
+        }
+    }
 }
 
 impl From<sqlx::Error> for DatabaseError {

@@ -1,5 +1,6 @@
 //! The Postgres adapter: the only place that names sqlx.
 
+mod api_tokens;
 mod claim_batch;
 mod control;
 mod database;
@@ -18,6 +19,7 @@ mod undelivered;
 mod undelivered_desk;
 mod verification;
 
+pub use api_tokens::{ApiTokens, NewToken, TokenFacts, TokenHash, TokenSummary};
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use fleet::{FleetSettings, PostgresFleet};

@@ -2,6 +2,7 @@
 //! up and of which any can be bad, and `chaos-rows`, whose items are rows that tests take away.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use lockgate::Engine;
 use lockgate::delivery::Command;
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
+use lockgate_tests::doors::KafkaDoor;
 use lockgate_workflows::DailyTaskReports;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +21,8 @@ fn main() -> ExitCode {
         Engine::builder()
             .workflow(DailyTaskReports)
             .workflow(ChaosItems)
-            .workflow(ChaosRows),
+            .workflow(ChaosRows)
+            .command_door(Arc::new(KafkaDoor::default())),
     )
 }
 

@@ -45,7 +45,7 @@ impl Replica {
         let stopped = stop.clone();
         let roles = Roles {
             leader: false,
-            worker: true,
+            ..Roles::USUAL
         };
         let running = tokio::spawn(async move { engine.run(config, roles, stopped).await });
         let this = Self {

@@ -1,0 +1,236 @@
+//! Every route there is, once: the router and the OpenAPI document are both made of this table.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{MethodRouter, get, post};
+
+use super::body::{JSON, NDJSON};
+use super::gate::Role;
+use super::{Api, commands, health, openapi, runs};
+
+/// One method of one path.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) id: &'static str,
+    pub(super) about: &'static str,
+    /// None: no token is asked for.
+    pub(super) role: Option<Role>,
+    /// Media types that the body may have, each with the schema of what it holds.
+    pub(super) takes: &'static [(&'static str, &'static str)],
+    pub(super) body_required: bool,
+    /// Parameters of query and header: where, name, what for, schema.
+    pub(super) parameters: &'static [Parameter],
+    /// What it answers when all is well: status, what it means, media type, schema.
+    pub(super) answers: &'static [Answer],
+    /// Statuses of its problems, beside those that every route with a role has.
+    pub(super) problems: &'static [u16],
+    handler: fn() -> MethodRouter<Api>,
+}
+
+/// A parameter of a route.
+pub(super) struct Parameter {
+    pub(super) place: &'static str,
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    /// Its JSON schema.
+    pub(super) schema: &'static str,
+}
+
+/// An answer of a route.
+pub(super) struct Answer(
+    pub(super) u16,
+    pub(super) &'static str,
+    pub(super) &'static str,
+    pub(super) &'static str,
+);
+
+/// Problems of every route with a role: no valid token, the role is missing, too many requests, the database is away.
+pub(super) const WITH_ROLE: [u16; 4] = [401, 403, 429, 503];
+/// Problems of a body: wrong, late, too large, of another kind.
+const OF_BODY: &[u16] = &[400, 408, 413, 415];
+/// Problems of what the database is asked for.
+const OF_QUERY: &[u16] = &[400, 500];
+const OF_RUN: &[u16] = &[400, 404, 500];
+const OF_START: &[u16] = &[400, 408, 409, 413, 415, 500];
+const OF_ACT: &[u16] = &[400, 404, 408, 409, 413, 415, 500];
+
+const TEXT: &str = r#"{"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\u0000]+$"}"#;
+const KEY: &str = r#"{"type": "string", "pattern": "^[!-~]{1,180}$"}"#;
+const STATES: &str =
+    r#"{"enum": ["queued", "running", "suspended", "paused", "completed", "failed", "cancelled", "quarantined"]}"#;
+const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}"#;
+
+const fn query(name: &'static str, about: &'static str, schema: &'static str) -> Parameter {
+    Parameter {
+        place: "query",
+        name,
+        about,
+        schema,
+    }
+}
+
+/// A route that looks at something.
+const fn look(path: &'static str, id: &'static str, about: &'static str, handler: fn() -> MethodRouter<Api>) -> Route {
+    Route {
+        method: "get",
+        path,
+        id,
+        about,
+        role: Some(Role::Read),
+        takes: &[],
+        body_required: false,
+        parameters: &[],
+        answers: &[],
+        problems: OF_RUN,
+        handler,
+    }
+}
+
+/// A route that acts on a run.
+const fn act(path: &'static str, id: &'static str, about: &'static str, handler: fn() -> MethodRouter<Api>) -> Route {
+    Route {
+        method: "post",
+        role: Some(Role::Operate),
+        takes: &[(JSON, "Act")],
+        answers: &[Answer(200, "The run's state now", JSON, "Acted")],
+        problems: OF_ACT,
+        ..look(path, id, about, handler)
+    }
+}
+
+/// A route without a token.
+const fn open(path: &'static str, id: &'static str, about: &'static str, handler: fn() -> MethodRouter<Api>) -> Route {
+    Route {
+        role: None,
+        answers: &[Answer(200, "The document", JSON, "Document")],
+        problems: &[],
+        ..look(path, id, about, handler)
+    }
+}
+
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: "post",
+        role: Some(Role::Send),
+        takes: &[(JSON, "EmailCommandRequest"), (NDJSON, "Lines")],
+        body_required: true,
+        parameters: &[Parameter {
+            place: "header",
+            name: "Idempotency-Key",
+            about: "A repeat under the same key has the same message id; each line without a key of its own has one of this and its number.",
+            schema: KEY,
+        }],
+        answers: &[
+            Answer(202, "The command is durable", JSON, "Accepted"),
+            Answer(200, "One answer a line, in their order", NDJSON, "Lines"),
+        ],
+        problems: OF_BODY,
+        ..look(
+            "/api/v1/email-commands",
+            "submitEmailCommand",
+            "Hand over one e-mail command, or many as lines",
+            || post(commands::submit),
+        )
+    },
+    Route {
+        method: "post",
+        role: Some(Role::Operate),
+        takes: &[(JSON, "StartRequest")],
+        body_required: true,
+        answers: &[
+            Answer(201, "A new run", JSON, "Started"),
+            Answer(
+                200,
+                "The run that was started under this idempotency key before",
+                JSON,
+                "Started",
+            ),
+        ],
+        problems: OF_START,
+        ..look("/api/v1/runs", "startRun", "Start a run", || post(runs::start))
+    },
+    Route {
+        parameters: &[
+            query("status", "Only of this state", STATES),
+            query("workflow", "Only of this workflow", TEXT),
+            query("limit", "At most so many", LIMIT),
+        ],
+        answers: &[Answer(200, "The runs", JSON, "RunList")],
+        problems: OF_QUERY,
+        ..look("/api/v1/runs", "listRuns", "Runs, newest first", || get(runs::list))
+    },
+    Route {
+        answers: &[Answer(200, "The run", JSON, "RunDetail")],
+        ..look(
+            "/api/v1/runs/{id}",
+            "showRun",
+            "One run: its steps, batches by state, history",
+            || get(runs::show),
+        )
+    },
+    Route {
+        answers: &[Answer(200, "The proof", JSON, "ProofAnswer")],
+        ..look(
+            "/api/v1/runs/{id}/proof",
+            "proveRun",
+            "Prove what became of every item",
+            || get(runs::proof),
+        )
+    },
+    Route {
+        answers: &[Answer(200, "The causes", JSON, "WhyAnswer")],
+        ..look(
+            "/api/v1/runs/{id}/why",
+            "explainRun",
+            "Say why a run is not moving",
+            || get(runs::why),
+        )
+    },
+    act("/api/v1/runs/{id}/cancel", "cancelRun", "Cancel a run", || {
+        post(runs::cancel)
+    }),
+    act("/api/v1/runs/{id}/pause", "pauseRun", "Pause a run", || {
+        post(runs::pause)
+    }),
+    act(
+        "/api/v1/runs/{id}/resume",
+        "resumeRun",
+        "Resume a paused or quarantined run",
+        || post(runs::resume),
+    ),
+    open("/api/v1/openapi.json", "openapi", "This document", || {
+        get(openapi::serve)
+    }),
+    open(
+        "/api/v1/schemas/email-trigger-command.v1.json",
+        "emailSchema",
+        "JSON schema of the value of an e-mail command's message",
+        || get(openapi::serve_email_schema),
+    ),
+    Route {
+        answers: &[Answer(200, "It lives", JSON, "Health")],
+        ..open("/healthz", "healthz", "Whether this process lives", || {
+            get(health::live)
+        })
+    },
+    Route {
+        answers: &[Answer(200, "It takes requests", JSON, "Health")],
+        problems: &[503],
+        ..open("/readyz", "readyz", "Whether requests should be sent here", || {
+            get(health::ready)
+        })
+    },
+];
+
+/// The routes; whatever else is asked for is a problem too.
+pub(super) fn router() -> Router<Api> {
+    let add = |router: Router<Api>, route: &Route| router.route(route.path, (route.handler)());
+    ROUTES
+        .iter()
+        .fold(Router::new(), add)
+        .fallback(async || super::problem::Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            super::problem::Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+}

@@ -1,0 +1,344 @@
+//! Runs: started, looked at and acted on through the very functions that the command line uses.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Datelike, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Api;
+use super::body::{JSON, media_type, read};
+use super::gate::Role;
+use super::problem::Problem;
+use super::trace::Incoming;
+use crate::inspect::{ProofAnswer, RUN_STATES, RunDetail, RunSummary, WhyAnswer};
+use crate::postgres::{Inspector, ManualStart, ManualStarted, OLD_SNAPSHOT, Operator, RunFilter};
+
+/// Inputs are stored with the run and read with every claim of it.
+pub(super) const LARGEST_START: usize = 1 << 20;
+/// Longest key, name or reason, in characters.
+const LONGEST: usize = 500;
+/// Runs listed at most, and when nothing is said.
+const LISTED: (i64, i64) = (1000, 50);
+
+/// A run to be started. The names are those of the SQL function `lockgate.start_run`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartRequest<'a> {
+    /// The workflow.
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
+    workflow: String,
+    /// Its input, any JSON that fits the workflow; `{}` when not given.
+    #[serde(borrow)]
+    #[schemars(with = "Option<serde_json::Value>")]
+    params: Option<&'a RawValue>,
+    /// The same key finds the same run of the workflow again, for ever.
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
+    idempotency_key: Option<String>,
+    /// Refused while an unfinished run has it.
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
+    singleton_key: Option<String>,
+    /// It starts no earlier.
+    start_at: Option<DateTime<Utc>>,
+    /// Messages per second it may send.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pace_per_s: Option<i32>,
+    /// It fails when it is not over so many seconds after its start.
+    #[schemars(range(min = 1, max = 3_000_000_000_i64))]
+    deadline_s: Option<i64>,
+}
+
+/// A run that was started, now or before under the same key.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Started {
+    /// The run.
+    run_id: Uuid,
+    /// `new` or `found`.
+    outcome: Cow<'static, str>,
+}
+
+/// A run's state after an act.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Acted {
+    /// The run.
+    run_id: Uuid,
+    /// Its state now; `stopping` while batches are in flight.
+    status: String,
+}
+
+/// Runs, newest first.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunList {
+    /// The runs.
+    runs: Vec<RunSummary>,
+}
+
+/// Why a run is acted on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Act {
+    /// For the record.
+    #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    status: Option<String>,
+    workflow: Option<String>,
+    limit: Option<i64>,
+}
+
+/// `POST /api/v1/runs`.
+pub(super) async fn start(
+    State(api): State<Api>,
+    Extension(incoming): Extension<Incoming>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let caller = api.gate.admit(&headers, Role::Operate).await?;
+    media_type(&headers, &[JSON])?;
+    let body = read(body, LARGEST_START).await?;
+    let request: StartRequest<'_> = document(&body)?;
+    let start = api.manual_start(request, &incoming)?;
+    let operator = Operator::new(api.database.clone(), Some(caller.name));
+    match operator.start(&start).await? {
+        ManualStarted::New(run) => {
+            let place = format!("/api/v1/runs/{run}");
+            Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
+        }
+        ManualStarted::Found(run) => Ok(started(run, "found").into_response()),
+        ManualStarted::Held => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "another unfinished run holds the singleton key",
+        )),
+        ManualStarted::Busy => Err(Problem::unavailable(
+            "the singleton key is contended; nothing was started",
+        )),
+    }
+}
+
+fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
+    Json(Started {
+        run_id,
+        outcome: outcome.into(),
+    })
+}
+
+impl Api {
+    fn manual_start(&self, request: StartRequest<'_>, incoming: &Incoming) -> Result<ManualStart, Problem> {
+        check_text("workflow", Some(&request.workflow))?;
+        check_text("idempotency_key", request.idempotency_key.as_deref())?;
+        check_text("singleton_key", request.singleton_key.as_deref())?;
+        let params = request.params.map_or("{}", RawValue::get).as_bytes().to_vec();
+        if let Some(registry) = &self.registry {
+            if !registry.names().contains(&request.workflow) {
+                return Err(Problem::field("workflow", "is none that this binary has"));
+            }
+            // Its error may quote the input; the client has it.
+            let misfit = |error: anyhow::Error| Problem::field("params", &format!("do not fit: {error:#}"));
+            registry.check(&request.workflow, &params).map_err(misfit)?;
+        }
+        if request.start_at.is_some_and(|at| !(-1..=10_000).contains(&at.year())) {
+            return Err(Problem::field("start_at", "is beyond the year 9999"));
+        }
+        if request.pace_per_s.is_some_and(|pace| pace < 1) {
+            return Err(Problem::field("pace_per_s", "is less than 1"));
+        }
+        let deadline = match request.deadline_s {
+            Some(seconds @ 1..=3_000_000_000) => Some(Duration::from_secs(seconds.unsigned_abs())),
+            Some(_) => return Err(Problem::field("deadline_s", "is not from 1 to 3000000000")),
+            None => None,
+        };
+        Ok(ManualStart {
+            run_id: Uuid::now_v7(),
+            workflow: request.workflow,
+            params,
+            singleton_key: request.singleton_key,
+            idempotency_key: request.idempotency_key,
+            start_at: request.start_at,
+            pace_per_s: request.pace_per_s,
+            deadline,
+            traceparent: incoming.traceparent.as_deref().map(str::to_owned),
+            actor: None,
+        })
+    }
+
+    async fn inspector(&self, headers: &HeaderMap) -> Result<Inspector, Problem> {
+        self.gate.admit(headers, Role::Read).await?;
+        Ok(Inspector::new(self.database.clone()))
+    }
+}
+
+/// `GET /api/v1/runs`.
+pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<Json<RunList>, Problem> {
+    let inspector = api.inspector(&headers).await?;
+    let query: Query<ListQuery> = Query::try_from_uri(&uri).map_err(|_| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the query takes status, workflow and limit, once each",
+        )
+    })?;
+    let Query(ListQuery {
+        status,
+        workflow,
+        limit,
+    }) = query;
+    if status.as_deref().is_some_and(|status| !RUN_STATES.contains(&status)) {
+        return Err(Problem::field("status", "is not a state of a run"));
+    }
+    check_text("workflow", workflow.as_deref())?;
+    let limit = limit.unwrap_or(LISTED.1);
+    if !(1..=LISTED.0).contains(&limit) {
+        return Err(Problem::field("limit", "is not from 1 to 1000"));
+    }
+    let filter = RunFilter {
+        status,
+        workflow,
+        limit,
+    };
+    let runs = inspector.list_runs(&filter).await?;
+    Ok(Json(RunList { runs }))
+}
+
+/// `GET /api/v1/runs/{id}`.
+pub(super) async fn show(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(run): Path<String>,
+) -> Result<Json<RunDetail>, Problem> {
+    let inspector = api.inspector(&headers).await?;
+    let run = run_id(&run)?;
+    inspector.show_run(run).await?.map(Json).ok_or_else(|| unknown(run))
+}
+
+/// `GET /api/v1/runs/{id}/proof`.
+pub(super) async fn proof(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(run): Path<String>,
+) -> Result<Json<ProofAnswer>, Problem> {
+    let inspector = api.inspector(&headers).await?;
+    let run = run_id(&run)?;
+    let proof = inspector.proof(run).await?.ok_or_else(|| unknown(run))?;
+    Ok(Json(ProofAnswer::of(proof)))
+}
+
+/// `GET /api/v1/runs/{id}/why`.
+pub(super) async fn why(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(run): Path<String>,
+) -> Result<Json<WhyAnswer>, Problem> {
+    let inspector = api.inspector(&headers).await?;
+    let run = run_id(&run)?;
+    let facts = inspector.why(run, OLD_SNAPSHOT).await?;
+    WhyAnswer::of(run, &facts).map(Json).ok_or_else(|| unknown(run))
+}
+
+/// What may be done to a run.
+#[derive(Clone, Copy)]
+enum Verb {
+    Cancel,
+    Pause,
+    Resume,
+}
+
+/// `POST /api/v1/runs/{id}/cancel`.
+pub(super) async fn cancel(api: State<Api>, headers: HeaderMap, run: Path<String>, body: Body) -> Answer {
+    act(api, headers, run, body, Verb::Cancel).await
+}
+
+/// `POST /api/v1/runs/{id}/pause`.
+pub(super) async fn pause(api: State<Api>, headers: HeaderMap, run: Path<String>, body: Body) -> Answer {
+    act(api, headers, run, body, Verb::Pause).await
+}
+
+/// `POST /api/v1/runs/{id}/resume`.
+pub(super) async fn resume(api: State<Api>, headers: HeaderMap, run: Path<String>, body: Body) -> Answer {
+    act(api, headers, run, body, Verb::Resume).await
+}
+
+type Answer = Result<Json<Acted>, Problem>;
+
+async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>, body: Body, verb: Verb) -> Answer {
+    let caller = api.gate.admit(&headers, Role::Operate).await?;
+    let run = run_id(&run)?;
+    let body = read(body, LARGEST_START).await?;
+    let act: Act = if body.is_empty() {
+        Act::default()
+    } else {
+        media_type(&headers, &[JSON])?;
+        document(&body)?
+    };
+    let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
+    check_text("reason", reason)?;
+    let operator = Operator::new(api.database.clone(), Some(caller.name));
+    let (status, wanted): (_, &[&str]) = match verb {
+        Verb::Cancel => (operator.cancel_run(run, reason).await?, &["cancelled", "stopping"]),
+        Verb::Pause => (operator.pause_run(run, reason).await?, &["paused"]),
+        Verb::Resume => (operator.resume_run(run).await?, &["queued", "running", "suspended"]),
+    };
+    if status == "unknown" {
+        return Err(unknown(run));
+    }
+    if !wanted.contains(&status.as_str()) {
+        return Err(Problem::new(StatusCode::CONFLICT, format!("run {run} is {status}")));
+    }
+    Ok(Json(Acted { run_id: run, status }))
+}
+
+fn unknown(run: Uuid) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no run {run}"))
+}
+
+fn run_id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| Problem::field("id", "is not a run's id"))
+}
+
+/// Text that the tables can keep and index.
+fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
+    match text {
+        Some(text) if text.is_empty() || text.chars().count() > LONGEST => {
+            Err(Problem::field(field, "is empty or longer than 500 characters"))
+        }
+        Some(text) if text.contains('\0') => Err(Problem::field(field, "contains a zero character")),
+        _ => Ok(()),
+    }
+}
+
+/// A document; what is wrong with it is said with the field, where it is known.
+fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        (path, error.into_inner())
+    });
+    let read = read.and_then(|document| match reader.end() {
+        Ok(()) => Ok(document),
+        Err(error) => Err((String::new(), error)),
+    });
+    read.map_err(|(path, error)| {
+        let text = error.to_string();
+        let mut problem = Problem::new(StatusCode::BAD_REQUEST, format!("the body cannot be used: {text}"));
+        problem.field = field_of(&path, &text).map(|field| Cow::Owned(field.to_owned()));
+        problem
+    })
+}
+
+/// The field that an error is about. One that is missing or unknown has no path; the text names it.
+fn field_of<'a>(path: &'a str, text: &'a str) -> Option<&'a str> {
+    let named = ["missing field `", "unknown field `", "duplicate field `"];
+    let behind = named.iter().find_map(|start| text.strip_prefix(start));
+    let named = behind.and_then(|rest| rest.split('`').next());
+    named.or(Some(path)).filter(|path| !matches!(*path, "" | "." | "?"))
+}

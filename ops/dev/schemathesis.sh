@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# schemathesis.sh URL: fuzzes the HTTP API at URL by the OpenAPI document that it serves, for about two minutes. The token is
+# LOCKGATE_API_TOKEN. Schemathesis comes from PyPI into a virtual environment of its own, made once; where that cannot be
+# had, one line says so and nothing is checked.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+state=${LOCKGATE_SERVICES_DIR:-$here/../../.dev}
+# shellcheck source=ops/dev/lib.sh
+. "$here/lib.sh"
+
+readonly url=${1:?URL} version=4.32.5
+readonly venv=$(cache_dir)/schemathesis-$version
+: "${LOCKGATE_API_TOKEN:?the token to use}"
+
+# Made beside its place and moved there whole, so that a run that was cut off leaves nothing that looks complete.
+make_venv() {
+  local new
+  mkdir -p "$(cache_dir)"
+  new=$(mktemp -d "$(cache_dir)/schemathesis.XXXXXX")
+  if python3 -m venv "$new" && "$new/bin/pip" install -q --disable-pip-version-check "schemathesis==$version"; then
+    # Its scripts name their place; python -m does not.
+    mv -T "$new" "$venv" 2>/dev/null || rm -rf "$new"
+    return 0
+  fi
+  rm -rf "$new"
+  return 1
+} >&2
+
+if [ ! -x "$venv/bin/python" ] && ! make_venv; then
+  echo "skipped: schemathesis $version cannot be had from PyPI, so the HTTP API was not fuzzed"
+  exit 0
+fi
+
+# Anything but a documented status, media type or body fails; so does every error of the server but 503, which a test's door
+# answers on purpose, and so does a request of the schema that is refused.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+cat >schemathesis.toml <<'TOML'
+[checks]
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
+positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "429", "503"]
+TOML
+"$venv/bin/python" -m schemathesis.cli run "$url/api/v1/openapi.json" --url "$url" \
+  --header "Authorization: Bearer $LOCKGATE_API_TOKEN" --checks all \
+  --max-examples "${SCHEMATHESIS_EXAMPLES:-100}" --max-time "${SCHEMATHESIS_SECONDS:-120}" --seed "${SCHEMATHESIS_SEED:-4}" \
+  --no-color

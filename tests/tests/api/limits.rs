@@ -1,0 +1,137 @@
+//! Bounds: requests a second, connections, slow clients, and paths and methods that are not there.
+
+use std::time::Duration;
+
+use lockgate::api::ApiSettings;
+use lockgate_tests::TestDatabase;
+use lockgate_tests::api::{TestApi, settings};
+use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{COMMAND, SEND, serve, stored};
+
+/// Far above what an answer takes, far below every limit of time that is tested.
+const SOON: Duration = Duration::from_secs(10);
+
+async fn bounded(change: impl FnOnce(&mut ApiSettings)) -> (TestDatabase, TestApi) {
+    let database = TestDatabase::new().await;
+    let mut bounds = settings();
+    change(&mut bounds);
+    let api = TestApi::start(stored(), database.database(), None, bounds).await;
+    (database, api)
+}
+
+#[tokio::test]
+async fn a_token_makes_only_so_many_requests_a_second() {
+    let (_database, api) = bounded(|bounds| bounds.requests_per_s = 3).await;
+    let client = api.client().await;
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        answers.push(client.post(SEND, COMMAND).await);
+    }
+    assert!(answers.iter().take(3).all(|answer| answer.status == 202));
+    let busy = answers
+        .into_iter()
+        .find(|answer| answer.status == 429)
+        .expect("nothing was refused");
+    assert_eq!(busy.headers["retry-after"], "1");
+    busy.is_problem(429, "");
+    let _ = client.with_token("somebody else").post(SEND, COMMAND).await.is(401);
+}
+
+#[tokio::test]
+async fn only_so_many_connections_are_served_at_once() {
+    let (_database, api) = bounded(|bounds| bounds.connections = 2).await;
+    let request = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut connection = TcpStream::connect(api.address).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        assert!(connection.read(&mut [0; 1024]).await.unwrap() > 0);
+        held.push(connection);
+    }
+    let mut third = TcpStream::connect(api.address).await.unwrap();
+    third.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 1024];
+    assert!(
+        timeout(Duration::from_millis(300), third.read(&mut answer))
+            .await
+            .is_err(),
+        "served beyond the bound"
+    );
+    drop(held);
+    let read = timeout(SOON, third.read(&mut answer))
+        .await
+        .expect("not served when there was room")
+        .unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn heads_that_do_not_arrive_and_connections_that_lie_idle_are_closed() {
+    let (_database, api) = bounded(|_| ()).await;
+    let mut half = TcpStream::connect(api.address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
+    let mut idle = TcpStream::connect(api.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let end = |mut connection: TcpStream| async move {
+        let mut all = Vec::new();
+        // Closed in order or broken off: what matters is that it is over.
+        let _ = timeout(Duration::from_secs(30), connection.read_to_end(&mut all))
+            .await
+            .expect("still open");
+        String::from_utf8(all).unwrap()
+    };
+    let (half, idle) = tokio::join!(end(half), end(idle));
+    assert!(!half.contains("200 OK"), "{half}");
+    assert_eq!(idle.matches("200 OK").count(), 1, "{idle}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let (_database, api) = bounded(|_| ()).await;
+    let mut connection = TcpStream::connect(api.address).await.unwrap();
+    let head = format!(
+        "GET /healthz HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
+        "y".repeat(200 << 10)
+    );
+    // It may close before it has read all.
+    let _ = connection.write_all(head.as_bytes()).await;
+    let mut answer = [0; 64];
+    let read = timeout(SOON, connection.read(&mut answer))
+        .await
+        .expect("no answer")
+        .unwrap_or(0);
+    assert!(
+        read == 0 || answer.starts_with(b"HTTP/1.1 431"),
+        "{:?}",
+        String::from_utf8_lossy(&answer[..read])
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_too() {
+    let (_database, _api, client) = serve(stored()).await;
+    for path in [
+        "/",
+        "/api/v1",
+        "/api/v1/runs/",
+        "/api/v2/email-commands",
+        "/api/v1/runs/a/b/c",
+    ] {
+        client.get(path).await.is_problem(404, "");
+    }
+    for (method, path) in [
+        (Method::GET, SEND),
+        (Method::DELETE, "/api/v1/runs"),
+        (Method::PUT, "/healthz"),
+    ] {
+        let answer = client.answer(client.request(method, path)).await.is(405);
+        assert!(answer.headers.contains_key("allow"));
+        answer.is_problem(405, "");
+    }
+}
