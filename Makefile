@@ -37,11 +37,14 @@ test-on-%: tools test-tools
 	ops/dev/test.sh short build
 	export PG_BIN=$$(ops/dev/postgres-binaries.sh $*); exec ops/dev/with-services.sh ops/dev/test.sh short
 
-bench: build ## engine against baseline; JSON to standard output and target/bench/fanout.json
+bench: build ## engine against baseline, and email-sender; JSON to standard output and target/bench/{fanout,sender}.json
 	mkdir -p $(TARGET)/bench
 	ops/dev/with-services.sh bash -o pipefail -c \
 	  '$(TARGET)/release/lockgate bench fanout --output json $(BENCH_ARGS) | tee $(TARGET)/bench/fanout.part'
 	mv $(TARGET)/bench/fanout.part $(TARGET)/bench/fanout.json
+	ops/dev/with-services.sh bash -o pipefail -c \
+	  '$(TARGET)/release/lockgate bench sender --output json | tee $(TARGET)/bench/sender.part'
+	mv $(TARGET)/bench/sender.part $(TARGET)/bench/sender.json
 
 ci: fmt clippy docs test ## what must be green before a change is offered
 

@@ -200,7 +200,7 @@ fn fill(brokers: &str, topic: &str, messages: u32) -> anyhow::Result<()> {
         .set("linger.ms", "5")
         .create()?;
     for user in 0..messages {
-        let copies = if user % COPY_EVERY == 0 { 2 } else { 1 };
+        let copies = if user.is_multiple_of(COPY_EVERY) { 2 } else { 1 };
         for _ in 0..copies {
             send(&producer, topic, user)?;
         }
@@ -215,7 +215,7 @@ fn send(producer: &BaseProducer, topic: &str, user: u32) -> anyhow::Result<()> {
         recipient_email: format!("user-{user}@example.org").into(),
         template_id: "daily-task-report".into(),
         template_context: json!({"name": format!("User {user}"), "day": "2026-07-01", "done": user % 7, "open": user % 5}),
-        locale: if user % 2 == 0 { "de" } else { "en" }.into(),
+        locale: if user.is_multiple_of(2) { "de" } else { "en" }.into(),
         correlation_id: "bench".into(),
         user_id: Some(user.into()),
     };

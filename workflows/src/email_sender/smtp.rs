@@ -86,7 +86,11 @@ impl Sender {
         let mut unreached = 0;
         let mut said = String::new();
         while !stop.is_cancelled() {
-            let pause = match self.page(&stop).await {
+            let page = self.page(&stop).await;
+            if page.is_ok() {
+                said.clear();
+            }
+            let pause = match page {
                 Ok((0, _)) => POLL,
                 Ok((_, reached)) => {
                     unreached = if reached { 0 } else { unreached + 1 };
