@@ -1,9 +1,11 @@
 //! The command `bench`.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
-use super::{Density, FanoutSettings, fanout};
+use super::{Density, FanoutSettings, OpenDoor, fanout, http};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -16,6 +18,18 @@ pub struct BenchArgs {
 enum BenchCommand {
     /// Many items of a table into a topic: engine, hand-written loop, and producer alone
     Fanout(FanoutArgs),
+    /// Commands as lines over HTTP, through a door that takes all of them at once
+    Http(HttpArgs),
+}
+
+#[derive(Args)]
+struct HttpArgs {
+    /// Commands of a round
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..=100_000_000))]
+    commands: u32,
+    /// Rounds; the figure is their median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
 }
 
 #[derive(Args)]
@@ -47,13 +61,26 @@ impl Execute for BenchArgs {
     const NAME: &'static str = "bench";
 
     async fn execute(self, context: &Context) -> Outcome {
-        let BenchCommand::Fanout(args) = self.command;
-        let settings = args.settings(context)?;
-        let report = fanout(&settings, &|line| eprintln!("bench: {line}"))
-            .await
-            .map_err(|error| Failure::new(Exit::Failed, format!("bench fanout: {error:#}")).changed(Changed::Said))?;
-        context.output.done(&report, || report.text())
+        match self.command {
+            BenchCommand::Fanout(args) => {
+                let settings = args.settings(context)?;
+                let report = fanout(&settings, &|line| eprintln!("bench: {line}"))
+                    .await
+                    .map_err(|error| failed("fanout", &error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Http(args) => {
+                let report = http(Arc::new(OpenDoor), args.commands as usize, args.rounds as usize)
+                    .await
+                    .map_err(|error| failed("http", &error))?;
+                context.output.done(&report, || report.text())
+            }
+        }
     }
+}
+
+fn failed(what: &str, error: &anyhow::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("bench {what}: {error:#}")).changed(Changed::Said)
 }
 
 impl FanoutArgs {
