@@ -30,6 +30,8 @@ comment on column lockgate.api_tokens.revoked_at is 'When it was revoked';
 comment on column lockgate.api_tokens.revoked_by is 'Who revoked it';
 comment on column lockgate.api_tokens.last_used_at is 'When it was last used, exact to a minute';
 
+comment on column lockgate.replicas.roles is 'What it does: leader, worker, api';
+
 create function lockgate.create_api_token(
     p_id uuid, p_name text, p_hash bytea, p_roles text[], p_valid_for interval, p_actor text) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$

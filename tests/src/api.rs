@@ -170,7 +170,6 @@ impl Client {
     }
 
     /// A request, to be changed by the test.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         request.bearer_auth(&self.token)

@@ -50,6 +50,9 @@ const DENIED: &str = "42501";
 
 const START_BY_HAND: &str = "select * from lockgate.start_by_hand(gen_random_uuid(), 'reports', '{}', null, null, null, null, null, null, null)";
 
+const MAKE_TOKEN: &str =
+    "select lockgate.create_api_token(gen_random_uuid(), 'a', sha256('a'), '{send}', interval '1 day', 'somebody')";
+
 /// Who tries what, and whether it is denied.
 const TRIES: &[(&str, &str, bool)] = &[
     ("engine", "delete from lockgate.run_batches", true),
@@ -114,6 +117,15 @@ const TRIES: &[(&str, &str, bool)] = &[
     ("operator", "select lockgate.resume_run(gen_random_uuid())", false),
     ("operator", "select lockgate.start_run('reports')", false),
     ("operator", START_BY_HAND, false),
+    ("operator", MAKE_TOKEN, false),
+    ("operator", "select * from lockgate.list_api_tokens()", false),
+    ("operator", "select lockgate.revoke_api_token('a', null)", false),
+    ("operator", "select hash from lockgate.api_tokens", true),
+    ("operator", "select * from lockgate.check_api_token('')", true),
+    ("engine", "select * from lockgate.check_api_token('')", false),
+    ("engine", MAKE_TOKEN, true),
+    ("engine", "select * from lockgate.api_tokens", true),
+    ("reader", "select * from lockgate.list_api_tokens()", true),
     (
         "operator",
         "select * from lockgate.proof_problems(gen_random_uuid())",

@@ -95,13 +95,16 @@ impl<'a> EmailCommandRequest<'a> {
                 "holds what JSON readers do not take: a number out of range, half a character, or 128 levels",
             ));
         }
-        let correlation_id = self.correlation_id.or_else(|| trace.map(Cow::Borrowed));
+        let correlation_id = match self.correlation_id.or_else(|| trace.map(Cow::Borrowed)) {
+            Some(known) => known,
+            None => fresh_correlation_id(),
+        };
         let mut direct = Direct::new(EmailTriggerCommand {
             recipient_email: self.recipient_email,
             template_id: self.template_id,
             template_context: self.template_context,
             locale: self.locale,
-            correlation_id: correlation_id.unwrap_or_else(|| fresh_correlation_id()),
+            correlation_id,
             user_id: self.user_id,
         });
         if let Some(key) = self.idempotency_key {

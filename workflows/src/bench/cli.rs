@@ -1,9 +1,11 @@
 //! The command `bench`.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
-use super::{Density, FanoutSettings, SenderSettings, fanout, sender};
+use super::{Density, FanoutSettings, OpenDoor, SenderSettings, fanout, http, sender};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -18,6 +20,8 @@ enum BenchCommand {
     Fanout(FanoutArgs),
     /// E-mail commands of a topic into the table of email-sender
     Sender(SenderArgs),
+    /// Commands as lines over HTTP, through a door that takes all of them at once
+    Http(HttpArgs),
 }
 
 #[derive(Args)]
@@ -28,6 +32,16 @@ struct SenderArgs {
     /// Times it is measured; the figure is the median
     #[arg(long, default_value_t = 3)]
     times: usize,
+}
+
+#[derive(Args)]
+struct HttpArgs {
+    /// Commands of a round
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..=100_000_000))]
+    commands: u32,
+    /// Rounds; the figure is their median
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
 }
 
 #[derive(Args)]
@@ -59,36 +73,52 @@ impl Execute for BenchArgs {
     const NAME: &'static str = "bench";
 
     async fn execute(self, context: &Context) -> Outcome {
-        let args = match self.command {
-            BenchCommand::Fanout(args) => args,
-            BenchCommand::Sender(args) => return args.execute(context).await,
-        };
-        let settings = args.settings(context)?;
-        let report = fanout(&settings, &|line| eprintln!("bench: {line}"))
-            .await
-            .map_err(|error| Failure::new(Exit::Failed, format!("bench fanout: {error:#}")).changed(Changed::Said))?;
-        context.output.done(&report, || report.text())
+        match self.command {
+            BenchCommand::Fanout(args) => {
+                let settings = args.settings(context)?;
+                let report = fanout(&settings, &tell)
+                    .await
+                    .map_err(|error| failed("fanout", &error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Sender(args) => {
+                let report = sender(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("sender", &error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Http(args) => {
+                let report = http(Arc::new(OpenDoor), args.commands as usize, args.rounds as usize)
+                    .await
+                    .map_err(|error| failed("http", &error))?;
+                context.output.done(&report, || report.text())
+            }
+        }
     }
 }
 
-impl SenderArgs {
-    async fn execute(self, context: &Context) -> Outcome {
-        let settings = SenderSettings {
-            database_url: context.config().database_settings()?.url,
-            brokers: brokers(context)?,
-            messages: self.messages,
-            times: self.times,
-        };
-        let report = sender(&settings, &|line| eprintln!("bench: {line}"))
-            .await
-            .map_err(|error| Failure::new(Exit::Failed, format!("bench sender: {error:#}")).changed(Changed::Said))?;
-        context.output.done(&report, || report.text())
-    }
+fn tell(line: &str) {
+    eprintln!("bench: {line}");
+}
+
+fn failed(what: &str, error: &anyhow::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("bench {what}: {error:#}")).changed(Changed::Said)
 }
 
 fn brokers(context: &Context) -> Result<String, Failure> {
     let brokers = context.config().kafka.brokers.clone();
     brokers.ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))
+}
+
+impl SenderArgs {
+    fn settings(self, context: &Context) -> Result<SenderSettings, Failure> {
+        Ok(SenderSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            messages: self.messages,
+            times: self.times,
+        })
+    }
 }
 
 impl FanoutArgs {

@@ -150,7 +150,7 @@ impl Meters {
         .await?;
         Ok(Reading {
             cpu: Cpu {
-                client: seconds(std::process::id() as i32, false).unwrap_or_default(),
+                client: own_seconds(),
                 postgres: self.postmaster.and_then(family_seconds),
                 kafka: self.broker.and_then(|pid| seconds(pid, true)),
             },
@@ -179,6 +179,11 @@ impl Meters {
         .await?;
         Ok((all, images.unwrap_or_default()))
     }
+}
+
+/// Processor seconds of this process so far.
+pub(super) fn own_seconds() -> f64 {
+    seconds(std::process::id() as i32, false).unwrap_or_default()
 }
 
 /// The parent of a process of this name, when it runs on this machine.

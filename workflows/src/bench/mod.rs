@@ -2,6 +2,7 @@
 
 mod baseline;
 mod cli;
+mod http;
 mod meters;
 mod place;
 mod producer;
@@ -13,6 +14,7 @@ mod workload;
 use std::time::Duration;
 
 pub use cli::bench;
+pub use http::{HttpReport, OpenDoor, http};
 pub use meters::Cpu;
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use sender::{SenderReport, SenderRun, SenderSettings, sender};
