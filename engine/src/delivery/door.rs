@@ -1,0 +1,28 @@
+//! The seam through which commands come whose bytes are made already, many at once, by those who wait for their fate.
+
+use async_trait::async_trait;
+
+use super::direct::ReadyCommand;
+
+/// What became of a command that was handed over and waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandedOver {
+    /// The broker acknowledged it.
+    Delivered {
+        /// The partition it is in.
+        partition: i32,
+        /// Its offset there.
+        offset: i64,
+    },
+    /// Its row is committed: it is sent from there.
+    Stored,
+    /// Neither, as far as is known in time. It may still go: hand it over again with the same `message-id`.
+    NotAccepted,
+}
+
+/// Takes commands and says what became of each.
+#[async_trait]
+pub trait CommandDoor: Send + Sync {
+    /// Answers in the order of the commands, once each of them is safe or was given up, within a bounded time.
+    async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Vec<HandedOver>;
+}
