@@ -6,10 +6,12 @@ mod command;
 mod direct;
 mod door;
 mod email;
+mod fallback;
 mod flights;
 mod headers;
 mod in_flight;
 mod key_hash;
+mod orchestrator;
 mod page;
 mod publisher;
 mod redelivery;
@@ -26,9 +28,14 @@ pub use command::{Command, CommandKind, InvalidCommand, fresh_correlation_id, me
 pub use direct::{Direct, ReadyCommand, Topics, keyed_id};
 pub use door::{CommandDoor, HandedOver};
 pub use email::{EMAIL, EmailTriggerCommand, LARGEST_EMAIL};
+pub use fallback::{ConfirmedRow, Due, FallbackError, FallbackRow, FallbackStore};
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
 pub use key_hash::KeyHash;
+pub use orchestrator::{
+    DirectSettings, DirectStats, Fate, Handover, NotificationOrchestrator, Notice, OrchestratorParts, OutcomeHandler, Stopped,
+    Waited,
+};
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,
     TopicInfo, TopicReader, TopicTrouble,

@@ -3,6 +3,7 @@
 mod claim_batch;
 mod control;
 mod database;
+mod fallback;
 mod fleet;
 mod inspect;
 mod leader;
@@ -19,6 +20,7 @@ mod verification;
 
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
+pub use fallback::PostgresFallback;
 pub use fleet::{FleetSettings, PostgresFleet};
 pub use inspect::{Inspector, OLD_SNAPSHOT, Progress, RunFilter};
 pub use leader::PostgresLeader;
