@@ -5,6 +5,7 @@ pub mod config;
 #[cfg(feature = "failpoints")]
 mod crash;
 pub mod delivery;
+mod direct;
 mod engine;
 pub mod execution;
 pub mod inspect;
@@ -18,4 +19,5 @@ pub mod trigger;
 pub mod verify;
 pub mod workflow;
 
+pub use direct::orchestrator;
 pub use engine::{Engine, EngineBuilder, kafka_config};

@@ -32,9 +32,10 @@ pub use fallback::{ConfirmedRow, Due, FallbackError, FallbackRow, FallbackStore}
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
 pub use key_hash::KeyHash;
+pub(crate) use orchestrator::OwnRuntime;
 pub use orchestrator::{
-    DirectSettings, DirectStats, Fate, Handover, NotificationOrchestrator, Notice, OrchestratorParts, OutcomeHandler, Stopped,
-    Waited,
+    DirectSettings, DirectStats, Fate, Handover, Notice, NotificationOrchestrator, OrchestratorParts, OutcomeHandler,
+    Stopped, Waited,
 };
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,

@@ -81,7 +81,9 @@ fn column<T>(rows: &[FallbackRow], value: impl Fn(&FallbackRow) -> T) -> Vec<T> 
 /// An array of name and value. The type has no zero character, which no header that we make holds.
 fn headers_json(headers: &Headers) -> String {
     let text = |value: &[u8]| String::from_utf8_lossy(value).replace('\0', "");
-    let pairs = headers.iter().map(|(name, value)| serde_json::json!([name, text(value)]));
+    let pairs = headers
+        .iter()
+        .map(|(name, value)| serde_json::json!([name, text(value)]));
     serde_json::Value::Array(pairs.collect()).to_string()
 }
 

@@ -88,7 +88,7 @@ impl Pump {
         };
         self.end_probe(&flight.topic, flight.probe, end);
         match flight.state {
-            FlightState::Sent(command) => self.settle_sent(command, outcome, flight.waiter),
+            FlightState::Sent(command) => self.settle_sent(*command, outcome, flight.waiter),
             FlightState::Overdue {
                 command_type,
                 message_id,
@@ -107,16 +107,16 @@ impl Pump {
         }
     }
 
-    fn settle_sent(&mut self, command: Box<ReadyCommand>, outcome: Outcome, waiter: Option<Waiter>) {
+    fn settle_sent(&mut self, command: ReadyCommand, outcome: Outcome, waiter: Option<Waiter>) {
         let (refused, failure) = match outcome {
             Outcome::Delivered { partition, offset } => {
-                self.delivered(*command, partition, offset, waiter);
+                self.delivered(command, partition, offset, waiter);
                 return;
             }
             Outcome::Refused(failure) => (true, failure),
             Outcome::Unknown(failure) => (false, failure),
         };
-        let row = failed_row(*command, refused, failure, &self.shared.settings);
+        let row = failed_row(command, refused, failure, &self.shared.settings);
         self.spill(Spill::Row(row, waiter));
     }
 

@@ -4,6 +4,7 @@ mod counters;
 mod doze;
 mod landing;
 mod notices;
+mod own_runtime;
 mod pending;
 mod pump;
 mod settings;
@@ -21,10 +22,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use tokio::runtime::{Builder, Runtime};
 
 pub use counters::DirectStats;
 pub use notices::{Fate, Notice, OutcomeHandler};
+pub(crate) use own_runtime::OwnRuntime;
 pub use settings::DirectSettings;
 
 use self::notices::Notices;
@@ -134,20 +135,11 @@ impl NotificationOrchestrator {
     /// # Errors
     /// The system has no more threads.
     pub fn start(parts: OrchestratorParts) -> io::Result<Self> {
-        Self::start_on(Self::runtime()?, parts)
+        Self::start_on(OwnRuntime::new()?, parts)
     }
 
-    /// A runtime for the orchestrator's own publisher and connections, apart from the caller's.
-    pub(crate) fn runtime() -> io::Result<Runtime> {
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(4)
-            .thread_name("lockgate-direct-io")
-            .enable_all()
-            .build()
-    }
-
-    pub(crate) fn start_on(runtime: Runtime, parts: OrchestratorParts) -> io::Result<Self> {
+    /// On a runtime to which its publisher and connections may belong too.
+    pub(crate) fn start_on(runtime: OwnRuntime, parts: OrchestratorParts) -> io::Result<Self> {
         // Trouble with all brokers is then trouble with these too.
         for topic in parts.topics.all() {
             parts.breakers.watch(topic);
@@ -264,8 +256,5 @@ impl Drop for Inner {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map(drop)
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }

@@ -71,10 +71,13 @@ pub(super) const PANICKED: InvalidCommand = InvalidCommand {
 
 fn why(error: &anyhow::Error) -> InvalidCommand {
     // Other errors may quote values.
-    error.downcast_ref::<InvalidCommand>().cloned().unwrap_or(InvalidCommand {
-        field: "command",
-        problem: "cannot be made a message: it is no JSON, or no topic is configured for its kind",
-    })
+    error
+        .downcast_ref::<InvalidCommand>()
+        .cloned()
+        .unwrap_or(InvalidCommand {
+            field: "command",
+            problem: "cannot be made a message: it is no JSON, or no topic is configured for its kind",
+        })
 }
 
 fn unmade<C: CommandKind>(direct: &Direct<C>, why: InvalidCommand) -> Box<Unmade> {

@@ -84,7 +84,12 @@ impl Window {
     /// Takes the commands out of those messages that were sent at such a time; they stay under way.
     pub(super) fn overtake(&mut self, is_overdue: impl Fn(Instant) -> bool) -> Vec<Overtaken> {
         let mut overtaken = Vec::new();
-        for flight in self.places.iter_mut().flatten().filter(|flight| is_overdue(flight.sent)) {
+        for flight in self
+            .places
+            .iter_mut()
+            .flatten()
+            .filter(|flight| is_overdue(flight.sent))
+        {
             let FlightState::Sent(command) = &flight.state else {
                 continue;
             };
@@ -128,10 +133,7 @@ impl Landings {
 impl OutcomeSink for Landings {
     fn settle(&self, index: u32, outcome: Outcome) {
         if self.0.push((index, outcome)).is_err() {
-            tracing::error!(
-                index,
-                "an outcome found no room; its command is stored as unconfirmed"
-            );
+            tracing::error!(index, "an outcome found no room; its command is stored as unconfirmed");
         }
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use tokio::runtime::Runtime;
 
 use super::super::fallback::{ConfirmedRow, FallbackError, FallbackRow, FallbackStore};
 use super::counters::add;
 use super::notices::{Fate, Notice};
+use super::own_runtime::OwnRuntime;
 use super::shared::Shared;
 use super::spill::{Spill, row_of, unmade_row};
 use super::waiting::{Placed, Waiter};
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Writer {
     shared: Arc<Shared>,
     store: Arc<dyn FallbackStore>,
-    runtime: Runtime,
+    runtime: OwnRuntime,
     last_traffic: Instant,
     said: Option<Instant>,
 }
@@ -53,7 +53,7 @@ enum Written {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn FallbackStore>, runtime: Runtime) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn FallbackStore>, runtime: OwnRuntime) -> Self {
         Self {
             shared,
             store,
@@ -81,7 +81,6 @@ impl Writer {
             }
         }
         self.shared.ended.cancel();
-        self.runtime.shutdown_background();
     }
 
     fn collect(&self) -> Page {
@@ -120,7 +119,8 @@ impl Writer {
 
     /// Rows first: what is confirmed may be among them.
     fn write(&mut self, mut page: Page) {
-        let mut parts = vec![0..page.rows.len()];
+        let whole = 0..page.rows.len();
+        let mut parts = vec![whole];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
             fail::fail_point!("direct.before_store");
             let store = self.store.clone();
