@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
-use super::{Density, FanoutSettings, fanout};
+use super::{CommandsSettings, Density, FanoutSettings, commands, fanout};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -16,6 +16,27 @@ pub struct BenchArgs {
 enum BenchCommand {
     /// Many items of a table into a topic: engine, hand-written loop, and producer alone
     Fanout(FanoutArgs),
+    /// Direct commands with Kafka up, down and frozen: how long a submit takes, and whether anything is missing
+    Commands(CommandsArgs),
+}
+
+#[derive(Args)]
+struct CommandsArgs {
+    /// Commands of each throughput loop
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(10_000..=50_000_000))]
+    commands: u64,
+    /// Pairs of orchestrator and producer alone; the ratio is their median
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Leave the weathers out that stop and freeze the broker
+    #[arg(long)]
+    fair_weather: bool,
+    /// Shorter stretches, for a look
+    #[arg(long)]
+    brief: bool,
+    /// The script that stops and freezes the broker of LOCKGATE_SERVICES_DIR
+    #[arg(long, default_value = "ops/dev/services.sh")]
+    services: std::path::PathBuf,
 }
 
 #[derive(Args)]
@@ -47,18 +68,47 @@ impl Execute for BenchArgs {
     const NAME: &'static str = "bench";
 
     async fn execute(self, context: &Context) -> Outcome {
-        let BenchCommand::Fanout(args) = self.command;
-        let settings = args.settings(context)?;
-        let report = fanout(&settings, &|line| eprintln!("bench: {line}"))
-            .await
-            .map_err(|error| Failure::new(Exit::Failed, format!("bench fanout: {error:#}")).changed(Changed::Said))?;
-        context.output.done(&report, || report.text())
+        let progress = |line: &str| eprintln!("bench: {line}");
+        let failed = |what: &str, error: anyhow::Error| {
+            Failure::new(Exit::Failed, format!("bench {what}: {error:#}")).changed(Changed::Said)
+        };
+        match self.command {
+            BenchCommand::Fanout(args) => {
+                let report = fanout(&args.settings(context)?, &progress).await;
+                let report = report.map_err(|error| failed("fanout", error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Commands(args) => {
+                let report = commands(&args.settings(context)?, &progress).await;
+                let report = report.map_err(|error| failed("commands", error))?;
+                context.output.done(&report, || report.text())
+            }
+        }
+    }
+}
+
+fn brokers(context: &Context) -> Result<String, Failure> {
+    let brokers = context.config().kafka.brokers.clone();
+    brokers.ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))
+}
+
+impl CommandsArgs {
+    fn settings(self, context: &Context) -> Result<CommandsSettings, Failure> {
+        // Only servers that were started for this may be stopped.
+        let may_stop = !self.fair_weather && std::env::var_os("LOCKGATE_SERVICES_DIR").is_some();
+        Ok(CommandsSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            commands: self.commands,
+            pairs: self.pairs,
+            brief: self.brief,
+            services: may_stop.then_some(self.services),
+        })
     }
 }
 
 impl FanoutArgs {
     fn settings(&self, context: &Context) -> Result<FanoutSettings, Failure> {
-        let brokers = context.config().kafka.brokers.clone();
         let only = self.only.map(|only| match only {
             Only::Dense => Density::Dense,
             Only::Sparse => Density::Sparse,
@@ -70,8 +120,7 @@ impl FanoutArgs {
         };
         Ok(FanoutSettings {
             database_url: context.config().database_settings()?.url,
-            brokers: brokers
-                .ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))?,
+            brokers: brokers(context)?,
             items: self.items,
             users,
             pairs: self.pairs,

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod cli;
+mod commands;
 mod meters;
 mod place;
 mod producer;
@@ -12,6 +13,7 @@ mod workload;
 use std::time::Duration;
 
 pub use cli::bench;
+pub use commands::{CommandsParts, CommandsReport, CommandsSettings, Stretch, SubmitPair, commands};
 pub use meters::Cpu;
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use workload::Density;
