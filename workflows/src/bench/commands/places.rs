@@ -1,6 +1,7 @@
 //! Where commands are in the end: the topic, the table, both or neither, joined by message id.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -10,6 +11,9 @@ use uuid::Uuid;
 
 use super::super::place::Place;
 use super::caller::Submitted;
+
+/// How long a topic may be unreadable after its broker was away.
+const READABLE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where the commands are.
 #[derive(Debug, Default)]
@@ -26,7 +30,7 @@ pub(super) struct Places {
 
 /// Joins what was submitted with the topic and the table.
 pub(super) async fn join(place: &Place, topic: &str, submitted: &Submitted) -> anyhow::Result<Places> {
-    let (records, in_topic) = read_topic(place, topic).await?;
+    let (records, in_topic) = read_when_possible(place, topic).await?;
     let rows: Vec<(Uuid, DateTime<Utc>)> = sqlx::query_as(
         "select message_id, created_at from lockgate.undelivered_messages where topic = $1 and run_id is null",
     )
@@ -53,6 +57,17 @@ pub(super) async fn join(place: &Place, topic: &str, submitted: &Submitted) -> a
     places.extra_records = records - known;
     places.stored_after_s.sort_by(f64::total_cmp);
     Ok(places)
+}
+
+/// A broker that was away takes a while until its partitions have leaders again.
+async fn read_when_possible(place: &Place, topic: &str) -> anyhow::Result<(u64, HashSet<Uuid>)> {
+    let until = Instant::now() + READABLE_WITHIN;
+    loop {
+        match read_topic(place, topic).await {
+            Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(500)).await,
+            read => return read,
+        }
+    }
 }
 
 async fn read_topic(place: &Place, topic: &str) -> anyhow::Result<(u64, HashSet<Uuid>)> {

@@ -42,7 +42,7 @@ pub struct Stretch {
     pub per_s: u64,
     /// Submits.
     pub commands: u64,
-    /// What a call took, making the command's id included.
+    /// What a call of `submit` took.
     pub p50_us: f64,
     /// The same.
     pub p99_us: f64,
@@ -50,6 +50,10 @@ pub struct Stretch {
     pub p999_us: f64,
     /// The same.
     pub max_us: f64,
+    /// The same with `Direct::new` before it, which makes the message's id and takes the trace's.
+    pub with_id_p50_us: f64,
+    /// The same.
+    pub with_id_p99_us: f64,
     /// Given back to the caller.
     pub not_accepted: u64,
     /// In the topic only.
@@ -126,7 +130,7 @@ impl Stretch {
     pub(super) fn line(&self) -> String {
         let after = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
         format!(
-            "{:<7}{:>7}/s p50 {:.2} p99 {:.1} p99.9 {:.0} max {:.0} us | kafka {} table {} both {} missing {} given back {} \
+            "{:<7}{:>7}/s p50 {:.2} p99 {:.1} p99.9 {:.0} max {:.0} us (with id {:.2}, {:.1}) | kafka {} table {} both {} missing {} given back {} \
              | stored after {} / {} / {} s",
             self.weather,
             self.per_s,
@@ -134,6 +138,8 @@ impl Stretch {
             self.p99_us,
             self.p999_us,
             self.max_us,
+            self.with_id_p50_us,
+            self.with_id_p99_us,
             self.delivered,
             self.stored,
             self.both,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use super::super::place::Place;
-use super::caller::{Pace, Submitted, submit};
+use super::caller::{Pace, Submitted, per_mille_us, submit};
 use super::places::{Places, join};
 use super::report::Stretch;
 use super::{STOP_WITHIN, config, welcome};
@@ -132,10 +132,12 @@ fn told(
         weather: weather.to_owned(),
         per_s: pace.per_s,
         commands: pace.commands,
-        p50_us: submitted.per_mille_us(500),
-        p99_us: submitted.per_mille_us(990),
-        p999_us: submitted.per_mille_us(999),
-        max_us: submitted.per_mille_us(1000),
+        p50_us: per_mille_us(&submitted.nanos, 500),
+        p99_us: per_mille_us(&submitted.nanos, 990),
+        p999_us: per_mille_us(&submitted.nanos, 999),
+        max_us: per_mille_us(&submitted.nanos, 1000),
+        with_id_p50_us: per_mille_us(&submitted.nanos_with_id, 500),
+        with_id_p99_us: per_mille_us(&submitted.nanos_with_id, 990),
         not_accepted: submitted.not_accepted,
         delivered: places.delivered,
         stored: places.stored,
