@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod claim;
+mod direct;
 mod end;
 mod finish;
 mod plan;
@@ -56,6 +57,10 @@ points! {
     "E3" e3_after_a_run_was_let_go end::let_go;
     "F1" f1_while_a_message_is_redelivered redelivery::dies;
     "F2" f2_a_refused_message_goes_only_by_hand redelivery::only_by_hand;
+    "G1" g1_after_a_direct_command_was_sent direct::after_publish;
+    "G2" g2_before_direct_commands_are_stored direct::before_store;
+    "G3" g3_after_direct_commands_are_stored direct::after_store;
+    "G4" g4_before_a_late_acknowledgement_is_written direct::before_confirm;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }
