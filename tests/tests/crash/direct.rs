@@ -11,6 +11,7 @@ use lockgate_tests::mock_kafka::MockKafka;
 use lockgate_tests::replica::{PATIENCE, Replica};
 use lockgate_tests::topic::Topic;
 use lockgate_tests::wait_until;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use uuid::Uuid;
 
 /// A few pages.
@@ -119,13 +120,24 @@ pub async fn before_confirm() {
     let stored = rows(&cluster, "due").await;
     assert!(stored > 0);
     kafka.answer_after(Duration::from_millis(1));
-    let sent = copies(&cluster.topic).await;
+    let sent = records(&cluster.topic).await;
     let _replica = cluster.replica();
     wait_until(PATIENCE, "what was stored is delivered", async || {
         rows(&cluster, "delivered").await == stored
     })
     .await;
-    let twice = copies(&cluster.topic).await;
-    assert!(!sent.is_empty() && twice.values().all(|count| *count <= 2), "{twice:?}");
-    assert!(twice.values().any(|count| *count == 2));
+    assert!(sent > 0);
+    assert_eq!(records(&cluster.topic).await, sent + stored);
+}
+
+/// How many records there are, for a broker that cannot look for one by its time.
+async fn records(topic: &Topic) -> i64 {
+    let mut client = rdkafka::ClientConfig::new();
+    let consumer: BaseConsumer = client.set("bootstrap.servers", topic.brokers()).create().unwrap();
+    let name = topic.name().to_owned();
+    let counting = tokio::task::spawn_blocking(move || {
+        let end = |partition| consumer.fetch_watermarks(&name, partition, PATIENCE).unwrap().1;
+        (0..4).map(end).sum()
+    });
+    counting.await.unwrap()
 }
