@@ -185,11 +185,7 @@ impl EngineBuilder {
     }
 
     async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {
-        let policy = BreakerPolicy {
-            window: config.kafka.window.min(1000),
-            ..BreakerPolicy::default()
-        };
-        let breakers = Arc::new(Breakers::new(policy));
+        let breakers = Arc::new(Breakers::new(breaker_policy(config)));
         let publisher = Arc::new(KafkaPublisher::start(kafka_config(config)?, breakers.clone())?);
         for topic in config.topics.values() {
             publisher.warm_up(topic).await;
@@ -345,6 +341,14 @@ fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
         "leader" => hints.leader.notify_one(),
         "undelivered" => hints.undelivered.notify_one(),
         _ => hints.ring(),
+    }
+}
+
+/// When the breakers of this process open.
+pub(crate) fn breaker_policy(config: &Config) -> BreakerPolicy {
+    BreakerPolicy {
+        window: config.kafka.window.min(1000),
+        ..BreakerPolicy::default()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod config;
 #[doc(hidden)]
 pub mod crash;
 pub mod delivery;
+mod direct;
 mod engine;
 pub mod execution;
 pub mod inspect;
@@ -20,4 +21,5 @@ pub mod trigger;
 pub mod verify;
 pub mod workflow;
 
+pub use direct::orchestrator;
 pub use engine::{Engine, EngineBuilder, kafka_config};

@@ -35,7 +35,8 @@ const fn at(
     }
 }
 
-/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, S consumers, N network.
+/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, G direct command,
+/// S consumers, N network.
 #[rustfmt::skip]
 pub const CRASH_POINTS: &[CrashPoint] = &[
     at("T1", &["trigger.before_commit"], "the leader fires a slot → commit", "nothing", "the next leader fires the slot"),
@@ -65,6 +66,10 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("E3", &["run.after_let_go"], "run suspended → its batches done", "batches leased or free", "others finish them; whoever finishes last wakes the run"),
     at("F1", &["redelivery.after_claim", "redelivery.after_publish", "redelivery.after_commit"], "redelivery: claimed → sent → marked", "claimed", "lease ends; at most one more copy a crash"),
     at("F2", &[], "redelivery of a refused row", "–", "never by itself; an operator's act with a reason"),
+    at("G1", &["direct.after_publish"], "direct command sent → outcome handled", "nothing", "what had reached the broker arrives once; all else in memory is lost, as the type's docs say"),
+    at("G2", &["direct.before_store"], "direct commands taken for the table → stored", "nothing", "what was in memory only is lost; rows of earlier pages are sent"),
+    at("G3", &["direct.after_store"], "direct commands stored → their process hears so", "due", "redelivered once under the same id"),
+    at("G4", &["direct.before_confirm"], "late acknowledgement → its row settled", "due", "sent once more under the same id"),
     at("S1", &["inbox.before_commit"], "a consumer's effects written → commit", "nothing", "the page is read and settled again"),
     at("S2", &["inbox.after_commit"], "effects and ids committed → offsets committed", "effects, ids", "read again; the ids are known, nothing happens twice"),
     at("S3", &["mail.after_claim"], "an e-mail claimed → handed to the mail server", "sending", "the lease ends; sent once"),

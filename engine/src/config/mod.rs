@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
 pub use nearest::nearest;
-pub use secret::{Secret, without_password};
+pub use secret::{Opaque, Secret, without_password};
 pub use show::ShownValue;
 pub use validate::Problem;
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Undelivered messages.
     pub redelivery: RedeliveryConfig,
+    /// Commands that come without a run.
+    pub direct: DirectConfig,
     /// Stopping.
     pub drain: DrainConfig,
     /// What is deleted when.
@@ -125,6 +127,21 @@ pub struct RedeliveryConfig {
     pub first_delay: Duration,
     /// Longest delay.
     pub max_delay: Duration,
+}
+
+/// Section `direct`.
+#[derive(Clone, PartialEq)]
+pub struct DirectConfig {
+    /// Commands that wait to be sent.
+    pub queue: u32,
+    /// Commands that wait to be stored.
+    pub spill: u32,
+    /// Commands sent whose outcome is not known.
+    pub window: u32,
+    /// How long a command may go without an answer before it is stored.
+    pub patience: Duration,
+    /// Secret of the hash that makes keys of what is personal.
+    pub key_secret: Option<Opaque>,
 }
 
 /// Section `drain`.
@@ -217,6 +234,13 @@ impl Default for Config {
                 max_attempts: 20,
                 first_delay: seconds(5),
                 max_delay: seconds(600),
+            },
+            direct: DirectConfig {
+                queue: 65_536,
+                spill: 65_536,
+                window: 8_192,
+                patience: seconds(2),
+                key_secret: None,
             },
             drain: DrainConfig { deadline: seconds(25) },
             retention: RetentionConfig {

@@ -31,6 +31,35 @@ impl fmt::Display for Secret {
     }
 }
 
+/// A secret that is no address: nothing of it is ever shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Opaque(String);
+
+impl Opaque {
+    /// Hides a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself; for the call that needs it, never for text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Display for Opaque {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
 const HIDDEN: &str = "(hidden)";
 
 /// A URL as it may be printed: user, host and database stay; passwords and query values go. Anything else is hidden whole.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Secret;
+use super::{Opaque, Secret};
 
 /// A kind of value.
 pub(super) trait Setting: Sized {
@@ -66,5 +66,15 @@ impl Setting for Option<Secret> {
 
     fn show(&self) -> String {
         self.as_ref().map(Secret::to_string).unwrap_or_default()
+    }
+}
+
+impl Setting for Option<Opaque> {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok((!text.trim().is_empty()).then(|| Opaque::new(text.trim())))
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(Opaque::to_string).unwrap_or_default()
     }
 }

@@ -176,6 +176,7 @@ fn secrets_are_in_no_text() {
         ("DATABASE_URL_DIRECT", "host=h password=geheim"),
         ("LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD", "geheim"),
         ("LOCKGATE_KAFKA_PROPERTIES_SSL_KEY_PEM", "geheim"),
+        ("LOCKGATE_DIRECT_KEY_SECRET", "vault://geheim"),
     ];
     let loaded = load("", &env).unwrap();
     let texts = format!(
@@ -216,6 +217,8 @@ fn values_that_cannot_work_together_are_named_with_a_fix() {
         ),
         ("worker.batch_size", &[("LOCKGATE_WORKER_BATCH_SIZE", "10001")]),
         ("worker.batches", &[("LOCKGATE_WORKER_BATCHES", "0")]),
+        ("direct.queue", &[("LOCKGATE_DIRECT_QUEUE", "0")]),
+        ("direct.patience", &[("LOCKGATE_DIRECT_PATIENCE", "1ms")]),
         ("kafka.window", &[("LOCKGATE_KAFKA_WINDOW", "0")]),
         ("redelivery.first_delay", &[("LOCKGATE_REDELIVERY_FIRST_DELAY", "11m")]),
         ("retention.page", &[("LOCKGATE_RETENTION_PAGE", "0")]),

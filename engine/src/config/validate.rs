@@ -131,6 +131,9 @@ impl Config {
         problems.within("database.max_connections", self.database.max_connections, 2, 1_000);
         problems.within("redelivery.page", self.redelivery.page, 1, 10_000);
         problems.within("redelivery.max_attempts", self.redelivery.max_attempts, 1, 10_000);
+        problems.within("direct.queue", self.direct.queue, 1, 4_000_000);
+        problems.within("direct.spill", self.direct.spill, 1, 4_000_000);
+        problems.within("direct.window", self.direct.window, 1, 1_000_000);
         problems.within("retention.page", self.retention.page, 1, 10_000);
     }
 
@@ -160,6 +163,7 @@ impl Config {
             "longer than redelivery.max_delay".to_owned(),
             format!("set it to {} or less", self.redelivery.max_delay.show()),
         );
+        problems.lasts("direct.patience", self.direct.patience, Duration::from_millis(50));
         let minute = Duration::from_secs(60);
         problems.lasts("drain.deadline", self.drain.deadline, Duration::from_millis(100));
         problems.lasts("retention.runs", self.retention.runs, minute);

@@ -59,6 +59,11 @@ impl<C: CommandKind> Direct<C> {
     /// # Errors
     /// A field is not as it must be ([`InvalidCommand`]), no topic is known for its kind, or it is no JSON.
     pub fn into_ready(self, topics: &Topics, hash: &KeyHash) -> anyhow::Result<ReadyCommand> {
+        self.ready(topics, hash)
+    }
+
+    /// The same of a command that is still needed should it fail.
+    pub(super) fn ready(&self, topics: &Topics, hash: &KeyHash) -> anyhow::Result<ReadyCommand> {
         let made = Command::of(&self.command, hash)?;
         let topic = topics.of(&made)?;
         let mut id_text = Uuid::encode_buffer();
@@ -135,6 +140,21 @@ impl Topics {
                 })
             }
         }
+    }
+
+    /// Checks what can be checked of a command before its bytes are made, its topic included.
+    pub(super) fn check<C: CommandKind>(&self, command: &C) -> Result<(), InvalidCommand> {
+        command.validate()?;
+        let problem = match command.topic() {
+            Some(topic) if is_topic_name(&topic) => return Ok(()),
+            Some(_) => "is not a name that a topic can have",
+            None if self.0.contains_key(C::TYPE) => return Ok(()),
+            None => "is not configured for this kind of command",
+        };
+        Err(InvalidCommand {
+            field: "topic",
+            problem,
+        })
     }
 
     /// All of them, each once.

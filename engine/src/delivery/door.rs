@@ -1,17 +1,10 @@
-//! The door through which ready commands are handed over: what is behind it sends them or stores them.
+//! The seam through which commands come whose bytes are made already, many at once, by those who wait for their fate.
 
 use async_trait::async_trait;
 
 use super::direct::ReadyCommand;
 
-/// Takes commands and answers when the fate of each is known.
-#[async_trait]
-pub trait CommandDoor: Send + Sync {
-    /// Hands commands over; answers one outcome a command, in their order.
-    async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Vec<HandedOver>;
-}
-
-/// What became of a command that was handed over.
+/// What became of a command that was handed over and waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandedOver {
     /// The broker acknowledged it.
@@ -21,8 +14,15 @@ pub enum HandedOver {
         /// Its offset there.
         offset: i64,
     },
-    /// Its row is committed; it is sent later.
+    /// Its row is committed: it is sent from there.
     Stored,
-    /// Nobody took it: hand it over again later.
+    /// Neither, as far as is known in time. It may still go: hand it over again with the same `message-id`.
     NotAccepted,
+}
+
+/// Takes commands and says what became of each.
+#[async_trait]
+pub trait CommandDoor: Send + Sync {
+    /// Answers in the order of the commands, once each of them is safe or was given up, within a bounded time.
+    async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Vec<HandedOver>;
 }

@@ -7,11 +7,13 @@ mod direct;
 mod door;
 mod email;
 mod email_request;
+mod fallback;
 mod flights;
 mod headers;
 mod in_flight;
 mod inbox;
 mod key_hash;
+mod orchestrator;
 mod page;
 mod publisher;
 mod redelivery;
@@ -29,10 +31,16 @@ pub use direct::{Direct, ReadyCommand, Topics, keyed_id};
 pub use door::{CommandDoor, HandedOver};
 pub use email::{EMAIL, EMAIL_SCHEMA, EmailTriggerCommand, LARGEST_EMAIL, email_schema};
 pub use email_request::{EmailCommandRequest, InvalidRequest};
+pub use fallback::{ConfirmedRow, Due, FallbackError, FallbackRow, FallbackStore};
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
 pub use inbox::{InboundPage, Inflow, InflowEnded, PageEnd, Rejection, Settler, TakeError, Taken, consume, identify};
 pub use key_hash::KeyHash;
+pub(crate) use orchestrator::OwnRuntime;
+pub use orchestrator::{
+    DirectSettings, DirectStats, Fate, Handover, Notice, NotificationOrchestrator, OrchestratorParts, OutcomeHandler,
+    Stopped, Waited,
+};
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,
     TopicInfo, TopicReader, TopicTrouble,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use async_trait::async_trait;
 use lockgate::Engine;
-use lockgate::delivery::Command;
+use lockgate::cli::{Execute, Exit, Failure, Outcome, extra};
+use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Handover};
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
 use lockgate_tests::doors::KafkaDoor;
@@ -22,8 +23,59 @@ fn main() -> ExitCode {
             .workflow(DailyTaskReports)
             .workflow(ChaosItems)
             .workflow(ChaosRows)
+            .command(extra::<SubmitDirect>)
             .command_door(Arc::new(KafkaDoor::default())),
     )
+}
+
+/// Submits direct commands, says the id of each that was accepted, and waits until all of them are somewhere
+#[derive(clap::Args)]
+struct SubmitDirect {
+    /// How many
+    count: usize,
+    /// Not to be sent before so many seconds have passed, so that they go to the table
+    #[arg(long)]
+    in_seconds: Option<i64>,
+}
+
+impl Execute for SubmitDirect {
+    const NAME: &'static str = "submit-direct";
+
+    async fn execute(self, context: &lockgate::cli::Context) -> Outcome {
+        let failed = |error: anyhow::Error| Failure::new(Exit::Failed, error.to_string());
+        let orchestrator = lockgate::orchestrator(context.config(), None).map_err(failed)?;
+        for number in 0..self.count {
+            let mut command = Direct::new(email(number));
+            if let Some(seconds) = self.in_seconds {
+                command = command.not_before(chrono::Utc::now() + chrono::Duration::seconds(seconds));
+            }
+            let id = command.message_id;
+            if let Handover::Accepted = orchestrator.submit(command) {
+                eprintln!("accepted {id}");
+            }
+        }
+        let placed = |stats: &DirectStats| stats.delivered + stats.stored.values().sum::<u64>();
+        let late = |stats: &DirectStats| stats.in_flight > 0;
+        while {
+            let stats = orchestrator.stats();
+            placed(&stats) < stats.accepted || late(&stats)
+        } {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        eprintln!("all are placed");
+        Ok(Exit::Ok)
+    }
+}
+
+fn email(number: usize) -> EmailTriggerCommand<'static> {
+    EmailTriggerCommand {
+        recipient_email: format!("user-{number}@example.org").into(),
+        template_id: "welcome".into(),
+        template_context: serde_json::json!({}),
+        locale: "de".into(),
+        correlation_id: "direct".into(),
+        user_id: None,
+    }
 }
 
 /// Items 1 to `items`, some of them bad.

@@ -3,6 +3,7 @@
 
 mod claim;
 mod consume;
+mod direct;
 mod end;
 mod finish;
 mod plan;
@@ -57,6 +58,10 @@ points! {
     "E3" e3_after_a_run_was_let_go end::let_go;
     "F1" f1_while_a_message_is_redelivered redelivery::dies;
     "F2" f2_a_refused_message_goes_only_by_hand redelivery::only_by_hand;
+    "G1" g1_after_a_direct_command_was_sent direct::after_publish;
+    "G2" g2_before_direct_commands_are_stored direct::before_store;
+    "G3" g3_after_direct_commands_are_stored direct::after_store;
+    "G4" g4_before_a_late_acknowledgement_is_written direct::before_confirm;
     "S1" s1_before_effects_are_committed consume::before_commit;
     "S2" s2_before_offsets_are_committed consume::after_commit;
     "S3" s3_an_email_is_claimed consume::mail_claimed;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
-use super::{Density, FanoutSettings, OpenDoor, SenderSettings, fanout, http, sender};
+use super::{CommandsSettings, Density, FanoutSettings, OpenDoor, SenderSettings, commands, fanout, http, sender};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -22,6 +22,8 @@ enum BenchCommand {
     Sender(SenderArgs),
     /// Commands as lines over HTTP, through a door that takes all of them at once
     Http(HttpArgs),
+    /// Direct commands with Kafka up, down and frozen: how long a submit takes, and whether anything is missing
+    Commands(CommandsArgs),
 }
 
 #[derive(Args)]
@@ -42,6 +44,25 @@ struct HttpArgs {
     /// Rounds; the figure is their median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+}
+
+#[derive(Args)]
+struct CommandsArgs {
+    /// Commands of each throughput loop
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(10_000..=50_000_000))]
+    commands: u64,
+    /// Pairs of orchestrator and producer alone; the ratio is their median
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Leave the weathers out that stop and freeze the broker
+    #[arg(long)]
+    fair_weather: bool,
+    /// Shorter stretches, for a look
+    #[arg(long)]
+    brief: bool,
+    /// The script that stops and freezes the broker of LOCKGATE_SERVICES_DIR
+    #[arg(long, default_value = "ops/dev/services.sh")]
+    services: std::path::PathBuf,
 }
 
 #[derive(Args)]
@@ -81,6 +102,12 @@ impl Execute for BenchArgs {
                     .map_err(|error| failed("fanout", &error))?;
                 context.output.done(&report, || report.text())
             }
+            BenchCommand::Commands(args) => {
+                let report = commands(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("commands", &error))?;
+                context.output.done(&report, || report.text())
+            }
             BenchCommand::Sender(args) => {
                 let report = sender(&args.settings(context)?, &tell)
                     .await
@@ -117,6 +144,21 @@ impl SenderArgs {
             brokers: brokers(context)?,
             messages: self.messages,
             times: self.times,
+        })
+    }
+}
+
+impl CommandsArgs {
+    fn settings(self, context: &Context) -> Result<CommandsSettings, Failure> {
+        // Only servers that were started for this may be stopped.
+        let may_stop = !self.fair_weather && std::env::var_os("LOCKGATE_SERVICES_DIR").is_some();
+        Ok(CommandsSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            commands: self.commands,
+            pairs: self.pairs,
+            brief: self.brief,
+            services: may_stop.then_some(self.services),
         })
     }
 }

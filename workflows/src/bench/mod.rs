@@ -2,6 +2,7 @@
 
 mod baseline;
 mod cli;
+mod commands;
 mod http;
 mod meters;
 mod place;
@@ -14,6 +15,7 @@ mod workload;
 use std::time::Duration;
 
 pub use cli::bench;
+pub use commands::{CommandsParts, CommandsReport, CommandsSettings, Stretch, SubmitPair, commands};
 pub use http::{HttpReport, OpenDoor, http};
 pub use meters::Cpu;
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};

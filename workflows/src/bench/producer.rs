@@ -37,6 +37,11 @@ impl Unconfirmed {
         }
     }
 
+    /// How many are not confirmed.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// Waits until every message is confirmed.
     pub(super) async fn all(&self) -> anyhow::Result<()> {
         while self.open.load(Ordering::Acquire) > 0 {
@@ -94,6 +99,23 @@ impl HandProducer {
         this.send(b"warm", b"{}", OwnedHeaders::new(), &first).await?;
         first.all().await?;
         Ok(this)
+    }
+
+    /// Hands a message over for which the library's queue has room.
+    pub(super) fn send_now(
+        &self,
+        key: &[u8],
+        payload: &[u8],
+        headers: OwnedHeaders,
+        unconfirmed: &Arc<Unconfirmed>,
+    ) -> anyhow::Result<()> {
+        unconfirmed.open.fetch_add(1, Ordering::AcqRel);
+        let record = BaseRecord::with_opaque_to(&self.topic, unconfirmed.clone())
+            .key(key)
+            .payload(payload)
+            .headers(headers);
+        let sent = self.producer.send(record).map_err(|(error, _)| error);
+        sent.context("a message was not accepted")
     }
 
     /// Hands a message over, waiting only while the library's queue is full.

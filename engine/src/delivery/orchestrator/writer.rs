@@ -1,0 +1,228 @@
+//! The writer: one thread that stores commands in pages, in the order in which they came to it. A store that cannot
+//! write is tried again for as long as the process lives; what waits meanwhile is bounded by the queue.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+
+use super::super::fallback::{ConfirmedRow, FallbackError, FallbackRow, FallbackStore};
+use super::counters::add;
+use super::notices::{Fate, Notice};
+use super::own_runtime::OwnRuntime;
+use super::shared::Shared;
+use super::spill::{Spill, row_of, unmade_row};
+use super::waiting::{Placed, Waiter};
+
+/// Rows of one statement.
+const PAGE_ROWS: usize = 500;
+/// A page is full once its payloads reach so many bytes.
+const PAGE_BYTES: usize = 8 << 20;
+/// First and last pause before a store that cannot write is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// How often it is said that the store cannot write.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+/// How often a call looks whether the stop's time is over.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// See above.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    store: Arc<dyn FallbackStore>,
+    runtime: OwnRuntime,
+    last_traffic: Instant,
+    said: Option<Instant>,
+}
+
+/// Rows to be written together, and those that wait for them.
+#[derive(Default)]
+struct Page {
+    rows: Vec<FallbackRow>,
+    waiters: Vec<Option<Waiter>>,
+    confirmed: Vec<ConfirmedRow>,
+    bytes: usize,
+}
+
+/// How a call to the store ended.
+enum Written {
+    Done(u64),
+    BadRow(String),
+    /// The stop's time is over.
+    GivenUp,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn FallbackStore>, runtime: OwnRuntime) -> Self {
+        Self {
+            shared,
+            store,
+            runtime,
+            last_traffic: Instant::now(),
+            said: None,
+        }
+    }
+
+    /// Works until its queue is closed and empty.
+    pub(super) fn run(mut self) {
+        self.shared.writer.is_mine();
+        loop {
+            let page = self.collect();
+            if !page.rows.is_empty() || !page.confirmed.is_empty() {
+                self.write(page);
+                self.last_traffic = Instant::now();
+            } else if self.shared.spill.is_closed() || self.shared.is_over() {
+                break;
+            } else {
+                let spill = &self.shared.spill;
+                self.shared
+                    .writer
+                    .rest(self.last_traffic, || spill.is_empty() && !spill.is_closed());
+            }
+        }
+        self.shared.ended.cancel();
+    }
+
+    fn collect(&self) -> Page {
+        let mut page = Page::default();
+        while page.rows.len() < PAGE_ROWS && page.confirmed.len() < PAGE_ROWS && page.bytes < PAGE_BYTES {
+            match self.shared.spill.pop() {
+                Ok(spill) => self.add(&mut page, spill),
+                Err(_) => break,
+            }
+        }
+        page
+    }
+
+    fn add(&self, page: &mut Page, spill: Spill) {
+        let (row, waiter) = match spill {
+            Spill::Row(row, waiter) => (row, waiter),
+            Spill::Entry(entry, reason) => match entry.command.make(&self.shared.topics, &self.shared.key_hash) {
+                Ok(ready) => (row_of(*ready, reason, &self.shared.settings), entry.waiter),
+                Err(unmade) => {
+                    add(&self.shared.counters.invalid, 1);
+                    if let Some(waiter) = entry.waiter {
+                        waiter.tell(Placed::Invalid(unmade.why.clone()));
+                    }
+                    (unmade_row(*unmade), None)
+                }
+            },
+            Spill::Confirm(row) => {
+                page.confirmed.push(*row);
+                return;
+            }
+        };
+        page.bytes += row.payload.as_ref().map_or(0, Vec::len);
+        page.rows.push(*row);
+        page.waiters.push(waiter);
+    }
+
+    /// Rows first: what is confirmed may be among them.
+    fn write(&mut self, mut page: Page) {
+        let whole = 0..page.rows.len();
+        let mut parts = vec![whole];
+        while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+            fail::fail_point!("direct.before_store");
+            let store = self.store.clone();
+            match self.until_written(part.len(), || store.store_undelivered(&page.rows[part.clone()])) {
+                Written::Done(_) => {
+                    fail::fail_point!("direct.after_store");
+                    self.stored(&mut page, part);
+                }
+                Written::BadRow(why) if part.len() == 1 => self.give_up(&page.rows[part.start], &why),
+                Written::BadRow(_) => {
+                    let middle = part.start + part.len() / 2;
+                    parts.extend([middle..part.end, part.start..middle]);
+                }
+                Written::GivenUp => self.shared.unplaced(part.len()),
+            }
+        }
+        if page.confirmed.is_empty() {
+            return;
+        }
+        fail::fail_point!("direct.before_confirm");
+        let store = self.store.clone();
+        let confirmed = page.confirmed.len();
+        match self.until_written(confirmed, || store.confirm_undelivered(&page.confirmed)) {
+            Written::Done(count) => add(&self.shared.counters.confirmed, count),
+            Written::BadRow(why) => tracing::error!(confirmed, "stored commands cannot be settled: {why}"),
+            // Their rows stay due: sent once more.
+            Written::GivenUp => {}
+        }
+    }
+
+    /// Repeats a write until it is answered or the stop's time is over. Nothing is cancelled by that: whatever the store
+    /// was asked for last may still happen.
+    fn until_written<'a>(
+        &mut self,
+        rows: usize,
+        write: impl Fn() -> BoxFuture<'a, Result<u64, FallbackError>>,
+    ) -> Written {
+        let mut pause = PAUSES.0;
+        loop {
+            if self.shared.is_over() {
+                return Written::GivenUp;
+            }
+            let shared = self.shared.clone();
+            let answer = self.runtime.block_on(async {
+                tokio::select! {
+                    answer = write() => Some(answer),
+                    () = time_is_over(&shared) => None,
+                }
+            });
+            match answer {
+                Some(Ok(count)) => return Written::Done(count),
+                Some(Err(FallbackError::BadRow(why))) => return Written::BadRow(why),
+                Some(Err(FallbackError::NotNow(why))) => self.failed(rows, &why),
+                None => return Written::GivenUp,
+            }
+            // A stop cuts the pause short.
+            std::thread::park_timeout(pause.mul_f64(rand::random_range(0.5..1.0)));
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    fn failed(&mut self, rows: usize, why: &str) {
+        add(&self.shared.counters.store_failures, 1);
+        if self.said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        let waiting = rows + self.shared.spill.len();
+        tracing::error!(
+            waiting,
+            "{waiting} direct commands cannot be stored yet and are in memory only: {why}"
+        );
+    }
+
+    fn stored(&self, page: &mut Page, part: Range<usize>) {
+        let counters = &self.shared.counters;
+        for (row, waiter) in page.rows[part.clone()].iter().zip(&mut page.waiters[part]) {
+            counters.stored(row.code);
+            add(&counters.refused, u64::from(row.refused));
+            if let Some(waiter) = waiter.take() {
+                waiter.tell(Placed::Stored);
+            }
+            self.shared.notices.leave(counters, || Notice {
+                command_type: row.command_type.clone(),
+                message_id: row.message_id,
+                fate: Fate::Stored {
+                    code: row.code,
+                    refused: row.refused,
+                },
+            });
+        }
+    }
+
+    fn give_up(&self, row: &FallbackRow, why: &str) {
+        self.shared.unplaced(1);
+        let message_id = row.message_id;
+        tracing::error!(%message_id, "command {message_id} can never be stored and is lost: {why}");
+    }
+}
+
+async fn time_is_over(shared: &Shared) {
+    while !shared.is_over() {
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,69 @@
+//! An orchestrator of direct commands, put together with Postgres and Kafka.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::delivery::{
+    Breakers, DirectSettings, KeyHash, NotificationOrchestrator, OrchestratorParts, OutcomeHandler, OwnRuntime, Topics,
+};
+use crate::engine::{breaker_policy, kafka_config};
+use crate::kafka::KafkaPublisher;
+use crate::postgres::{Database, DatabaseSettings, PostgresFallback};
+
+/// Storing is done by one thread; the second connection is for a call that was given up and has not ended.
+const CONNECTIONS: u32 = 2;
+
+/// Starts an orchestrator with a producer, connections and threads of its own, in a replica or in any service. Neither
+/// Kafka nor Postgres need be reachable yet. The handler, if any, is told what became of commands.
+///
+/// # Errors
+/// The configuration cannot be used, or the system has no more threads.
+pub fn orchestrator(
+    config: &Config,
+    handler: Option<Arc<dyn OutcomeHandler>>,
+) -> anyhow::Result<NotificationOrchestrator> {
+    let runtime = OwnRuntime::new()?;
+    let breakers = Arc::new(Breakers::new(breaker_policy(config)));
+    let database = DatabaseSettings {
+        max_connections: CONNECTIONS,
+        ..config.database_settings()?
+    };
+    let topics = Topics::new(&config.topics);
+    let (database, publisher) = {
+        let _on_own_threads = runtime.enter();
+        (
+            Database::new(&database)?,
+            Arc::new(KafkaPublisher::start(kafka_config(config)?, breakers.clone())?),
+        )
+    };
+    for topic in topics.all().cloned().collect::<Vec<_>>() {
+        let publisher = publisher.clone();
+        runtime.spawn(async move { publisher.warm_up(&topic).await });
+    }
+    let parts = OrchestratorParts {
+        publisher,
+        breakers,
+        store: Arc::new(PostgresFallback::new(database, Uuid::new_v4())),
+        topics,
+        key_hash: match &config.direct.key_secret {
+            Some(secret) => KeyHash::with_secret(secret.expose().as_bytes()),
+            None => KeyHash::none(),
+        },
+        settings: direct_settings(config),
+        handler,
+    };
+    Ok(NotificationOrchestrator::start_on(runtime, parts)?)
+}
+
+fn direct_settings(config: &Config) -> DirectSettings {
+    DirectSettings {
+        queue: config.direct.queue as usize,
+        spill: config.direct.spill as usize,
+        window: config.direct.window as usize,
+        patience: config.direct.patience,
+        message_timeout: config.kafka.message_timeout,
+        first_delay: config.redelivery.first_delay,
+    }
+}

@@ -1,0 +1,140 @@
+//! Direct commands on servers of their own, which are stopped, killed and frozen under them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod direct_support;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use direct_support::*;
+use lockgate::delivery::{Direct, NotificationOrchestrator, Waited};
+use lockgate_tests::cluster::Cluster;
+use lockgate_tests::own_servers::OwnServers;
+use lockgate_tests::wait_until;
+use sqlx::Row;
+use uuid::Uuid;
+
+/// For servers that take their time on a busy machine.
+const LONG: Duration = Duration::from_secs(90);
+
+fn orchestrator(cluster: &Cluster) -> NotificationOrchestrator {
+    let config = config(cluster.url(), cluster.topic.brokers(), cluster.topic.name());
+    lockgate::orchestrator(&config, None).unwrap()
+}
+
+/// Every command is in the topic or in the table.
+async fn nothing_is_missing(cluster: &Cluster, ids: &BTreeSet<Uuid>) {
+    let sent: BTreeSet<Uuid> = records(cluster.topic.brokers(), cluster.topic.name())
+        .await
+        .into_keys()
+        .collect();
+    let stored = rows(&cluster.pool, None).await;
+    assert_eq!(&(&sent | &stored), ids, "{} sent, {} stored", sent.len(), stored.len());
+}
+
+/// A broker that is back answers for its topic again.
+async fn readable(cluster: &Cluster) {
+    let client: rdkafka::consumer::BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", cluster.topic.brokers())
+        .create()
+        .unwrap();
+    let name = cluster.topic.name().to_owned();
+    wait_until(LONG, "the topic has its leaders", async || {
+        let second = Duration::from_secs(1);
+        (0..4).all(|partition| rdkafka::consumer::Consumer::fetch_watermarks(&client, &name, partition, second).is_ok())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_down_before_the_start_and_killed_under_way_loses_nothing() {
+    let servers = OwnServers::up(&["kafka"]);
+    let cluster = servers.cluster().await;
+    servers.act("stop", "kafka");
+    let down = orchestrator(&cluster);
+    let mut ids = submit_all(&down, 5_000);
+    wait_until(LONG, "all are stored", async || placed(&down) == 5_000).await;
+    assert_eq!(rows(&cluster.pool, Some("due")).await, ids);
+    assert_eq!(down.stop(LONG).await.unplaced, 0);
+    servers.act("start", "kafka");
+    readable(&cluster).await;
+
+    let killed = orchestrator(&cluster);
+    ids.extend(submit_all(&killed, 1_000));
+    wait_until(LONG, "the way is open", async || killed.stats().delivered > 0).await;
+    let mut submitted = 1_000;
+    for round in 0..20 {
+        if round == 5 {
+            servers.act("kill", "kafka");
+        }
+        ids.extend(submit_all(&killed, 500));
+        submitted += 500;
+    }
+    wait_until(LONG, "all are placed", async || placed(&killed) == submitted).await;
+    servers.act("start", "kafka");
+    readable(&cluster).await;
+    assert_eq!(killed.stop(LONG).await.unplaced, 0);
+    nothing_is_missing(&cluster, &ids).await;
+}
+
+/// Nothing is rejected, nothing is missing, rows come in time, and nobody's breaker opens by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_into_a_frozen_broker_is_stored_in_time_and_settled_when_it_thaws() {
+    let servers = OwnServers::up(&["kafka"]);
+    let cluster = servers.cluster().await;
+    let orchestrator = orchestrator(&cluster);
+    let mut ids = submit_all(&orchestrator, 100);
+    wait_until(LONG, "the way is open", async || orchestrator.stats().delivered == 100).await;
+    servers.act("freeze", "kafka");
+    let begun = Instant::now();
+    ids.extend(submit_all(&orchestrator, 30_000));
+    wait_until(LONG, "all are stored", async || placed(&orchestrator) == 30_100).await;
+    let took = begun.elapsed();
+    println!("30,000 commands were stored {took:?} after a broker froze");
+    // Far from the 30 s after which the producer gives up; a busy machine has its time.
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    let stats = orchestrator.stats();
+    assert!(stats.stalled && stats.not_accepted == 0, "{stats:?}");
+    assert!(!stats.stored.contains_key("breaker_open"), "{stats:?}");
+    servers.act("thaw", "kafka");
+    wait_until(LONG, "what had arrived is settled and the way is open", async || {
+        let stats = orchestrator.stats();
+        stats.confirmed > 0 && !stats.stalled
+    })
+    .await;
+    wait_until(LONG, "commands are sent again", async || {
+        let command = Direct::new(email(1));
+        ids.insert(command.message_id);
+        // The broker may still be busy with what it was asked while it stood still.
+        matches!(orchestrator.submit_and_wait(command).await, Waited::Delivered { .. })
+    })
+    .await;
+    assert_eq!(orchestrator.stop(LONG).await.unplaced, 0);
+    nothing_is_missing(&cluster, &ids).await;
+    let sent = records(cluster.topic.brokers(), cluster.topic.name()).await;
+    let settled = sqlx::query(
+        "select message_id, kafka_partition, kafka_offset from lockgate.undelivered_messages where status = 'delivered'",
+    );
+    for row in settled.fetch_all(&cluster.pool).await.unwrap() {
+        let place: (i32, i64) = (row.get(1), row.get(2));
+        let copies = &sent[&row.get::<Uuid, _>(0)];
+        assert!(copies.iter().any(|copy| (copy.partition, copy.offset) == place));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_restarted_while_commands_are_stored_loses_none() {
+    let servers = OwnServers::up(&["postgres", "kafka"]);
+    let cluster = servers.cluster().await;
+    servers.act("stop", "kafka");
+    let orchestrator = orchestrator(&cluster);
+    let mut ids = submit_all(&orchestrator, 10_000);
+    wait_until(LONG, "storing has begun", async || placed(&orchestrator) > 0).await;
+    servers.act("kill", "postgres");
+    ids.extend(submit_all(&orchestrator, 10_000));
+    wait_until(LONG, "it is noticed", async || orchestrator.stats().store_failures > 0).await;
+    servers.act("start", "postgres");
+    wait_until(LONG, "all are stored", async || placed(&orchestrator) == 20_000).await;
+    assert_eq!(rows(&cluster.pool, Some("due")).await, ids);
+    assert_eq!(orchestrator.stop(LONG).await.unplaced, 0);
+}
