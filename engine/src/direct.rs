@@ -47,14 +47,19 @@ pub fn orchestrator(
         breakers,
         store: Arc::new(PostgresFallback::new(database, Uuid::new_v4())),
         topics,
-        key_hash: match &config.direct.key_secret {
-            Some(secret) => KeyHash::with_secret(secret.expose().as_bytes()),
-            None => KeyHash::none(),
-        },
+        key_hash: key_hash(config),
         settings: direct_settings(config),
         handler,
     };
     Ok(NotificationOrchestrator::start_on(runtime, parts)?)
+}
+
+/// Makes keys with the configured secret.
+pub(crate) fn key_hash(config: &Config) -> KeyHash {
+    match &config.direct.key_secret {
+        Some(secret) => KeyHash::with_secret(secret.expose().as_bytes()),
+        None => KeyHash::none(),
+    }
 }
 
 fn direct_settings(config: &Config) -> DirectSettings {

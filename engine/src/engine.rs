@@ -8,15 +8,14 @@ use anyhow::Context as _;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::api::{ApiParts, ApiServer, ApiSettings};
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::config::Config;
 use crate::delivery::{
-    BreakerPolicy, Breakers, CommandDoor, KeyHash, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings,
-    Topics,
+    BreakerPolicy, Breakers, CommandDoor, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings,
 };
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
@@ -26,13 +25,12 @@ use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresUndelivered,
     SchemaError, listen,
 };
+use crate::serving::Serving;
 use crate::telemetry;
 use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
 const LEADER_CONNECTIONS: u32 = 3;
-/// Tokens and runs of the HTTP API, so that its clients take none of the workers' connections.
-const API_CONNECTIONS: u32 = 4;
 /// How long Kafka gets to settle what is on its way when everything else has ended.
 const LAST_OUTCOMES: Duration = Duration::from_secs(2);
 
@@ -84,7 +82,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Hands the commands of the HTTP API over through this door.
+    /// Hands the commands of the HTTP API over through this door, instead of an orchestrator that is started for it.
     #[must_use]
     pub fn command_door(mut self, door: Arc<dyn CommandDoor>) -> Self {
         self.door = Some(door);
@@ -100,7 +98,7 @@ impl EngineBuilder {
         let database = Database::new(&config.database_settings()?)?;
         let stop = stop.child_token();
         let api = match roles.api {
-            true => Some(tokio::spawn(self.bind_api(&config, stop.clone()).await?.serve())),
+            true => Some(self.serve(&config, stop.clone()).await?),
             false => None,
         };
         let schema = tokio::spawn(watch_schema(database.clone(), config.lease.renew, stop.clone()));
@@ -154,34 +152,15 @@ impl EngineBuilder {
         );
         anyhow::ensure!(
             answered,
-            "the drain deadline passed before all requests had ended; their clients were not answered"
+            "the drain deadline passed before all requests had ended and all commands had a place"
         );
         unfit.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    async fn bind_api(&self, config: &Config, stop: CancellationToken) -> anyhow::Result<ApiServer> {
-        let listen = config.api.listen.as_deref().context("api.listen is not set")?;
-        let own = DatabaseSettings {
-            max_connections: API_CONNECTIONS,
-            ..config.database_settings()?
-        };
-        let parts = ApiParts {
-            door: self.door.clone().context("this binary has no door for commands")?,
-            topics: Topics::new(&config.topics),
-            key_hash: KeyHash::none(),
-            database: Database::new(&own)?,
-            registry: Some(self.registry.clone()),
-            token: config.api.token.clone(),
-            settings: ApiSettings {
-                connections: config.api.connections as usize,
-                requests_per_s: config.api.requests_per_s,
-                bulk_requests: config.api.bulk_requests as usize,
-                drain: config.drain.deadline,
-            },
-        };
-        let server = ApiServer::bind(listen, parts, stop).await?;
-        tracing::info!(address = %server.address()?, "the HTTP API listens");
-        Ok(server)
+    /// Listens for the HTTP API and answers from then on.
+    async fn serve(&self, config: &Config, stop: CancellationToken) -> anyhow::Result<JoinHandle<bool>> {
+        let serving = Serving::bind(config, &self.registry, self.door.clone(), stop).await?;
+        Ok(tokio::spawn(serving.serve()))
     }
 
     async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {

@@ -16,6 +16,7 @@ pub mod leader;
 pub mod lifecycle;
 pub mod memory;
 pub mod postgres;
+mod serving;
 mod telemetry;
 pub mod trigger;
 pub mod verify;

@@ -1,12 +1,10 @@
-//! Doors for commands: one that answers as a test says, and one straight to the brokers.
+//! A door for commands that answers as a test says.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use lockgate::delivery::{CommandDoor, HandedOver, Outcome, OutcomeSink, Publisher, ReadyCommand, Rejected, Ticket};
-use lockgate::kafka::{KafkaConfig, KafkaPublisher};
-use tokio::sync::{OnceCell, Semaphore, oneshot};
+use lockgate::delivery::{CommandDoor, HandedOver, ReadyCommand};
+use tokio::sync::Semaphore;
 
 use crate::replica::PATIENCE;
 use crate::wait_until;
@@ -71,57 +69,5 @@ impl CommandDoor for ScriptedDoor {
         let outcomes = commands.iter().map(|command| (self.script)(command)).collect();
         self.seen.lock().unwrap().extend(commands);
         outcomes
-    }
-}
-
-/// Publishes to the brokers of `KAFKA_BROKERS`; what they do not acknowledge is not accepted.
-#[derive(Default)]
-pub struct KafkaDoor(OnceCell<KafkaPublisher>);
-
-#[async_trait]
-impl CommandDoor for KafkaDoor {
-    async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Vec<HandedOver> {
-        let publisher = self.0.get_or_init(async || {
-            let mut config = KafkaConfig::new(std::env::var("KAFKA_BROKERS").unwrap());
-            config.message_timeout = Duration::from_millis(1500);
-            KafkaPublisher::start(config, Arc::new(())).unwrap()
-        });
-        let publisher = publisher.await;
-        let mut outcomes = Vec::new();
-        for command in commands {
-            let (tell, told) = oneshot::channel();
-            let sink = Arc::new(One(Mutex::new(Some(tell))));
-            loop {
-                let ticket = Ticket {
-                    sink: sink.clone(),
-                    index: 0,
-                };
-                match publisher.publish(&command.message, ticket) {
-                    Err(Rejected::Full) => publisher.capacity().await,
-                    _ => break,
-                }
-            }
-            // A rejected ticket is dropped, and its sender with it.
-            drop(sink);
-            outcomes.push(told);
-        }
-        let mut answers = Vec::new();
-        for told in outcomes {
-            answers.push(match told.await {
-                Ok(Outcome::Delivered { partition, offset }) => HandedOver::Delivered { partition, offset },
-                _ => HandedOver::NotAccepted,
-            });
-        }
-        answers
-    }
-}
-
-struct One(Mutex<Option<oneshot::Sender<Outcome>>>);
-
-impl OutcomeSink for One {
-    fn settle(&self, _index: u32, outcome: Outcome) {
-        if let Some(tell) = self.0.lock().unwrap().take() {
-            let _ = tell.send(outcome);
-        }
     }
 }

@@ -2,7 +2,6 @@
 //! up and of which any can be bad, and `chaos-rows`, whose items are rows that tests take away.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use lockgate::cli::{Execute, Exit, Failure, Outcome, extra};
 use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Handover};
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
-use lockgate_tests::doors::KafkaDoor;
 use lockgate_workflows::DailyTaskReports;
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +21,7 @@ fn main() -> ExitCode {
             .workflow(DailyTaskReports)
             .workflow(ChaosItems)
             .workflow(ChaosRows)
-            .command(extra::<SubmitDirect>)
-            .command_door(Arc::new(KafkaDoor::default())),
+            .command(extra::<SubmitDirect>),
     )
 }
 
