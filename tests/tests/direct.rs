@@ -159,7 +159,8 @@ async fn commands_for_a_missing_topic_are_stored_and_sent_unchanged_once_it_is_t
     })
     .await;
     assert_eq!(orchestrator.stop(SOON).await.unplaced, 0);
-    let stored: Vec<(uuid::Uuid, Option<Vec<u8>>, Vec<u8>, serde_json::Value)> =
+    type Stored = (uuid::Uuid, Option<Vec<u8>>, Vec<u8>, serde_json::Value);
+    let stored: Vec<Stored> =
         sqlx::query_as("select message_id, key, payload, headers from lockgate.undelivered_email_commands")
             .fetch_all(tables.pool())
             .await
