@@ -12,8 +12,8 @@ use crate::engine::{breaker_policy, kafka_config};
 use crate::kafka::KafkaPublisher;
 use crate::postgres::{Database, DatabaseSettings, PostgresFallback};
 
-/// Storing is done by one thread; the second connection is for a call that was given up and has not ended.
-const CONNECTIONS: u32 = 2;
+/// Storing is done by two threads; the third connection is for a call that was given up and has not ended.
+const CONNECTIONS: u32 = 3;
 
 /// Starts an orchestrator with a producer, connections and threads of its own, in a replica or in any service. Neither
 /// Kafka nor Postgres need be reachable yet. The handler, if any, is told what became of commands.

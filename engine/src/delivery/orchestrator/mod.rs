@@ -3,6 +3,7 @@
 mod counters;
 mod doze;
 mod landing;
+mod lanes;
 mod notices;
 mod own_runtime;
 mod pending;
@@ -28,6 +29,7 @@ pub use notices::{Fate, Notice, OutcomeHandler};
 pub(crate) use own_runtime::OwnRuntime;
 pub use settings::DirectSettings;
 
+use self::lanes::LANES;
 use self::notices::Notices;
 use self::pending::{Entry, PANICKED};
 use self::pump::Pump;
@@ -148,8 +150,11 @@ impl NotificationOrchestrator {
         let shared = Shared::new(parts.settings, parts.topics, parts.key_hash, notices);
         let inner = Arc::new(Inner { shared: shared.clone() });
         let pump = Pump::new(shared.clone(), parts.publisher, parts.breakers);
-        let writer = Writer::new(shared, parts.store, runtime);
-        spawn("lockgate-direct-store", move || writer.run())?;
+        let runtime = Arc::new(runtime);
+        for lane in 0..LANES {
+            let writer = Writer::new(shared.clone(), lane, parts.store.clone(), runtime.clone());
+            spawn("lockgate-direct-store", move || writer.run())?;
+        }
         spawn("lockgate-direct-pump", move || pump.run())?;
         Ok(Self { inner })
     }

@@ -19,6 +19,8 @@ const LARGEST_KEPT: usize = 1 << 20;
 pub(super) trait Pending: Send {
     /// Makes its bytes.
     fn make(self: Box<Self>, topics: &Topics, hash: &KeyHash) -> Result<Box<ReadyCommand>, Box<Unmade>>;
+    /// Stable id of its message.
+    fn message_id(&self) -> Uuid;
     /// The command itself, to be given back to whoever handed it over.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
@@ -43,6 +45,10 @@ impl Pending for ReadyCommand {
         Ok(self)
     }
 
+    fn message_id(&self) -> Uuid {
+        self.message_id
+    }
+
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
@@ -56,6 +62,10 @@ impl<C: CommandKind + Send + 'static> Pending for Direct<C> {
             Ok(Err(error)) => Err(unmade(&self, why(&error))),
             Err(_) => Err(unmade(&self, PANICKED)),
         }
+    }
+
+    fn message_id(&self) -> Uuid {
+        self.message_id
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

@@ -36,7 +36,7 @@ pub(super) struct Pump {
     pub(super) stall: Stall,
     /// A command for which there was no room.
     held: Option<Entry>,
-    /// What found the writer's queue full: at most a window and a pass, as nothing is taken meanwhile.
+    /// What found a writer's queue full: at most a window and a pass, as nothing is taken meanwhile.
     unspilled: VecDeque<Spill>,
     pub(super) observed: Observed,
     /// A topic whose breaker was asked in this pass, and lets messages through or not.
@@ -108,7 +108,6 @@ impl Pump {
         add(&self.shared.counters.taken, queued as u64);
         self.note();
         self.shared.spill.close();
-        self.shared.writer.wake();
     }
 
     /// Takes commands and offers them; answers whether there was any.
@@ -276,16 +275,11 @@ impl Pump {
     }
 
     fn flush(&mut self) {
-        let mut any = false;
         while let Some(spill) = self.unspilled.pop_front() {
-            if let Err(error) = self.shared.spill.push(spill) {
-                self.unspilled.push_front(error.into_inner());
+            if let Err(back) = self.shared.spill.push(spill) {
+                self.unspilled.push_front(back);
                 break;
             }
-            any = true;
-        }
-        if any {
-            self.shared.writer.nudge();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the callers, the pump and the writer share.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::super::direct::Topics;
 use super::super::key_hash::KeyHash;
 use super::counters::{Counters, add};
 use super::doze::Doze;
+use super::lanes::{LANES, Lanes};
 use super::notices::Notices;
 use super::pending::Entry;
 use super::settings::DirectSettings;
@@ -24,13 +25,13 @@ pub(super) struct Shared {
     /// Commands to be sent. Closed: nothing more is accepted.
     pub(super) queue: ConcurrentQueue<Entry>,
     /// Commands to be stored. Closed: the pump puts nothing more into it.
-    pub(super) spill: ConcurrentQueue<Spill>,
+    pub(super) spill: Lanes,
     pub(super) pump: Doze,
-    pub(super) writer: Doze,
     pub(super) counters: Counters,
     pub(super) notices: Notices,
     stop: OnceLock<Stop>,
-    /// Both threads have ended.
+    writing: AtomicUsize,
+    /// All threads have ended.
     pub(super) ended: CancellationToken,
 }
 
@@ -47,15 +48,15 @@ impl Shared {
     pub(super) fn new(settings: DirectSettings, topics: Topics, key_hash: KeyHash, notices: Notices) -> Arc<Self> {
         Arc::new(Self {
             queue: ConcurrentQueue::bounded(settings.queue.max(1)),
-            spill: ConcurrentQueue::bounded(settings.spill.max(1)),
+            spill: Lanes::new(settings.spill),
             settings,
             topics,
             key_hash,
             pump: Doze::default(),
-            writer: Doze::default(),
             counters: Counters::default(),
             notices,
             stop: OnceLock::new(),
+            writing: AtomicUsize::new(LANES),
             ended: CancellationToken::new(),
         })
     }
@@ -85,10 +86,9 @@ impl Shared {
             match self.spill.push(Spill::Entry(entry, reason)) {
                 Ok(()) => {
                     add(&self.counters.straight, 1);
-                    self.writer.nudge();
                     return Ok(());
                 }
-                Err(error) => error.into_inner(),
+                Err(back) => back,
             }
         };
         add(&self.counters.not_accepted, 1);
@@ -108,7 +108,7 @@ impl Shared {
         });
         self.queue.close();
         self.pump.wake();
-        self.writer.wake();
+        self.spill.wake();
     }
 
     pub(super) fn stopping(&self) -> Option<Stop> {
@@ -118,6 +118,13 @@ impl Shared {
     /// Whether what could not be placed so far must be given up.
     pub(super) fn is_over(&self) -> bool {
         self.stopping().is_some_and(|stop| Instant::now() >= stop.give_up_at)
+    }
+
+    /// A writer has ended.
+    pub(super) fn writer_ended(&self) {
+        if self.writing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ended.cancel();
+        }
     }
 
     /// Counts a command that is lost to this process.

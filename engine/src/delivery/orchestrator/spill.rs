@@ -61,6 +61,17 @@ pub(super) enum Spill {
     Confirm(Box<ConfirmedRow>),
 }
 
+impl Spill {
+    /// All work on one message, by whatever it is found again.
+    pub(super) fn message_id(&self) -> Uuid {
+        match self {
+            Self::Entry(entry, _) => entry.command.message_id(),
+            Self::Row(row, _) => row.message_id,
+            Self::Confirm(row) => row.message_id,
+        }
+    }
+}
+
 /// The row of a command that the broker has not answered for.
 pub(super) fn row_of(ready: ReadyCommand, reason: Reason, settings: &DirectSettings) -> Box<FallbackRow> {
     let (code, text) = reason.code_and_text();

@@ -1,4 +1,4 @@
-//! The writer: one thread that stores commands in pages, in the order in which they came to it. A store that cannot
+//! A writer: a thread that stores commands in pages, in the order in which they came to its lane. A store that cannot
 //! write is tried again for as long as the process lives; what waits meanwhile is bounded by the queue.
 
 use std::ops::Range;
@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 use super::super::fallback::{ConfirmedRow, FallbackError, FallbackRow, FallbackStore};
 use super::counters::add;
+use super::lanes::Lane;
 use super::notices::{Fate, Notice};
 use super::own_runtime::OwnRuntime;
 use super::shared::Shared;
@@ -29,8 +30,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// See above.
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    lane: usize,
     store: Arc<dyn FallbackStore>,
-    runtime: OwnRuntime,
+    runtime: Arc<OwnRuntime>,
     last_traffic: Instant,
     said: Option<Instant>,
 }
@@ -53,9 +55,15 @@ enum Written {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Arc<dyn FallbackStore>, runtime: OwnRuntime) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lane: usize,
+        store: Arc<dyn FallbackStore>,
+        runtime: Arc<OwnRuntime>,
+    ) -> Self {
         Self {
             shared,
+            lane,
             store,
             runtime,
             last_traffic: Instant::now(),
@@ -65,28 +73,29 @@ impl Writer {
 
     /// Works until its queue is closed and empty.
     pub(super) fn run(mut self) {
-        self.shared.writer.is_mine();
+        self.lane().doze.is_mine();
         loop {
             let page = self.collect();
             if !page.rows.is_empty() || !page.confirmed.is_empty() {
                 self.write(page);
                 self.last_traffic = Instant::now();
-            } else if self.shared.spill.is_closed() || self.shared.is_over() {
+            } else if self.lane().is_closed() || self.shared.is_over() {
                 break;
             } else {
-                let spill = &self.shared.spill;
-                self.shared
-                    .writer
-                    .rest(self.last_traffic, || spill.is_empty() && !spill.is_closed());
+                self.lane().doze.rest(self.last_traffic, || self.lane().is_quiet());
             }
         }
-        self.shared.ended.cancel();
+        self.shared.writer_ended();
+    }
+
+    fn lane(&self) -> &Lane {
+        self.shared.spill.lane(self.lane)
     }
 
     fn collect(&self) -> Page {
         let mut page = Page::default();
         while page.rows.len() < PAGE_ROWS && page.confirmed.len() < PAGE_ROWS && page.bytes < PAGE_BYTES {
-            match self.shared.spill.pop() {
+            match self.lane().pop() {
                 Ok(spill) => self.add(&mut page, spill),
                 Err(_) => break,
             }
