@@ -39,6 +39,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Undelivered messages.
     pub redelivery: RedeliveryConfig,
+    /// Commands that were committed with their caller's rows.
+    pub outbox: OutboxConfig,
     /// Stopping.
     pub drain: DrainConfig,
     /// What is deleted when.
@@ -125,6 +127,17 @@ pub struct RedeliveryConfig {
     pub max_delay: Duration,
 }
 
+/// Section `outbox`.
+#[derive(Clone, PartialEq)]
+pub struct OutboxConfig {
+    /// Rows sent and deleted at once.
+    pub page: u32,
+    /// Lanes held at once, of sixteen.
+    pub lanes: u32,
+    /// How often it is looked into while there is something in it.
+    pub poll: Duration,
+}
+
 /// Section `drain`.
 #[derive(Clone, PartialEq)]
 pub struct DrainConfig {
@@ -198,6 +211,11 @@ impl Default for Config {
                 max_attempts: 20,
                 first_delay: seconds(5),
                 max_delay: seconds(600),
+            },
+            outbox: OutboxConfig {
+                page: 500,
+                lanes: 4,
+                poll: Duration::from_millis(250),
             },
             drain: DrainConfig { deadline: seconds(25) },
             retention: RetentionConfig {

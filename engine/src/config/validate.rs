@@ -127,6 +127,8 @@ impl Config {
         problems.within("database.max_connections", self.database.max_connections, 2, 1_000);
         problems.within("redelivery.page", self.redelivery.page, 1, 10_000);
         problems.within("redelivery.max_attempts", self.redelivery.max_attempts, 1, 10_000);
+        problems.within("outbox.page", self.outbox.page, 1, 10_000);
+        problems.within("outbox.lanes", self.outbox.lanes, 1, 16);
         problems.within("retention.page", self.retention.page, 1, 10_000);
     }
 
@@ -148,6 +150,7 @@ impl Config {
             self.kafka.message_timeout,
             Duration::from_millis(100),
         );
+        problems.lasts("outbox.poll", self.outbox.poll, moment);
         problems.lasts("redelivery.first_delay", self.redelivery.first_delay, moment);
         problems.unless(
             self.redelivery.first_delay <= self.redelivery.max_delay,

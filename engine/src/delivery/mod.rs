@@ -9,11 +9,12 @@ mod flights;
 mod headers;
 mod in_flight;
 mod key_hash;
+mod outbox;
 mod page;
 mod publisher;
 mod redelivery;
-mod resend;
 mod retry;
+mod sending;
 mod undelivered;
 
 pub use breaker::{
@@ -27,6 +28,10 @@ pub use email::{EMAIL, EmailTriggerCommand, LARGEST_EMAIL};
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
 pub use key_hash::KeyHash;
+pub use outbox::{
+    DueRoute, LaneClaim, OutboxParts, OutboxRelay, OutboxRow, OutboxSettings, OutboxStore, PageAsk, Place, RefusedRow,
+    SettledPage, Settling,
+};
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,
     TopicInfo, TopicReader, TopicTrouble,
