@@ -35,7 +35,7 @@ const fn at(
     }
 }
 
-/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, N network.
+/// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, O outbox, N network.
 #[rustfmt::skip]
 pub const CRASH_POINTS: &[CrashPoint] = &[
     at("T1", &["trigger.before_commit"], "the leader fires a slot → commit", "nothing", "the next leader fires the slot"),
@@ -65,6 +65,14 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("E3", &["run.after_let_go"], "run suspended → its batches done", "batches leased or free", "others finish them; whoever finishes last wakes the run"),
     at("F1", &["redelivery.after_claim", "redelivery.after_publish", "redelivery.after_commit"], "redelivery: claimed → sent → marked", "claimed", "lease ends; at most one more copy a crash"),
     at("F2", &[], "redelivery of a refused row", "–", "never by itself; an operator's act with a reason"),
+    at("O1", &["outbox.after_claim"], "a lane claimed → its first page", "lane leased", "the lease ends, another sends it"),
+    at("O2", &["outbox.mid_page"], "mid page", "all rows of the page", "sent again in order, same ids; at most a page a lane and route"),
+    at("O3", &["outbox.after_publish"], "page acknowledged → deleted", "all rows of the page", "sent again in order, same ids"),
+    at("O4", &["outbox.after_delete"], "page deleted → the next sent, or the lane given back", "lane leased", "the lease ends, another goes on"),
+    at("O5", &[], "lane's lease gone → delete", "another's claim", "0 rows: nothing is deleted, moved or read"),
+    at("O6", &[], "enqueued → the caller's commit", "nothing", "nothing is sent, others are not held up"),
+    at("O7", &[], "broker or topic in trouble", "all rows", "the breaker opens, nothing moves to the undelivered ones, all is sent afterwards"),
+    at("O8", &[], "SIGTERM while lanes are sent", "rows not sent", "pages on their way end, the lanes are given back, exit 0"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

@@ -13,6 +13,7 @@ pub mod invariants;
 mod lossy;
 pub mod mock_kafka;
 pub mod nemesis;
+pub mod notes;
 pub mod own_servers;
 pub mod proxy;
 pub mod replica;

@@ -4,6 +4,7 @@
 mod claim;
 mod end;
 mod finish;
+mod outbox;
 mod plan;
 mod publish;
 mod redelivery;
@@ -56,6 +57,14 @@ points! {
     "E3" e3_after_a_run_was_let_go end::let_go;
     "F1" f1_while_a_message_is_redelivered redelivery::dies;
     "F2" f2_a_refused_message_goes_only_by_hand redelivery::only_by_hand;
+    "O1" o1_before_the_first_page_of_a_lane outbox::after_claim;
+    "O2" o2_mid_page_of_the_outbox outbox::mid_page;
+    "O3" o3_before_a_page_is_deleted outbox::after_publish;
+    "O4" o4_after_a_page_was_deleted outbox::after_delete;
+    "O5" o5_a_zombie_deletes_nothing outbox::frozen;
+    "O6" o6_the_caller_rolls_back outbox::caller_rolls_back;
+    "O7" o7_an_outage_leaves_the_rows_where_they_are outbox::broker_stands_still;
+    "O8" o8_a_drain_gives_the_lanes_back outbox::drain;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }
