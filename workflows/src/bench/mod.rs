@@ -3,6 +3,7 @@
 mod baseline;
 mod cli;
 mod meters;
+mod outbox;
 mod place;
 mod producer;
 mod replica;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use cli::bench;
 pub use meters::Cpu;
+pub use outbox::{OutboxPair, OutboxReport, OutboxSettings, outbox};
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use workload::Density;
 

@@ -132,6 +132,9 @@ impl OutboxRelay {
     }
 }
 
+/// A route and the topic it leads to.
+type Routed = (Arc<str>, Arc<str>);
+
 /// Where a route leads.
 enum Leads {
     To(Arc<str>),
@@ -147,7 +150,7 @@ impl Service {
     async fn round(self: &Arc<Self>, lanes: &mut Lanes) -> Result<bool, FleetError> {
         // In the order of their turns.
         let mut free: Vec<i16> = Vec::new();
-        let mut routes: BTreeMap<i16, Vec<(Arc<str>, Arc<str>)>> = BTreeMap::new();
+        let mut routes: BTreeMap<i16, Vec<Routed>> = BTreeMap::new();
         for due in self.store.due_routes().await? {
             let (lane, route): (i16, Arc<str>) = (due.lane, due.route.into());
             if lanes.is_resting(lane, &route) {
