@@ -10,7 +10,6 @@ with held as materialized (
 ), delivered as (
     delete from lockgate.outbox o
      where o.seq = any ($5::bigint[]) and o.lane = (select lane from held)
-    returning 1
 ), refused as (
     delete from lockgate.outbox o
      using unnest($6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::text[])
@@ -29,7 +28,7 @@ with held as materialized (
     select 'undelivered', id::text, 'refused', $4, reason from stored
 ), page as (
     select o.*, sum(octet_length(o.payload)) over (order by o.not_before, o.seq) - octet_length(o.payload) as before
-      from (select o.seq, o.not_before, o.command_type, o.message_id, o.key, o.headers, o.payload
+      from (select o.seq, o.not_before, o.message_id, o.key, o.headers, o.payload
               from lockgate.outbox o
              where o.lane = (select lane from held) and o.route = $12
                and o.not_before <= (select clock_timestamp())
@@ -37,8 +36,8 @@ with held as materialized (
              order by o.not_before, o.seq
              limit $15) o
 )
-select exists (select from held) as held, (select count(*) from delivered) as delivered,
-       p.seq, nullif(p.not_before, '-infinity') as not_before, p.command_type, p.message_id, p.key, p.headers, p.payload
+select exists (select from held) as held,
+       p.seq, nullif(p.not_before, '-infinity') as not_before, p.message_id, p.key, p.headers::text as headers, p.payload
   from (select) one
   left join page p on p.before < $16
  order by p.not_before, p.seq

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use lockgate::delivery::{Direct, EmailTriggerCommand, KeyHash, Topics, keyed_id};
 use lockgate::postgres::{EnqueueError, Outbox};
 use lockgate_tests::TestDatabase;
+use lockgate_tests::cli::Program;
 use lockgate_tests::notes::{self, Note};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -409,5 +410,37 @@ async fn a_trigger_of_a_user_who_may_only_send_enqueues_with_the_row() {
             .await
             .unwrap(),
         1
+    );
+}
+
+#[tokio::test]
+async fn the_command_line_shows_how_much_waits_in_which_lane_and_nothing_of_what_it_is() {
+    let database = TestDatabase::new().await;
+    let list = async |args: &[&str]| {
+        let program = Program::new(env!("CARGO_BIN_EXE_lockgate-test"), database.url());
+        let args: Vec<&str> = ["outbox", "list", "--output", "json"]
+            .iter()
+            .chain(args)
+            .copied()
+            .collect();
+        program.run(&args).await.exits(0)
+    };
+    assert_eq!(list(&[]).await.json(), json!([]));
+    assert_eq!(list(&["--all"]).await.json().as_array().unwrap().len(), 16);
+    let fill = "select lockgate.enqueue_email('sekret@b', 'x', user_id => 7),
+                       lockgate.enqueue_email('sekret@b', 'x', user_id => 7, not_before => '2099-01-01')";
+    sqlx::query(fill).execute(database.pool()).await.unwrap();
+    let found = list(&[]).await;
+    assert!(!found.out.contains("sekret"), "{}", found.out);
+    let lanes = found.json();
+    let lane = &lanes[0];
+    assert_eq!(
+        (lanes.as_array().unwrap().len(), &lane["waiting"], &lane["delayed"]),
+        (1, &json!(1), &json!(1))
+    );
+    let oldest: DateTime<Utc> = lane["oldest"].as_str().unwrap().parse().unwrap();
+    assert!(
+        (Utc::now() - oldest).num_seconds() < 60 && lane["holder"].is_null(),
+        "{lane}"
     );
 }

@@ -213,8 +213,8 @@ impl Default for Config {
                 max_delay: seconds(600),
             },
             outbox: OutboxConfig {
-                page: 500,
-                lanes: 4,
+                page: 1000,
+                lanes: 8,
                 poll: Duration::from_millis(250),
             },
             drain: DrainConfig { deadline: seconds(25) },

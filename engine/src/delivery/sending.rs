@@ -1,5 +1,6 @@
 //! Offers messages to the publisher, all of them in flight at once, collects their outcomes and tells the breaker.
 
+use std::borrow::Borrow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::breaker::{Observation, Probe, ProbeEnd};
@@ -42,9 +43,9 @@ impl OutcomeSink for PageTracker {
 
 /// Offers every message in order and waits for the outcomes of those that were accepted; nothing: there is no message
 /// to send. Once told to stop it offers no more.
-pub(super) async fn send(
+pub(super) async fn send<M: Borrow<Message> + Send + Sync>(
     publisher: &dyn Publisher,
-    messages: impl Iterator<Item = Option<Message>> + Send,
+    messages: impl Iterator<Item = Option<M>> + Send,
     tracker: &Arc<PageTracker>,
     must_stop: impl Fn() -> bool + Sync,
 ) {
@@ -57,7 +58,7 @@ pub(super) async fn send(
             tracker.settle(index as u32, Outcome::Refused(no_message()));
             continue;
         };
-        if !offer(publisher, &message, tracker, index as u32, &must_stop).await {
+        if !offer(publisher, message.borrow(), tracker, index as u32, &must_stop).await {
             break;
         }
     }

@@ -5,13 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
-use sqlx::types::Json;
 use sqlx::{Row, postgres::PgArguments, postgres::PgRow};
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use super::undelivered::error_text;
-use crate::delivery::{DueRoute, LaneClaim, OutboxRow, OutboxStore, Place, SettledPage, Settling};
+use crate::delivery::{DueRoute, Headers, LaneClaim, OutboxRow, OutboxStore, Place, SettledPage, Settling};
 use crate::lifecycle::FleetError;
 
 const DUE_ROUTES: &str = include_str!("../../queries/due_routes.sql");
@@ -143,7 +142,7 @@ fn bind_settled(query: Query, settled: &SettledPage) -> Query {
         .bind(
             refused
                 .iter()
-                .map(|row| serde_json::json!(row.headers).to_string())
+                .map(|row| write_headers(&row.headers))
                 .collect::<Vec<_>>(),
         )
         .bind(refused.iter().map(|row| row.failure.code).collect::<Vec<_>>())
@@ -160,18 +159,33 @@ fn read_page(rows: &[PgRow]) -> Result<Option<Vec<OutboxRow>>, sqlx::Error> {
         let Some(seq) = row.try_get::<Option<i64>, _>("seq")? else {
             continue;
         };
-        let headers: Json<Vec<(String, String)>> = row.try_get("headers")?;
         page.push(OutboxRow {
             place: Place {
                 not_before: row.try_get::<Option<DateTime<Utc>>, _>("not_before")?,
                 seq,
             },
-            command_type: row.try_get("command_type")?,
             message_id: row.try_get("message_id")?,
             key: row.try_get("key")?,
-            headers: headers.0,
+            headers: read_headers(row.try_get("headers")?)?,
             payload: row.try_get("payload")?,
         });
     }
     Ok(Some(page))
+}
+
+/// Headers as they are stored: a JSON array of names and values, most of them without anything to unescape.
+fn read_headers(stored: &str) -> Result<Headers, sqlx::Error> {
+    if let Ok(pairs) = serde_json::from_str::<Vec<(&str, &str)>>(stored) {
+        return Ok(pairs.into_iter().collect());
+    }
+    let pairs: Vec<(String, String)> =
+        serde_json::from_str(stored).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(pairs.into_iter().collect())
+}
+
+fn write_headers(headers: &Headers) -> String {
+    let pairs = headers
+        .iter()
+        .map(|(name, value)| (name, String::from_utf8_lossy(value)));
+    serde_json::json!(pairs.collect::<Vec<_>>()).to_string()
 }

@@ -14,8 +14,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 /// Rows read and sent at once by default: what a death sends twice of one lane.
-const PAGE: usize = 500;
-const LANES: usize = 4;
+const PAGE: usize = 1000;
+const LANES: usize = 8;
 
 async fn number(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap_or(-1)

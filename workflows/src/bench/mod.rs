@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use cli::bench;
 pub use meters::Cpu;
-pub use outbox::{OutboxPair, OutboxReport, OutboxSettings, outbox};
+pub use outbox::{OutboxPair, OutboxReport, OutboxSample, OutboxSettings, outbox};
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use workload::Density;
 

@@ -2,36 +2,35 @@
 
 use std::sync::Arc;
 
-use super::store::OutboxRow;
+use super::store::{OutboxRow, Place};
 use crate::delivery::{Headers, Message};
 
+/// A row whose message is made.
+pub(super) struct Outgoing {
+    pub(super) place: Place,
+    pub(super) message: Message,
+}
+
 /// The message, the same each time it is made. What SQL cannot make is added: its own id first, the checksum last.
-pub(super) fn message(topic: &Arc<str>, row: &OutboxRow) -> Message {
-    let mut headers = Headers::with_capacity(row.headers.len() + 2, 192);
-    each_header(row, |name, value| headers.push(name, value.as_bytes()));
-    Message {
-        topic: topic.clone(),
-        key: row.key.clone(),
-        payload: row.payload.clone(),
-        headers,
-    }
-}
-
-/// The headers of that message.
-pub(super) fn headers(row: &OutboxRow) -> Vec<(String, String)> {
-    let mut headers = Vec::with_capacity(row.headers.len() + 2);
-    each_header(row, |name, value| headers.push((name.to_owned(), value.to_owned())));
-    headers
-}
-
-fn each_header(row: &OutboxRow, mut each: impl FnMut(&str, &str)) {
+pub(super) fn outgoing(topic: &Arc<str>, row: OutboxRow) -> Outgoing {
     let mut id = uuid::Uuid::encode_buffer();
-    each("message-id", row.message_id.hyphenated().encode_lower(&mut id));
-    for (name, value) in &row.headers {
-        each(name, value);
+    let mut headers = Headers::with_capacity(row.headers.len() + 2, row.headers.size() + 80);
+    headers.push(
+        "message-id",
+        row.message_id.hyphenated().encode_lower(&mut id).as_bytes(),
+    );
+    headers.append(&row.headers);
+    if row.headers.get("crc32c").is_none() {
+        headers.push("crc32c", format!("{:08x}", crc32c::crc32c(&row.payload)).as_bytes());
     }
-    if !row.headers.iter().any(|(name, _)| name == "crc32c") {
-        each("crc32c", &format!("{:08x}", crc32c::crc32c(&row.payload)));
+    Outgoing {
+        place: row.place,
+        message: Message {
+            topic: topic.clone(),
+            key: row.key,
+            payload: row.payload,
+            headers,
+        },
     }
 }
 
@@ -39,19 +38,14 @@ fn each_header(row: &OutboxRow, mut each: impl FnMut(&str, &str)) {
 mod tests {
     use uuid::Uuid;
 
-    use super::super::store::Place;
     use super::*;
 
     fn row(headers: &[(&str, &str)]) -> OutboxRow {
-        let owned = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         OutboxRow {
             place: Place::default(),
-            command_type: "email".to_owned(),
             message_id: Uuid::nil(),
             key: None,
-            headers: owned.collect(),
+            headers: headers.iter().copied().collect(),
             payload: b"123456789".to_vec(),
         }
     }
@@ -59,16 +53,17 @@ mod tests {
     #[test]
     fn what_sql_cannot_make_is_added_and_what_is_there_is_kept() {
         // The check value of CRC-32C.
-        let made = message(&"topic".into(), &row(&[("correlation-id", "c"), ("traceparent", "t")]));
+        let made = outgoing(&"topic".into(), row(&[("correlation-id", "c"), ("traceparent", "t")]));
         let expected = [
             ("message-id", "00000000-0000-0000-0000-000000000000"),
             ("correlation-id", "c"),
             ("traceparent", "t"),
             ("crc32c", "e3069283"),
         ];
-        assert_eq!(made.headers, expected.into_iter().collect());
-        let kept = headers(&row(&[("crc32c", "00000000")]));
-        assert_eq!(kept.last(), Some(&("crc32c".to_owned(), "00000000".to_owned())));
-        assert_eq!(kept.len(), 2);
+        assert_eq!(made.message.headers, expected.into_iter().collect());
+        let kept = outgoing(&"topic".into(), row(&[("crc32c", "00000000")]))
+            .message
+            .headers;
+        assert_eq!((kept.len(), kept.get("crc32c")), (2, Some(b"00000000".as_slice())));
     }
 }

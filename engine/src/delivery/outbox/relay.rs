@@ -40,9 +40,9 @@ pub struct OutboxSettings {
 impl Default for OutboxSettings {
     fn default() -> Self {
         Self {
-            page: 500,
-            page_bytes: 8 << 20,
-            lanes: 4,
+            page: 1000,
+            page_bytes: 4 << 20,
+            lanes: 8,
             poll: Duration::from_millis(250),
             lease: Duration::from_secs(60),
             drain: Duration::from_secs(10),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::delivery::Failure;
+use crate::delivery::{Failure, Headers};
 use crate::lifecycle::FleetError;
 
 /// A lane that has something due on a route.
@@ -45,14 +45,12 @@ pub struct Place {
 pub struct OutboxRow {
     /// Where it stands.
     pub place: Place,
-    /// Kind of command.
-    pub command_type: String,
     /// Stable id of its message.
     pub message_id: Uuid,
     /// Partitioning key.
     pub key: Option<Vec<u8>>,
     /// Headers in order, without the message's id.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// Exact bytes.
     pub payload: Vec<u8>,
 }
@@ -76,7 +74,7 @@ pub struct RefusedRow {
     /// Its row in the outbox.
     pub seq: i64,
     /// All headers of its message.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// Why.
     pub failure: Failure,
 }

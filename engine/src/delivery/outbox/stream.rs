@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::message::message;
+use super::message::{Outgoing, outgoing};
 use super::relay::Service;
 use super::store::{LaneClaim, OutboxRow, PageAsk, Place, SettledPage, Settling};
 use super::verdict::judge;
@@ -100,7 +100,7 @@ impl Stream {
                 (None, _) => return Ended::Lost,
                 (Some(_), Err(why)) => return why,
                 (Some(rows), Ok(_)) if rows.is_empty() => return Ended::Dry,
-                (Some(rows), Ok(_)) => self.send_page(service, progress, &rows, probe).await,
+                (Some(rows), Ok(_)) => self.send_page(service, progress, rows, probe).await,
             }
         }
     }
@@ -152,11 +152,12 @@ impl Stream {
         }
     }
 
-    async fn send_page(&self, service: &Service, progress: &mut Progress, rows: &[OutboxRow], probe: Option<Probe>) {
+    async fn send_page(&self, service: &Service, progress: &mut Progress, rows: Vec<OutboxRow>, probe: Option<Probe>) {
+        let rows: Vec<Outgoing> = rows.into_iter().map(|row| outgoing(&self.topic, row)).collect();
         let tracker = Arc::new(PageTracker::new(rows.len()));
         let messages = rows.iter().map(|row| {
             fail::fail_point!("outbox.mid_page");
-            Some(message(&self.topic, row))
+            Some(&row.message)
         });
         let must_stop =
             || service.stopping.is_cancelled() || self.lost.is_cancelled() || service.breakers.is_open(&self.topic);
@@ -169,7 +170,7 @@ impl Stream {
         fail::fail_point!("outbox.after_publish");
         let outcomes = tracker.outcomes();
         tell_breaker(&service.breakers, &self.topic, &outcomes, probe);
-        let verdict = judge(rows, outcomes);
+        let verdict = judge(&rows, outcomes);
         progress.pages += 1;
         progress.delivered += verdict.settled.delivered.len();
         progress.refused += verdict.settled.refused.len();

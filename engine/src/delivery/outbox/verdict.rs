@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::message::headers;
-use super::store::{OutboxRow, RefusedRow, SettledPage};
+use super::message::Outgoing;
+use super::store::{RefusedRow, SettledPage};
 use crate::delivery::{Failure, Outcome};
 
 /// What a page came to.
@@ -19,17 +19,17 @@ pub(super) struct Verdict {
 
 /// A row goes once its message is in the log behind those of the same key before it. From the first of a key that is not,
 /// all of that key stay and are sent again, so that what was sent last of each is in order.
-pub(super) fn judge(rows: &[OutboxRow], outcomes: Vec<Option<Outcome>>) -> Verdict {
+pub(super) fn judge(rows: &[Outgoing], outcomes: Vec<Option<Outcome>>) -> Verdict {
     let mut verdict = Verdict::default();
     // Of each key the partition and offset of its last message; none once one of them stays.
     let mut keys: HashMap<&[u8], Option<(i32, i64)>> = HashMap::new();
     for (row, outcome) in rows.iter().zip(outcomes) {
-        let last = row.key.as_deref().and_then(|key| keys.get(key).copied());
+        let last = row.message.key.as_deref().and_then(|key| keys.get(key).copied());
         let stays = match outcome {
             Some(Outcome::Refused(failure)) => {
                 verdict.settled.refused.push(RefusedRow {
                     seq: row.place.seq,
-                    headers: headers(row),
+                    headers: row.message.headers.clone(),
                     failure,
                 });
                 continue;
@@ -39,7 +39,7 @@ pub(super) fn judge(rows: &[OutboxRow], outcomes: Vec<Option<Outcome>>) -> Verdi
                 Some(Some((before, at))) if before == partition && at > offset => Some(behind()),
                 _ => {
                     verdict.settled.delivered.push(row.place.seq);
-                    if let Some(key) = &row.key {
+                    if let Some(key) = &row.message.key {
                         keys.insert(key, Some((partition, offset)));
                     }
                     continue;
@@ -50,7 +50,7 @@ pub(super) fn judge(rows: &[OutboxRow], outcomes: Vec<Option<Outcome>>) -> Verdi
         };
         verdict.kept += 1;
         verdict.trouble = verdict.trouble.or(stays);
-        if let Some(key) = &row.key {
+        if let Some(key) = &row.message.key {
             keys.insert(key, None);
         }
     }
@@ -68,18 +68,20 @@ fn behind() -> Failure {
 mod tests {
     use super::super::store::Place;
     use super::*;
+    use crate::delivery::{Headers, Message};
 
-    fn rows(keys: &[Option<&str>]) -> Vec<OutboxRow> {
-        let row = |(at, key): (usize, &Option<&str>)| OutboxRow {
+    fn rows(keys: &[Option<&str>]) -> Vec<Outgoing> {
+        let row = |(at, key): (usize, &Option<&str>)| Outgoing {
             place: Place {
                 not_before: None,
                 seq: at as i64 + 1,
             },
-            command_type: "email".to_owned(),
-            message_id: uuid::Uuid::nil(),
-            key: key.map(|key| key.as_bytes().to_vec()),
-            headers: Vec::new(),
-            payload: Vec::new(),
+            message: Message {
+                topic: "topic".into(),
+                key: key.map(|key| key.as_bytes().to_vec()),
+                payload: Vec::new(),
+                headers: Headers::default(),
+            },
         };
         keys.iter().enumerate().map(row).collect()
     }
@@ -163,7 +165,7 @@ mod tests {
             proptest::prop_assert_eq!(gone.len() + moved.len() + verdict.kept, rows.len());
             for (early, late) in rows.iter().enumerate().flat_map(|(at, early)| rows[at + 1..].iter().map(move |late| (early, late))) {
                 let stays = !gone.contains(&early.place.seq) && !moved.contains(&early.place.seq);
-                if stays && early.key.is_some() && early.key == late.key {
+                if stays && early.message.key.is_some() && early.message.key == late.message.key {
                     proptest::prop_assert!(!gone.contains(&late.place.seq));
                 }
             }

@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// Relays all that is in the outbox.
-    pub(super) async fn drain(&self, _place: &Place, commands: i64) -> anyhow::Result<Duration> {
+    pub(super) async fn drain(&self, commands: i64) -> anyhow::Result<Duration> {
         let relay = OutboxRelay::new(OutboxParts {
             store: Arc::new(Counted {
                 store: PostgresOutbox::new(self.database.clone(), Uuid::new_v4()),
@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// Redelivers all that is stored.
-    pub(super) async fn redeliver(&self, _place: &Place, commands: i64) -> anyhow::Result<Duration> {
+    pub(super) async fn redeliver(&self, commands: i64) -> anyhow::Result<Duration> {
         let redelivery = RedeliveryLoop::new(RedeliveryParts {
             store: Arc::new(Counted {
                 store: PostgresUndelivered::new(self.database.clone(), Uuid::new_v4()),

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use sqlx::Executor;
 
-pub use report::{OutboxPair, OutboxReport};
+pub use report::{OutboxPair, OutboxReport, OutboxSample};
 
 use self::engine::Engine;
+use super::meters::{Meters, Reading};
 use super::place::Place;
 
 /// What to measure.
@@ -49,49 +50,85 @@ async fn measure(
 ) -> anyhow::Result<OutboxReport> {
     let topic = place.make_topic().await?;
     let engine = Engine::start(place, &topic).await?;
-    let commands = settings.commands;
+    let bench = Bench {
+        place,
+        engine: &engine,
+        meters: Meters::find(&place.pool).await?,
+        commands: settings.commands,
+    };
     let (mut enqueue, mut drain, mut redelivery) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..settings.pairs {
-        // Who goes first alternates; each drains what it did not write.
+        // Who goes first alternates.
         let engine_first = number % 2 == 0;
-        let (mut times, mut drains) = ([Duration::ZERO; 2], [Duration::ZERO; 2]);
-        for engines in [engine_first, !engine_first] {
-            place.pool.execute("truncate lockgate.outbox").await?;
-            place.pool.execute("checkpoint").await?;
-            times[usize::from(engines)] = match engines {
-                true => engine.enqueue(place, commands).await?,
-                false => hand::insert(place, commands).await?,
-            };
-            place.pool.execute("checkpoint").await?;
-            drains[usize::from(!engines)] = match engines {
-                true => hand::claim_and_delete(place, commands).await?,
-                false => engine.drain(place, commands).await?,
-            };
-        }
-        let mut redeliveries = [Duration::ZERO; 2];
-        for engines in [engine_first, !engine_first] {
-            hand::store(place, &topic, commands).await?;
-            place.pool.execute("checkpoint").await?;
-            redeliveries[usize::from(engines)] = match engines {
-                true => engine.redeliver(place, commands).await?,
-                false => hand::claim_and_update(place, commands).await?,
-            };
-        }
-        let pair = |[hand, engine]: [Duration; 2]| OutboxPair::of(commands, engine, hand);
-        enqueue.push(pair(times));
-        drain.push(pair(drains));
-        redelivery.push(pair(redeliveries));
-        let ratios = [&enqueue, &drain, &redelivery].map(|pairs| pairs.last().map_or(0.0, |pair| pair.ratio));
+        let (enqueued, drained) = bench.outbox(engine_first).await?;
+        let redelivered = bench.redelivery(&topic, engine_first).await?;
         progress(&format!(
             "pair {} of {}: enqueue {:.2}, drain {:.2}, redelivery {:.2}",
             number + 1,
             settings.pairs,
-            ratios[0],
-            ratios[1],
-            ratios[2]
+            enqueued.ratio,
+            drained.ratio,
+            redelivered.ratio
         ));
+        enqueue.push(enqueued);
+        drain.push(drained);
+        redelivery.push(redelivered);
     }
     engine.stop().await;
     place.remove_topic(&topic).await?;
-    Ok(OutboxReport::of(commands, enqueue, drain, redelivery))
+    Ok(OutboxReport::of(settings.commands, enqueue, drain, redelivery))
+}
+
+struct Bench<'a> {
+    place: &'a Place,
+    engine: &'a Engine,
+    meters: Meters,
+    commands: i64,
+}
+
+impl Bench<'_> {
+    /// Enqueueing and draining; each side drains what the other has written.
+    async fn outbox(&self, engine_first: bool) -> anyhow::Result<(OutboxPair, OutboxPair)> {
+        let (place, commands) = (self.place, self.commands);
+        let (mut written, mut drained) = ([None; 2], [None; 2]);
+        for engines in [engine_first, !engine_first] {
+            place.pool.execute("truncate lockgate.outbox").await?;
+            let before = self.meters.start().await?;
+            let took = match engines {
+                true => self.engine.enqueue(place, commands).await?,
+                false => hand::insert(place, commands).await?,
+            };
+            written[usize::from(engines)] = Some(self.sample(&before, took).await?);
+            let before = self.meters.start().await?;
+            let took = match engines {
+                true => hand::claim_and_delete(place, commands).await?,
+                false => self.engine.drain(commands).await?,
+            };
+            drained[usize::from(!engines)] = Some(self.sample(&before, took).await?);
+        }
+        Ok((OutboxPair::of(written)?, OutboxPair::of(drained)?))
+    }
+
+    async fn redelivery(&self, topic: &str, engine_first: bool) -> anyhow::Result<OutboxPair> {
+        let mut redelivered = [None; 2];
+        for engines in [engine_first, !engine_first] {
+            hand::store(self.place, topic, self.commands).await?;
+            let before = self.meters.start().await?;
+            let took = match engines {
+                true => self.engine.redeliver(self.commands).await?,
+                false => hand::claim_and_update(self.place, self.commands).await?,
+            };
+            redelivered[usize::from(engines)] = Some(self.sample(&before, took).await?);
+        }
+        OutboxPair::of(redelivered)
+    }
+
+    async fn sample(&self, before: &Reading, took: Duration) -> anyhow::Result<OutboxSample> {
+        let commands = self.commands as f64;
+        let cpu = self.meters.stop(before).await?.cpu;
+        Ok(OutboxSample {
+            per_s: commands / took.as_secs_f64(),
+            cpu_us: cpu.map(|seconds| seconds * 1e6 / commands),
+        })
+    }
 }

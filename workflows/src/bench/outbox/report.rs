@@ -1,10 +1,10 @@
 //! What `lockgate bench outbox` found.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::bench::Cpu;
 use crate::bench::report::median;
 
 /// The medians, and the pairs they were made of.
@@ -30,21 +30,33 @@ pub struct OutboxReport {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct OutboxPair {
     /// The engine.
-    pub engine_per_s: f64,
+    pub engine: OutboxSample,
     /// The loop.
-    pub baseline_per_s: f64,
+    pub baseline: OutboxSample,
     /// Engine by loop.
     pub ratio: f64,
 }
 
+/// How fast, and at what cost.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct OutboxSample {
+    /// Commands a second.
+    pub per_s: f64,
+    /// Processor time a command.
+    pub cpu_us: Cpu,
+}
+
 impl OutboxPair {
-    pub(super) fn of(commands: i64, engine: Duration, hand: Duration) -> Self {
-        let per_s = |took: Duration| commands as f64 / took.as_secs_f64();
-        Self {
-            engine_per_s: per_s(engine),
-            baseline_per_s: per_s(hand),
-            ratio: per_s(engine) / per_s(hand),
-        }
+    /// The loop first, then the engine.
+    pub(super) fn of(samples: [Option<OutboxSample>; 2]) -> anyhow::Result<Self> {
+        let [Some(baseline), Some(engine)] = samples else {
+            anyhow::bail!("a side was not measured");
+        };
+        Ok(Self {
+            engine,
+            baseline,
+            ratio: engine.per_s / baseline.per_s,
+        })
     }
 }
 
@@ -79,13 +91,24 @@ impl OutboxReport {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{name}: {ratio:.2}");
             for pair in pairs {
-                let _ = writeln!(
-                    text,
-                    "  engine {:>9.0}/s, loop {:>9.0}/s, ratio {:.2}",
-                    pair.engine_per_s, pair.baseline_per_s, pair.ratio
-                );
+                let _ = write_sample(&mut text, "engine", &pair.engine);
+                let _ = write_sample(&mut text, "loop", &pair.baseline);
             }
         }
         text
     }
+}
+
+fn write_sample(text: &mut String, name: &str, sample: &OutboxSample) -> std::fmt::Result {
+    let or_dash = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+    let cpu = sample.cpu_us;
+    writeln!(
+        text,
+        "  {name:<7}{:>9.0}/s, cpu us {:>5.1}: client {:.1}, postgres {}, kafka {}",
+        sample.per_s,
+        cpu.sum(),
+        cpu.client,
+        or_dash(cpu.postgres),
+        or_dash(cpu.kafka)
+    )
 }
