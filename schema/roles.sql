@@ -4,7 +4,8 @@ do $$
 declare
     wanted text;
 begin
-    foreach wanted in array array['lockgate_owner', 'lockgate_migrator', 'lockgate_engine', 'lockgate_operator', 'lockgate_reader'] loop
+    foreach wanted in array array['lockgate_owner', 'lockgate_migrator', 'lockgate_engine', 'lockgate_operator', 'lockgate_reader',
+        'lockgate_sender'] loop
         if not exists (select 1 from pg_roles where rolname = wanted) then
             begin
                 execute format('create role %I', wanted);
@@ -17,7 +18,9 @@ end $$;
 alter role lockgate_owner nologin;
 alter role lockgate_migrator login noinherit connection limit 4;
 grant lockgate_owner to lockgate_migrator;
--- engine: the replicas. operator: acts through functions. reader: dashboards, no inputs or payloads.
+-- engine: the replicas. operator: acts through functions. reader: dashboards, no inputs or payloads. sender: granted to
+-- the roles of services that hand over commands and start runs; nobody logs in as it.
+alter role lockgate_sender nologin;
 alter role lockgate_engine login connection limit 200;
 alter role lockgate_operator login connection limit 10;
 alter role lockgate_reader login connection limit 20;
@@ -39,3 +42,4 @@ comment on role lockgate_migrator is 'Runs migrations as lockgate_owner';
 comment on role lockgate_engine is 'The replicas';
 comment on role lockgate_operator is 'Operators: read, and act through functions';
 comment on role lockgate_reader is 'Dashboards: read, without inputs and payloads';
+comment on role lockgate_sender is 'Services: enqueue commands and start runs, through functions, and nothing else';

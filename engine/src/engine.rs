@@ -15,15 +15,16 @@ use uuid::Uuid;
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::config::Config;
 use crate::delivery::{
-    BreakerPolicy, Breakers, CommandDoor, Publisher, RedeliveryLoop, RedeliveryParts, RedeliverySettings,
+    BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxSettings, Publisher, RedeliveryLoop,
+    RedeliveryParts, RedeliverySettings, Topics,
 };
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::{Fleet, Heartbeat};
 use crate::postgres::{
-    Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresUndelivered,
-    SchemaError, listen,
+    Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresOutbox,
+    PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
 use crate::telemetry;
@@ -174,11 +175,18 @@ impl EngineBuilder {
             resources.insert(place.database.clone());
         }
         let redelivery = RedeliveryLoop::new(RedeliveryParts {
-            store: Arc::new(PostgresUndelivered::new(place.database, place.replica)),
+            store: Arc::new(PostgresUndelivered::new(place.database.clone(), place.replica)),
             publisher: publisher.clone(),
             breakers: breakers.clone(),
             settings: redelivery_settings(config),
             hint: place.hints.undelivered.clone(),
+        });
+        let outbox = OutboxRelay::new(OutboxParts {
+            store: Arc::new(PostgresOutbox::new(place.database, place.replica)),
+            publisher: publisher.clone(),
+            breakers: breakers.clone(),
+            topics: Topics::new(&config.topics),
+            settings: outbox_settings(config),
         });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
@@ -189,8 +197,12 @@ impl EngineBuilder {
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
         });
-        let (executed, redelivered) = tokio::join!(executor.run(stop.clone()), redelivery.run(stop));
-        let drained = executed && redelivered;
+        let (executed, redelivered, relayed) = tokio::join!(
+            executor.run(stop.clone()),
+            redelivery.run(stop.clone()),
+            outbox.run(stop)
+        );
+        let drained = executed && redelivered && relayed;
         publisher.shutdown(LAST_OUTCOMES).await;
         Ok(drained)
     }
@@ -385,5 +397,16 @@ fn redelivery_settings(config: &Config) -> RedeliverySettings {
         poll: config.worker.poll,
         drain: config.drain.deadline / 2,
         ..RedeliverySettings::default()
+    }
+}
+
+fn outbox_settings(config: &Config) -> OutboxSettings {
+    OutboxSettings {
+        page: config.outbox.page,
+        lanes: config.outbox.lanes as usize,
+        poll: config.outbox.poll,
+        lease: config.lease.duration,
+        drain: config.drain.deadline / 2,
+        ..OutboxSettings::default()
     }
 }

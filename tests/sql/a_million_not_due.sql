@@ -34,5 +34,15 @@ select case when n % 10 = 0 then 'sms' else 'email' end, gen_random_uuid(), gen_
 insert into lockgate.schedules (name, workflow, cron, next_slot)
 select 'schedule_' || n, 'chaos-items', '0 3 * * *', clock_timestamp() + interval '1 day'
   from generate_series(1, 100000) n;
+-- On four routes, and in all lanes.
+insert into lockgate.outbox (command_type, message_id, route, key, payload, not_before)
+select 'note', gen_random_uuid(), case when n % 4 = 0 then ':note' else 'topic_' || n % 4 end, n::text::bytea, '{}',
+       clock_timestamp() + interval '1 day'
+  from generate_series(1, 1000000) n;
+update lockgate.outbox_lanes
+   set claim_token = 1, claim_id = '00000000-0000-4000-8000-000000000003', claimed_by = gen_random_uuid(),
+       lease_until = clock_timestamp() + interval '1 day'
+ where lane = 3;
 set session_replication_role = origin;
-vacuum analyze lockgate.task_runs, lockgate.run_steps, lockgate.run_batches, lockgate.undelivered_messages, lockgate.schedules;
+vacuum analyze lockgate.task_runs, lockgate.run_steps, lockgate.run_batches, lockgate.undelivered_messages, lockgate.schedules,
+    lockgate.outbox;

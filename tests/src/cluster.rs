@@ -34,6 +34,7 @@ const TEST_CLOCK: &[(&str, &str)] = &[
     ("LOCKGATE_DRAIN_DEADLINE", "10s"),
     ("LOCKGATE_REDELIVERY_FIRST_DELAY", "500ms"),
     ("LOCKGATE_REDELIVERY_MAX_DELAY", "1s"),
+    ("LOCKGATE_OUTBOX_POLL", "50ms"),
     ("RUST_LOG", "info"),
     ("NO_COLOR", "1"),
     ("RUST_BACKTRACE", "1"),

@@ -36,7 +36,7 @@ const fn at(
 }
 
 /// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, G direct command,
-/// S consumers, N network.
+/// O outbox, S consumers, N network.
 #[rustfmt::skip]
 pub const CRASH_POINTS: &[CrashPoint] = &[
     at("T1", &["trigger.before_commit"], "the leader fires a slot → commit", "nothing", "the next leader fires the slot"),
@@ -70,6 +70,14 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("G2", &["direct.before_store"], "direct commands taken for the table → stored", "nothing", "what was in memory only is lost; rows of earlier pages are sent"),
     at("G3", &["direct.after_store"], "direct commands stored → their process hears so", "due", "redelivered once under the same id"),
     at("G4", &["direct.before_confirm"], "late acknowledgement → its row settled", "due", "sent once more under the same id"),
+    at("O1", &["outbox.after_claim"], "a lane claimed → its first page", "lane leased", "the lease ends, another sends it"),
+    at("O2", &["outbox.mid_page"], "mid page", "all rows of the page", "sent again in order, same ids; at most a page a lane and route"),
+    at("O3", &["outbox.after_publish"], "page acknowledged → deleted", "all rows of the page", "sent again in order, same ids"),
+    at("O4", &["outbox.after_delete"], "page deleted → the next sent, or the lane given back", "lane leased", "the lease ends, another goes on"),
+    at("O5", &[], "lane's lease gone → delete", "another's claim", "0 rows: nothing is deleted, moved or read"),
+    at("O6", &[], "enqueued → the caller's commit", "nothing", "nothing is sent, others are not held up"),
+    at("O7", &[], "broker or topic in trouble", "all rows", "the breaker opens, nothing moves to the undelivered ones, all is sent afterwards"),
+    at("O8", &[], "SIGTERM while lanes are sent", "rows not sent", "pages on their way end, the lanes are given back, exit 0"),
     at("S1", &["inbox.before_commit"], "a consumer's effects written → commit", "nothing", "the page is read and settled again"),
     at("S2", &["inbox.after_commit"], "effects and ids committed → offsets committed", "effects, ids", "read again; the ids are known, nothing happens twice"),
     at("S3", &["mail.after_claim"], "an e-mail claimed → handed to the mail server", "sending", "the lease ends; sent once"),

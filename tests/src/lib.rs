@@ -16,6 +16,7 @@ mod lossy;
 pub mod mailroom;
 pub mod mock_kafka;
 pub mod nemesis;
+pub mod notes;
 pub mod own_servers;
 pub mod proxy;
 pub mod replica;

@@ -35,6 +35,25 @@ pub struct Copy {
     pub intact: bool,
 }
 
+/// A record of a direct command, as far as tests look at it.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Where it is.
+    pub partition: i32,
+    /// Where it is.
+    pub offset: i64,
+    /// Its stable id.
+    pub message_id: Uuid,
+    /// Its partitioning key.
+    pub key: Option<Vec<u8>>,
+    /// Names of its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its value.
+    pub payload: Vec<u8>,
+    /// Whether its checksum is that of its value.
+    pub intact: bool,
+}
+
 /// A topic of its own for one test.
 #[derive(Debug, Clone)]
 pub struct Topic {
@@ -110,7 +129,7 @@ impl Topic {
     /// It cannot be read, or a record is not one of Lockgate's.
     pub async fn read(&self) -> HashMap<Uuid, Vec<Copy>> {
         let topic = self.clone();
-        let read = tokio::task::spawn_blocking(move || topic.read_all());
+        let read = tokio::task::spawn_blocking(move || topic.read_all(copy));
         let mut runs: HashMap<Uuid, Vec<Copy>> = HashMap::new();
         for copy in read.await.unwrap() {
             runs.entry(copy.run).or_default().push(copy);
@@ -118,7 +137,17 @@ impl Topic {
         runs
     }
 
-    fn read_all(&self) -> Vec<Copy> {
+    /// Every direct command in it now.
+    ///
+    /// # Panics
+    /// It cannot be read, or a record is not one of Lockgate's.
+    pub async fn sent(&self) -> Vec<Sent> {
+        let topic = self.clone();
+        let read = tokio::task::spawn_blocking(move || topic.read_all(sent));
+        read.await.unwrap()
+    }
+
+    fn read_all<T>(&self, each: fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
         let consumer: BaseConsumer = self
             .client()
             .set("group.id", "chaos")
@@ -138,7 +167,7 @@ impl Topic {
         let (mut copies, mut ends) = (Vec::new(), 0);
         while ends < partitions {
             match consumer.poll(TIMEOUT) {
-                Some(Ok(message)) => copies.push(copy(&message)),
+                Some(Ok(message)) => copies.push(each(&message)),
                 Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
                 Some(Err(error)) => panic!("topic {} cannot be read: {error}", self.name),
                 None => panic!("topic {} cannot be read: no answer", self.name),
@@ -148,16 +177,40 @@ impl Topic {
     }
 }
 
-fn copy(message: &BorrowedMessage<'_>) -> Copy {
+fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, String)> {
     let headers = message.headers().expect("every message has headers");
-    let text = |name: &str| {
-        let header = headers.iter().find(|header| header.key == name);
-        let value = header
-            .and_then(|header| header.value)
-            .unwrap_or_else(|| panic!("no header {name}"));
-        String::from_utf8(value.to_vec()).unwrap()
-    };
-    let checksum = format!("{:08x}", crc32c::crc32c(message.payload().unwrap_or_default()));
+    let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap_or_default().to_vec()).unwrap();
+    headers
+        .iter()
+        .map(|header| (header.key.to_owned(), text(header.value)))
+        .collect()
+}
+
+fn text(headers: &[(String, String)], name: &str) -> String {
+    let header = headers.iter().find(|(other, _)| other == name);
+    header.unwrap_or_else(|| panic!("no header {name}")).1.clone()
+}
+
+fn checksum(message: &BorrowedMessage<'_>) -> String {
+    format!("{:08x}", crc32c::crc32c(message.payload().unwrap_or_default()))
+}
+
+fn sent(message: &BorrowedMessage<'_>) -> Sent {
+    let headers = headers_of(message);
+    Sent {
+        partition: message.partition(),
+        offset: message.offset(),
+        message_id: text(&headers, "message-id").parse().unwrap(),
+        key: message.key().map(<[u8]>::to_vec),
+        intact: text(&headers, "crc32c") == checksum(message),
+        payload: message.payload().unwrap_or_default().to_vec(),
+        headers,
+    }
+}
+
+fn copy(message: &BorrowedMessage<'_>) -> Copy {
+    let headers = headers_of(message);
+    let text = |name: &str| text(&headers, name);
     Copy {
         partition: message.partition(),
         offset: message.offset(),
@@ -166,6 +219,6 @@ fn copy(message: &BorrowedMessage<'_>) -> Copy {
         batch_seq: text("batch-seq").parse().unwrap(),
         token: text("claim-token").parse().unwrap(),
         message_id: text("message-id").parse().unwrap(),
-        intact: text("crc32c") == checksum,
+        intact: text("crc32c") == checksum(message),
     }
 }

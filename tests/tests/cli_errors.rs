@@ -253,7 +253,8 @@ async fn readers_look_and_operators_act() {
         .fetch_one(database.pool())
         .await
         .unwrap();
-    let looks: [&[&str]; 6] = [
+    let looks: [&[&str]; 7] = [
+        &["outbox", "list", "--all"],
         &["runs", "list"],
         &["runs", "show", &run],
         &["runs", "why", &run],

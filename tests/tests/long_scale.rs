@@ -60,6 +60,37 @@ const ASKED: &[(&str, &[&str])] = &[
     ("settle_stops", &["500"]),
     ("idle_fan_outs", &["500"]),
     ("recover_undelivered", &["500"]),
+    ("due_routes", &[]),
+    ("claim_lanes", &[ANY, "'{3,4,5}'", ANY, "60"]),
+    (
+        "renew_lane",
+        &["3", "1", "'00000000-0000-4000-8000-000000000003'", "60"],
+    ),
+    (
+        "settle_outbox",
+        &[
+            "3",
+            "1",
+            "'00000000-0000-4000-8000-000000000003'",
+            ANY,
+            "'{1,2,3,4,5,6,7,8,9,10}'",
+            "'{}'",
+            "'{}'",
+            "'{}'",
+            "'{}'",
+            "'{}'",
+            "'topic_1'",
+            "':note'",
+            "null",
+            "0",
+            "500",
+            "1000000",
+        ],
+    ),
+    (
+        "release_lane",
+        &["3", "1", "'00000000-0000-4000-8000-000000000003'", "null"],
+    ),
     ("due_topics", &[]),
     ("claim_undelivered", &[ANY, "'topic_1'", "500", "1000000", ANY, "60"]),
     ("due_schedules", &["100", "'{}'"]),
@@ -94,8 +125,9 @@ async fn explain(connection: &mut PgConnection, query: &str, values: &[&str], mo
 }
 
 fn scanned(plan: &Value, found: &mut Vec<String>) {
-    // What is not run costs nothing: sums over a run's batches, made once at its end.
-    if plan["Node Type"] == "Seq Scan" && plan["Actual Loops"] != 0 {
+    // What is not run costs nothing: sums over a run's batches, made once at its end. Of lanes there are sixteen, always.
+    let all = plan["Node Type"] == "Seq Scan" && plan["Actual Loops"] != 0;
+    if all && plan["Relation Name"] != "outbox_lanes" {
         found.push(plan["Relation Name"].to_string());
     }
     for child in plan["Plans"].as_array().into_iter().flatten() {

@@ -18,6 +18,7 @@ mod doctor_postgres;
 mod exit;
 mod host;
 mod migrate;
+mod outbox;
 mod output;
 mod replicas;
 mod run;
@@ -118,6 +119,9 @@ enum Command {
     /// Look at undelivered messages, send them again, give them up
     #[command(subcommand)]
     Undelivered(undelivered::Command),
+    /// Look at commands that were committed and are not sent yet
+    #[command(subcommand)]
+    Outbox(outbox::Command),
     /// Read a run's topics back and compare them with the tables; exits with 6 when something does not hold
     Verify(verify::Args),
     /// Look at replicas
@@ -209,6 +213,7 @@ async fn dispatch(
         Command::Runs(command) => command.execute(&context).await,
         Command::Batches(command) => command.execute(&context).await,
         Command::Undelivered(command) => command.execute(&context).await,
+        Command::Outbox(command) => command.execute(&context).await,
         Command::Verify(args) => args.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
         Command::Schedules(args) => args.run(&context).await,

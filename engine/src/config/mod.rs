@@ -41,6 +41,8 @@ pub struct Config {
     pub redelivery: RedeliveryConfig,
     /// Commands that come without a run.
     pub direct: DirectConfig,
+    /// Commands that were committed with their caller's rows.
+    pub outbox: OutboxConfig,
     /// Stopping.
     pub drain: DrainConfig,
     /// What is deleted when.
@@ -144,6 +146,17 @@ pub struct DirectConfig {
     pub key_secret: Option<Opaque>,
 }
 
+/// Section `outbox`.
+#[derive(Clone, PartialEq)]
+pub struct OutboxConfig {
+    /// Rows sent and deleted at once.
+    pub page: u32,
+    /// Lanes held at once, of sixteen.
+    pub lanes: u32,
+    /// How often it is looked into while there is something in it.
+    pub poll: Duration,
+}
+
 /// Section `drain`.
 #[derive(Clone, PartialEq)]
 pub struct DrainConfig {
@@ -241,6 +254,11 @@ impl Default for Config {
                 window: 8_192,
                 patience: seconds(2),
                 key_secret: None,
+            },
+            outbox: OutboxConfig {
+                page: 1000,
+                lanes: 8,
+                poll: Duration::from_millis(250),
             },
             drain: DrainConfig { deadline: seconds(25) },
             retention: RetentionConfig {

@@ -134,6 +134,8 @@ impl Config {
         problems.within("direct.queue", self.direct.queue, 1, 4_000_000);
         problems.within("direct.spill", self.direct.spill, 1, 4_000_000);
         problems.within("direct.window", self.direct.window, 1, 1_000_000);
+        problems.within("outbox.page", self.outbox.page, 1, 10_000);
+        problems.within("outbox.lanes", self.outbox.lanes, 1, 16);
         problems.within("retention.page", self.retention.page, 1, 10_000);
     }
 
@@ -155,6 +157,7 @@ impl Config {
             self.kafka.message_timeout,
             Duration::from_millis(100),
         );
+        problems.lasts("outbox.poll", self.outbox.poll, moment);
         problems.lasts("redelivery.first_delay", self.redelivery.first_delay, moment);
         problems.unless(
             self.redelivery.first_delay <= self.redelivery.max_delay,

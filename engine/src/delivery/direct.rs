@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use uuid::{Uuid, uuid};
+use sha2::{Digest, Sha256};
+use uuid::{Builder, Uuid, uuid};
 
 use super::command::{Command, CommandKind, InvalidCommand, is_topic_name};
 use super::headers::Headers;
@@ -91,10 +92,19 @@ impl<C: CommandKind> Direct<C> {
     }
 }
 
-/// The id of a command of this kind with this idempotency key.
+/// The id of a command of this kind with this idempotency key: a UUIDv8 of SHA-256, which is the hash that Postgres has
+/// too, so that `lockgate.keyed_id` makes the same.
 #[must_use]
 pub fn keyed_id(command_type: &str, key: &str) -> Uuid {
-    Uuid::new_v5(&KEYED, format!("{command_type}/{key}").as_bytes())
+    let hash = Sha256::new()
+        .chain_update(KEYED.as_bytes())
+        .chain_update(command_type)
+        .chain_update("/")
+        .chain_update(key)
+        .finalize();
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    Builder::from_custom_bytes(first).into_uuid()
 }
 
 /// A direct command whose bytes are made.
@@ -135,9 +145,9 @@ impl Topics {
             }
             .into()),
             None => {
-                self.0.get(command.command_type.as_ref()).cloned().ok_or_else(|| {
-                    anyhow::anyhow!("no topic is configured for commands of type {}", command.command_type)
-                })
+                let kind = command.command_type.as_ref();
+                let found = self.of_kind(kind);
+                found.ok_or_else(|| anyhow::anyhow!("no topic is configured for commands of type {kind}"))
             }
         }
     }
@@ -155,6 +165,12 @@ impl Topics {
             field: "topic",
             problem,
         })
+    }
+
+    /// The topic of commands of this kind that name none.
+    #[must_use]
+    pub fn of_kind(&self, command_type: &str) -> Option<Arc<str>> {
+        self.0.get(command_type).cloned()
     }
 
     /// All of them, each once.
@@ -190,7 +206,7 @@ mod tests {
     #[test]
     fn ids_of_idempotency_keys_are_pinned() {
         let id = keyed_id("email", "signup-7");
-        assert_eq!(id.to_string(), "ba47596c-aa1a-540a-889f-a82629e77be5");
+        assert_eq!(id.to_string(), "a6fa9b22-dc53-8ff4-9ab2-c26618b5701d");
         assert_eq!(Direct::new(welcome()).idempotency_key("signup-7").message_id, id);
         assert_ne!(keyed_id("sms", "signup-7"), id);
     }

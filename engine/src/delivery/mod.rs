@@ -14,11 +14,12 @@ mod in_flight;
 mod inbox;
 mod key_hash;
 mod orchestrator;
+mod outbox;
 mod page;
 mod publisher;
 mod redelivery;
-mod resend;
 mod retry;
+mod sending;
 mod undelivered;
 
 pub use breaker::{
@@ -40,6 +41,10 @@ pub(crate) use orchestrator::OwnRuntime;
 pub use orchestrator::{
     DirectSettings, DirectStats, Fate, Handover, Notice, NotificationOrchestrator, OrchestratorParts, OutcomeHandler,
     Stopped, Waited,
+};
+pub use outbox::{
+    DueRoute, LaneClaim, OutboxParts, OutboxRelay, OutboxRow, OutboxSettings, OutboxStore, PageAsk, Place, RefusedRow,
+    SettledPage, Settling,
 };
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::breaker::{Observation, Probe, ProbeEnd};
-use super::publisher::Outcome;
+use super::breaker::Probe;
+use super::publisher::{Message, Outcome};
 use super::redelivery::Service;
-use super::resend::{PageTracker, send};
+use super::sending::{PageTracker, send, tell_breaker};
 use super::undelivered::{RowClaim, SettledRow, Settlement, UndeliveredRow};
 
 /// Before rows are due again that were given back because their topic or the publisher was in trouble.
@@ -39,17 +39,30 @@ impl Page {
 pub(super) async fn redeliver(service: &Service, page: Page) {
     fail::fail_point!("redelivery.after_claim");
     let tracker = Arc::new(PageTracker::new(page.rows.len()));
+    let messages = page.rows.iter().map(|row| message(&page.topic, row));
+    let must_stop = || service.stopping.is_cancelled() || service.breakers.is_open(&page.topic);
     tokio::select! {
-        () = send(service, &page, &tracker) => {}
+        () = send(&*service.publisher, messages, &tracker, must_stop) => {}
         // Outcomes that are known by now are worth writing all the same: each row's fence decides.
         () = keep(service, &page) => tracing::warn!(topic = %page.topic, "lost the lease of undelivered messages"),
         () = service.over.cancelled() => {}
     }
     fail::fail_point!("redelivery.after_publish");
     let outcomes = tracker.outcomes();
-    tell_breaker(service, &page, &outcomes);
+    tell_breaker(&service.breakers, &page.topic, &outcomes, page.probe);
     conclude(service, &page, outcomes).await;
     fail::fail_point!("redelivery.after_commit");
+}
+
+/// The same message as the first time: key, headers and bytes as they were stored.
+fn message(topic: &Arc<str>, row: &UndeliveredRow) -> Option<Message> {
+    let headers = row.headers.iter().map(|(name, value)| (name, value));
+    Some(Message {
+        topic: topic.clone(),
+        key: row.key.clone(),
+        payload: row.payload.clone()?,
+        headers: headers.collect(),
+    })
 }
 
 /// Renews the page's lease for as long as it is polled; ends when the lease is lost or can no longer be trusted.
@@ -72,30 +85,6 @@ async fn keep(service: &Service, page: &Page) {
                 tokio::time::sleep(STORE_PAUSE).await;
             }
         }
-    }
-}
-
-fn tell_breaker(service: &Service, page: &Page, outcomes: &[Option<Outcome>]) {
-    let count = |wanted: fn(&Outcome) -> bool| {
-        let found = outcomes.iter().flatten().filter(|outcome| wanted(outcome)).count();
-        u32::try_from(found).unwrap_or(u32::MAX)
-    };
-    let delivered = count(|outcome| matches!(outcome, Outcome::Delivered { .. }));
-    let unknown = count(|outcome| matches!(outcome, Outcome::Unknown(_)));
-    let breakers = &service.breakers;
-    if delivered > 0 {
-        breakers.observe(&page.topic, Observation::Delivered(delivered));
-    }
-    if unknown > 0 {
-        breakers.observe(&page.topic, Observation::Unknown(unknown));
-    }
-    if let Some(probe) = page.probe {
-        let end = match (delivered, unknown) {
-            (1.., _) => ProbeEnd::Delivered,
-            (0, 1..) => ProbeEnd::Failed,
-            (0, 0) => ProbeEnd::NothingSent,
-        };
-        breakers.probe_over(&page.topic, probe, end);
     }
 }
 

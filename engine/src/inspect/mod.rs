@@ -162,6 +162,25 @@ pub struct BatchSummary {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// One lane of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneSummary {
+    /// The lane.
+    pub lane: i16,
+    /// Commands that could be sent now.
+    pub waiting: i64,
+    /// Commands that are to wait longer.
+    pub delayed: i64,
+    /// Since when the first of those that could be sent waits.
+    pub oldest: Option<DateTime<Utc>>,
+    /// Replica that sends the lane.
+    pub holder: Option<Uuid>,
+    /// When its claim ends.
+    pub lease_until: Option<DateTime<Utc>>,
+    /// What the last holder met.
+    pub last_error: Option<String>,
+}
+
 /// One process start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaSummary {

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use crate::inspect::{
-    BatchSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts, ReplicaSummary, RunDetail, RunFacts,
-    RunSummary, WhyFacts,
+    BatchSummary, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts, ReplicaSummary, RunDetail,
+    RunFacts, RunSummary, WhyFacts,
 };
 
 const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
@@ -23,6 +23,7 @@ const LIST_BATCHES: &str = include_str!("../../queries/list_batches.sql");
 const RUN_EXISTS: &str = include_str!("../../queries/run_exists.sql");
 const LIST_REPLICAS: &str = include_str!("../../queries/list_replicas.sql");
 const PRUNING_SINCE: &str = include_str!("../../queries/pruning_since.sql");
+const LIST_OUTBOX: &str = include_str!("../../queries/list_outbox.sql");
 const READ_PROOF: &str = include_str!("../../queries/read_proof.sql");
 const READ_PROOF_PROBLEMS: &str = include_str!("../../queries/read_proof_problems.sql");
 const WHY_RUN: &str = include_str!("../../queries/why_run.sql");
@@ -145,6 +146,14 @@ impl Inspector {
     /// The database failed.
     pub async fn list_replicas(&self, all: bool) -> Result<Vec<ReplicaSummary>, DatabaseError> {
         documents(&self.database, self.database.statement(LIST_REPLICAS).bind(all)).await
+    }
+
+    /// The lanes of the outbox.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list_outbox(&self) -> Result<Vec<LaneSummary>, DatabaseError> {
+        documents(&self.database, self.database.statement(LIST_OUTBOX)).await
     }
 
     /// What became of a run's items and what does not add up; none: there is no such run.

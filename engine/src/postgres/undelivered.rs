@@ -145,16 +145,20 @@ impl Columns {
             Settlement::Retry { delay, .. } => Some(delay.as_secs_f64()),
             _ => None,
         };
-        let error = format!("{}: {}", failure.code, failure.detail);
-        let printable = error.chars().filter(|character| !character.is_control());
         Self {
             status,
             delay_secs,
             code: Some(failure.code.to_owned()),
-            error: Some(printable.take(LONGEST_ERROR).collect()),
+            error: Some(error_text(&format!("{}: {}", failure.code, failure.detail))),
             ..Self::default()
         }
     }
+}
+
+/// What was met, as it is stored.
+pub(super) fn error_text(met: &str) -> String {
+    let printable = met.chars().filter(|character| !character.is_control());
+    printable.take(LONGEST_ERROR).collect()
 }
 
 fn undelivered_row(row: &PgRow) -> Result<UndeliveredRow, sqlx::Error> {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
-use super::{CommandsSettings, Density, FanoutSettings, OpenDoor, SenderSettings, commands, fanout, http, sender};
+use super::{
+    CommandsSettings, Density, FanoutSettings, OpenDoor, OutboxSettings, SenderSettings, commands, fanout, http,
+    outbox, sender,
+};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -24,6 +27,8 @@ enum BenchCommand {
     Http(HttpArgs),
     /// Direct commands with Kafka up, down and frozen: how long a submit takes, and whether anything is missing
     Commands(CommandsArgs),
+    /// Commands through the outbox and redelivery, each against the bare statements
+    Outbox(OutboxArgs),
 }
 
 #[derive(Args)]
@@ -63,6 +68,16 @@ struct CommandsArgs {
     /// The script that stops and freezes the broker of LOCKGATE_SERVICES_DIR
     #[arg(long, default_value = "ops/dev/services.sh")]
     services: std::path::PathBuf,
+}
+
+#[derive(Args)]
+struct OutboxArgs {
+    /// Commands of each side
+    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(i64).range(10_000..=5_000_000))]
+    commands: i64,
+    /// Pairs of engine and loop; the figures are their medians
+    #[arg(long, default_value_t = 3)]
+    pairs: usize,
 }
 
 #[derive(Args)]
@@ -108,6 +123,12 @@ impl Execute for BenchArgs {
                     .map_err(|error| failed("commands", &error))?;
                 context.output.done(&report, || report.text())
             }
+            BenchCommand::Outbox(args) => {
+                let report = outbox(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("outbox", &error))?;
+                context.output.done(&report, || report.text())
+            }
             BenchCommand::Sender(args) => {
                 let report = sender(&args.settings(context)?, &tell)
                     .await
@@ -144,6 +165,17 @@ impl SenderArgs {
             brokers: brokers(context)?,
             messages: self.messages,
             times: self.times,
+        })
+    }
+}
+
+impl OutboxArgs {
+    fn settings(self, context: &Context) -> Result<OutboxSettings, Failure> {
+        Ok(OutboxSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            commands: self.commands,
+            pairs: self.pairs,
         })
     }
 }

@@ -1,0 +1,12 @@
+//! The transactional outbox: commands that were committed with their caller's own rows, sent by whoever holds their lane.
+
+mod keeper;
+mod lanes;
+mod message;
+mod relay;
+mod store;
+mod stream;
+mod verdict;
+
+pub use relay::{OutboxParts, OutboxRelay, OutboxSettings};
+pub use store::{DueRoute, LaneClaim, OutboxRow, OutboxStore, PageAsk, Place, RefusedRow, SettledPage, Settling};

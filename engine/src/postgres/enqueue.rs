@@ -1,0 +1,140 @@
+//! Enqueueing from Rust: in the caller's own transaction, so that a command is committed with the caller's rows or not at
+//! all.
+
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::database::DatabaseError;
+use crate::delivery::{CommandKind, Direct, KeyHash, ReadyCommand, Topics};
+
+const ENQUEUE_COMMANDS: &str = include_str!("../../queries/enqueue_commands.sql");
+
+/// Commands written by one statement.
+const PAGE: usize = 1000;
+/// Bytes of payload after which a statement is full.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Writes commands into the outbox. Needs nothing but the right to call `lockgate.enqueue_commands`, which the role
+/// `lockgate_sender` has.
+#[derive(Debug, Clone, Default)]
+pub struct Outbox {
+    topics: Topics,
+    hash: KeyHash,
+}
+
+/// Why nothing was enqueued.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// The command can never be sent; no statement was made of it, and the transaction is as it was before.
+    #[error(transparent)]
+    Command(#[from] anyhow::Error),
+    /// The database failed; the transaction can only be rolled back.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl Outbox {
+    /// An outbox whose commands must be of a kind that these topics know, or name a topic; the hash makes the keys of
+    /// those without one of their own.
+    #[must_use]
+    pub fn new(topics: Topics, hash: KeyHash) -> Self {
+        Self { topics, hash }
+    }
+
+    /// Enqueues a command in the caller's transaction and answers its message id. A command of the same idempotency key
+    /// that still waits stands for this one.
+    ///
+    /// # Errors
+    /// The command can never be sent, or the database failed; see [`EnqueueError`] for what that leaves.
+    pub async fn enqueue_in<C: CommandKind>(
+        &self,
+        transaction: &mut PgConnection,
+        command: Direct<C>,
+    ) -> Result<Uuid, EnqueueError> {
+        let mut page = Page::default();
+        let id = page.add(command, self)?;
+        page.write(transaction).await?;
+        Ok(id)
+    }
+
+    /// Enqueues commands in the caller's transaction, in this order and in pages of one statement each.
+    ///
+    /// # Errors
+    /// The first command that can never be sent, or the database failed. Pages before it are written: roll back.
+    pub async fn enqueue_all_in<C: CommandKind>(
+        &self,
+        transaction: &mut PgConnection,
+        commands: impl IntoIterator<Item = Direct<C>>,
+    ) -> Result<Vec<Uuid>, EnqueueError> {
+        let (mut ids, mut page) = (Vec::new(), Page::default());
+        for command in commands {
+            ids.push(page.add(command, self)?);
+            if page.is_full() {
+                std::mem::take(&mut page).write(transaction).await?;
+            }
+        }
+        page.write(transaction).await?;
+        Ok(ids)
+    }
+}
+
+/// The columns of rows to be written.
+#[derive(Default)]
+struct Page {
+    command_types: Vec<String>,
+    message_ids: Vec<Uuid>,
+    routes: Vec<String>,
+    keys: Vec<Option<Vec<u8>>>,
+    headers: Vec<String>,
+    payloads: Vec<Vec<u8>>,
+    not_befores: Vec<Option<chrono::DateTime<chrono::Utc>>>,
+    bytes: usize,
+}
+
+impl Page {
+    fn add<C: CommandKind>(&mut self, command: Direct<C>, outbox: &Outbox) -> Result<Uuid, anyhow::Error> {
+        let named = command.command.topic();
+        let ReadyCommand {
+            command_type,
+            message_id,
+            not_before,
+            message,
+        } = command.into_ready(&outbox.topics, &outbox.hash)?;
+        // Where it goes by its kind is for whoever sends it to say: as of those that SQL enqueues, whose order it shares.
+        let route = named.map_or_else(|| format!(":{command_type}"), std::borrow::Cow::into_owned);
+        let headers: Vec<(&str, &str)> = message
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != "message-id")
+            .map(|(name, value)| Ok((name, std::str::from_utf8(value)?)))
+            .collect::<Result<_, std::str::Utf8Error>>()?;
+        self.headers.push(serde_json::to_string(&headers)?);
+        self.bytes += message.payload.len();
+        self.command_types.push(command_type);
+        self.message_ids.push(message_id);
+        self.routes.push(route);
+        self.keys.push(message.key);
+        self.payloads.push(message.payload);
+        self.not_befores.push(not_before);
+        Ok(message_id)
+    }
+
+    fn is_full(&self) -> bool {
+        self.message_ids.len() >= PAGE || self.bytes >= PAGE_BYTES
+    }
+
+    async fn write(self, transaction: &mut PgConnection) -> Result<i64, DatabaseError> {
+        if self.message_ids.is_empty() {
+            return Ok(0);
+        }
+        let query = sqlx::query(ENQUEUE_COMMANDS)
+            .bind(self.command_types)
+            .bind(self.message_ids)
+            .bind(self.routes)
+            .bind(self.keys)
+            .bind(self.headers)
+            .bind(self.payloads)
+            .bind(self.not_befores);
+        Ok(query.fetch_one(transaction).await?.try_get(0)?)
+    }
+}

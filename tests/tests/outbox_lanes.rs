@@ -1,0 +1,225 @@
+//! Lanes of the outbox: one holder at a time, its lease, its pages, and what is left when it stops or hears no answer.
+#![allow(clippy::unwrap_used)]
+
+mod delivery_support;
+mod outbox_support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use delivery_support::scripted::{Fate, Scripted, delivered};
+use delivery_support::{SOON, World, breakers};
+use lockgate::delivery::{LaneClaim, OutboxSettings, OutboxStore, PageAsk, Place, SettledPage, Settling};
+use lockgate::postgres::{Database, DatabaseSettings, PostgresOutbox};
+use lockgate_tests::notes::{self, Note};
+use lockgate_tests::{LossyConnection, wait_until};
+use outbox_support::{HELD, Relaying, WAITING, all_lanes_are_free, is_empty, quick, topic};
+use uuid::Uuid;
+
+fn store(world: &World) -> PostgresOutbox {
+    PostgresOutbox::new(world.database(), Uuid::new_v4())
+}
+
+fn settling(topic: &str, delivered: Vec<i64>, rows: u32, after: Place) -> Settling {
+    Settling {
+        settled: SettledPage {
+            delivered,
+            refused: Vec::new(),
+        },
+        topic: topic.to_owned(),
+        next: Some(PageAsk {
+            route: topic.to_owned(),
+            after,
+            rows,
+            bytes: 1 << 20,
+        }),
+    }
+}
+
+async fn claim_only_lane(world: &World, store: &PostgresOutbox, lease: Duration) -> Option<LaneClaim> {
+    let due = store.due_routes().await.unwrap();
+    let lanes: BTreeSet<i16> = due.iter().map(|due| due.lane).collect();
+    assert_eq!(lanes.len(), 1, "{due:?}");
+    assert!(due.iter().all(|due| due.route == world.topic));
+    let claimed = store
+        .claim_lanes(Uuid::new_v4(), &Vec::from_iter(lanes), lease)
+        .await
+        .unwrap();
+    claimed.first().copied()
+}
+
+#[tokio::test]
+async fn a_lane_has_one_holder_and_who_lost_it_deletes_and_reads_nothing() {
+    let world = World::new(&[]).await;
+    notes::enqueue(
+        world.tables.pool(),
+        (1..=10).map(|n| Note::new(&world.topic, Some("a"), n)),
+    )
+    .await;
+    let (zombie, other) = (store(&world), store(&world));
+    let lease = Duration::from_millis(400);
+    let held = claim_only_lane(&world, &zombie, lease).await.unwrap();
+    assert_eq!(
+        claim_only_lane(&world, &other, lease).await,
+        None,
+        "its lease still holds"
+    );
+    let page = zombie
+        .settle_outbox(&held, &settling(&world.topic, Vec::new(), 4, Place::default()))
+        .await
+        .unwrap()
+        .unwrap();
+    let seqs: Vec<i64> = page.iter().map(|row| row.place.seq).collect();
+    assert_eq!(seqs.len(), 4);
+    assert!(zombie.renew_lane(&held, lease).await.unwrap());
+    let mut taken = None;
+    wait_until(SOON, "its lease is over", async || {
+        taken = claim_only_lane(&world, &other, Duration::from_secs(30)).await;
+        taken.is_some()
+    })
+    .await;
+    let taken = taken.unwrap();
+    assert_eq!(taken.token, held.token + 1);
+    assert_eq!(
+        zombie
+            .settle_outbox(&held, &settling(&world.topic, seqs.clone(), 4, Place::default()))
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(!zombie.renew_lane(&held, lease).await.unwrap());
+    assert!(!zombie.release_lane(&held, None).await.unwrap());
+    assert_eq!(world.value::<i64>(WAITING).await, 10);
+    // Whoever took it reads them, and deletes them once, however often the answer is lost.
+    let page = other
+        .settle_outbox(&taken, &settling(&world.topic, Vec::new(), 10, Place::default()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(page.iter().take(4).map(|row| row.place.seq).collect::<Vec<_>>(), seqs);
+    for _ in 0..2 {
+        let next = other
+            .settle_outbox(&taken, &settling(&world.topic, seqs.clone(), 3, page[3].place))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            next.iter().map(|row| &row.payload).collect::<Vec<_>>(),
+            page[4..7].iter().map(|row| &row.payload).collect::<Vec<_>>()
+        );
+    }
+    assert_eq!(world.value::<i64>(WAITING).await, 6);
+    assert!(other.release_lane(&taken, Some("met\nthis")).await.unwrap());
+    assert_eq!(
+        world
+            .value::<String>("select max(last_error) from lockgate.v_outbox where holder is null")
+            .await,
+        "metthis"
+    );
+}
+
+#[tokio::test]
+async fn a_page_ends_where_its_bytes_do_and_never_skips_what_lies_behind() {
+    let world = World::new(&[]).await;
+    notes::enqueue(
+        world.tables.pool(),
+        (1..=6).map(|n| Note::new(&world.topic, Some("a"), n).filled(1000)),
+    )
+    .await;
+    let store = store(&world);
+    let claim = claim_only_lane(&world, &store, Duration::from_secs(30)).await.unwrap();
+    let mut ask = settling(&world.topic, Vec::new(), 100, Place::default());
+    ask.next.as_mut().unwrap().bytes = 2500;
+    let page = store.settle_outbox(&claim, &ask).await.unwrap().unwrap();
+    assert_eq!(page.len(), 3);
+    ask.next.as_mut().unwrap().after = page[2].place;
+    assert_eq!(store.settle_outbox(&claim, &ask).await.unwrap().unwrap().len(), 3);
+    ask.next = None;
+    assert_eq!(store.settle_outbox(&claim, &ask).await.unwrap(), Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_slow_broker_only_slows_it_as_the_lease_is_renewed() {
+    let world = World::new(&[]).await;
+    notes::enqueue(
+        world.tables.pool(),
+        (1..=3).map(|n| Note::new(&world.topic, Some("a"), n)),
+    )
+    .await;
+    let publisher = Scripted::new(|_| Fate::Hold);
+    let lease = Duration::from_secs(1);
+    let settings = OutboxSettings { lease, ..quick() };
+    let relaying = Relaying::start(world.database(), publisher.clone(), &breakers(), settings);
+    wait_until(SOON, "all is on its way", async || publisher.holds() == 3).await;
+    let (other, waits) = (store(&world), tokio::time::Instant::now());
+    wait_until(SOON, "three leases are over", async || {
+        assert_eq!(claim_only_lane(&world, &other, lease).await, None);
+        waits.elapsed() > lease * 3
+    })
+    .await;
+    publisher.let_go();
+    is_empty(&world).await;
+    assert!(relaying.stop().await);
+    assert_eq!(publisher.offered(), 3);
+}
+
+#[tokio::test]
+async fn stopping_deletes_what_has_gone_and_leaves_the_rest_with_free_lanes() {
+    let world = World::new(&[]).await;
+    notes::enqueue(
+        world.tables.pool(),
+        (1..=30).map(|n| Note::new("t", Some(&n.to_string()), n)),
+    )
+    .await;
+    let publisher = Scripted::new(|message| match message.key.as_deref() {
+        Some(b"2" | b"3") => Fate::Hold,
+        _ => Fate::Settle(delivered(0)),
+    });
+    let settings = OutboxSettings {
+        drain: Duration::from_millis(200),
+        lanes: 16,
+        ..quick()
+    };
+    let relaying = Relaying::start(world.database(), publisher.clone(), &breakers(), settings);
+    wait_until(SOON, "all is on its way", async || publisher.offered() == 30).await;
+    assert!(relaying.stop().await);
+    let left = "select string_agg(convert_from(key, 'UTF8'), ' ' order by seq) from lockgate.outbox";
+    assert_eq!(world.value::<String>(left).await, "2 3");
+    assert_eq!(world.value::<i64>(HELD).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_lost_lose_and_double_nothing() {
+    let world = World::new(&[]).await;
+    let ids = notes::enqueue(world.tables.pool(), notes::to_everybody(&world.topic, 20, 20)).await;
+    let lossy = LossyConnection::to(world.tables.url()).await;
+    // Explicit transactions, whose commits it knows.
+    let database = Database::new(&DatabaseSettings {
+        pooler_mode: true,
+        max_connections: 6,
+        ..DatabaseSettings::new(lossy.url())
+    })
+    .unwrap();
+    let breakers = breakers();
+    let publisher = world.publisher(&breakers).await;
+    let settings = OutboxSettings {
+        page: 5,
+        lease: Duration::from_secs(2),
+        ..quick()
+    };
+    let relaying = Relaying::start(database, publisher, &breakers, settings);
+    let mut losses = 0;
+    wait_until(SOON, "the outbox is empty", async || {
+        if lossy.lost() >= losses && losses < 12 {
+            losses += 1;
+            lossy.lose_answers(1);
+        }
+        world.value::<i64>(WAITING).await == 0
+    })
+    .await;
+    all_lanes_are_free(&world).await;
+    assert!(relaying.stop().await);
+    assert!(lossy.lost() >= 3, "only {} answers were lost", lossy.lost());
+    let twice = notes::hold(&topic(&world).sent().await, &ids);
+    println!("{} answers lost, {twice} sent twice", lossy.lost());
+}

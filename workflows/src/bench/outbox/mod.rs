@@ -1,0 +1,134 @@
+//! `lockgate bench outbox`: the outbox and redelivery against loops written by hand on the same tables and rows. The loops
+//! know no lanes, leases or order, send nothing to a broker and keep no audit.
+
+mod counted;
+mod engine;
+mod hand;
+mod report;
+
+use std::time::Duration;
+
+use sqlx::Executor;
+
+pub use report::{OutboxPair, OutboxReport, OutboxSample};
+
+use self::engine::Engine;
+use super::meters::{Meters, Reading};
+use super::place::Place;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct OutboxSettings {
+    /// A server on which the benchmark may make a database.
+    pub database_url: String,
+    /// The brokers.
+    pub brokers: String,
+    /// Commands of each side.
+    pub commands: i64,
+    /// Pairs of each figure.
+    pub pairs: usize,
+}
+
+/// Measures the outbox and redelivery against loops written by hand, telling `progress` where it is.
+///
+/// # Errors
+/// A server cannot be used, or a command was not delivered.
+pub async fn outbox(
+    settings: &OutboxSettings,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> anyhow::Result<OutboxReport> {
+    let place = Place::make(&settings.database_url, &settings.brokers).await?;
+    let result = measure(&place, settings, progress).await;
+    place.remove().await?;
+    result
+}
+
+async fn measure(
+    place: &Place,
+    settings: &OutboxSettings,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> anyhow::Result<OutboxReport> {
+    let topic = place.make_topic().await?;
+    let engine = Engine::start(place, &topic).await?;
+    let bench = Bench {
+        place,
+        engine: &engine,
+        meters: Meters::find(&place.pool).await?,
+        commands: settings.commands,
+    };
+    let (mut enqueue, mut drain, mut redelivery) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..settings.pairs {
+        // Who goes first alternates.
+        let engine_first = number % 2 == 0;
+        let (enqueued, drained) = bench.outbox(engine_first).await?;
+        let redelivered = bench.redelivery(&topic, engine_first).await?;
+        progress(&format!(
+            "pair {} of {}: enqueue {:.2}, drain {:.2}, redelivery {:.2}",
+            number + 1,
+            settings.pairs,
+            enqueued.ratio,
+            drained.ratio,
+            redelivered.ratio
+        ));
+        enqueue.push(enqueued);
+        drain.push(drained);
+        redelivery.push(redelivered);
+    }
+    engine.stop().await;
+    place.remove_topic(&topic).await?;
+    Ok(OutboxReport::of(settings.commands, enqueue, drain, redelivery))
+}
+
+struct Bench<'a> {
+    place: &'a Place,
+    engine: &'a Engine,
+    meters: Meters,
+    commands: i64,
+}
+
+impl Bench<'_> {
+    /// Enqueueing and draining; each side drains what the other has written.
+    async fn outbox(&self, engine_first: bool) -> anyhow::Result<(OutboxPair, OutboxPair)> {
+        let (place, commands) = (self.place, self.commands);
+        let (mut written, mut drained) = ([None; 2], [None; 2]);
+        for engines in [engine_first, !engine_first] {
+            place.pool.execute("truncate lockgate.outbox").await?;
+            let before = self.meters.start().await?;
+            let took = match engines {
+                true => self.engine.enqueue(place, commands).await?,
+                false => hand::insert(place, commands).await?,
+            };
+            written[usize::from(engines)] = Some(self.sample(&before, took).await?);
+            let before = self.meters.start().await?;
+            let took = match engines {
+                true => hand::claim_and_delete(place, commands).await?,
+                false => self.engine.drain(commands).await?,
+            };
+            drained[usize::from(!engines)] = Some(self.sample(&before, took).await?);
+        }
+        Ok((OutboxPair::of(written)?, OutboxPair::of(drained)?))
+    }
+
+    async fn redelivery(&self, topic: &str, engine_first: bool) -> anyhow::Result<OutboxPair> {
+        let mut redelivered = [None; 2];
+        for engines in [engine_first, !engine_first] {
+            hand::store(self.place, topic, self.commands).await?;
+            let before = self.meters.start().await?;
+            let took = match engines {
+                true => self.engine.redeliver(self.commands).await?,
+                false => hand::claim_and_update(self.place, self.commands).await?,
+            };
+            redelivered[usize::from(engines)] = Some(self.sample(&before, took).await?);
+        }
+        OutboxPair::of(redelivered)
+    }
+
+    async fn sample(&self, before: &Reading, took: Duration) -> anyhow::Result<OutboxSample> {
+        let commands = self.commands as f64;
+        let cpu = self.meters.stop(before).await?.cpu;
+        Ok(OutboxSample {
+            per_s: commands / took.as_secs_f64(),
+            cpu_us: cpu.map(|seconds| seconds * 1e6 / commands),
+        })
+    }
+}
