@@ -1,4 +1,5 @@
 drop function lockgate.enqueue_email(text, text, jsonb, text, bigint, text, text, timestamptz);
+drop function lockgate.is_language_tag(text);
 drop function lockgate.enqueue_command(text, text, text, text, jsonb, text, text, timestamptz, bytea);
 drop function lockgate.enqueue_commands(text[], uuid[], text[], bytea[], text[], bytea[], timestamptz[]);
 drop function lockgate.keyed_id(text, text);

@@ -151,6 +151,16 @@ end $$;
 comment on function lockgate.enqueue_command(text, text, text, text, jsonb, text, text, timestamptz, bytea) is
     'Enqueues a command of any type in the caller''s transaction and answers its message id; the payload is JSON, or any bytes';
 
+create function lockgate.is_language_tag(tag text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    -- The form of BCP 47, as the JSON schema of the commands has it: schema/json/email-trigger-command.v1.json.
+    select tag ~ ('^(([A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}|[A-Za-z]{4,8})(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?'
+        || '(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*(-[0-9A-WY-Za-wy-z](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?'
+        || '|[Xx](-[A-Za-z0-9]{1,8})+|i-(ami|bnn|default|enochian|hak|klingon|lux|mingo|navajo|pwn|tao|tay|tsu)'
+        || '|en-GB-oed|sgn-(BE-FR|BE-NL|CH-DE))$')
+$$;
+comment on function lockgate.is_language_tag(text) is 'Whether a text has the form of a BCP 47 language tag';
+
 create function lockgate.enqueue_email(
     recipient_email text, template_id text, template_context jsonb default '{}', locale text default 'en',
     user_id bigint default null, correlation_id text default null, idempotency_key text default null,
@@ -168,7 +178,7 @@ begin
             or recipient_email !~ '^[^\u0001-\u0020\u007f]+@[^@\u0001-\u0020\u007f]+$' then 'recipientEmail is not an e-mail address'
         when coalesce(template_id, '') = '' then 'templateId is empty'
         when template_context is null then 'templateContext is null'
-        when locale is null or locale !~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$' then 'locale is not a BCP 47 language tag such as de or pt-BR'
+        when locale is null or not lockgate.is_language_tag(locale) then 'locale is not a BCP 47 language tag such as de or pt-BR'
         when correlation = '' then 'correlationId is empty'
         when idempotency_key = '' then 'idempotencyKey is empty'
         when not isfinite(not_before) then 'notBefore is not a moment'

@@ -4,7 +4,7 @@ declare
     it record;
 begin
     for it in select conrelid::regclass as place, conname from pg_constraint
-               where connamespace = 'lockgate'::regnamespace and contype in ('c', 'f') and coninhcount = 0 and conparentid = 0
+               where connamespace = 'lockgate'::regnamespace and contype in ('c', 'f', 'u') and coninhcount = 0 and conparentid = 0
     loop
         execute format('alter table %s drop constraint if exists %I', it.place, it.conname);
     end loop;

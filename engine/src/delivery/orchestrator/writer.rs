@@ -71,15 +71,17 @@ impl Writer {
         }
     }
 
-    /// Works until its queue is closed and empty.
+    /// Works until its queue is closed and empty; once the stop's time is over, what still comes is counted as unplaced.
     pub(super) fn run(mut self) {
         self.lane().doze.is_mine();
         loop {
+            // Before the look into the queue: what is put there between that and the close must be found.
+            let closed = self.lane().is_closed();
             let page = self.collect();
             if !page.rows.is_empty() || !page.confirmed.is_empty() {
                 self.write(page);
                 self.last_traffic = Instant::now();
-            } else if self.lane().is_closed() || self.shared.is_over() {
+            } else if closed {
                 break;
             } else {
                 self.lane().doze.rest(self.last_traffic, || self.lane().is_quiet());
