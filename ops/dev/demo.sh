@@ -17,6 +17,7 @@ services=()
 if [ -z "${KAFKA_BROKERS-}" ]; then
   if "$here/services.sh" tools kafka; then
     services+=(kafka)
+    arguments+=(--services "$here/services.sh")
   else
     say "Java, Maven or Kafka's jars cannot be had, so the demo uses librdkafka's mock broker, in its own memory:"
     say "all of the path but the real broker; nothing that it holds outlives the process"

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod email_sender;
+pub mod registration;
 pub mod tracker;
 
 mod daily_task_reports;

@@ -36,6 +36,7 @@ pub async fn seed(pool: &PgPool, users: i64, mut progress: impl FnMut(i64)) -> R
         last = to;
         progress(last);
     }
+    sqlx::query(include_str!("../sql/seed_end.sql")).execute(pool).await?;
     // Freshly filled tables have no statistics yet; reading them well should not wait for autovacuum.
     pool.execute("analyze tracker.users, tracker.tasks").await.map(|_| ())
 }

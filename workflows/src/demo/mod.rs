@@ -1,6 +1,7 @@
 //! `lockgate demo`: the whole path on real input, from seeding to proof, by the same commands a person would use.
 
 mod place;
+mod registrations;
 mod replicas;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use chrono::Utc;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
+use lockgate::config::{Config, Secret};
 use lockgate::delivery::TopicReader;
 use lockgate::kafka::{KafkaConfig, KafkaTopicReader, MockBroker, create_topic};
 use lockgate::postgres::{Database, DatabaseSettings, Migrator};
@@ -44,6 +46,9 @@ pub struct DemoArgs {
     /// Use a broker in this process's memory instead of a real one
     #[arg(long)]
     mock_broker: bool,
+    /// The script that may freeze the brokers, when they are there for the demo alone
+    #[arg(long, value_name = "SCRIPT")]
+    services: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -104,7 +109,12 @@ impl DemoArgs {
         ];
         let replicas = Replicas::start(2, &environment, &log_folder()).map_err(broken)?;
         println!("replicas  {}", replicas.describe());
-        let shown = self.show(&place, &brokers, &environment, &pool).await;
+        let shown = async {
+            self.show(&place, &brokers, &environment, &pool).await?;
+            let config = self.config(context, &place, &brokers);
+            registrations::show(&config, &pool, self.services.as_deref()).await
+        };
+        let shown = shown.await;
         // The mock broker ends with this process: replicas without it would only complain.
         if self.keep && mock.is_none() && shown.is_ok() {
             replicas.leave();
@@ -114,6 +124,15 @@ impl DemoArgs {
         shown.map_err(broken)?;
         further(&place, &brokers, &self.topic, self.keep && mock.is_none());
         Ok(Exit::Ok)
+    }
+
+    /// That of the demo's own database and topic.
+    fn config(&self, context: &Context, place: &Place, brokers: &str) -> Config {
+        let mut config = context.config().clone();
+        config.database.url = Some(Secret::new(&place.url));
+        config.kafka.brokers = Some(brokers.to_owned());
+        config.topics.insert("email".to_owned(), self.topic.clone());
+        config
     }
 
     async fn make_topic(&self, brokers: &str, mock: Option<&MockBroker>) -> Result<(), Failure> {
