@@ -1,13 +1,17 @@
 //! Many commands as lines: one answer a line, in order, however large, slow or wrong they are.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use futures::{SinkExt, StreamExt};
-use lockgate::delivery::HandedOver;
+use lockgate::delivery::{CommandDoor, HandedOver, ReadyCommand};
 use lockgate_tests::doors::ScriptedDoor;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::{COMMAND, SEND, serve, stored};
 
@@ -64,6 +68,40 @@ async fn ten_thousand_lines_with_bad_ones_are_answered_one_by_one() {
     handed_over.sort_unstable();
     answered.sort_unstable();
     assert_eq!(handed_over, answered);
+}
+
+/// Keeps the first page until the second one is through.
+struct SecondFirst {
+    came: AtomicUsize,
+    through: Semaphore,
+}
+
+#[async_trait]
+impl CommandDoor for SecondFirst {
+    async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Vec<HandedOver> {
+        match self.came.fetch_add(1, Ordering::SeqCst) {
+            0 => drop(self.through.acquire().await.unwrap()),
+            _ => self.through.add_permits(1),
+        }
+        vec![HandedOver::Stored; commands.len()]
+    }
+}
+
+#[tokio::test]
+async fn answers_keep_the_order_of_the_lines_whichever_page_is_durable_first() {
+    let door = Arc::new(SecondFirst {
+        came: AtomicUsize::new(0),
+        through: Semaphore::new(0),
+    });
+    let (_database, _api, client) = serve(door).await;
+    let answers = client.post_lines((1..=4000).map(line).collect::<String>()).await;
+    let numbers: Vec<u64> = answers
+        .is(200)
+        .lines()
+        .iter()
+        .map(|answer| answer["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, (1..=4000).collect::<Vec<_>>());
 }
 
 #[tokio::test]
