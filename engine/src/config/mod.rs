@@ -243,7 +243,7 @@ impl Default for Config {
                 plan_ahead: 512,
             },
             redelivery: RedeliveryConfig {
-                page: 500,
+                page: 1000,
                 max_attempts: 20,
                 first_delay: seconds(5),
                 max_delay: seconds(600),

@@ -49,7 +49,7 @@ pub struct RedeliverySettings {
 impl Default for RedeliverySettings {
     fn default() -> Self {
         Self {
-            page: 500,
+            page: 1000,
             page_bytes: 8 << 20,
             pages: 4,
             max_attempts: 20,

@@ -36,7 +36,7 @@ impl Cpu {
         }
     }
 
-    fn since(self, before: Self) -> Self {
+    pub(super) fn since(self, before: Self) -> Self {
         let minus = |now: Option<f64>, before: Option<f64>| Some(now? - before?);
         Self {
             client: self.client - before.client,
@@ -141,6 +141,15 @@ impl Meters {
         })
     }
 
+    /// Processor time used so far.
+    pub(super) fn cpu(&self) -> Cpu {
+        Cpu {
+            client: own_seconds(),
+            postgres: self.postmaster.and_then(family_seconds),
+            kafka: self.broker.and_then(|pid| seconds(pid, true)),
+        }
+    }
+
     async fn read(&self) -> anyhow::Result<Reading> {
         let row = sqlx::query(
             "select pg_current_wal_lsn()::text, (select wal_fpi from pg_stat_wal),
@@ -149,11 +158,7 @@ impl Meters {
         .fetch_one(&self.pool)
         .await?;
         Ok(Reading {
-            cpu: Cpu {
-                client: own_seconds(),
-                postgres: self.postmaster.and_then(family_seconds),
-                kafka: self.broker.and_then(|pid| seconds(pid, true)),
-            },
+            cpu: self.cpu(),
             lsn: row.try_get(0)?,
             full_pages: row.try_get(1)?,
             next_xid: row.try_get(2)?,

@@ -13,7 +13,7 @@ use sqlx::Executor;
 pub use report::{OutboxPair, OutboxReport, OutboxSample};
 
 use self::engine::Engine;
-use super::meters::{Meters, Reading};
+use super::meters::{Cpu, Meters};
 use super::place::Place;
 
 /// What to measure.
@@ -93,18 +93,18 @@ impl Bench<'_> {
         let (mut written, mut drained) = ([None; 2], [None; 2]);
         for engines in [engine_first, !engine_first] {
             place.pool.execute("truncate lockgate.outbox").await?;
-            let before = self.meters.start().await?;
+            let before = self.start().await?;
             let took = match engines {
                 true => self.engine.enqueue(place, commands).await?,
                 false => hand::insert(place, commands).await?,
             };
-            written[usize::from(engines)] = Some(self.sample(&before, took).await?);
-            let before = self.meters.start().await?;
+            written[usize::from(engines)] = Some(self.sample(before, took));
+            let before = self.start().await?;
             let took = match engines {
                 true => hand::claim_and_delete(place, commands).await?,
                 false => self.engine.drain(commands).await?,
             };
-            drained[usize::from(!engines)] = Some(self.sample(&before, took).await?);
+            drained[usize::from(!engines)] = Some(self.sample(before, took));
         }
         Ok((OutboxPair::of(written)?, OutboxPair::of(drained)?))
     }
@@ -113,22 +113,27 @@ impl Bench<'_> {
         let mut redelivered = [None; 2];
         for engines in [engine_first, !engine_first] {
             hand::store(self.place, topic, self.commands).await?;
-            let before = self.meters.start().await?;
+            let before = self.start().await?;
             let took = match engines {
                 true => self.engine.redeliver(self.commands).await?,
                 false => hand::claim_and_update(self.place, self.commands).await?,
             };
-            redelivered[usize::from(engines)] = Some(self.sample(&before, took).await?);
+            redelivered[usize::from(engines)] = Some(self.sample(before, took));
         }
         OutboxPair::of(redelivered)
     }
 
-    async fn sample(&self, before: &Reading, took: Duration) -> anyhow::Result<OutboxSample> {
+    /// From a fresh checkpoint.
+    async fn start(&self) -> anyhow::Result<Cpu> {
+        self.place.pool.execute("checkpoint").await?;
+        Ok(self.meters.cpu())
+    }
+
+    fn sample(&self, before: Cpu, took: Duration) -> OutboxSample {
         let commands = self.commands as f64;
-        let cpu = self.meters.stop(before).await?.cpu;
-        Ok(OutboxSample {
+        OutboxSample {
             per_s: commands / took.as_secs_f64(),
-            cpu_us: cpu.map(|seconds| seconds * 1e6 / commands),
-        })
+            cpu_us: self.meters.cpu().since(before).map(|seconds| seconds * 1e6 / commands),
+        }
     }
 }
