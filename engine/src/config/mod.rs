@@ -207,6 +207,18 @@ const fn days(days: u64) -> Duration {
     Duration::from_secs(days * 86_400)
 }
 
+impl Default for DirectConfig {
+    fn default() -> Self {
+        Self {
+            queue: 65_536,
+            spill: 65_536,
+            window: 8_192,
+            patience: Duration::from_secs(2),
+            key_secret: None,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -248,13 +260,7 @@ impl Default for Config {
                 first_delay: seconds(5),
                 max_delay: seconds(600),
             },
-            direct: DirectConfig {
-                queue: 65_536,
-                spill: 65_536,
-                window: 8_192,
-                patience: seconds(2),
-                key_secret: None,
-            },
+            direct: DirectConfig::default(),
             outbox: OutboxConfig {
                 page: 1000,
                 lanes: 8,
