@@ -160,6 +160,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         || '|en-GB-oed|sgn-(BE-FR|BE-NL|CH-DE))$')
 $$;
 comment on function lockgate.is_language_tag(text) is 'Whether a text has the form of a BCP 47 language tag';
+revoke all on function lockgate.is_language_tag(text) from public;
 
 create function lockgate.enqueue_email(
     recipient_email text, template_id text, template_context jsonb default '{}', locale text default 'en',

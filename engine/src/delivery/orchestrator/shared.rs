@@ -120,6 +120,14 @@ impl Shared {
         self.stopping().is_some_and(|stop| Instant::now() >= stop.give_up_at)
     }
 
+    /// So long, but no longer than a stop leaves time.
+    pub(super) fn within_stop(&self, pause: Duration) -> Duration {
+        self.stopping().map_or(pause, |stop| {
+            let left = stop.give_up_at.saturating_duration_since(Instant::now());
+            pause.min(left)
+        })
+    }
+
     /// A writer has ended.
     pub(super) fn writer_ended(&self) {
         if self.writing.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -187,8 +187,9 @@ impl Writer {
                 Some(Err(FallbackError::NotNow(why))) => self.failed(rows, &why),
                 None => return Written::GivenUp,
             }
-            // A stop cuts the pause short.
-            std::thread::park_timeout(pause.mul_f64(rand::random_range(0.5..1.0)));
+            // A stop cuts the pause short, and none goes on when its time is over: whoever stops counts what is left.
+            let jittered = pause.mul_f64(rand::random_range(0.5..1.0));
+            std::thread::park_timeout(self.shared.within_stop(jittered));
             pause = (pause * 2).min(PAUSES.1);
         }
     }
