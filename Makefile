@@ -37,14 +37,13 @@ test-on-%: tools test-tools
 	ops/dev/test.sh short build
 	export PG_BIN=$$(ops/dev/postgres-binaries.sh $*); exec ops/dev/with-services.sh ops/dev/test.sh short
 
-bench: build ## engine against baseline, and email-sender; JSON to standard output and target/bench/{fanout,sender}.json
+bench: bench-fanout bench-commands bench-outbox bench-http bench-sender ## everything; JSON to standard output and target/bench/NAME.json
+
+bench-%: build ## one of them; BENCH_ARGS are its options
 	mkdir -p $(TARGET)/bench
 	ops/dev/with-services.sh bash -o pipefail -c \
-	  '$(TARGET)/release/lockgate bench fanout --output json $(BENCH_ARGS) | tee $(TARGET)/bench/fanout.part'
-	mv $(TARGET)/bench/fanout.part $(TARGET)/bench/fanout.json
-	ops/dev/with-services.sh bash -o pipefail -c \
-	  '$(TARGET)/release/lockgate bench sender --output json | tee $(TARGET)/bench/sender.part'
-	mv $(TARGET)/bench/sender.part $(TARGET)/bench/sender.json
+	  '$(TARGET)/release/lockgate bench $* --output json $(BENCH_ARGS) | tee $(TARGET)/bench/$*.part'
+	mv $(TARGET)/bench/$*.part $(TARGET)/bench/$*.json
 
 ci: fmt clippy docs test ## what must be green before a change is offered
 
