@@ -62,7 +62,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Exactly the commands that were accepted and are neither acknowledged nor stored at that moment: at most `queue`
 /// waiting to be sent, `spill` waiting to be stored, and `window` under way (those that had reached the broker still
 /// arrive). With Kafka up that is the traffic of a few milliseconds; with Kafka frozen that of `direct.patience` and of
-/// one page; with Postgres down as well everything since it went, up to the bounds. [`stop`](Self::stop) loses nothing
+/// a page or two; with Postgres down as well everything since it went, up to the bounds. [`stop`](Self::stop) loses nothing
 /// while either Kafka or Postgres works. A service that cannot afford this loss uses `enqueue_in`, which commits the
 /// command with its own rows and leaves nothing in memory only.
 #[derive(Clone)]

@@ -250,7 +250,7 @@ impl Pump {
         let stopped = self.shared.stopping().is_some_and(|stop| now >= stop.send_until);
         let stall = &self.stall;
         let overtaken = self.window.overtake(|sent| stopped || stall.is_overdue(sent, now));
-        if !overtaken.is_empty() && self.stall.overdue(now) {
+        if !stopped && !overtaken.is_empty() && self.stall.overdue(now) {
             self.say_stalled();
         }
         for message in overtaken {
