@@ -61,7 +61,9 @@ async fn lost(lose: impl Fn(&Proxy, &str, usize)) {
     let found = cluster.completes(run).await;
     println!("{found}");
     // Leases are renewed only where work takes longer than a quick machine needs for that.
-    let slow = cluster.start_paced("chaos-items", json!({"items": 1_000}), Some(400)).await;
+    let slow = cluster
+        .start_paced("chaos-items", json!({"items": 1_000}), Some(400))
+        .await;
     assert_eq!(cluster.completes(slow).await.duplicates, 0);
     assert_eq!(proxy.cut(), STATEMENTS.len(), "some statement was never made");
     assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
