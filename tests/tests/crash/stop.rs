@@ -119,6 +119,11 @@ pub async fn deadline_passes() {
     broker.answer_after(Duration::ZERO);
     let _other = cluster.replica();
     let found = cluster.completes(run).await;
-    // Its batches went back, or were taken: what it had sent was of unknown fate either way.
-    assert!(found.bound > 0 && found.fates["delivered"] == 3_000, "{found}");
+    // Its batches went back, or were taken, or ended with what was of unknown fate in them stored: as that of a few items
+    // opens no breaker. Whichever it was, what it had sent may be there twice.
+    let fate = |name: &str| found.fates.get(name).copied().unwrap_or_default();
+    assert!(
+        found.bound > 0 && fate("delivered") + fate("unknown") == 3_000,
+        "{found}"
+    );
 }
