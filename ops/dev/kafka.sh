@@ -105,17 +105,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
-${KAFKA_PROPERTIES-}
 PROPERTIES
-}
-
-# One of the broker's own tools, such as kafka.admin.AclCommand, against the broker of the state directory.
-kafka_tool() { # CLASS ARGUMENT…
-  local class=$1 port
-  shift
-  read -r port _ <"$state/kafka/ports"
-  java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
-    -cp "$(kafka_libs)/*" "$class" --bootstrap-server "127.0.0.1:$port" "$@"
 }
 
 kafka_halt() { halt_daemon kafka "$(kafka_mark)" "$1"; } # stop|kill

@@ -24,8 +24,6 @@ services.sh down            end all of them and remove their data
 services.sh stop NAME       stop it cleanly; start NAME brings it back, same port, same data
 services.sh kill NAME       end it at once (SIGKILL; for postgres an immediate stop), as a crash would
 services.sh freeze NAME     hold all its processes (SIGSTOP); thaw NAME lets them go on
-services.sh kafka-tool CLASS ARGUMENT…
-                            run one of Kafka's own tools, such as kafka.admin.AclCommand
 services.sh tools [NAME…]   only install or fetch what these need (also: build)
 NAME is postgres, kafka or pgbouncer. State: LOCKGATE_SERVICES_DIR (default .dev/services of the checkout).
 TEXT
@@ -170,7 +168,6 @@ case $verb in
     [ $# = 1 ] || die "$verb wants one NAME of ${known[*]}"
     check_name "$1"
     ;;
-  kafka-tool) [ $# -gt 0 ] || die "kafka-tool wants a CLASS" ;;
   down | env | status) [ $# = 0 ] || die "$verb takes no NAME" ;;
 esac
 state=$(realpath -m "${LOCKGATE_SERVICES_DIR:-$here/../../.dev/services}")
@@ -184,7 +181,6 @@ case $verb in
   stop | kill) halt_one "$1" "$verb" ;;
   freeze) freeze_one "$1" ;;
   thaw) thaw_one "$1" ;;
-  kafka-tool) kafka_tool "$@" ;;
   tools) tools "$@" ;;
   help | -h | --help) usage ;;
   *)

@@ -99,26 +99,6 @@ impl OwnServers {
         self.run(&[verb, name]);
     }
 
-    /// Lets everybody describe and read a topic, and write to it or not. The broker must have an authorizer, which then
-    /// knows the topic and denies what it is not told to allow.
-    ///
-    /// # Panics
-    /// It cannot be done.
-    pub fn allow(&self, topic: &str, writing: bool) {
-        let mut arguments = vec![
-            "kafka-tool",
-            "kafka.admin.AclCommand",
-            "--add",
-            "--allow-principal",
-            "User:*",
-        ];
-        arguments.extend(["--topic", topic, "--operation", "Read", "--operation", "Describe"]);
-        if writing {
-            arguments.extend(["--operation", "Write"]);
-        }
-        self.run(&arguments);
-    }
-
     fn run(&self, arguments: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/dev/services.sh");
         let output = Command::new(script)

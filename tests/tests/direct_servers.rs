@@ -138,35 +138,3 @@ async fn postgres_restarted_while_commands_are_stored_loses_none() {
     assert_eq!(rows(&cluster.pool, Some("due")).await, ids);
     assert_eq!(orchestrator.stop(LONG).await.unplaced, 0);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn commands_that_the_brokers_do_not_let_in_are_stored_until_they_do() {
-    let authorizer = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-                      allow.everyone.if.no.acl.found=true";
-    let servers = OwnServers::up_with(&["kafka"], &[("KAFKA_PROPERTIES", authorizer)]);
-    let cluster = servers.cluster().await;
-    servers.allow(cluster.topic.name(), false);
-    let orchestrator = orchestrator(&cluster);
-    let ids = submit_all(&orchestrator, 500);
-    wait_until(LONG, "all are stored", async || placed(&orchestrator) == 500).await;
-    assert_eq!(
-        rows(&cluster.pool, Some("due")).await,
-        ids,
-        "none is refused: a right can be granted"
-    );
-    let reasons: BTreeSet<_> = orchestrator.stats().stored.into_keys().collect();
-    assert!(reasons.contains("not_authorised"), "{reasons:?}");
-    assert_eq!(orchestrator.stop(LONG).await.unplaced, 0);
-    assert!(records(cluster.topic.brokers(), cluster.topic.name()).await.is_empty());
-
-    servers.allow(cluster.topic.name(), true);
-    let now = "update lockgate.undelivered_messages set next_attempt_at = clock_timestamp()";
-    sqlx::query(now).execute(&cluster.pool).await.unwrap();
-    let _replica = cluster.replica();
-    wait_until(LONG, "all are delivered", async || {
-        rows(&cluster.pool, Some("delivered")).await == ids
-    })
-    .await;
-    let sent = records(cluster.topic.brokers(), cluster.topic.name()).await;
-    assert_eq!(sent.into_keys().collect::<BTreeSet<_>>(), ids);
-}
