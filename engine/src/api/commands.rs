@@ -105,11 +105,16 @@ impl Api {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = given.next() else {
         return Ok(None);
     };
+    let is_key = (1..=LONGEST_KEY).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
     match value.to_str() {
-        Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(key)),
-        _ => Err(Problem::field("Idempotency-Key", "is not 1 to 180 visible characters")),
+        Ok(key) if is_key && given.next().is_none() => Ok(Some(key)),
+        _ => Err(Problem::field(
+            "Idempotency-Key",
+            "is not one of 1 to 180 visible characters",
+        )),
     }
 }
