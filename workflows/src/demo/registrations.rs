@@ -28,6 +28,7 @@ pub(super) async fn show(config: &Config, pool: &PgPool, services: Option<&Path>
     let (address, server) = registration.serve(([127, 0, 0, 1], 0).into(), stop.clone()).await?;
     let url = format!("http://{address}/users");
     register("Kafka up", &url).await?;
+    wait_until_placed(&orchestrator, USERS).await?;
     if let Some(script) = services {
         kafka(script, "freeze").await?;
         let frozen = register("Kafka frozen", &url).await;
