@@ -181,6 +181,28 @@ async fn what_is_too_large_is_stored_as_refused_and_its_neighbours_go() {
 }
 
 #[tokio::test]
+async fn headers_that_cannot_be_read_hold_up_nobody() {
+    let world = World::new(&[]).await;
+    let page =
+        "select lockgate.enqueue_commands('{a,a,a}', array[gen_random_uuid(), gen_random_uuid(), gen_random_uuid()],
+        '{t,t,t}', '{k,k,k}', array['{}', '[[\"x\", \"\\u00e4\\n\"]]', '[[1, 2]]'], '{1,2,3}', '{null,null,null}')";
+    world.execute(page).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = seen.clone();
+    let publisher = Scripted::new(move |message| {
+        sees.lock().unwrap().push(message.headers.clone());
+        Fate::Settle(delivered(0))
+    });
+    let relaying = Relaying::start(world.database(), publisher, &breakers(), quick());
+    is_empty(&world).await;
+    assert!(relaying.stop().await);
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!((seen.len(), seen[0].get("x")), (1, Some("ä\n".as_bytes())));
+    let refused = "select string_agg(convert_from(payload, 'UTF8') || reason_code, ' ' order by payload) from lockgate.undelivered_messages where status = 'refused'";
+    assert_eq!(world.value::<String>(refused).await, "1no_message 3no_message");
+}
+
+#[tokio::test]
 async fn an_open_breaker_leaves_its_rows_alone_and_nobody_elses() {
     let world = World::new(&[]).await;
     for topic in ["broken", "sound"] {

@@ -166,21 +166,21 @@ fn read_page(rows: &[PgRow]) -> Result<Option<Vec<OutboxRow>>, sqlx::Error> {
             },
             message_id: row.try_get("message_id")?,
             key: row.try_get("key")?,
-            headers: read_headers(row.try_get("headers")?)?,
+            headers: read_headers(row.try_get("headers")?),
             payload: row.try_get("payload")?,
         });
     }
     Ok(Some(page))
 }
 
-/// Headers as they are stored: a JSON array of names and values, most of them without anything to unescape.
-fn read_headers(stored: &str) -> Result<Headers, sqlx::Error> {
+/// Headers as they are stored: a JSON array of names and values, most of them without anything to unescape. What somebody
+/// stored in another form must not keep those behind it from being sent.
+fn read_headers(stored: &str) -> Option<Headers> {
     if let Ok(pairs) = serde_json::from_str::<Vec<(&str, &str)>>(stored) {
-        return Ok(pairs.into_iter().collect());
+        return Some(pairs.into_iter().collect());
     }
-    let pairs: Vec<(String, String)> =
-        serde_json::from_str(stored).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(pairs.into_iter().collect())
+    let pairs: Vec<(String, String)> = serde_json::from_str(stored).ok()?;
+    Some(pairs.into_iter().collect())
 }
 
 fn write_headers(headers: &Headers) -> String {

@@ -9,18 +9,22 @@ use crate::delivery::{Headers, Message};
 pub(super) struct Outgoing {
     pub(super) place: Place,
     pub(super) message: Message,
+    /// Its headers could not be read: it is not sent.
+    pub(super) broken: bool,
 }
 
 /// The message, the same each time it is made. What SQL cannot make is added: its own id first, the checksum last.
 pub(super) fn outgoing(topic: &Arc<str>, row: OutboxRow) -> Outgoing {
     let mut id = uuid::Uuid::encode_buffer();
-    let mut headers = Headers::with_capacity(row.headers.len() + 2, row.headers.size() + 80);
+    let broken = row.headers.is_none();
+    let stored = row.headers.unwrap_or_default();
+    let mut headers = Headers::with_capacity(stored.len() + 2, stored.size() + 80);
     headers.push(
         "message-id",
         row.message_id.hyphenated().encode_lower(&mut id).as_bytes(),
     );
-    headers.append(&row.headers);
-    if row.headers.get("crc32c").is_none() {
+    headers.append(&stored);
+    if stored.get("crc32c").is_none() {
         headers.push("crc32c", format!("{:08x}", crc32c::crc32c(&row.payload)).as_bytes());
     }
     Outgoing {
@@ -31,6 +35,7 @@ pub(super) fn outgoing(topic: &Arc<str>, row: OutboxRow) -> Outgoing {
             payload: row.payload,
             headers,
         },
+        broken,
     }
 }
 
@@ -45,7 +50,7 @@ mod tests {
             place: Place::default(),
             message_id: Uuid::nil(),
             key: None,
-            headers: headers.iter().copied().collect(),
+            headers: Some(headers.iter().copied().collect()),
             payload: b"123456789".to_vec(),
         }
     }
@@ -64,6 +69,11 @@ mod tests {
         let kept = outgoing(&"topic".into(), row(&[("crc32c", "00000000")]))
             .message
             .headers;
+        let unread = OutboxRow {
+            headers: None,
+            ..row(&[])
+        };
+        assert!(outgoing(&"topic".into(), unread).broken && !made.broken);
         assert_eq!((kept.len(), kept.get("crc32c")), (2, Some(b"00000000".as_slice())));
     }
 }

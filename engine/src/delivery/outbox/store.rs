@@ -49,8 +49,8 @@ pub struct OutboxRow {
     pub message_id: Uuid,
     /// Partitioning key.
     pub key: Option<Vec<u8>>,
-    /// Headers in order, without the message's id.
-    pub headers: Headers,
+    /// Headers in order, without the message's id; none: they cannot be read, so there is no message to send.
+    pub headers: Option<Headers>,
     /// Exact bytes.
     pub payload: Vec<u8>,
 }

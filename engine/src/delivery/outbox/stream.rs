@@ -157,7 +157,7 @@ impl Stream {
         let tracker = Arc::new(PageTracker::new(rows.len()));
         let messages = rows.iter().map(|row| {
             fail::fail_point!("outbox.mid_page");
-            Some(&row.message)
+            (!row.broken).then_some(&row.message)
         });
         let must_stop =
             || service.stopping.is_cancelled() || self.lost.is_cancelled() || service.breakers.is_open(&self.topic);

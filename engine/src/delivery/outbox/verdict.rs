@@ -82,6 +82,7 @@ mod tests {
                 payload: Vec::new(),
                 headers: Headers::default(),
             },
+            broken: false,
         };
         keys.iter().enumerate().map(row).collect()
     }
