@@ -37,9 +37,9 @@ test-on-%: tools test-tools
 	ops/dev/test.sh short build
 	export PG_BIN=$$(ops/dev/postgres-binaries.sh $*); exec ops/dev/with-services.sh ops/dev/test.sh short
 
-bench: bench-fanout bench-commands bench-outbox bench-http bench-sender ## everything; JSON to standard output and target/bench/NAME.json
+bench: bench-fanout bench-commands bench-sender ## everything; JSON to standard output and target/bench/NAME.json
 
-bench-%: build ## one of them; BENCH_ARGS are its options
+bench-%: build ## one of them, or bench-outbox or bench-http, parts of commands; BENCH_ARGS are its options
 	mkdir -p $(TARGET)/bench
 	ops/dev/with-services.sh bash -o pipefail -c \
 	  '$(TARGET)/release/lockgate bench $* --output json $(BENCH_ARGS) | tee $(TARGET)/bench/$*.part'

@@ -57,6 +57,7 @@ impl Serving {
                 requests_per_s: config.api.requests_per_s,
                 bulk_requests: config.api.bulk_requests as usize,
                 drain: config.drain.deadline,
+                ..ApiSettings::default()
             },
         };
         let server = ApiServer::bind(listen, parts, stop).await?;

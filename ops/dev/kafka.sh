@@ -83,10 +83,10 @@ kafka_properties() { # PORT CONTROLLER_PORT
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$2
-listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2
-advertised.listeners=PLAINTEXT://127.0.0.1:$1
+listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2${KAFKA_LISTENER:+,$KAFKA_LISTENER}
+advertised.listeners=PLAINTEXT://127.0.0.1:$1${KAFKA_LISTENER:+,$KAFKA_LISTENER}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
 log.dirs=$state/kafka/data
 num.partitions=12
 auto.create.topics.enable=false
@@ -105,6 +105,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+${KAFKA_PROPERTIES-}
 PROPERTIES
 }
 

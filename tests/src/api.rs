@@ -34,6 +34,7 @@ pub fn settings() -> ApiSettings {
         requests_per_s: 100_000,
         bulk_requests: 4,
         drain: Duration::from_secs(10),
+        ..ApiSettings::default()
     }
 }
 

@@ -91,6 +91,12 @@ impl OwnServers {
         std::fs::remove_file(self.state.join("ballast")).unwrap();
     }
 
+    /// Starts servers with this variable from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Does one of `stop`, `start`, `kill`, `freeze`, `thaw` to one of them.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 mod direct_support;
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use direct_support::*;
@@ -137,4 +138,66 @@ async fn postgres_restarted_while_commands_are_stored_loses_none() {
     wait_until(LONG, "all are stored", async || placed(&orchestrator) == 20_000).await;
     assert_eq!(rows(&cluster.pool, Some("due")).await, ids);
     assert_eq!(orchestrator.stop(LONG).await.unplaced, 0);
+}
+
+/// A broker with the standard authorizer, and a user who may do nothing unless he is named a super user.
+fn properties(super_users: &str) -> String {
+    format!(
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users={super_users}\n\
+         sasl.enabled.mechanisms=PLAIN\n\
+         listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+         org.apache.kafka.common.security.plain.PlainLoginModule required user_clerk=\"of the tests\";"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_the_brokers_do_not_allow_are_stored_and_go_once_they_are_allowed() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let door = format!("127.0.0.1:{port}");
+    let listener = format!("SASL_PLAINTEXT://{door}");
+    let denied = properties("User:ANONYMOUS");
+    let env = [
+        ("KAFKA_LISTENER", listener.as_str()),
+        ("KAFKA_PROPERTIES", denied.as_str()),
+    ];
+    let mut servers = OwnServers::up_with(&["kafka"], &env);
+    let clerk = [
+        ("security.protocol", "sasl_plaintext"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "clerk"),
+        ("sasl.password", "of the tests"),
+    ];
+    let cluster = servers.cluster().await.with("KAFKA_BROKERS", &door);
+    let mut config = config(cluster.url(), &door, cluster.topic.name());
+    config.kafka.properties = clerk.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let orchestrator = lockgate::orchestrator(&config, None).unwrap();
+    let ids = submit_all(&orchestrator, 500);
+    wait_until(LONG, "all are stored", async || placed(&orchestrator) == 500).await;
+    let due = rows(&cluster.pool, Some("due")).await;
+    assert_eq!(due, ids, "none is refused for good: a right can be granted");
+    let stored = orchestrator.stats().stored;
+    assert!(stored.contains_key("not_authorised"), "{stored:?}");
+    assert_eq!(orchestrator.stop(LONG).await.unplaced, 0);
+
+    let env = clerk.map(|(name, value)| {
+        let name = name.replace('.', "_").to_uppercase();
+        (format!("LOCKGATE_KAFKA_PROPERTIES_{name}"), value)
+    });
+    let env = env.each_ref().map(|(name, value)| (name.as_str(), *value));
+    let mut replica = cluster.replica_with(&env);
+    replica.wait_for_log("not authorised").await;
+    servers.set("KAFKA_PROPERTIES", &properties("User:ANONYMOUS;User:clerk"));
+    servers.act("stop", "kafka");
+    servers.act("start", "kafka");
+    wait_until(LONG, "all are delivered", async || {
+        rows(&cluster.pool, Some("delivered")).await == ids
+    })
+    .await;
+    let attempts = "select max(attempts) from lockgate.undelivered_messages";
+    let attempts: i32 = sqlx::query_scalar(attempts).fetch_one(&cluster.pool).await.unwrap();
+    assert_eq!(attempts, 1, "being kept out costs no attempt");
+    let sent = records(cluster.topic.brokers(), cluster.topic.name()).await;
+    let copies: usize = sent.values().map(Vec::len).sum();
+    assert_eq!((sent.into_keys().collect::<BTreeSet<_>>(), copies), (ids, 500));
 }

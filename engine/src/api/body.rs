@@ -13,8 +13,6 @@ use super::problem::Problem;
 pub(super) const JSON: &str = "application/json";
 /// One JSON document a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// How long a whole document, or the next piece of a stream, may take to arrive.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The media type of the body, if it is one of these.
 pub(super) fn media_type(headers: &HeaderMap, taken: &[&'static str]) -> Result<&'static str, Problem> {
@@ -36,9 +34,9 @@ pub(super) fn media_type(headers: &HeaderMap, taken: &[&'static str]) -> Result<
         .ok_or_else(|| unsupported(format!("the body must be {}", taken.join(" or "))))
 }
 
-/// The whole body, of at most so many bytes.
-pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Problem> {
-    let collected = tokio::time::timeout(PATIENCE, Limited::new(body, most).collect()).await;
+/// The whole body, of at most so many bytes, if it arrives within this time.
+pub(super) async fn read(body: Body, most: usize, within: Duration) -> Result<Bytes, Problem> {
+    let collected = tokio::time::timeout(within, Limited::new(body, most).collect()).await;
     match collected {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -78,7 +78,7 @@ pub(super) fn answer(api: Api, bulk: Bulk, body: Body) -> Result<Response, Probl
 /// Ends when the body does, when its client is gone, or when this replica is to stop: lines without an answer were not
 /// taken.
 async fn work(api: Api, bulk: Bulk, body: Body, answers: mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
-    let from = (Lines::new(body), 1, api.stop.clone());
+    let from = (Lines::new(body, api.arrival), 1, api.stop.clone());
     let numbered = stream::unfold(from, async |(mut body, first, stop)| {
         let page = tokio::select! {
             page = body.next() => page?,

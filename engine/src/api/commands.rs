@@ -58,7 +58,7 @@ pub(super) async fn submit(
         let key = key.map(str::to_owned);
         return bulk::answer(api, bulk::Bulk { incoming, key }, body);
     }
-    let json = read(body, LARGEST_REQUEST).await?;
+    let json = read(body, LARGEST_REQUEST, api.arrival).await?;
     let ready = api.make_ready(&json, key, &incoming)?;
     let message_id = ready.message_id;
     let outcome = match api.hand_over(vec![ready]).await {

@@ -1,11 +1,12 @@
 //! Lines of a body that arrives in pieces, in pages of bounded size.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use memchr::{memchr, memchr_iter};
 
-use super::body::PATIENCE;
 use super::commands::LARGEST_REQUEST;
 
 /// Most lines of a page.
@@ -26,6 +27,8 @@ pub(super) enum Page {
 /// Cuts a body into pages. Holds one page and what arrived with its end.
 pub(super) struct Lines {
     body: Body,
+    /// How long its next piece may take.
+    arrival: Duration,
     held: BytesMut,
     /// How much of `held` has been searched, and how many lines end there.
     searched: usize,
@@ -37,9 +40,10 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(body: Body) -> Self {
+    pub(super) fn new(body: Body, arrival: Duration) -> Self {
         Self {
             body,
+            arrival,
             held: BytesMut::new(),
             searched: 0,
             ends: 0,
@@ -63,7 +67,7 @@ impl Lines {
                 biased;
                 frame = self.body.frame() => frame,
                 () = std::future::ready(()), if self.ends > 0 => return Some(self.take()),
-                () = tokio::time::sleep(PATIENCE) => None,
+                () = tokio::time::sleep(self.arrival) => None,
             };
             match frame {
                 Some(Ok(frame)) => {
@@ -151,9 +155,8 @@ mod tests {
     /// All lines of a body that arrives in pieces of this size; none for one that is too large.
     async fn read(text: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
         let pieces: Vec<_> = text.chunks(piece).map(Bytes::copy_from_slice).collect();
-        let mut pages = Lines::new(Body::from_stream(stream::iter(
-            pieces.into_iter().map(Ok::<_, Infallible>),
-        )));
+        let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, Infallible>)));
+        let mut pages = Lines::new(body, Duration::from_secs(30));
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             match page {

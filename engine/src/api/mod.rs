@@ -33,9 +33,6 @@ use crate::delivery::{CommandDoor, HandedOver, KeyHash, ReadyCommand, Topics};
 use crate::postgres::{ApiTokens, Database};
 use crate::workflow::Registry;
 
-/// How long the door may take until the client is told that the outcome is not known.
-const OUTCOME: Duration = Duration::from_secs(30);
-
 /// What the HTTP API is made of.
 pub struct ApiParts {
     /// Takes the commands.
@@ -65,6 +62,23 @@ pub struct ApiSettings {
     pub bulk_requests: usize,
     /// How long requests may take to end when it stops.
     pub drain: Duration,
+    /// How long a whole document, or the next piece of a stream, may take to arrive.
+    pub arrival: Duration,
+    /// How long the door may take until the client is told that the outcome is not known.
+    pub outcome: Duration,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            requests_per_s: 1000,
+            bulk_requests: 16,
+            drain: Duration::from_secs(25),
+            arrival: Duration::from_secs(30),
+            outcome: Duration::from_secs(30),
+        }
+    }
 }
 
 /// What every handler is given.
@@ -79,6 +93,8 @@ pub(crate) struct Inner {
     registry: Option<Registry>,
     gate: Gate,
     bulk: Arc<Semaphore>,
+    arrival: Duration,
+    outcome: Duration,
     stop: CancellationToken,
 }
 
@@ -102,6 +118,8 @@ impl Api {
             database: parts.database,
             registry: parts.registry,
             bulk: Arc::new(Semaphore::new(parts.settings.bulk_requests)),
+            arrival: parts.settings.arrival,
+            outcome: parts.settings.outcome,
             stop,
         }))
     }
@@ -111,7 +129,7 @@ impl Api {
     async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Option<Vec<HandedOver>> {
         let door = self.door.clone();
         let outcomes = tokio::spawn(async move { door.hand_over(commands).await });
-        match tokio::time::timeout(OUTCOME, outcomes).await {
+        match tokio::time::timeout(self.outcome, outcomes).await {
             Ok(Ok(outcomes)) => Some(outcomes),
             Ok(Err(error)) => {
                 tracing::error!(%error, "the door of commands ended early");

@@ -107,7 +107,7 @@ pub(super) async fn start(
 ) -> Result<Response, Problem> {
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     media_type(&headers, &[JSON])?;
-    let body = read(body, LARGEST_START).await?;
+    let body = read(body, LARGEST_START, api.arrival).await?;
     let request: StartRequest<'_> = document(&body)?;
     let start = api.manual_start(request, &incoming)?;
     let operator = Operator::new(api.database.clone(), Some(caller.name));
@@ -273,7 +273,7 @@ type Answer = Result<Json<Acted>, Problem>;
 async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>, body: Body, verb: Verb) -> Answer {
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
-    let body = read(body, LARGEST_START).await?;
+    let body = read(body, LARGEST_START, api.arrival).await?;
     let act: Act = if body.is_empty() {
         Act::default()
     } else {

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use lockgate::api::ApiSettings;
-use lockgate_tests::TestDatabase;
-use lockgate_tests::api::{TestApi, settings};
+use lockgate::delivery::HandedOver;
+use lockgate_tests::api::{TOKEN, TestApi, settings};
+use lockgate_tests::doors::ScriptedDoor;
+use lockgate_tests::replica::PATIENCE;
+use lockgate_tests::{TestDatabase, wait_until};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -134,4 +137,61 @@ async fn what_is_not_there_is_a_problem_too() {
         assert!(answer.headers.contains_key("allow"));
         answer.is_problem(405, "");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let (_database, api) = bounded(|bounds| bounds.arrival = Duration::from_millis(200)).await;
+    let mut slow = TcpStream::connect(api.address).await.unwrap();
+    let head = format!(
+        "POST {SEND} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        COMMAND.len()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&COMMAND.as_bytes()[..20]).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = timeout(SOON, slow.read(&mut answer)).await.expect("no answer").unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_door_that_does_not_answer_leaves_the_outcome_open() {
+    let door = ScriptedDoor::closed(|_| HandedOver::Stored);
+    let database = TestDatabase::new().await;
+    let bounds = ApiSettings {
+        outcome: Duration::from_millis(200),
+        ..settings()
+    };
+    let api = TestApi::start(door.clone(), database.database(), None, bounds).await;
+    let client = api.client().await;
+    let late = client.post(SEND, COMMAND).await.is(503);
+    assert_eq!(late.headers["retry-after"], "1");
+    assert!(late.json()["detail"].as_str().unwrap().contains("is not known yet"));
+    let lines = client.post_lines(format!("{COMMAND}\n{COMMAND}")).await.is(200).lines();
+    assert!(
+        lines.len() == 2 && lines.iter().all(|line| line["status"] == 503),
+        "{lines:?}"
+    );
+    // Giving up on the answer does not take the commands back.
+    door.open();
+    wait_until(PATIENCE, "all three went through", async || door.seen().len() == 3).await;
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_is_our_fault_and_says_nothing_of_it() {
+    let (database, _api, client) = serve(stored()).await;
+    sqlx::query("alter table lockgate.task_runs rename to taken_away")
+        .execute(database.pool())
+        .await
+        .unwrap();
+    let answer = client.get("/api/v1/runs").await.is(500);
+    assert!(
+        !answer.text.contains("taken_away") && !answer.text.contains("task_runs"),
+        "{}",
+        answer.text
+    );
+    answer.is_problem(500, "");
 }

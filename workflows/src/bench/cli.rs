@@ -1,12 +1,10 @@
 //! The command `bench`.
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
 use super::{
-    CommandsSettings, Density, FanoutSettings, OpenDoor, OutboxSettings, SenderSettings, commands, fanout, http,
+    CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, SenderSettings, commands, fanout, http,
     outbox, sender,
 };
 
@@ -23,9 +21,10 @@ enum BenchCommand {
     Fanout(FanoutArgs),
     /// E-mail commands of a topic into the table of email-sender
     Sender(SenderArgs),
-    /// Commands as lines over HTTP, through a door that takes all of them at once
+    /// Commands as lines over HTTP, into Kafka and through a door that takes all of them at once
     Http(HttpArgs),
-    /// Direct commands with Kafka up, down and frozen: how long a submit takes, and whether anything is missing
+    /// Direct commands with Kafka up, down and frozen: how long a submit takes, and whether anything is missing; then
+    /// an outage, `outbox` and `http`
     Commands(CommandsArgs),
     /// Commands through the outbox and redelivery, each against the bare statements
     Outbox(OutboxArgs),
@@ -136,7 +135,7 @@ impl Execute for BenchArgs {
                 context.output.done(&report, || report.text())
             }
             BenchCommand::Http(args) => {
-                let report = http(Arc::new(OpenDoor), args.commands as usize, args.rounds as usize)
+                let report = http(&args.settings(context)?, &tell)
                     .await
                     .map_err(|error| failed("http", &error))?;
                 context.output.done(&report, || report.text())
@@ -169,6 +168,17 @@ impl SenderArgs {
     }
 }
 
+impl HttpArgs {
+    fn settings(self, context: &Context) -> Result<HttpSettings, Failure> {
+        Ok(HttpSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            commands: self.commands as usize,
+            rounds: self.rounds as usize,
+        })
+    }
+}
+
 impl OutboxArgs {
     fn settings(self, context: &Context) -> Result<OutboxSettings, Failure> {
         Ok(OutboxSettings {
@@ -184,6 +194,19 @@ impl CommandsArgs {
     fn settings(self, context: &Context) -> Result<CommandsSettings, Failure> {
         // Only servers that were started for this may be stopped.
         let may_stop = !self.fair_weather && std::env::var_os("LOCKGATE_SERVICES_DIR").is_some();
+        let (outbox, http) = if self.brief {
+            (50_000, 100_000)
+        } else {
+            (300_000, 1_000_000)
+        };
+        let outbox = OutboxArgs {
+            commands: outbox,
+            pairs: self.pairs,
+        };
+        let http = HttpArgs {
+            commands: http,
+            rounds: 3,
+        };
         Ok(CommandsSettings {
             database_url: context.config().database_settings()?.url,
             brokers: brokers(context)?,
@@ -191,6 +214,8 @@ impl CommandsArgs {
             pairs: self.pairs,
             brief: self.brief,
             services: may_stop.then_some(self.services),
+            outbox: outbox.settings(context)?,
+            http: http.settings(context)?,
         })
     }
 }

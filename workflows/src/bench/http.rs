@@ -16,7 +16,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::commands::config;
 use super::meters::own_seconds;
+use super::place::Place;
 
 const TOKEN: &str = "the token of the benchmark";
 /// Different lines; they are sent again and again.
@@ -24,18 +26,42 @@ const LINES: usize = 10_000;
 /// Commands whose making alone is measured.
 const MADE: usize = 100_000;
 
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// A server on which the benchmark may make a database.
+    pub database_url: String,
+    /// The brokers.
+    pub brokers: String,
+    /// Commands of a round.
+    pub commands: usize,
+    /// Rounds; the figures are their medians.
+    pub rounds: usize,
+}
+
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct HttpReport {
-    /// Commands accepted a second, the median of the rounds.
+    /// Commands a second that were acknowledged or stored, and answered.
     pub http_per_s: f64,
+    /// Through the orchestrator into Kafka.
+    pub real: HttpSample,
+    /// Through a door that takes everything at once: what HTTP itself costs.
+    pub open_door: HttpSample,
+}
+
+/// One door.
+#[derive(Debug, Clone, Serialize)]
+pub struct HttpSample {
+    /// Commands accepted a second, the median of the rounds.
+    pub per_s: f64,
     /// Commands of a round.
     pub commands: usize,
     /// Bytes of a line.
     pub bytes_per_command: usize,
     /// Every round.
     pub rounds: Vec<f64>,
-    /// Processor time of client and server together.
+    /// Processor time of client and server together, without the brokers'.
     pub cpu_us_per_command: f64,
     /// Of that, to read, check and make one command, by one thread alone.
     pub make_us_per_command: f64,
@@ -49,22 +75,23 @@ impl HttpReport {
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!(
-            "{:.0} commands/s over HTTP, one client, one connection\n",
-            self.http_per_s
-        );
-        let _ = writeln!(
-            text,
-            "{:.2} µs of processor time a command, {:.2} of them to make it; {}",
-            self.cpu_us_per_command, self.make_us_per_command, self.bound
-        );
+        let mut text = String::new();
+        for (name, sample) in [("into Kafka", &self.real), ("an open door", &self.open_door)] {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "HTTP, one client, one connection, {name}: {:.0} commands/s, {:.2} us of processor time each, {:.2} of \
+                 them to make it; {}",
+                sample.per_s, sample.cpu_us_per_command, sample.make_us_per_command, sample.bound
+            );
+        }
         text
     }
 }
 
 /// A door that takes everything at once: what is left is the cost of HTTP.
 #[derive(Debug, Default)]
-pub struct OpenDoor;
+struct OpenDoor;
 
 #[async_trait]
 impl CommandDoor for OpenDoor {
@@ -77,11 +104,32 @@ impl CommandDoor for OpenDoor {
     }
 }
 
-/// Sends so many commands in each round to a server with this door, and waits until each is answered.
+/// Sends commands as lines through both doors, telling `progress` where it is.
 ///
 /// # Errors
 /// No server can be started, or a command was not accepted.
-pub async fn http(door: Arc<dyn CommandDoor>, commands: usize, rounds: usize) -> anyhow::Result<HttpReport> {
+pub async fn http(settings: &HttpSettings, progress: &(dyn Fn(&str) + Send + Sync)) -> anyhow::Result<HttpReport> {
+    let place = Place::make(&settings.database_url, &settings.brokers).await?;
+    let topic = place.make_topic().await?;
+    progress("commands over HTTP");
+    let orchestrator = lockgate::orchestrator(&config(&place, &topic), None)?;
+    let real = sample(Arc::new(orchestrator.clone()), settings).await;
+    let stopped = orchestrator.stop(Duration::from_secs(60)).await;
+    place.remove_topic(&topic).await?;
+    place.remove().await?;
+    anyhow::ensure!(stopped.unplaced == 0, "{} commands were not placed", stopped.unplaced);
+    let real = real?;
+    progress(&format!("into Kafka: {:.0}/s", real.per_s));
+    let open_door = sample(Arc::new(OpenDoor), settings).await?;
+    Ok(HttpReport {
+        http_per_s: real.per_s,
+        real,
+        open_door,
+    })
+}
+
+async fn sample(door: Arc<dyn CommandDoor>, settings: &HttpSettings) -> anyhow::Result<HttpSample> {
+    let (commands, rounds) = (settings.commands, settings.rounds);
     let stop = CancellationToken::new();
     let server = ApiServer::bind("127.0.0.1:0", parts(door)?, stop.clone()).await?;
     let address = server.address()?;
@@ -105,8 +153,8 @@ pub async fn http(door: Arc<dyn CommandDoor>, commands: usize, rounds: usize) ->
     sorted.sort_by(f64::total_cmp);
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let used = cpu / wall / processors;
-    Ok(HttpReport {
-        http_per_s: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
+    Ok(HttpSample {
+        per_s: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
         commands,
         bytes_per_command,
         rounds: found,
@@ -117,7 +165,7 @@ pub async fn http(door: Arc<dyn CommandDoor>, commands: usize, rounds: usize) ->
             format!("bound by the {processors} processors, which the client shares")
         } else {
             format!(
-                "{:.0} in 100 of the {processors} processors were had: bound by the door, or by whoever had the others",
+                "{:.0} in 100 of the {processors} processors were had: the door, the brokers or somebody else had the others",
                 used * 100.0
             )
         },
@@ -138,6 +186,7 @@ fn parts(door: Arc<dyn CommandDoor>) -> anyhow::Result<ApiParts> {
             requests_per_s: 1000,
             bulk_requests: 4,
             drain: Duration::from_secs(5),
+            ..ApiSettings::default()
         },
     })
 }

@@ -16,8 +16,8 @@ mod workload;
 use std::time::Duration;
 
 pub use cli::bench;
-pub use commands::{CommandsParts, CommandsReport, CommandsSettings, Stretch, SubmitPair, commands};
-pub use http::{HttpReport, OpenDoor, http};
+pub use commands::{CommandsParts, CommandsReport, CommandsSettings, Outage, Stretch, SubmitPair, commands};
+pub use http::{HttpReport, HttpSample, HttpSettings, http};
 pub use meters::Cpu;
 pub use outbox::{OutboxPair, OutboxReport, OutboxSample, OutboxSettings, outbox};
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};

@@ -1,7 +1,8 @@
-//! `lockgate bench commands`: what handing a command over costs the caller in any weather, and where the commands are
-//! afterwards.
+//! `lockgate bench commands`: what handing a command over costs the caller in any weather, where the commands are
+//! afterwards, and how fast outbox, redelivery and HTTP are.
 
 mod caller;
+mod outage;
 mod places;
 mod report;
 mod sustained;
@@ -13,10 +14,13 @@ use std::time::Duration;
 use lockgate::config::{Config, Secret};
 use lockgate::delivery::EmailTriggerCommand;
 
+pub use outage::Outage;
 pub use report::{CommandsParts, CommandsReport, Stretch, SubmitPair};
 
 use self::caller::Pace;
 use self::weather::{Services, Weather};
+use super::http::{HttpSettings, http};
+use super::outbox::{OutboxSettings, outbox};
 use super::place::Place;
 
 /// What to measure.
@@ -34,6 +38,10 @@ pub struct CommandsSettings {
     pub brief: bool,
     /// What stops and freezes the broker; none: it is left alone.
     pub services: Option<PathBuf>,
+    /// The outbox and redelivery.
+    pub outbox: OutboxSettings,
+    /// Commands over HTTP.
+    pub http: HttpSettings,
 }
 
 /// Measures it, telling `progress` where it is.
@@ -45,16 +53,19 @@ pub async fn commands(
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<CommandsReport> {
     let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let result = measure(&place, settings, progress).await;
+    let parts = measure(&place, settings, progress).await;
     place.remove().await?;
-    result
+    let mut parts = parts?;
+    parts.outbox = Some(outbox(&settings.outbox, progress).await?);
+    parts.http = Some(http(&settings.http, progress).await?);
+    Ok(CommandsReport::of(parts))
 }
 
 async fn measure(
     place: &Place,
     settings: &CommandsSettings,
     progress: &(dyn Fn(&str) + Send + Sync),
-) -> anyhow::Result<CommandsReport> {
+) -> anyhow::Result<CommandsParts> {
     let mut parts = CommandsParts {
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         ..CommandsParts::default()
@@ -72,6 +83,13 @@ async fn measure(
         progress(&stretch.line());
         parts.stretches.push(stretch);
     }
+    if let Some(services) = &services {
+        let seconds = if settings.brief { 5 } else { 60 };
+        progress(&format!("an outage of {seconds} s at {STEADY} commands a second"));
+        let outage = outage::outage(place, services, seconds, STEADY).await?;
+        progress(&outage.line());
+        parts.outage = Some(outage);
+    }
     for number in 0..settings.pairs {
         let pair = sustained::pair(place, settings.commands, number).await?;
         progress(&format!(
@@ -82,7 +100,7 @@ async fn measure(
         ));
         parts.sustained.push(pair);
     }
-    Ok(CommandsReport::of(parts))
+    Ok(parts)
 }
 
 /// Kafka up, down from the start, and frozen, at both rates; and a burst into a frozen broker.
@@ -90,7 +108,7 @@ fn stretches(settings: &CommandsSettings) -> Vec<(Weather, Pace)> {
     let (long, short) = if settings.brief { (4, 2) } else { (20, 3) };
     let mut stretches = Vec::new();
     for weather in [Weather::Up, Weather::Down, Weather::Frozen] {
-        stretches.push((weather, Pace::new(5_000, 5_000 * long)));
+        stretches.push((weather, Pace::new(STEADY, STEADY * long)));
         stretches.push((weather, Pace::new(80_000, 80_000 * short)));
     }
     stretches.push((Weather::Frozen, Pace::new(30_000, 60_000)));
@@ -98,7 +116,7 @@ fn stretches(settings: &CommandsSettings) -> Vec<(Weather, Pace)> {
 }
 
 /// The configuration of an orchestrator with default settings that writes to this topic.
-fn config(place: &Place, topic: &str) -> Config {
+pub(super) fn config(place: &Place, topic: &str) -> Config {
     let mut config = Config::default();
     config.database.url = Some(Secret::new(&place.url));
     config.kafka.brokers = Some(place.kafka.brokers.clone());
@@ -121,5 +139,7 @@ fn welcome(number: u64) -> EmailTriggerCommand<'static> {
     }
 }
 
+/// Commands a second of a busy service.
+const STEADY: u64 = 5_000;
 /// How long an orchestrator may take to place what it holds.
 const STOP_WITHIN: Duration = Duration::from_secs(120);

@@ -60,7 +60,7 @@ pub(super) async fn join(place: &Place, topic: &str, submitted: &Submitted) -> a
 }
 
 /// A broker that was away takes a while until its partitions have leaders again.
-async fn read_when_possible(place: &Place, topic: &str) -> anyhow::Result<(u64, HashSet<Uuid>)> {
+pub(super) async fn read_when_possible(place: &Place, topic: &str) -> anyhow::Result<(u64, HashSet<Uuid>)> {
     let until = Instant::now() + READABLE_WITHIN;
     loop {
         match read_topic(place, topic).await {

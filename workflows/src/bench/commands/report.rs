@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::super::report::median;
+use super::Outage;
+use crate::bench::report::median;
+use crate::bench::{HttpReport, OutboxReport};
 
 /// The whole of it.
 #[derive(Debug, Serialize)]
@@ -16,8 +18,16 @@ pub struct CommandsReport {
     pub submit_p99_us: Option<f64>,
     /// Orchestrator by producer alone, the median of the pairs.
     pub submit_ratio: Option<f64>,
-    /// Accepted commands that are neither in the topic nor in the table, over all stretches.
+    /// Accepted commands that are neither in the topic nor in the table, over all stretches and the outage.
     pub missing: u64,
+    /// Enqueueing in pages by a bare multi-row insert of the same rows.
+    pub outbox_enqueue_ratio: Option<f64>,
+    /// Draining the outbox into Kafka by a bare claim-and-delete loop without Kafka.
+    pub outbox_drain_ratio: Option<f64>,
+    /// Redelivery into Kafka by a bare claim-and-update loop without Kafka.
+    pub redelivery_ratio: Option<f64>,
+    /// Commands a second over HTTP that were acknowledged or stored.
+    pub http_per_s: Option<f64>,
     /// What the figures were made of.
     pub parts: CommandsParts,
 }
@@ -31,6 +41,12 @@ pub struct CommandsParts {
     pub stretches: Vec<Stretch>,
     /// Every pair.
     pub sustained: Vec<SubmitPair>,
+    /// A long outage.
+    pub outage: Option<Outage>,
+    /// Outbox and redelivery.
+    pub outbox: Option<OutboxReport>,
+    /// Commands over HTTP.
+    pub http: Option<HttpReport>,
 }
 
 /// Submits at one pace in one weather, by one caller.
@@ -100,7 +116,12 @@ impl CommandsReport {
             submit_p50_us: worst(|stretch| stretch.p50_us),
             submit_p99_us: worst(|stretch| stretch.p99_us),
             submit_ratio: (!ratios.is_empty()).then(|| median(ratios)),
-            missing: parts.stretches.iter().map(|stretch| stretch.missing).sum(),
+            missing: parts.stretches.iter().map(|stretch| stretch.missing).sum::<u64>()
+                + parts.outage.as_ref().map_or(0, |outage| outage.missing),
+            outbox_enqueue_ratio: parts.outbox.as_ref().map(|outbox| outbox.enqueue_ratio),
+            outbox_drain_ratio: parts.outbox.as_ref().map(|outbox| outbox.outbox_drain_ratio),
+            redelivery_ratio: parts.outbox.as_ref().map(|outbox| outbox.redelivery_ratio),
+            http_per_s: parts.http.as_ref().map(|http| http.http_per_s),
             parts,
         }
     }
@@ -121,6 +142,12 @@ impl CommandsReport {
                 pair.submit_per_s, pair.raw_producer_per_s, pair.ratio
             );
         }
+        if let Some(outage) = &self.parts.outage {
+            text.push_str(&outage.line());
+            text.push('\n');
+        }
+        text.extend(self.parts.outbox.as_ref().map(OutboxReport::text));
+        text.extend(self.parts.http.as_ref().map(HttpReport::text));
         text
     }
 }

@@ -33,7 +33,7 @@ impl Services {
         Self(script)
     }
 
-    async fn kafka(&self, verb: &str) -> anyhow::Result<()> {
+    pub(super) async fn kafka(&self, verb: &str) -> anyhow::Result<()> {
         let done = Command::new(&self.0).args([verb, "kafka"]).output().await?;
         let said = String::from_utf8_lossy(&done.stderr);
         anyhow::ensure!(done.status.success(), "services.sh {verb} kafka: {said}");
@@ -105,7 +105,7 @@ async fn warm_up(orchestrator: &NotificationOrchestrator, weather: Weather) -> a
 }
 
 /// Waits until every command is acknowledged or stored.
-async fn placed(orchestrator: &NotificationOrchestrator) {
+pub(super) async fn placed(orchestrator: &NotificationOrchestrator) {
     loop {
         let stats = orchestrator.stats();
         if stats.delivered + stats.stored.values().sum::<u64>() >= stats.accepted {

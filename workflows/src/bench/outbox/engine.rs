@@ -25,7 +25,7 @@ pub(super) const IN_ONE_TRANSACTION: i64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A publisher and a pool, warm.
-pub(super) struct Engine {
+pub(in crate::bench) struct Engine {
     publisher: Arc<KafkaPublisher>,
     breakers: Arc<Breakers>,
     database: Database,
@@ -55,7 +55,7 @@ pub(super) fn command(n: i64) -> EmailTriggerCommand<'static, impl Serialize> {
 }
 
 impl Engine {
-    pub(super) async fn start(place: &Place, topic: &str) -> anyhow::Result<Self> {
+    pub(in crate::bench) async fn start(place: &Place, topic: &str) -> anyhow::Result<Self> {
         let breakers = Arc::new(Breakers::new(BreakerPolicy::default()));
         let publisher = Arc::new(KafkaPublisher::start(place.kafka.clone(), breakers.clone())?);
         publisher.check_topic(topic).await?;
@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// Redelivers all that is stored.
-    pub(super) async fn redeliver(&self, commands: i64) -> anyhow::Result<Duration> {
+    pub(in crate::bench) async fn redeliver(&self, commands: i64) -> anyhow::Result<Duration> {
         let redelivery = RedeliveryLoop::new(RedeliveryParts {
             store: Arc::new(Counted {
                 store: PostgresUndelivered::new(self.database.clone(), Uuid::new_v4()),
@@ -136,7 +136,7 @@ impl Engine {
         Ok(took?)
     }
 
-    pub(super) async fn stop(self) {
+    pub(in crate::bench) async fn stop(self) {
         self.publisher.shutdown(Duration::from_secs(2)).await;
         self.database.close().await;
     }

@@ -107,7 +107,7 @@ pub(super) async fn claim_and_delete(place: &Place, commands: i64) -> anyhow::Re
 }
 
 /// Stores rows that are due, in place of those that were there.
-pub(super) async fn store(place: &Place, topic: &str, commands: i64) -> anyhow::Result<()> {
+pub(in crate::bench) async fn store(place: &Place, topic: &str, commands: i64) -> anyhow::Result<()> {
     place.pool.execute("truncate lockgate.undelivered_messages").await?;
     let mut from = 0;
     while from < commands {
@@ -131,7 +131,7 @@ pub(super) async fn store(place: &Place, topic: &str, commands: i64) -> anyhow::
 }
 
 /// Claims all rows that are due, reading each, and marks them delivered.
-pub(super) async fn claim_and_update(place: &Place, commands: i64) -> anyhow::Result<Duration> {
+pub(in crate::bench) async fn claim_and_update(place: &Place, commands: i64) -> anyhow::Result<Duration> {
     let pool = place.loop_pool().await?;
     let begun = Instant::now();
     let mut loops = JoinSet::new();

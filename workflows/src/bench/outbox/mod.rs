@@ -3,7 +3,7 @@
 
 mod counted;
 mod engine;
-mod hand;
+pub(super) mod hand;
 mod report;
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use sqlx::Executor;
 
 pub use report::{OutboxPair, OutboxReport, OutboxSample};
 
-use self::engine::Engine;
+pub(super) use self::engine::Engine;
 use super::meters::{Cpu, Meters};
 use super::place::Place;
 
