@@ -78,6 +78,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("O6", &[], "enqueued → the caller's commit", "nothing", "nothing is sent, others are not held up"),
     at("O7", &[], "broker or topic in trouble", "all rows", "the breaker opens, nothing moves to the undelivered ones, all is sent afterwards"),
     at("O8", &[], "SIGTERM while lanes are sent", "rows not sent", "pages on their way end, the lanes are given back, exit 0"),
+    at("O9", &["outbox.after_refuse"], "what can never go is moved → what was delivered is deleted", "all other rows of the page", "sent again in order, same ids; the refused ones are there once"),
     at("S1", &["inbox.before_commit"], "a consumer's effects written → commit", "nothing", "the page is read and settled again"),
     at("S2", &["inbox.after_commit"], "effects and ids committed → offsets committed", "effects, ids", "read again; the ids are known, nothing happens twice"),
     at("S3", &["mail.after_claim"], "an e-mail claimed → handed to the mail server", "sending", "the lease ends; sent once"),

@@ -66,14 +66,15 @@ impl Outbox {
         transaction: &mut PgConnection,
         commands: impl IntoIterator<Item = Direct<C>>,
     ) -> Result<Vec<Uuid>, EnqueueError> {
-        let (mut ids, mut page) = (Vec::new(), Page::default());
-        for command in commands {
-            ids.push(page.add(command, self)?);
-            if page.is_full() {
-                std::mem::take(&mut page).write(transaction).await?;
-            }
+        let (mut ids, mut commands) = (Vec::new(), commands.into_iter());
+        let mut page = Page::of(&mut commands, self, &mut ids)?;
+        while !page.message_ids.is_empty() {
+            // The next page is made while the server writes this one.
+            let next = async { Page::of(&mut commands, self, &mut ids) };
+            let (written, next) = futures::join!(page.write(transaction), next);
+            written?;
+            page = next?;
         }
-        page.write(transaction).await?;
         Ok(ids)
     }
 }
@@ -92,6 +93,20 @@ struct Page {
 }
 
 impl Page {
+    /// As many of the commands as fit; none are left when it is empty.
+    fn of<C: CommandKind>(
+        commands: &mut impl Iterator<Item = Direct<C>>,
+        outbox: &Outbox,
+        ids: &mut Vec<Uuid>,
+    ) -> Result<Self, anyhow::Error> {
+        let mut page = Self::default();
+        while page.message_ids.len() < PAGE && page.bytes < PAGE_BYTES {
+            let Some(command) = commands.next() else { break };
+            ids.push(page.add(command, outbox)?);
+        }
+        Ok(page)
+    }
+
     fn add<C: CommandKind>(&mut self, command: Direct<C>, outbox: &Outbox) -> Result<Uuid, anyhow::Error> {
         let named = command.command.topic();
         let ReadyCommand {
@@ -119,14 +134,7 @@ impl Page {
         Ok(message_id)
     }
 
-    fn is_full(&self) -> bool {
-        self.message_ids.len() >= PAGE || self.bytes >= PAGE_BYTES
-    }
-
     async fn write(self, transaction: &mut PgConnection) -> Result<i64, DatabaseError> {
-        if self.message_ids.is_empty() {
-            return Ok(0);
-        }
         let query = sqlx::query(ENQUEUE_COMMANDS)
             .bind(self.command_types)
             .bind(self.message_ids)

@@ -10,12 +10,15 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use super::undelivered::error_text;
-use crate::delivery::{DueRoute, Headers, LaneClaim, OutboxRow, OutboxStore, Place, SettledPage, Settling};
+use crate::delivery::{
+    DueRoute, Failure, Headers, LaneClaim, OutboxRow, OutboxStore, Place, RefusedRow, SettledPage, Settling,
+};
 use crate::lifecycle::FleetError;
 
 const DUE_ROUTES: &str = include_str!("../../queries/due_routes.sql");
 const CLAIM_LANES: &str = include_str!("../../queries/claim_lanes.sql");
 const RENEW_LANE: &str = include_str!("../../queries/renew_lane.sql");
+const REFUSE_OUTBOX: &str = include_str!("../../queries/refuse_outbox.sql");
 const SETTLE_OUTBOX: &str = include_str!("../../queries/settle_outbox.sql");
 const RELEASE_LANE: &str = include_str!("../../queries/release_lane.sql");
 
@@ -49,6 +52,22 @@ impl PostgresOutbox {
     async fn held(&self, query: Query) -> Result<bool, FleetError> {
         let done = self.database.run(move |connection| query.execute(connection).boxed());
         Ok(done.await?.rows_affected() == 1)
+    }
+
+    async fn refuse_outbox(&self, claim: &LaneClaim, refused: &[RefusedRow], topic: &str) -> Result<(), FleetError> {
+        let reason = |failure: &Failure| error_text(&format!("{}: {}", failure.code, failure.detail));
+        let column = |of: fn(&RefusedRow) -> String| refused.iter().map(of).collect::<Vec<_>>();
+        let query = self
+            .fenced(REFUSE_OUTBOX, claim)
+            .bind(self.replica)
+            .bind(refused.iter().map(|row| row.seq).collect::<Vec<_>>())
+            .bind(refused.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
+            .bind(column(|row| write_headers(&row.headers)))
+            .bind(column(|row| row.failure.code.to_owned()))
+            .bind(refused.iter().map(|row| reason(&row.failure)).collect::<Vec<_>>())
+            .bind(topic.to_owned());
+        self.rows(query).await?;
+        Ok(())
     }
 
     fn fenced(&self, sql: &'static str, claim: &LaneClaim) -> Query {
@@ -106,16 +125,20 @@ impl OutboxStore for PostgresOutbox {
         claim: &LaneClaim,
         settling: &Settling,
     ) -> Result<Option<Vec<OutboxRow>>, FleetError> {
+        let SettledPage { delivered, refused } = &settling.settled;
+        if !refused.is_empty() {
+            // Hardly ever. First, for then what is not deleted is at worst sent again.
+            self.refuse_outbox(claim, refused, &settling.topic).await?;
+            fail::fail_point!("outbox.after_refuse");
+        }
+        let next = settling.next.as_ref();
+        let after = next.map(|next| next.after).unwrap_or_default();
         let query = self
             .planned_anew(SETTLE_OUTBOX)
             .bind(claim.lane)
             .bind(claim.token)
             .bind(claim.claim_id)
-            .bind(self.replica);
-        let query = bind_settled(query, &settling.settled).bind(settling.topic.clone());
-        let next = settling.next.as_ref();
-        let after = next.map(|next| next.after).unwrap_or_default();
-        let query = query
+            .bind(delivered.clone())
             .bind(next.map(|next| next.route.clone()))
             .bind(after.not_before)
             .bind(after.seq)
@@ -130,23 +153,6 @@ impl OutboxStore for PostgresOutbox {
         let query = self.fenced(RELEASE_LANE, claim);
         self.held(query.bind(last_error.map(error_text))).await
     }
-}
-
-fn bind_settled(query: Query, settled: &SettledPage) -> Query {
-    let refused = &settled.refused;
-    let reason = |failure: &crate::delivery::Failure| error_text(&format!("{}: {}", failure.code, failure.detail));
-    query
-        .bind(settled.delivered.clone())
-        .bind(refused.iter().map(|row| row.seq).collect::<Vec<_>>())
-        .bind(refused.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
-        .bind(
-            refused
-                .iter()
-                .map(|row| write_headers(&row.headers))
-                .collect::<Vec<_>>(),
-        )
-        .bind(refused.iter().map(|row| row.failure.code).collect::<Vec<_>>())
-        .bind(refused.iter().map(|row| reason(&row.failure)).collect::<Vec<_>>())
 }
 
 /// The rows of a page; none: the lane was not held. A row without a place says only whether it was.

@@ -71,6 +71,7 @@ points! {
     "O6" o6_the_caller_rolls_back outbox::caller_rolls_back;
     "O7" o7_an_outage_leaves_the_rows_where_they_are outbox::broker_stands_still;
     "O8" o8_a_drain_gives_the_lanes_back outbox::drain;
+    "O9" o9_after_rows_were_refused outbox::after_refuse;
     "S1" s1_before_effects_are_committed consume::before_commit;
     "S2" s2_before_offsets_are_committed consume::after_commit;
     "S3" s3_an_email_is_claimed consume::mail_claimed;

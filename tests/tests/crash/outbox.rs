@@ -9,7 +9,8 @@ use lockgate_tests::cluster::Cluster;
 use lockgate_tests::mock_kafka::MockKafka;
 use lockgate_tests::notes::{self, Note};
 use lockgate_tests::replica::PATIENCE;
-use lockgate_tests::wait_until;
+use lockgate_tests::topic::Topic;
+use lockgate_tests::{kafka_brokers, wait_until};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -61,6 +62,26 @@ pub async fn after_publish() {
 
 pub async fn after_delete() {
     assert!(dies_at("outbox.after_delete:2").await <= LANES * PAGE);
+}
+
+pub async fn after_refuse() {
+    let topic = Topic::new(kafka_brokers(), &[("max.message.bytes", "20000")]).await;
+    let cluster = Cluster::on_topic(topic).await;
+    let note = |n: u32| Note::new(cluster.topic.name(), Some("a"), n);
+    let notes = (1..=200).map(|n| if n == 70 { note(n).filled(60_000) } else { note(n) });
+    let mut ids = notes::enqueue(&cluster.pool, notes).await;
+    cluster.replica_dying_at("outbox.after_refuse").crashes().await;
+    assert_eq!(number(&cluster.pool, "select count(*) from lockgate.outbox").await, 199);
+    let _replica = cluster.replica();
+    is_empty(&cluster).await;
+    let refused: Vec<(Uuid, String)> = sqlx::query_as("select message_id, status from lockgate.undelivered_messages")
+        .fetch_all(&cluster.pool)
+        .await
+        .unwrap();
+    assert_eq!(refused, [(ids.remove(69), "refused".to_owned())]);
+    let audited = "select count(*) from lockgate.transitions where to_status = 'refused'";
+    assert_eq!(number(&cluster.pool, audited).await, 1);
+    assert!(notes::hold(&cluster.topic.sent().await, &ids) <= 199);
 }
 
 /// Every message of these is there, and no other.
