@@ -187,7 +187,10 @@ async fn commands_that_the_brokers_do_not_allow_are_stored_and_go_once_they_are_
     let env = env.each_ref().map(|(name, value)| (name.as_str(), *value));
     let mut kept_out = cluster.replica_with(&env);
     kept_out.says("not authorised for topic").await;
-    assert!(!kept_out.ends().await.success(), "a replica that may send nothing starts");
+    assert!(
+        !kept_out.ends().await.success(),
+        "a replica that may send nothing starts"
+    );
     servers.set("KAFKA_PROPERTIES", &properties("User:ANONYMOUS;User:clerk"));
     servers.act("stop", "kafka");
     servers.act("start", "kafka");
