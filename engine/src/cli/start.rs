@@ -9,11 +9,9 @@ use uuid::Uuid;
 use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
+use crate::lifecycle::LARGEST_PARAMS;
 use crate::postgres::{DatabaseError, Inspector, ManualStart, ManualStarted, Operator};
 use crate::telemetry;
-
-/// Inputs are stored with the run and read with every claim of it.
-pub(crate) const LARGEST_PARAMS: usize = 1 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// Identifies one run: a UUIDv7 made by whoever starts it.
 pub type RunId = Uuid;
 
+/// Most bytes of an input: it is stored with the run and read with every claim of it.
+pub(crate) const LARGEST_PARAMS: usize = 1 << 20;
+
 /// Who makes a run move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {

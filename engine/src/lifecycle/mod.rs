@@ -14,4 +14,5 @@ pub use fleet::{
 };
 pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
+pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};

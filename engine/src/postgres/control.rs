@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use super::inspect::document;
 
+const STATUS_OF_RUN: &str = include_str!("../../queries/status_of_run.sql");
 const START_BY_HAND: &str = include_str!("../../queries/start_by_hand.sql");
 const CANCEL_RUN: &str = include_str!("../../queries/cancel_run.sql");
 const PAUSE_RUN: &str = include_str!("../../queries/pause_run.sql");
@@ -77,6 +82,20 @@ impl Operator {
         Self { database, actor }
     }
 
+    /// The same, in somebody's name.
+    pub(crate) fn acting_for(mut self, actor: String) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// The state of a run; none: it is not there.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn status_of_run(&self, run: Uuid) -> Result<Option<String>, DatabaseError> {
+        document(&self.database, self.database.statement(STATUS_OF_RUN).bind(run)).await
+    }
+
     /// Starts a run with patience for keys that are contended this moment and for answers that are lost.
     ///
     /// # Errors
@@ -104,9 +123,22 @@ impl Operator {
     /// The database failed. Unless it refused, whether anything changed is not known; with an idempotency key the
     /// request can be repeated.
     pub async fn start_by_hand(&self, start: &ManualStart) -> Result<ManualStarted, DatabaseError> {
-        let start = start.clone();
-        let query = self
-            .database
+        let answer = document(&self.database, self.start_statement(start.clone())).await?;
+        answered(answer)
+    }
+
+    /// The same in the caller's own transaction.
+    pub(super) async fn start_in(
+        &self,
+        transaction: &mut PgConnection,
+        start: ManualStart,
+    ) -> Result<ManualStarted, DatabaseError> {
+        let row = self.start_statement(start).fetch_one(transaction).await?;
+        answered(Some(row.try_get::<Json<Answer>, _>(0)?.0))
+    }
+
+    fn start_statement(&self, start: ManualStart) -> Query<'static, sqlx::Postgres, PgArguments> {
+        self.database
             .statement(START_BY_HAND)
             .bind(start.run_id)
             .bind(start.workflow)
@@ -117,17 +149,7 @@ impl Operator {
             .bind(start.pace_per_s)
             .bind(start.deadline.map(|deadline| deadline.as_secs_f64()))
             .bind(start.traceparent)
-            .bind(start.actor.or_else(|| self.actor.clone()));
-        let answer: Option<Answer> = document(&self.database, query).await?;
-        match answer.map(|answer| (answer.outcome, answer.run_id)) {
-            Some((outcome, Some(run))) if outcome == "new" => Ok(ManualStarted::New(run)),
-            Some((outcome, Some(run))) if outcome == "found" => Ok(ManualStarted::Found(run)),
-            Some((outcome, _)) if outcome == "held" => Ok(ManualStarted::Held),
-            Some((outcome, _)) if outcome == "busy" => Ok(ManualStarted::Busy),
-            _ => Err(DatabaseError::Unanswered(
-                "the start function gave no known outcome".to_owned(),
-            )),
-        }
+            .bind(start.actor.or_else(|| self.actor.clone()))
     }
 
     /// Cancels a run; answers its state now, `stopping` while batches are in flight, or `unknown`.
@@ -161,5 +183,17 @@ impl Operator {
         }
         let answer = document(&self.database, query.bind(self.actor.clone())).await?;
         Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
+    }
+}
+
+fn answered(answer: Option<Answer>) -> Result<ManualStarted, DatabaseError> {
+    match answer.map(|answer| (answer.outcome, answer.run_id)) {
+        Some((outcome, Some(run))) if outcome == "new" => Ok(ManualStarted::New(run)),
+        Some((outcome, Some(run))) if outcome == "found" => Ok(ManualStarted::Found(run)),
+        Some((outcome, _)) if outcome == "held" => Ok(ManualStarted::Held),
+        Some((outcome, _)) if outcome == "busy" => Ok(ManualStarted::Busy),
+        _ => Err(DatabaseError::Unanswered(
+            "the start function gave no known outcome".to_owned(),
+        )),
     }
 }

@@ -16,6 +16,7 @@ mod migrations;
 mod outbox;
 mod pooler;
 mod probe;
+mod run_results;
 mod schedules;
 mod source;
 mod undelivered;

@@ -1,0 +1,60 @@
+//! Starting runs from Rust, and what becomes of them.
+
+mod handle;
+mod start;
+mod waiting;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use handle::{RunError, RunHandle, RunStatus};
+pub use start::{Start, StartError};
+pub(crate) use waiting::{AskRuns, EndedRun};
+
+use self::waiting::Waiting;
+use crate::lifecycle::RunId;
+use crate::postgres::{Database, Operator};
+use crate::workflow::Workflow;
+
+/// Starts runs and looks after them; needs nothing but the database, and no replica in this process. A clone is the same
+/// client: waits of one are asked for together.
+#[derive(Clone)]
+pub struct Client {
+    operator: Operator,
+    waiting: Arc<Waiting>,
+}
+
+impl Client {
+    /// A client of this database. What it does is recorded under the name of its database role; see [`Client::acting_for`].
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self {
+            operator: Operator::new(database.clone(), None),
+            waiting: Arc::new(Waiting::new(Arc::new(database))),
+        }
+    }
+
+    /// The same client, in somebody's name.
+    #[must_use]
+    pub fn acting_for(&self, actor: impl Into<String>) -> Self {
+        Self {
+            operator: self.operator.clone().acting_for(actor.into()),
+            waiting: self.waiting.clone(),
+        }
+    }
+
+    /// Prepares a run of a workflow; [`Start::send`] starts it.
+    pub fn start<W: Workflow>(&self, input: &W::Input) -> Start<W>
+    where
+        W::Input: Serialize,
+    {
+        Start::new(self.clone(), input)
+    }
+
+    /// A run that was started before, whose workflow returns `O`.
+    #[must_use]
+    pub fn run<O>(&self, id: RunId) -> RunHandle<O> {
+        RunHandle::new(self.clone(), id)
+    }
+}

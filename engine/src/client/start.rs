@@ -1,0 +1,148 @@
+//! A run to be started.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Client, RunHandle};
+use crate::lifecycle::LARGEST_PARAMS;
+use crate::postgres::{DatabaseError, ManualStart, ManualStarted};
+use crate::workflow::Workflow;
+
+/// Why a run was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another unfinished run holds the singleton key.
+    #[error("another unfinished run holds singleton key {0}; nothing was started")]
+    Held(String),
+    /// The singleton key is contended this moment: ask again.
+    #[error("singleton key {0} is contended; nothing was started: try again")]
+    Busy(String),
+    /// The request itself is wrong.
+    #[error("{0}; nothing was started")]
+    Invalid(String),
+    /// The database failed. Unless it refused, whether the run was started is not known; under an idempotency key the
+    /// start can be repeated.
+    #[error(transparent)]
+    Store(#[from] DatabaseError),
+}
+
+/// A run of a workflow, not started yet.
+#[must_use = "nothing is started before `send` or `send_in`"]
+pub struct Start<W> {
+    client: Client,
+    request: ManualStart,
+    invalid: Option<String>,
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W: Workflow> Start<W> {
+    pub(super) fn new(client: Client, input: &W::Input) -> Self
+    where
+        W::Input: Serialize,
+    {
+        let (params, invalid) = match serde_json::to_vec(input) {
+            Ok(params) if params.len() > LARGEST_PARAMS => {
+                let invalid = format!(
+                    "the input of workflow {} is {} bytes, more than {LARGEST_PARAMS}: store it in a table and give its id",
+                    W::NAME,
+                    params.len()
+                );
+                (Vec::new(), Some(invalid))
+            }
+            Ok(params) => (params, None),
+            Err(error) => (
+                Vec::new(),
+                Some(format!("the input of workflow {} is not JSON: {error}", W::NAME)),
+            ),
+        };
+        Self {
+            client,
+            request: ManualStart {
+                run_id: Uuid::now_v7(),
+                workflow: W::NAME.to_owned(),
+                params,
+                ..ManualStart::default()
+            },
+            invalid,
+            workflow: PhantomData,
+        }
+    }
+
+    /// Makes a repeat find this run instead of starting another, for as long as it is kept (`retention.runs`).
+    pub fn key(mut self, idempotency_key: impl Into<String>) -> Self {
+        self.request.idempotency_key = Some(idempotency_key.into());
+        self
+    }
+
+    /// Allows one unfinished run with this key.
+    pub fn singleton(mut self, key: impl Into<String>) -> Self {
+        self.request.singleton_key = Some(key.into());
+        self
+    }
+
+    /// Starts it no earlier.
+    pub fn at(mut self, time: DateTime<Utc>) -> Self {
+        self.request.start_at = Some(time);
+        self
+    }
+
+    /// Messages per second that the fleet may send for it, from 1.
+    pub fn pace(mut self, per_s: u32) -> Self {
+        match i32::try_from(per_s) {
+            Ok(pace) if pace > 0 => self.request.pace_per_s = Some(pace),
+            _ => self.invalid = Some(format!("a pace of {per_s} messages a second cannot be kept")),
+        }
+        self
+    }
+
+    /// Fails it when it is not over this long after its start.
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.request.deadline = Some(time);
+        self
+    }
+
+    /// Continues this W3C trace.
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.request.traceparent = Some(traceparent.into());
+        self
+    }
+
+    /// Starts it, or finds the run of the same idempotency key. When this returns it is durable.
+    ///
+    /// # Errors
+    /// [`StartError`] says for each case whether anything was started.
+    pub async fn send(self) -> Result<RunHandle<W::Output>, StartError> {
+        let request = self.checked()?;
+        let started = self.client.operator.start(request).await?;
+        self.handle(started)
+    }
+
+    /// The request, unless it is wrong.
+    pub(crate) fn checked(&self) -> Result<&ManualStart, StartError> {
+        let empty = |key: &Option<String>| key.as_deref() == Some("");
+        if let Some(invalid) = &self.invalid {
+            return Err(StartError::Invalid(invalid.clone()));
+        }
+        if empty(&self.request.idempotency_key) || empty(&self.request.singleton_key) {
+            return Err(StartError::Invalid("a key is empty".to_owned()));
+        }
+        Ok(&self.request)
+    }
+
+    pub(crate) fn operator(&self) -> &crate::postgres::Operator {
+        &self.client.operator
+    }
+
+    pub(crate) fn handle(self, started: ManualStarted) -> Result<RunHandle<W::Output>, StartError> {
+        let key = self.request.singleton_key.unwrap_or_default();
+        match started {
+            ManualStarted::New(run) | ManualStarted::Found(run) => Ok(RunHandle::new(self.client, run)),
+            ManualStarted::Held => Err(StartError::Held(key)),
+            ManualStarted::Busy => Err(StartError::Busy(key)),
+        }
+    }
+}
