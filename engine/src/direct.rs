@@ -70,5 +70,6 @@ fn direct_settings(config: &Config) -> DirectSettings {
         patience: config.direct.patience,
         message_timeout: config.kafka.message_timeout,
         first_delay: config.redelivery.first_delay,
+        ..DirectSettings::default()
     }
 }

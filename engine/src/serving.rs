@@ -56,7 +56,8 @@ impl Serving {
                 connections: config.api.connections as usize,
                 requests_per_s: config.api.requests_per_s,
                 bulk_requests: config.api.bulk_requests as usize,
-                drain: config.drain.deadline,
+                // The other half is for what they had handed over.
+                drain: config.drain.deadline / 2,
                 ..ApiSettings::default()
             },
         };

@@ -4,9 +4,10 @@ create table lockgate.outbox (
     -- In one place, whoever writes the row. Commands of one key are in one lane, and a lane has one holder.
     lane smallint not null generated always as (
         (case when key is null then get_byte(uuid_send(message_id), 15) else get_byte(sha256(key), 0) end & 15)::smallint) stored,
-    command_type text not null check (command_type <> ''),
+    -- Both are in keys of indexes, whose entries have a bound.
+    command_type text not null check (command_type <> '' and char_length(command_type) <= 100),
     message_id uuid not null,
-    route text not null check (route <> ''),
+    route text not null check (route <> '' and char_length(route) <= 250),
     key bytea,
     headers jsonb not null default '[]',
     payload bytea not null check (octet_length(payload) <= 16777216),

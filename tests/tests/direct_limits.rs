@@ -14,9 +14,9 @@ use async_trait::async_trait;
 use delivery_support::scripted::{Fate as Offer, Scripted, delivered};
 use direct_support::*;
 use lockgate::delivery::{
-    CommandDoor, CommandKind, ConfirmedRow, Direct, DirectSettings, FallbackError, FallbackRow, FallbackStore, Fate,
-    HandedOver, Handover, InvalidCommand, KeyHash, Notice, NotificationOrchestrator, OrchestratorParts, OutcomeHandler,
-    Rejected, Topics, Waited,
+    CommandDoor, CommandKind, ConfirmedRow, Direct, DirectSettings, Failure, FallbackError, FallbackRow, FallbackStore,
+    Fate, HandedOver, Handover, InvalidCommand, KeyHash, Notice, NotificationOrchestrator, OrchestratorParts,
+    OutcomeHandler, Rejected, Topics, Waited,
 };
 use lockgate::postgres::{Database, DatabaseSettings, PostgresFallback};
 use lockgate_tests::proxy::Proxy;
@@ -257,6 +257,105 @@ async fn with_kafka_and_postgres_gone_commands_come_back_and_the_rest_waits_in_m
         store.stored.lock().unwrap().iter().copied().collect::<BTreeSet<_>>(),
         accepted
     );
+}
+
+/// Nobody may believe that nothing became of what is still being tried.
+#[tokio::test]
+async fn what_is_neither_sent_nor_stored_in_time_is_unsettled_and_not_given_back() {
+    let store = Arc::new(Down::default());
+    let publisher = Scripted::new(|_| Offer::Reject(Rejected::Unavailable));
+    let orchestrator = start(with_store(store.clone(), publisher, quick()));
+    let topics = Topics::new(&[("email".to_owned(), TOPIC.to_owned())].into());
+    let ready = |number| {
+        Direct::new(email(number))
+            .into_ready(&topics, &KeyHash::none())
+            .unwrap()
+    };
+    let (many, one) = tokio::join!(
+        orchestrator.hand_over(vec![ready(0), ready(1)]),
+        orchestrator.submit_and_wait(Direct::new(email(2)))
+    );
+    assert_eq!(many, [HandedOver::Unsettled; 2]);
+    assert!(matches!(one, Waited::Unsettled), "{one:?}");
+    store.works.store(true, Ordering::SeqCst);
+    wait_until(SOON, "all three are stored after all", async || {
+        store.stored.lock().unwrap().len() == 3
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_brokers_refuse_is_said_to_be_refused_and_not_to_be_sent_later() {
+    let tables = TestDatabase::new().await;
+    let failure = || Failure {
+        code: "too_large",
+        detail: "planted".to_owned(),
+    };
+    let publisher = Scripted::new(move |_| Offer::Reject(Rejected::Refused(failure())));
+    let orchestrator = start(parts(&tables, publisher, quick()));
+    let topics = Topics::new(&[("email".to_owned(), TOPIC.to_owned())].into());
+    let ready = Direct::new(email(0)).into_ready(&topics, &KeyHash::none()).unwrap();
+    assert_eq!(orchestrator.hand_over(vec![ready]).await, [HandedOver::Refused]);
+    let waited = orchestrator.submit_and_wait(Direct::new(email(1))).await;
+    assert!(matches!(waited, Waited::Refused), "{waited:?}");
+    assert_eq!(rows(tables.pool(), Some("refused")).await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_memory_that_waiting_commands_take_is_bounded() {
+    let store = Arc::new(Down::default());
+    let settings = DirectSettings {
+        memory: 1 << 20,
+        ..quick()
+    };
+    let publisher = Scripted::new(|_| Offer::Reject(Rejected::Full));
+    let orchestrator = start(with_store(store.clone(), publisher, settings));
+    let topics = Topics::new(&[("email".to_owned(), TOPIC.to_owned())].into());
+    let large = |number| {
+        let mut ready = Direct::new(email(number))
+            .into_ready(&topics, &KeyHash::none())
+            .unwrap();
+        ready.message.payload = vec![b'x'; 60_000];
+        ready
+    };
+    let commands = (0..100).map(large).collect();
+    let answers = orchestrator.hand_over(commands).await;
+    let back = answers
+        .iter()
+        .filter(|answer| **answer == HandedOver::NotAccepted)
+        .count();
+    // A megabyte holds seventeen of them; the one in the pump's hand waits no longer.
+    assert!((100 - 19..=100 - 17).contains(&back), "{back} were given back");
+    store.works.store(true, Ordering::SeqCst);
+    assert_eq!(orchestrator.stop(SOON).await.unplaced, 0);
+    assert_eq!(store.stored.lock().unwrap().len(), 100 - back);
+}
+
+/// Kafka that answers is used, whatever became of Postgres.
+#[tokio::test]
+async fn a_table_that_cannot_be_written_does_not_hold_up_what_the_brokers_take() {
+    let store = Arc::new(Down::default());
+    let settings = DirectSettings { spill: 20, ..quick() };
+    let refused = Arc::new(AtomicBool::new(true));
+    let refuses = refused.clone();
+    let publisher = Scripted::new(move |_| match refuses.load(Ordering::SeqCst) {
+        true => Offer::Reject(Rejected::Unavailable),
+        false => Offer::Settle(delivered(0)),
+    });
+    let orchestrator = start(with_store(store.clone(), publisher, settings));
+    submit_all(&orchestrator, 1_000);
+    wait_until(SOON, "the table's queue is full", async || {
+        orchestrator.stats().store_failures > 0
+    })
+    .await;
+    refused.store(false, Ordering::SeqCst);
+    submit_all(&orchestrator, 200);
+    wait_until(SOON, "those behind are sent", async || {
+        orchestrator.stats().delivered >= 200
+    })
+    .await;
+    store.works.store(true, Ordering::SeqCst);
+    assert_eq!(orchestrator.stop(SOON).await.unplaced, 0);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ("settle_stops", &["500"]),
     ("idle_fan_outs", &["500"]),
     ("recover_undelivered", &["500"]),
-    ("due_routes", &[]),
+    ("due_routes", &["-1::smallint", "''"]),
     ("claim_lanes", &[ANY, "'{3,4,5}'", ANY, "60"]),
     (
         "renew_lane",

@@ -37,7 +37,7 @@ fn settling(topic: &str, delivered: Vec<i64>, rows: u32, after: Place) -> Settli
 }
 
 async fn claim_only_lane(world: &World, store: &PostgresOutbox, lease: Duration) -> Option<LaneClaim> {
-    let due = store.due_routes().await.unwrap();
+    let due = store.due_routes(None).await.unwrap().routes;
     let lanes: BTreeSet<i16> = due.iter().map(|due| due.lane).collect();
     assert_eq!(lanes.len(), 1, "{due:?}");
     assert!(due.iter().all(|due| due.route == world.topic));
@@ -222,4 +222,56 @@ async fn answers_that_are_lost_lose_and_double_nothing() {
     assert!(lossy.lost() >= 3, "only {} answers were lost", lossy.lost());
     let twice = notes::hold(&topic(&world).sent().await, &ids);
     println!("{} answers lost, {twice} sent twice", lossy.lost());
+}
+
+/// Topics without end, of which nothing can be sent, before the one that can.
+#[tokio::test]
+async fn thousands_of_dead_routes_hold_nobody_up() {
+    let world = World::new(&[]).await;
+    let many = "insert into lockgate.outbox (command_type, message_id, route, key, payload)
+        select 'unknown', gen_random_uuid(), ':unknown-' || to_char(n, 'FM00000'), k.key, '{}'
+          from (select convert_to(k::text, 'UTF8') as key from generate_series(1, 1000) k
+                 where get_byte(sha256(convert_to(k::text, 'UTF8')), 0) & 15 = 0 limit 1) k,
+               generate_series(1, 4500) n";
+    world.execute(many).await;
+    let notes = (1..=64).map(|n| Note::new("sound", Some(&format!("person {n}")), n));
+    notes::enqueue(world.tables.pool(), notes).await;
+    let first = store(&world).due_routes(None).await.unwrap();
+    assert_eq!(first.routes.len(), 2_000);
+    let behind = first.more_behind.expect("there is more behind them");
+    let second = store(&world).due_routes(Some(&behind)).await.unwrap();
+    assert!(
+        second
+            .routes
+            .iter()
+            .all(|due| (due.lane, &due.route) > (behind.0, &behind.1))
+    );
+    let publisher = Scripted::new(|_| Fate::Settle(delivered(0)));
+    let relaying = Relaying::start(world.database(), publisher, &breakers(), quick());
+    wait_until(SOON, "those that can be sent are sent", async || {
+        world
+            .value::<i64>("select count(*) from lockgate.outbox where route = 'sound'")
+            .await
+            == 0
+    })
+    .await;
+    assert!(relaying.stop().await);
+    assert_eq!(world.value::<i64>(WAITING).await, 4_500);
+}
+
+/// What the database will never take shows in the lane, and the lane is not held for it.
+#[tokio::test]
+async fn a_page_that_can_never_be_written_down_gives_its_lane_back_and_says_why() {
+    let world = World::new(&[]).await;
+    let unfit = "alter table lockgate.outbox drop constraint outbox_command_type_check";
+    world.execute(unfit).await;
+    let row = "insert into lockgate.outbox (command_type, message_id, route, key, headers, payload)
+        select string_agg(md5(n::text), ''), gen_random_uuid(), 'sound', 'k', '{}', '{}' from generate_series(1, 400) n";
+    world.execute(row).await;
+    let publisher = Scripted::new(|_| Fate::Settle(delivered(0)));
+    let relaying = Relaying::start(world.database(), publisher, &breakers(), quick());
+    let said = "select count(*) from lockgate.outbox_lanes where last_error like '%54000%' and claim_id is null";
+    wait_until(SOON, "the lane says why", async || world.value::<i64>(said).await == 1).await;
+    assert!(relaying.stop().await);
+    assert_eq!(world.value::<i64>(WAITING).await, 1);
 }

@@ -42,6 +42,9 @@ pub(super) struct LineAnswer<'a> {
     /// Id of its message, when it is a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<Uuid>,
+    /// `refused`: it is stored, but the brokers do not take it as it is; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
     /// Why it is not durable.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<LineError<'a>>,
@@ -135,6 +138,8 @@ async fn answer_page(api: Api, bulk: Bulk, first: u64, page: Page) -> Bytes {
         match line {
             Line::Ready(id) => match outcomes.as_mut().map(Iterator::next) {
                 Some(Some(HandedOver::Delivered { .. } | HandedOver::Stored)) => durable(&mut text, number, id),
+                Some(Some(HandedOver::Refused)) => refused(&mut text, number, id),
+                Some(Some(HandedOver::Unsettled)) => failed(&mut text, number, 503, Some(id), None, LATE),
                 Some(_) => failed(&mut text, number, 503, Some(id), None, NOT_TAKEN),
                 None => failed(&mut text, number, 503, Some(id), None, LATE),
             },
@@ -176,13 +181,30 @@ fn durable(text: &mut Vec<u8>, line: u64, id: Uuid) {
     );
 }
 
+fn refused(text: &mut Vec<u8>, line: u64, id: Uuid) {
+    let answer = LineAnswer {
+        line,
+        status: 202,
+        message_id: Some(id),
+        outcome: Some("refused"),
+        error: None,
+    };
+    write_line(text, &answer);
+}
+
 fn failed(text: &mut Vec<u8>, line: u64, status: u16, message_id: Option<Uuid>, field: Option<&str>, detail: &str) {
     let answer = LineAnswer {
         line,
         status,
         message_id,
+        outcome: None,
         error: Some(LineError { field, detail }),
     };
-    let _ = serde_json::to_writer(&mut *text, &answer);
+    write_line(text, &answer);
+}
+
+fn write_line(text: &mut Vec<u8>, answer: &LineAnswer<'_>) {
+    // Writing to memory does not fail.
+    let _ = serde_json::to_writer(&mut *text, answer);
     text.push(b'\n');
 }

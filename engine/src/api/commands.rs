@@ -33,7 +33,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub(super) struct Accepted {
     /// Id of its message, the same in every copy ever sent.
     message_id: Uuid,
-    /// Where it is: acknowledged by the broker, or stored and sent later.
+    /// Where it is: acknowledged by the broker, stored and sent later, or stored as one that the brokers do not take: a
+    /// person must look.
     outcome: Durable,
 }
 
@@ -43,6 +44,7 @@ pub(super) struct Accepted {
 enum Durable {
     Delivered,
     Stored,
+    Refused,
 }
 
 /// The handler.
@@ -68,7 +70,9 @@ pub(super) async fn submit(
     let outcome = match outcome {
         HandedOver::Delivered { .. } => Durable::Delivered,
         HandedOver::Stored => Durable::Stored,
+        HandedOver::Refused => Durable::Refused,
         HandedOver::NotAccepted => return Err(Problem::unavailable(NOT_TAKEN)),
+        HandedOver::Unsettled => return Err(Problem::unavailable(LATE)),
     };
     Ok((StatusCode::ACCEPTED, Json(Accepted { message_id, outcome })).into_response())
 }

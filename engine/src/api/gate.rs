@@ -136,7 +136,7 @@ impl Gate {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             // Those in use and those that are good stay.
-            known.retain(|_, entry| entry.facts.try_lock().is_ok_and(|known| known.facts.is_some()));
+            known.retain(|_, entry| entry.facts.try_lock().map_or(true, |known| known.facts.is_some()));
         }
         let fresh = || Arc::new(Entry::new(None, self.quota));
         known.entry(hash).or_insert_with(fresh).clone()
@@ -145,8 +145,12 @@ impl Gate {
     /// What is known of a token, asking the database when that is old. One asks; the others of the same token wait.
     async fn look(&self, entry: &Entry, hash: TokenHash) -> Result<Option<TokenFacts>, Problem> {
         let mut known = entry.facts.lock().await;
-        if known.asked.is_some_and(|asked| asked.elapsed() < BELIEVED) && known.heard.is_some() {
-            return Ok(known.facts.clone());
+        if known.asked.is_some_and(|asked| asked.elapsed() < BELIEVED) {
+            // Asked a moment ago: also for those who waited for an answer that did not come.
+            return match known.heard {
+                Some(_) => Ok(known.facts.clone()),
+                None => Err(unchecked()),
+            };
         }
         let look = async {
             let _permit = self.looks.acquire().await.ok()?;
@@ -169,12 +173,14 @@ impl Gate {
             None if known.heard.is_some_and(|heard| heard.elapsed() < BENEFIT) => Ok(known.facts.clone()),
             None => {
                 known.heard = None;
-                Err(Problem::unavailable(
-                    "the token cannot be checked now: the database does not answer",
-                ))
+                Err(unchecked())
             }
         }
     }
+}
+
+fn unchecked() -> Problem {
+    Problem::unavailable("the token cannot be checked now: the database does not answer")
 }
 
 impl Entry {

@@ -9,6 +9,9 @@ use super::key_hash::KeyHash;
 use crate::lifecycle::RunId;
 use crate::telemetry;
 
+/// Most bytes of a message, whichever way it comes.
+const LARGEST_PAYLOAD: usize = 16 << 20;
+
 /// A command ready to be published: which kind it is, where it goes, and its exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
@@ -44,6 +47,12 @@ pub trait CommandKind: Serialize {
         Ok(())
     }
 
+    /// Bytes that its fields take in memory, about: what is handed over and waits there is bounded by their sum
+    /// (`DirectSettings::memory`).
+    fn weight(&self) -> usize {
+        0
+    }
+
     /// Partitioning key; what is personal goes through the hash. Commands of one key keep their order in the outbox.
     fn key(&self, hash: &KeyHash) -> Option<Vec<u8>>;
 
@@ -74,6 +83,10 @@ impl Command {
     pub fn of<C: CommandKind>(command: &C, hash: &KeyHash) -> anyhow::Result<Self> {
         command.validate()?;
         let payload = serde_json::to_vec(command)?;
+        if payload.len() > LARGEST_PAYLOAD {
+            let (field, problem) = ("payload", "is larger than 16 MiB");
+            return Err(InvalidCommand { field, problem }.into());
+        }
         command.validate_json(&payload)?;
         Ok(Self {
             command_type: Cow::Borrowed(C::TYPE),

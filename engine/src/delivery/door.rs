@@ -16,8 +16,13 @@ pub enum HandedOver {
     },
     /// Its row is committed: it is sent from there.
     Stored,
-    /// Neither, as far as is known in time. It may still go: hand it over again with the same `message-id`.
+    /// Its row is committed, but the brokers do not take it as it is: a person must look.
+    Refused,
+    /// Nothing becomes of it: there was no room.
     NotAccepted,
+    /// Neither sent nor stored, as far as is known in time. It is still being tried: hand it over again only under the
+    /// same `message-id`.
+    Unsettled,
 }
 
 /// Takes commands and says what became of each.

@@ -98,6 +98,11 @@ impl<C: Serialize> CommandKind for EmailTriggerCommand<'_, C> {
         check(is_name(&self.correlation_id), "correlationId", NO_NAME)
     }
 
+    fn weight(&self) -> usize {
+        // What the context holds beside itself is not known before it is written.
+        self.recipient_email.len() + self.template_id.len() + self.locale.len() + self.correlation_id.len()
+    }
+
     fn validate_json(&self, json: &[u8]) -> Result<(), InvalidCommand> {
         match json.len() > LARGEST_EMAIL {
             true => Err(InvalidCommand {

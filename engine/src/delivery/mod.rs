@@ -43,8 +43,8 @@ pub use orchestrator::{
     Stopped, Waited,
 };
 pub use outbox::{
-    DueRoute, LaneClaim, OutboxParts, OutboxRelay, OutboxRow, OutboxSettings, OutboxStore, PageAsk, Place, RefusedRow,
-    SettledPage, Settling,
+    DueRoute, DueRoutes, LaneClaim, OutboxParts, OutboxRelay, OutboxRow, OutboxSettings, OutboxStore, PageAsk, Place,
+    RefusedRow, SettledPage, Settling,
 };
 pub use publisher::{
     Failure, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Record, Rejected, Ticket, TopicError,

@@ -11,9 +11,6 @@ use crate::delivery::{ConfirmedRow, Due, FallbackError, FallbackRow, FallbackSto
 const STORE_UNDELIVERED: &str = include_str!("../../queries/store_undelivered.sql");
 const CONFIRM_UNDELIVERED: &str = include_str!("../../queries/confirm_undelivered.sql");
 
-/// Bad data and broken constraints: the row is at fault, and will be at the next try.
-const FAULTS_OF_A_ROW: [&str; 2] = ["22", "23"];
-
 /// The rows of direct commands that the broker did not take, as one process stores them.
 #[derive(Debug, Clone)]
 pub struct PostgresFallback {
@@ -89,10 +86,10 @@ fn headers_json(headers: &Headers) -> String {
 
 impl From<DatabaseError> for FallbackError {
     fn from(error: DatabaseError) -> Self {
-        let is_of_a_row = |code: &str| FAULTS_OF_A_ROW.iter().any(|class| code.starts_with(class));
-        match error.code() {
-            Some(code) if is_of_a_row(code) => Self::BadRow(error.to_string()),
-            _ => Self::NotNow(error.to_string()),
+        // Then a row is at fault, and will be at the next try.
+        if error.is_for_good() {
+            return Self::BadRow(error.to_string());
         }
+        Self::NotNow(error.to_string())
     }
 }

@@ -23,8 +23,9 @@ const KEEP_DEAD_RECORD: &str = include_str!("../../queries/keep_dead_record.sql"
 /// whoever set it up, and a whole topic must not end up there.
 const MOST_DEAD: u32 = 10_000;
 /// Classes of SQLSTATE that are about the values of a statement: the same record would meet them again. Data exception,
-/// integrity constraint, raised by a trigger or function. All others are about the server or the set-up, and may pass.
-const OF_THE_VALUES: [&str; 3] = ["22", "23", "P0"];
+/// integrity constraint, a limit of the server such as an index entry's size, raised by a trigger or function. All others
+/// are about the server or the set-up, and may pass.
+const OF_THE_VALUES: [&str; 4] = ["22", "23", "54", "P0"];
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::database::{Database, DatabaseError};
 use super::undelivered::error_text;
 use crate::delivery::{
-    DueRoute, Failure, Headers, LaneClaim, OutboxRow, OutboxStore, Place, RefusedRow, SettledPage, Settling,
+    DueRoute, DueRoutes, Failure, Headers, LaneClaim, OutboxRow, OutboxStore, Place, RefusedRow, SettledPage, Settling,
 };
 use crate::lifecycle::FleetError;
 
@@ -78,17 +78,11 @@ impl PostgresOutbox {
 
 #[async_trait]
 impl OutboxStore for PostgresOutbox {
-    async fn due_routes(&self) -> Result<Vec<DueRoute>, FleetError> {
-        let rows = self.rows(self.planned_anew(DUE_ROUTES)).await?;
-        let due = |row: &PgRow| {
-            Ok(DueRoute {
-                lane: row.try_get("lane")?,
-                route: row.try_get("route")?,
-                free: row.try_get("free")?,
-            })
-        };
-        let due: Result<_, sqlx::Error> = rows.iter().map(due).collect();
-        Ok(due.map_err(DatabaseError::from)?)
+    async fn due_routes(&self, behind: Option<&(i16, String)>) -> Result<DueRoutes, FleetError> {
+        let (lane, route) = behind.cloned().unwrap_or((-1, String::new()));
+        let query = self.planned_anew(DUE_ROUTES).bind(lane).bind(route);
+        let rows = self.rows(query).await?;
+        Ok(read_routes(&rows).map_err(DatabaseError::from)?)
     }
 
     async fn claim_lanes(&self, claim_id: Uuid, lanes: &[i16], lease: Duration) -> Result<Vec<LaneClaim>, FleetError> {
@@ -153,6 +147,23 @@ impl OutboxStore for PostgresOutbox {
         let query = self.fenced(RELEASE_LANE, claim);
         self.held(query.bind(last_error.map(error_text))).await
     }
+}
+
+fn read_routes(rows: &[PgRow]) -> Result<DueRoutes, sqlx::Error> {
+    let mut due = DueRoutes::default();
+    for row in rows {
+        let (lane, route) = (row.try_get("lane")?, row.try_get("route")?);
+        if row.try_get("is_last")? {
+            due.more_behind = Some((lane, route));
+            continue;
+        }
+        due.routes.push(DueRoute {
+            lane,
+            route,
+            free: row.try_get("free")?,
+        });
+    }
+    Ok(due)
 }
 
 /// The rows of a page; none: the lane was not held. A row without a place says only whether it was.

@@ -191,3 +191,25 @@ async fn a_command_may_wait_and_belongs_to_its_clients_trace() {
     );
     assert_eq!(seen[1].message.headers.get("traceparent"), None);
 }
+
+#[tokio::test]
+async fn what_is_not_known_is_not_said_to_have_failed_and_what_is_refused_is_said_so() {
+    let (_database, _api, client) = serve(ScriptedDoor::new(|_| HandedOver::Unsettled)).await;
+    let late = client.post(SEND, COMMAND).await.is(503);
+    assert!(late.json()["detail"].as_str().unwrap().contains("same idempotency key"));
+    let lines = client.post_lines(COMMAND).await.is(200).lines();
+    assert!(
+        lines[0]["error"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("same idempotency key"),
+        "{lines:?}"
+    );
+    let (_database, _api, client) = serve(ScriptedDoor::new(|_| HandedOver::Refused)).await;
+    assert_eq!(client.post(SEND, COMMAND).await.is(202).json()["outcome"], "refused");
+    let lines = client.post_lines(COMMAND).await.is(200).lines();
+    assert_eq!(
+        (&lines[0]["status"], &lines[0]["outcome"]),
+        (&202.into(), &"refused".into())
+    );
+}

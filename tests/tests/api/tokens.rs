@@ -173,3 +173,24 @@ async fn commands_go_on_under_a_known_token_while_the_database_is_away() {
     })
     .await;
 }
+
+/// Nobody queues behind a look that cannot be answered.
+#[tokio::test]
+async fn requests_under_an_unknown_token_do_not_wait_in_a_row_while_the_database_is_away() {
+    let database = TestDatabase::new().await;
+    let api = TestApi::start(stored(), database.database(), None, settings()).await;
+    let client = api.client().await;
+    let program = Program::new(BIN, database.url());
+    let stranger = client.with_token(&create(&program, &["stranger", "--roles", "send"]).await);
+    let mut blocker = database.pool().begin().await.unwrap();
+    blocker
+        .execute("lock table lockgate.api_tokens in access exclusive mode")
+        .await
+        .unwrap();
+    let begun = std::time::Instant::now();
+    let asked = (0..20).map(|_| async { stranger.post(SEND, COMMAND).await.is_problem(503, "") });
+    futures::future::join_all(asked).await;
+    // One look takes a second; twenty in a row would take twenty.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    blocker.rollback().await.unwrap();
+}

@@ -13,6 +13,7 @@ mod shared;
 mod spill;
 mod stall;
 mod waiting;
+mod weight;
 mod window;
 mod writer;
 
@@ -63,7 +64,8 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// waiting to be sent, `spill` waiting to be stored, and `window` under way (those that had reached the broker still
 /// arrive). With Kafka up that is the traffic of a few milliseconds; with Kafka frozen that of `direct.patience` and of
 /// a page or two; with Postgres down as well everything since it went, up to the bounds. [`stop`](Self::stop) loses nothing
-/// while either Kafka or Postgres works. A service that cannot afford this loss uses `enqueue_in`, which commits the
+/// while Postgres works, and nothing that was not turned away from the queue while Kafka works: what waits to be stored
+/// does not go back to Kafka. A service that cannot afford this loss uses `enqueue_in`, which commits the
 /// command with its own rows and leaves nothing in memory only.
 #[derive(Clone)]
 pub struct NotificationOrchestrator {
@@ -100,7 +102,7 @@ pub enum Handover<C> {
     Accepted,
     /// A field is not as it must be: it can never be sent.
     Invalid(InvalidCommand),
-    /// Both queues are full, or the orchestrator has stopped: here it is back.
+    /// Both queues or the memory for them are full, or the orchestrator has stopped: here it is back.
     NotAccepted(Box<Direct<C>>),
 }
 
@@ -116,6 +118,8 @@ pub enum Waited<C> {
     },
     /// Its row is committed: it is sent from there.
     Stored,
+    /// Its row is committed, but the brokers do not take it as it is: a person must look.
+    Refused,
     /// It can never be sent.
     Invalid(InvalidCommand),
     /// Both queues are full, or the orchestrator has stopped: here it is back.
@@ -175,6 +179,7 @@ impl NotificationOrchestrator {
         match waiting.placed(self.patience()).await.pop().flatten() {
             Some(Placed::Delivered { partition, offset }) => Waited::Delivered { partition, offset },
             Some(Placed::Stored) => Waited::Stored,
+            Some(Placed::Refused) => Waited::Refused,
             Some(Placed::Invalid(invalid)) => Waited::Invalid(invalid),
             None => Waited::Unsettled,
         }
@@ -213,7 +218,7 @@ impl NotificationOrchestrator {
         }
         let later = command.not_before.is_some_and(|at| at > Utc::now());
         let command = Box::new(command);
-        match shared.accept(Entry { command, waiter }, later) {
+        match shared.accept(Entry::new(command, waiter), later) {
             Ok(()) => Handover::Accepted,
             Err(entry) => {
                 let back = entry.command.into_any().downcast();
@@ -231,17 +236,22 @@ impl NotificationOrchestrator {
 impl CommandDoor for NotificationOrchestrator {
     async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Vec<HandedOver> {
         let waiting = Waiting::for_commands(commands.len());
+        let mut given_back = vec![false; commands.len()];
         for (index, command) in commands.into_iter().enumerate() {
             let later = command.not_before.is_some_and(|at| at > Utc::now());
-            let entry = Entry {
-                command: Box::new(command),
-                waiter: Some(waiting.waiter(index)),
-            };
-            // One that comes back is dropped with its waiter, which says that it was not accepted.
-            drop(self.inner.shared.accept(entry, later));
+            let entry = Entry::new(Box::new(command), Some(waiting.waiter(index)));
+            given_back[index] = self.inner.shared.accept(entry, later).is_err();
         }
         let placed = waiting.placed(self.patience()).await;
-        placed.into_iter().map(handed_over).collect()
+        let told = placed.into_iter().zip(given_back);
+        told.map(|(placed, given_back)| {
+            if given_back {
+                HandedOver::NotAccepted
+            } else {
+                handed_over(placed)
+            }
+        })
+        .collect()
     }
 }
 
@@ -249,7 +259,9 @@ fn handed_over(placed: Option<Placed>) -> HandedOver {
     match placed {
         Some(Placed::Delivered { partition, offset }) => HandedOver::Delivered { partition, offset },
         Some(Placed::Stored) => HandedOver::Stored,
-        Some(Placed::Invalid(_)) | None => HandedOver::NotAccepted,
+        Some(Placed::Refused) => HandedOver::Refused,
+        Some(Placed::Invalid(_)) => HandedOver::NotAccepted,
+        None => HandedOver::Unsettled,
     }
 }
 

@@ -11,9 +11,13 @@ use super::super::direct::{Direct, ReadyCommand, Topics};
 use super::super::headers::Headers;
 use super::super::key_hash::KeyHash;
 use super::waiting::Waiter;
+use super::weight::Weight;
 
 /// Bytes of a command that can never be sent are kept for people up to this size.
 const LARGEST_KEPT: usize = 1 << 20;
+
+/// Bytes of an ordinary message's key and headers.
+const HEADERS: usize = 256;
 
 /// A command on its way to its bytes.
 pub(super) trait Pending: Send {
@@ -21,6 +25,8 @@ pub(super) trait Pending: Send {
     fn make(self: Box<Self>, topics: &Topics, hash: &KeyHash) -> Result<Box<ReadyCommand>, Box<Unmade>>;
     /// Stable id of its message.
     fn message_id(&self) -> Uuid;
+    /// Bytes it takes in memory, about.
+    fn weight(&self) -> usize;
     /// The command itself, to be given back to whoever handed it over.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
@@ -38,6 +44,18 @@ pub(super) struct Unmade {
 pub(super) struct Entry {
     pub(super) command: Box<dyn Pending>,
     pub(super) waiter: Option<Waiter>,
+    /// What it takes of the memory, while it waits.
+    pub(super) weight: Option<Weight>,
+}
+
+impl Entry {
+    pub(super) fn new(command: Box<dyn Pending>, waiter: Option<Waiter>) -> Self {
+        Self {
+            command,
+            waiter,
+            weight: None,
+        }
+    }
 }
 
 impl Pending for ReadyCommand {
@@ -47,6 +65,10 @@ impl Pending for ReadyCommand {
 
     fn message_id(&self) -> Uuid {
         self.message_id
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.message.payload.len() + HEADERS
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -66,6 +88,11 @@ impl<C: CommandKind + Send + 'static> Pending for Direct<C> {
 
     fn message_id(&self) -> Uuid {
         self.message_id
+    }
+
+    fn weight(&self) -> usize {
+        let fields = catch_unwind(AssertUnwindSafe(|| self.command.weight()));
+        size_of::<Self>() + fields.unwrap_or_default()
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

@@ -120,7 +120,9 @@ impl Pump {
             if !may_take {
                 self.blocked(now);
             }
-            if !may_take || !self.unspilled.is_empty() {
+            // While the brokers answer, a table that does not must not hold up what they take.
+            let crowded = self.unspilled.len() >= self.shared.settings.window || self.stall.is_stalled() || stopped;
+            if !may_take || (crowded && !self.unspilled.is_empty()) {
                 return done > 0;
             }
             let Some(entry) = self.held.take().or_else(|| self.pop()) else {
@@ -145,7 +147,7 @@ impl Pump {
 
     /// False: there is no room for it now.
     fn offer(&mut self, entry: Entry, now: Instant) -> bool {
-        let Entry { command, waiter } = entry;
+        let Entry { command, waiter, .. } = entry;
         let ready = match command.make(&self.shared.topics, &self.shared.key_hash) {
             Ok(ready) => ready,
             Err(unmade) => {
@@ -224,7 +226,7 @@ impl Pump {
         now: Instant,
     ) -> bool {
         self.end_probe(&ready.message.topic, probe, ProbeEnd::NothingSent);
-        self.held = Some(Entry { command: ready, waiter });
+        self.held = Some(Entry::new(ready, waiter));
         self.blocked(now);
         false
     }
@@ -302,7 +304,10 @@ impl Pump {
         let count = self.shared.counters.not_accepted.load(Ordering::Relaxed);
         if count > said && (said == 0 || now.saturating_duration_since(said_at) >= SAY_AGAIN) {
             let more = count - said;
-            tracing::error!(more, "{more} direct commands were not accepted: both queues are full");
+            tracing::error!(
+                more,
+                "{more} direct commands were not accepted: the queues or their memory are full"
+            );
             self.said = (now, count);
         }
     }

@@ -9,6 +9,8 @@ pub struct DirectSettings {
     pub queue: usize,
     /// Commands that wait to be stored. A full one beside a full queue turns commands away.
     pub spill: usize,
+    /// Bytes that the commands in both queues may take, about; beyond them commands are turned away too.
+    pub memory: usize,
     /// Messages sent whose outcome is not known; with both queues the bound of what a kill can lose.
     pub window: usize,
     /// How long a message may go without an answer before it is stored.
@@ -24,6 +26,7 @@ impl Default for DirectSettings {
         Self {
             queue: 65_536,
             spill: 65_536,
+            memory: 256 << 20,
             window: 8_192,
             patience: Duration::from_secs(2),
             message_timeout: Duration::from_secs(30),

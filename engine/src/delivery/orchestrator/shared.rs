@@ -16,6 +16,7 @@ use super::notices::Notices;
 use super::pending::Entry;
 use super::settings::DirectSettings;
 use super::spill::{Reason, Spill};
+use super::weight::Memory;
 
 /// Queues, counters and the stop.
 pub(super) struct Shared {
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) queue: ConcurrentQueue<Entry>,
     /// Commands to be stored. Closed: the pump puts nothing more into it.
     pub(super) spill: Lanes,
+    memory: Memory,
     pub(super) pump: Doze,
     pub(super) counters: Counters,
     pub(super) notices: Notices,
@@ -49,6 +51,7 @@ impl Shared {
         Arc::new(Self {
             queue: ConcurrentQueue::bounded(settings.queue.max(1)),
             spill: Lanes::new(settings.spill),
+            memory: Memory::new(settings.memory),
             settings,
             topics,
             key_hash,
@@ -61,8 +64,13 @@ impl Shared {
         })
     }
 
-    /// Takes a command in, or gives it back: both queues are full, or nothing more is accepted.
-    pub(super) fn accept(&self, entry: Entry, later: bool) -> Result<(), Entry> {
+    /// Takes a command in, or gives it back: both queues or their memory are full, or nothing more is accepted.
+    pub(super) fn accept(&self, mut entry: Entry, later: bool) -> Result<(), Entry> {
+        entry.weight = self.memory.take(entry.command.weight());
+        if entry.weight.is_none() {
+            add(&self.counters.not_accepted, 1);
+            return Err(entry);
+        }
         if later {
             return self.store(entry, Reason::NotBefore);
         }

@@ -11,6 +11,7 @@ use super::super::in_flight::InFlight;
 pub(super) enum Placed {
     Delivered { partition: i32, offset: i64 },
     Stored,
+    Refused,
     Invalid(InvalidCommand),
 }
 

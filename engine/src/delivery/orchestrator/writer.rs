@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
+use super::super::command::InvalidCommand;
 use super::super::fallback::{ConfirmedRow, FallbackError, FallbackRow, FallbackStore};
 use super::counters::add;
 use super::lanes::Lane;
@@ -140,7 +141,7 @@ impl Writer {
                     fail::fail_point!("direct.after_store");
                     self.stored(&mut page, part);
                 }
-                Written::BadRow(why) if part.len() == 1 => self.give_up(&page.rows[part.start], &why),
+                Written::BadRow(why) if part.len() == 1 => self.give_up(&mut page, part.start, &why),
                 Written::BadRow(_) => {
                     let middle = part.start + part.len() / 2;
                     parts.extend([middle..part.end, part.start..middle]);
@@ -213,7 +214,7 @@ impl Writer {
             counters.stored(row.code);
             add(&counters.refused, u64::from(row.refused));
             if let Some(waiter) = waiter.take() {
-                waiter.tell(Placed::Stored);
+                waiter.tell(if row.refused { Placed::Refused } else { Placed::Stored });
             }
             self.shared.notices.leave(counters, || Notice {
                 command_type: row.command_type.clone(),
@@ -226,9 +227,13 @@ impl Writer {
         }
     }
 
-    fn give_up(&self, row: &FallbackRow, why: &str) {
+    fn give_up(&self, page: &mut Page, at: usize, why: &str) {
         self.shared.unplaced(1);
-        let message_id = row.message_id;
+        if let Some(waiter) = page.waiters[at].take() {
+            let (field, problem) = ("command", "can neither be sent nor stored");
+            waiter.tell(Placed::Invalid(InvalidCommand { field, problem }));
+        }
+        let message_id = page.rows[at].message_id;
         tracing::error!(%message_id, "command {message_id} can never be stored and is lost: {why}");
     }
 }

@@ -9,4 +9,6 @@ mod stream;
 mod verdict;
 
 pub use relay::{OutboxParts, OutboxRelay, OutboxSettings};
-pub use store::{DueRoute, LaneClaim, OutboxRow, OutboxStore, PageAsk, Place, RefusedRow, SettledPage, Settling};
+pub use store::{
+    DueRoute, DueRoutes, LaneClaim, OutboxRow, OutboxStore, PageAsk, Place, RefusedRow, SettledPage, Settling,
+};

@@ -112,8 +112,9 @@ impl OutboxRelay {
         let service = &self.service;
         let mut lanes = Lanes::default();
         let mut quiet = 0u32;
+        let mut behind = None;
         while !stop.is_cancelled() {
-            let more = service.round(&mut lanes).await.unwrap_or_else(|error| {
+            let more = service.round(&mut lanes, &mut behind).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "could not look into the outbox");
                 false
             });
@@ -147,11 +148,17 @@ enum Leads {
 impl Service {
     /// Sends what is due of the lanes that are held, and claims others while there is room. Answers whether there are
     /// more than there was room for.
-    async fn round(self: &Arc<Self>, lanes: &mut Lanes) -> Result<bool, FleetError> {
+    async fn round(
+        self: &Arc<Self>,
+        lanes: &mut Lanes,
+        behind: &mut Option<(i16, String)>,
+    ) -> Result<bool, FleetError> {
         // In the order of their turns.
         let mut free: Vec<i16> = Vec::new();
         let mut routes: BTreeMap<i16, Vec<Routed>> = BTreeMap::new();
-        for due in self.store.due_routes().await? {
+        let due = self.store.due_routes(behind.as_ref()).await?;
+        *behind = due.more_behind;
+        for due in due.routes {
             let (lane, route): (i16, Arc<str>) = (due.lane, due.route.into());
             if lanes.is_resting(lane, &route) {
                 continue;
@@ -191,7 +198,7 @@ impl Service {
                 }
             }
         }
-        Ok(more)
+        Ok(more || behind.is_some())
     }
 
     fn leads(&self, route: &str) -> Leads {

@@ -20,6 +20,15 @@ pub struct DueRoute {
     pub free: bool,
 }
 
+/// What is due, as far as was looked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DueRoutes {
+    /// The lane that was claimed longest ago first.
+    pub routes: Vec<DueRoute>,
+    /// The last lane and route that were looked at, when there are more behind them.
+    pub more_behind: Option<(i16, String)>,
+}
+
 /// The right to send a lane, and its fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneClaim {
@@ -110,8 +119,8 @@ pub struct Settling {
 /// The verbs of the relay. Every write names the claim and tells whether it was still held.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
-    /// What is due, the lane that was claimed longest ago first.
-    async fn due_routes(&self) -> Result<Vec<DueRoute>, FleetError>;
+    /// What is due behind a lane and route, or from the first one on; a bounded look.
+    async fn due_routes(&self, behind: Option<&(i16, String)>) -> Result<DueRoutes, FleetError>;
     /// Claims those of these lanes that nobody holds.
     async fn claim_lanes(&self, claim_id: Uuid, lanes: &[i16], lease: Duration) -> Result<Vec<LaneClaim>, FleetError>;
     /// Holds a lane longer; `false`: it is lost.

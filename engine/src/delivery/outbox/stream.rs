@@ -12,6 +12,7 @@ use super::verdict::judge;
 use crate::delivery::breaker::{Admission, Probe, ProbeEnd};
 use crate::delivery::publisher::Failure;
 use crate::delivery::sending::{PageTracker, send, tell_breaker};
+use crate::lifecycle::FleetError;
 
 /// Enough to learn whether a topic takes messages again, few enough to lose little time on one that does not.
 const PROBE_ROWS: u32 = 50;
@@ -92,15 +93,14 @@ impl Stream {
             if writes {
                 fail::fail_point!("outbox.after_delete");
             }
-            let nothing = rows.as_ref().is_none_or(Vec::is_empty);
-            if let (true, Some(probe)) = (nothing, probe) {
+            let some = rows.as_ref().is_ok_and(|rows| !rows.is_empty());
+            if let (false, Some(probe)) = (some, probe) {
                 service.breakers.probe_over(&self.topic, probe, ProbeEnd::NothingSent);
             }
             match (rows, next) {
-                (None, _) => return Ended::Lost,
-                (Some(_), Err(why)) => return why,
-                (Some(rows), Ok(_)) if rows.is_empty() => return Ended::Dry,
-                (Some(rows), Ok(_)) => self.send_page(service, progress, rows, probe).await,
+                (Err(why), _) | (Ok(_), Err(why)) => return why,
+                (Ok(rows), Ok(_)) if rows.is_empty() => return Ended::Dry,
+                (Ok(rows), Ok(_)) => self.send_page(service, progress, rows, probe).await,
             }
         }
     }
@@ -126,8 +126,13 @@ impl Stream {
         }
     }
 
-    /// Writes down what became of the last page and reads the next, for as long as the lane can be held; none: it is lost.
-    async fn turn_page(&self, service: &Service, progress: &mut Progress, rows: Option<u32>) -> Option<Vec<OutboxRow>> {
+    /// Writes down what became of the last page and reads the next, for as long as the lane can be held.
+    async fn turn_page(
+        &self,
+        service: &Service,
+        progress: &mut Progress,
+        rows: Option<u32>,
+    ) -> Result<Vec<OutboxRow>, Ended> {
         let settling = Settling {
             settled: std::mem::take(&mut progress.settled),
             topic: self.topic.to_string(),
@@ -140,13 +145,15 @@ impl Stream {
         };
         loop {
             let error = match service.store.settle_outbox(&self.claim, &settling).await {
-                Ok(page) => return page,
+                Ok(page) => return page.ok_or(Ended::Lost),
+                // It would say so for ever: the lane goes back with what it said, for people to see.
+                Err(error @ FleetError::Refused(_)) => return Err(Ended::Trouble(error.to_string())),
                 Err(error) => error,
             };
             tracing::warn!(lane = self.claim.lane, %error, "a page of the outbox is not written down yet");
             // Rows that are not deleted are sent again: nothing is lost by giving up.
             if self.lost.is_cancelled() || service.over.is_cancelled() {
-                return None;
+                return Err(Ended::Lost);
             }
             tokio::time::sleep(STORE_PAUSE).await;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockgate::delivery::{
-    DueRoute, LaneClaim, OutboxRow, OutboxStore, PageRequest, RowClaim, SettledRow, Settlement, Settling,
+    DueRoutes, LaneClaim, OutboxRow, OutboxStore, PageRequest, RowClaim, SettledRow, Settlement, Settling,
     UndeliveredRow, UndeliveredStore,
 };
 use lockgate::lifecycle::FleetError;
@@ -45,8 +45,8 @@ pub(super) struct Counted<S> {
 
 #[async_trait]
 impl OutboxStore for Counted<PostgresOutbox> {
-    async fn due_routes(&self) -> Result<Vec<DueRoute>, FleetError> {
-        self.store.due_routes().await
+    async fn due_routes(&self, behind: Option<&(i16, String)>) -> Result<DueRoutes, FleetError> {
+        self.store.due_routes(behind).await
     }
 
     async fn claim_lanes(&self, claim_id: Uuid, lanes: &[i16], lease: Duration) -> Result<Vec<LaneClaim>, FleetError> {
