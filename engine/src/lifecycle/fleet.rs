@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::ids::ItemIds;
 use super::manager::RunId;
+use super::steps::{Signal, StepState};
 
 /// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +69,22 @@ pub struct WorkRun {
     pub created_at: DateTime<Utc>,
     /// Trace context of its start.
     pub traceparent: Option<String>,
+    /// When its code ran first; none: it never has.
+    pub started_at: Option<DateTime<Utc>>,
+    /// The database's clock at the claim, or at the read when it was not claimed.
+    pub claimed_at: DateTime<Utc>,
+    /// Holders in a row that died on it.
+    pub attempts: u16,
+    /// Which version of the workflow's code it began with.
+    pub code_version: u32,
+    /// Where its recorded chances come from; none: its origin.
+    pub seed_id: Option<RunId>,
     /// Wake-ups seen when it was read.
     pub wake_seq: i64,
     /// Finished steps with their results, and open ones.
     pub steps: Vec<StepState>,
+    /// Signals that no step has taken, in order.
+    pub signals: Vec<Signal>,
 }
 
 impl WorkRun {
@@ -80,19 +93,6 @@ impl WorkRun {
     pub fn step(&self, path: &str) -> Option<&StepState> {
         self.steps.iter().find(|step| step.path == path)
     }
-}
-
-/// A step's row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepState {
-    /// Its path.
-    pub path: String,
-    /// Its result once completed, exact bytes of a JSON document.
-    pub result: Option<Vec<u8>>,
-    /// Where planning goes on.
-    pub plan_cursor: Option<i64>,
-    /// Whether the plan is whole.
-    pub planned: bool,
 }
 
 /// A claimed batch.

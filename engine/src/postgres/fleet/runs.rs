@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use futures::FutureExt;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::PostgresFleet;
-use crate::lifecycle::{Ended, FleetError, Heartbeat, RunClaim, RunId, StepState, WorkRun, storable_reason};
+use crate::lifecycle::{
+    Ended, FleetError, Heartbeat, Kind, RunClaim, RunId, StepState, StepStatus, WorkRun, storable_reason,
+};
 use crate::postgres::database::DatabaseError;
 
 const HEARTBEAT: &str = include_str!("../../../queries/heartbeat.sql");
@@ -214,7 +217,18 @@ async fn read_steps(
 pub(super) fn step_state(row: &PgRow) -> Result<StepState, sqlx::Error> {
     Ok(StepState {
         path: row.try_get("path")?,
+        kind: Kind::FanOut,
+        status: if row.try_get::<Option<Vec<u8>>, _>("result")?.is_some() {
+            StepStatus::Completed
+        } else {
+            StepStatus::Open
+        },
         result: row.try_get("result")?,
+        started_at: Utc::now(),
+        finished_at: None,
+        due_at: None,
+        attempts: 0,
+        claim_token: 0,
         plan_cursor: row.try_get("plan_cursor")?,
         planned: row.try_get("planned")?,
     })
@@ -229,8 +243,14 @@ fn work_run(row: &PgRow) -> Result<(i64, WorkRun), sqlx::Error> {
         slot: row.try_get("slot")?,
         created_at: row.try_get("created_at")?,
         traceparent: row.try_get("traceparent")?,
+        started_at: None,
+        claimed_at: Utc::now(),
+        attempts: 0,
+        code_version: 1,
+        seed_id: None,
         wake_seq: row.try_get("wake_seq")?,
         steps: Vec::new(),
+        signals: Vec::new(),
     };
     Ok((row.try_get("claim_token")?, run))
 }
