@@ -23,7 +23,7 @@ select 'I05', format('%s %s', s.run_id, s.path), format('planned %s items in %s 
      select coalesce(sum(x.n_items) filter (where x.status <> 'split'), 0) as items,
             count(*) filter (where x.parent_seq is null) as batches
        from lockgate.run_batches x where x.run_id = s.run_id and x.step = s.path) b
- where (s.planned_items, s.planned_batches) is distinct from (b.items, b.batches)
+ where s.kind = 'fan_out' and (s.planned_items, s.planned_batches) is distinct from (b.items, b.batches)
 union all
 select 'I06', format('%s/%s', run_id, seq), format('begins at %s, another batch reaches %s', first_id, before)
   from (select run_id, seq, first_id,
@@ -101,3 +101,12 @@ select 'I17', format('%s/%s', run_id, batch_seq), format('from %s to %s, but it 
                lag(to_status) over (partition by run_id, batch_seq order by id) as was
           from lockgate.transitions where entity = 'batch') x
  where was is distinct from from_status and not (was is null and from_status in ('free', 'recoverable'))
+union all
+-- A claim is audited once, at its end, by its holder or by whoever recovered it.
+select 'I18', r.id::text, format('claimed %s times, %s ends of %s claims audited', r.claim_token, t.ends, t.claims)
+  from lockgate.task_runs r
+ cross join lateral (
+     select count(*) as ends, count(distinct x.token) as claims
+       from lockgate.transitions x where x.run_id = r.id and x.entity = 'run' and x.since is not null) t
+ where r.driven_by = 'engine'
+   and (t.ends <> t.claims or t.claims <> r.claim_token - case when r.claim_id is null then 0 else 1 end)
