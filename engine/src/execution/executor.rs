@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::alone::Floor;
 use super::book::Book;
+use super::endings::Endings;
 use super::fan_outs::FanOuts;
 use super::presence::leave;
 use super::settings::ExecutionSettings;
@@ -18,7 +19,7 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher};
-use crate::lifecycle::{Fleet, Heartbeat};
+use crate::lifecycle::{Fleet, Heartbeat, RunStore};
 use crate::workflow::{Registry, Resources};
 
 /// Rung by whoever knows of something to do; the polls find it anyway.
@@ -46,8 +47,10 @@ impl Hints {
 
 /// What an executor is made of.
 pub struct ExecutorParts {
-    /// The store's verbs.
+    /// The store's verbs of the fleet.
     pub fleet: Arc<dyn Fleet>,
+    /// The store's verbs of whoever runs the code of workflows.
+    pub runs: Arc<dyn RunStore>,
     /// Where messages go.
     pub publisher: Arc<dyn Publisher>,
     /// The breakers that the publisher tells of its troubles.
@@ -64,6 +67,8 @@ pub struct ExecutorParts {
 
 pub(crate) struct Shared {
     pub(crate) fleet: Arc<dyn Fleet>,
+    pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) endings: Endings,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) registry: Registry,
@@ -123,7 +128,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Puts an executor together; nothing runs yet.
+    /// Puts an executor together; nothing is claimed yet. Wants a runtime, in which its groups of writes live.
     #[must_use]
     pub fn new(parts: ExecutorParts) -> Self {
         let window = Arc::new(Window::new(parts.settings.window));
@@ -133,6 +138,8 @@ impl Executor {
         let shared = Shared {
             fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone()),
             fleet: parts.fleet,
+            endings: Endings::new(parts.runs.clone(), parts.settings.runs),
+            runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
             registry: parts.registry,

@@ -2,15 +2,20 @@
 
 mod alone;
 mod book;
+mod checkpoints;
+mod drive;
 mod driver;
+mod endings;
 mod executor;
 mod fan_outs;
+mod group;
 mod keeper;
 mod pipeline;
 mod planner;
 mod presence;
 mod send;
 mod settings;
+mod shares;
 mod tally;
 mod tracker;
 mod window;

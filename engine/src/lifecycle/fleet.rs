@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::ids::ItemIds;
 use super::manager::RunId;
+use super::steps::{Signal, StepState};
 
 /// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum FleetError {
     /// No answer within the deadline, or the connection broke: whether anything changed is not known.
     #[error("no answer from the store: {0}")]
@@ -58,6 +59,8 @@ pub struct WorkRun {
     pub id: RunId,
     /// Its workflow.
     pub workflow: String,
+    /// From where it is claimed: its own queue, or the one with its workflow's name.
+    pub queue: String,
     /// Its input.
     pub params: Vec<u8>,
     /// Namespace of its message ids.
@@ -68,10 +71,22 @@ pub struct WorkRun {
     pub created_at: DateTime<Utc>,
     /// Trace context of its start.
     pub traceparent: Option<String>,
+    /// When its code ran first; none: it never has.
+    pub started_at: Option<DateTime<Utc>>,
+    /// The database's clock at the claim, or at the read when it was not claimed.
+    pub claimed_at: DateTime<Utc>,
+    /// Holders in a row that died on it.
+    pub attempts: u16,
+    /// Which version of the workflow's code it began with.
+    pub code_version: u32,
+    /// Where its recorded chances come from; none: its origin.
+    pub seed_id: Option<RunId>,
     /// Wake-ups seen when it was read.
     pub wake_seq: i64,
     /// Finished steps with their results, and open ones.
     pub steps: Vec<StepState>,
+    /// Signals that no step has taken, in order.
+    pub signals: Vec<Signal>,
 }
 
 impl WorkRun {
@@ -80,19 +95,6 @@ impl WorkRun {
     pub fn step(&self, path: &str) -> Option<&StepState> {
         self.steps.iter().find(|step| step.path == path)
     }
-}
-
-/// A step's row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepState {
-    /// Its path.
-    pub path: String,
-    /// Its result once completed, exact bytes of a JSON document.
-    pub result: Option<Vec<u8>>,
-    /// Where planning goes on.
-    pub plan_cursor: Option<i64>,
-    /// Whether the plan is whole.
-    pub planned: bool,
 }
 
 /// A claimed batch.
@@ -305,17 +307,9 @@ pub trait Fleet: Send + Sync + 'static {
     /// Marks the replica as left in good order.
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError>;
 
-    /// Claims the run of these workflows that has waited longest for its code to run.
-    async fn claim_run(&self, claim_id: Uuid, workflows: &[String]) -> Result<Option<(RunClaim, WorkRun)>, FleetError>;
     /// Reads a run without claiming it, to execute its batches.
     async fn read_run(&self, run: RunId) -> Result<Option<WorkRun>, FleetError>;
-    /// Gives the claim up until the run is woken; `false` when a wake-up came since `seen` (the claim stays).
-    async fn suspend_run(&self, claim: &RunClaim, seen: i64) -> Result<bool, FleetError>;
-    /// Gives the claim up; the run's code is run again after the delay.
-    async fn hand_back_run(&self, claim: &RunClaim, delay: Duration) -> Result<Ended, FleetError>;
-    /// Ends the run with its output.
-    async fn complete_claimed_run(&self, claim: &RunClaim, output: &[u8]) -> Result<Ended, FleetError>;
-    /// Ends the run as failed.
+    /// Ends the run as failed, though batches of it may be in flight.
     async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError>;
 
     /// Opens a fan-out step, or finds it open. A consistent one that was not planned to its end starts anew.
@@ -367,8 +361,6 @@ pub trait Fleet: Send + Sync + 'static {
     async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Unrenewed, FleetError>;
     /// Gives batches back unfinished, without counting an attempt; answers how many were still held.
     async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<u64, FleetError>;
-    /// Which of these runs were asked to stop or are over.
-    async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError>;
     /// Asks a run to end as failed.
     async fn request_stop(&self, run: RunId, reason: &str) -> Result<(), FleetError>;
     /// Ends a run that was asked to stop, once nothing of it is held.

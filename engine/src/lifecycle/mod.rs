@@ -5,14 +5,21 @@ mod claims;
 mod fleet;
 mod ids;
 mod manager;
+mod run_store;
+mod steps;
 
 pub(crate) use check::{check_ids, storable_reason};
 pub(crate) use claims::{Claims, Held, Known};
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,
-    PlanProgress, PlannedBatch, Renewal, RunClaim, StepState, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
+    PlanProgress, PlannedBatch, Renewal, RunClaim, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
 };
 pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
 pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
+pub use run_store::RunStore;
+pub use steps::{
+    Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,
+    Signalled, StepState, StepStatus,
+};
