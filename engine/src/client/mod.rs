@@ -2,6 +2,7 @@
 
 mod handle;
 mod start;
+mod start_all;
 mod waiting;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 pub use handle::{RunError, RunHandle, RunStatus};
 pub use start::{Start, StartError};
+pub use start_all::StartAllError;
 pub(crate) use waiting::{AskRuns, EndedRun};
 
 use self::waiting::Waiting;

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::start_all::params_of;
 use super::{Client, RunHandle};
-use crate::lifecycle::LARGEST_PARAMS;
 use crate::postgres::{DatabaseError, ManualStart, ManualStarted};
 use crate::workflow::Workflow;
 
@@ -35,7 +35,7 @@ pub enum StartError {
 pub struct Start<W> {
     client: Client,
     request: ManualStart,
-    invalid: Option<String>,
+    invalid: Option<StartError>,
     workflow: PhantomData<fn() -> W>,
 }
 
@@ -44,20 +44,9 @@ impl<W: Workflow> Start<W> {
     where
         W::Input: Serialize,
     {
-        let (params, invalid) = match serde_json::to_vec(input) {
-            Ok(params) if params.len() > LARGEST_PARAMS => {
-                let invalid = format!(
-                    "the input of workflow {} is {} bytes, more than {LARGEST_PARAMS}: store it in a table and give its id",
-                    W::NAME,
-                    params.len()
-                );
-                (Vec::new(), Some(invalid))
-            }
+        let (params, invalid) = match params_of::<W>(input) {
             Ok(params) => (params, None),
-            Err(error) => (
-                Vec::new(),
-                Some(format!("the input of workflow {} is not JSON: {error}", W::NAME)),
-            ),
+            Err(invalid) => (Vec::new(), Some(invalid)),
         };
         Self {
             client,
@@ -94,7 +83,10 @@ impl<W: Workflow> Start<W> {
     pub fn pace(mut self, per_s: u32) -> Self {
         match i32::try_from(per_s) {
             Ok(pace) if pace > 0 => self.request.pace_per_s = Some(pace),
-            _ => self.invalid = Some(format!("a pace of {per_s} messages a second cannot be kept")),
+            _ => {
+                let why = format!("a pace of {per_s} messages a second cannot be kept");
+                self.invalid = Some(StartError::Invalid(why));
+            }
         }
         self
     }
@@ -115,22 +107,23 @@ impl<W: Workflow> Start<W> {
     ///
     /// # Errors
     /// [`StartError`] says for each case whether anything was started.
-    pub async fn send(self) -> Result<RunHandle<W::Output>, StartError> {
-        let request = self.checked()?;
-        let started = self.client.operator.start(request).await?;
+    pub async fn send(mut self) -> Result<RunHandle<W::Output>, StartError> {
+        self.check()?;
+        let started = self.client.operator.start(&self.request).await?;
         self.handle(started)
     }
 
-    /// The request, unless it is wrong.
-    pub(crate) fn checked(&self) -> Result<&ManualStart, StartError> {
+    /// Refuses what cannot be right.
+    pub(crate) fn check(&mut self) -> Result<(), StartError> {
         let empty = |key: &Option<String>| key.as_deref() == Some("");
-        if let Some(invalid) = &self.invalid {
-            return Err(StartError::Invalid(invalid.clone()));
-        }
         if empty(&self.request.idempotency_key) || empty(&self.request.singleton_key) {
             return Err(StartError::Invalid("a key is empty".to_owned()));
         }
-        Ok(&self.request)
+        self.invalid.take().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn request(&self) -> ManualStart {
+        self.request.clone()
     }
 
     pub(crate) fn operator(&self) -> &crate::postgres::Operator {

@@ -14,6 +14,7 @@ use super::inspect::document;
 
 const STATUS_OF_RUN: &str = include_str!("../../queries/status_of_run.sql");
 const START_BY_HAND: &str = include_str!("../../queries/start_by_hand.sql");
+const START_RUNS: &str = include_str!("../../queries/start_runs.sql");
 const CANCEL_RUN: &str = include_str!("../../queries/cancel_run.sql");
 const PAUSE_RUN: &str = include_str!("../../queries/pause_run.sql");
 const RESUME_RUN: &str = include_str!("../../queries/resume_run.sql");
@@ -47,6 +48,15 @@ pub struct ManualStart {
     pub traceparent: Option<String>,
     /// Who asks.
     pub actor: Option<String>,
+}
+
+/// Runs of one workflow to be started together, none of which has a key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct StartPage {
+    pub(crate) ids: Vec<Uuid>,
+    pub(crate) workflow: &'static str,
+    /// Exact bytes of a JSON document each.
+    pub(crate) params: Vec<Vec<u8>>,
 }
 
 /// What became of it.
@@ -150,6 +160,30 @@ impl Operator {
             .bind(start.deadline.map(|deadline| deadline.as_secs_f64()))
             .bind(start.traceparent)
             .bind(start.actor.or_else(|| self.actor.clone()))
+    }
+
+    /// Starts a page of runs, with patience for answers that are lost.
+    pub(crate) async fn start_runs(&self, page: &StartPage) -> Result<(), DatabaseError> {
+        for lost in 0.. {
+            let query = self
+                .database
+                .statement(START_RUNS)
+                .bind(page.ids.clone())
+                .bind(page.workflow)
+                .bind(page.params.clone())
+                .bind(lost > 0)
+                .bind(None::<String>)
+                .bind(None::<i16>)
+                .bind(None::<DateTime<Utc>>)
+                .bind(None::<f64>)
+                .bind(None::<String>)
+                .bind(self.actor.clone());
+            match document::<i64>(&self.database, query).await {
+                Err(error) if error.may_pass() && lost < LOST_TRIES => {}
+                answer => return answer.map(|_| ()),
+            }
+        }
+        Ok(())
     }
 
     /// Cancels a run; answers its state now, `stopping` while batches are in flight, or `unknown`.

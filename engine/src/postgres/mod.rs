@@ -25,6 +25,7 @@ mod undelivered_desk;
 mod verification;
 
 pub use api_tokens::{ApiTokens, NewToken, TokenFacts, TokenHash, TokenSummary};
+pub(crate) use control::StartPage;
 pub use control::{ManualStart, ManualStarted, Operator};
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use enqueue::{EnqueueError, Outbox};

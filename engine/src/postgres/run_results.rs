@@ -37,9 +37,9 @@ impl<W: Workflow> Start<W> {
     ///
     /// # Errors
     /// As [`Start::send`]; after [`StartError::Store`] the transaction can only be rolled back.
-    pub async fn send_in(self, transaction: &mut PgConnection) -> Result<RunHandle<W::Output>, StartError> {
-        let request = self.checked()?.clone();
-        let started = self.operator().start_in(transaction, request).await?;
+    pub async fn send_in(mut self, transaction: &mut PgConnection) -> Result<RunHandle<W::Output>, StartError> {
+        self.check()?;
+        let started = self.operator().start_in(transaction, self.request()).await?;
         self.handle(started)
     }
 }

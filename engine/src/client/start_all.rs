@@ -1,0 +1,102 @@
+//! Many runs of one workflow, started in pages.
+
+use std::mem::take;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Client, StartError};
+use crate::lifecycle::{LARGEST_PARAMS, RunId};
+use crate::postgres::StartPage;
+use crate::workflow::Workflow;
+
+/// Runs started by one statement.
+const PAGE: usize = 1000;
+/// Bytes of input after which a statement is full.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Not all of the runs were started.
+#[derive(Debug, thiserror::Error)]
+#[error("{} runs were started, the others were not: {why}", started.len())]
+pub struct StartAllError {
+    /// Those that are durable.
+    pub started: Vec<RunId>,
+    /// Why the next page was not started; after [`StartError::Store`] it may have been.
+    #[source]
+    pub why: StartError,
+}
+
+impl Client {
+    /// Starts a run for each input, in pages: each page is started whole or not at all. Runs with keys of their own are
+    /// started one by one, with [`Client::start`].
+    ///
+    /// # Errors
+    /// An input cannot be stored, or the database failed; the error says what was started.
+    pub async fn start_all<W: Workflow>(
+        &self,
+        inputs: impl IntoIterator<Item = W::Input, IntoIter: Send>,
+    ) -> Result<Vec<RunId>, StartAllError>
+    where
+        W::Input: Serialize,
+    {
+        let mut started = Vec::new();
+        let mut inputs = inputs.into_iter();
+        let mut page = match page_of::<W>(&mut inputs) {
+            Ok(page) => page,
+            Err(why) => return Err(StartAllError { started, why }),
+        };
+        while !page.ids.is_empty() {
+            // The next page is made while the server writes this one.
+            let (written, next) = futures::join!(self.operator.start_runs(&page), async { page_of::<W>(&mut inputs) });
+            if let Err(error) = written {
+                let why = error.into();
+                return Err(StartAllError { started, why });
+            }
+            started.append(&mut take(&mut page.ids));
+            page = match next {
+                Ok(next) => next,
+                Err(why) => return Err(StartAllError { started, why }),
+            };
+        }
+        Ok(started)
+    }
+}
+
+/// As many as fit; none are left when it is empty.
+fn page_of<W: Workflow>(inputs: &mut impl Iterator<Item = W::Input>) -> Result<StartPage, StartError>
+where
+    W::Input: Serialize,
+{
+    let mut page = StartPage {
+        workflow: W::NAME,
+        ..StartPage::default()
+    };
+    let mut bytes = 0;
+    while page.ids.len() < PAGE && bytes < PAGE_BYTES {
+        let Some(input) = inputs.next() else { break };
+        let params = params_of::<W>(&input)?;
+        bytes += params.len();
+        page.ids.push(Uuid::now_v7());
+        page.params.push(params);
+    }
+    Ok(page)
+}
+
+/// The input's bytes, if they can be stored.
+pub(super) fn params_of<W: Workflow>(input: &W::Input) -> Result<Vec<u8>, StartError>
+where
+    W::Input: Serialize,
+{
+    match serde_json::to_vec(input) {
+        Ok(params) if params.len() > LARGEST_PARAMS => Err(StartError::Invalid(format!(
+            "the input of workflow {} is {} bytes, more than {LARGEST_PARAMS}: store it in a table and give its id",
+            W::NAME,
+            params.len()
+        ))),
+        Ok(params) => Ok(params),
+        Err(error) => Err(StartError::Invalid(format!(
+            "the input of workflow {} is not JSON: {error}",
+            W::NAME
+        ))),
+    }
+}
