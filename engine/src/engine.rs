@@ -190,6 +190,7 @@ impl EngineBuilder {
         });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
+            runs: todo!("the store's side"),
             publisher: publisher.clone(),
             breakers,
             registry: self.registry.clone(),

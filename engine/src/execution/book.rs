@@ -111,6 +111,8 @@ pub(crate) struct HeldBatch {
 pub(crate) struct HeldRun {
     pub(crate) claim: RunClaim,
     pub(crate) lease: Lease,
+    /// Something reached the run, such as a signal.
+    pub(crate) poked: Notify,
 }
 
 /// All of them.

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::alone::Floor;
 use super::book::Book;
+use super::checkpoints::Checkpoints;
+use super::endings::Endings;
 use super::fan_outs::FanOuts;
 use super::presence::leave;
 use super::settings::ExecutionSettings;
@@ -18,7 +20,7 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher};
-use crate::lifecycle::{Fleet, Heartbeat};
+use crate::lifecycle::{Fleet, Heartbeat, RunStore};
 use crate::workflow::{Registry, Resources};
 
 /// Rung by whoever knows of something to do; the polls find it anyway.
@@ -48,6 +50,8 @@ impl Hints {
 pub struct ExecutorParts {
     /// The store's verbs.
     pub fleet: Arc<dyn Fleet>,
+    /// The store of runs.
+    pub runs: Arc<dyn RunStore>,
     /// Where messages go.
     pub publisher: Arc<dyn Publisher>,
     /// The breakers that the publisher tells of its troubles.
@@ -64,6 +68,9 @@ pub struct ExecutorParts {
 
 pub(crate) struct Shared {
     pub(crate) fleet: Arc<dyn Fleet>,
+    pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) endings: Endings,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) registry: Registry,
@@ -133,6 +140,13 @@ impl Executor {
         let shared = Shared {
             fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone()),
             fleet: parts.fleet,
+            checkpoints: Checkpoints {
+                store: parts.runs.clone(),
+            },
+            endings: Endings {
+                store: parts.runs.clone(),
+            },
+            runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
             registry: parts.registry,

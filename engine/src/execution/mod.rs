@@ -1,16 +1,23 @@
 //! Execution: runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
 
 mod alone;
+mod attach_host;
 mod book;
+mod checkpoints;
 mod driver;
+mod endings;
 mod executor;
 mod fan_outs;
+mod history;
 mod keeper;
+mod owner_host;
 mod pipeline;
 mod planner;
 mod presence;
+mod run_task;
 mod send;
 mod settings;
+mod step_tries;
 mod tally;
 mod tracker;
 mod window;

@@ -1,5 +1,7 @@
 //! Steps of a run: what is recorded of them, and how a run's holder records and lets go.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -163,6 +165,24 @@ pub enum Saved {
     /// The claim holds, but the path has an earlier result, which counts.
     Adopted(Box<StepState>),
     /// Somebody took over: stop, write nothing.
+    Lost,
+}
+
+/// The work of a transaction step. What it is, only the adapter knows that made it and that opens it.
+pub type TransactionWork = Arc<dyn Any + Send + Sync>;
+
+/// What became of a transaction step.
+#[derive(Debug)]
+pub enum Transacted {
+    /// Committed with its record; the result, exact bytes of a JSON document.
+    Done(Vec<u8>),
+    /// Its work failed, all of it was taken back.
+    Failed(anyhow::Error),
+    /// All of it was taken back, as its result has so many bytes.
+    TooLarge(usize),
+    /// All of it was taken back, as the path has an earlier result, which counts.
+    Adopted(Box<StepState>),
+    /// All of it was taken back, as somebody took over: stop, write nothing.
     Lost,
 }
 

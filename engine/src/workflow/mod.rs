@@ -1,10 +1,15 @@
 //! What a user writes: a workflow, a source of items, and the messages made of them.
 
 mod context;
+mod draw;
 mod fan_out;
+mod host;
+mod path;
 mod registry;
 mod resources;
+mod retry;
 mod source;
+mod step;
 
 use std::future::Future;
 
@@ -12,12 +17,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use context::Context;
-pub(crate) use context::ContextHost;
 pub use fan_out::FanOutSummary;
 pub(crate) use fan_out::{FanOut, Made};
+pub(crate) use host::{ContextHost, Done, Outcome, WaitFor};
+pub(crate) use path::Place;
 pub use registry::Registry;
 pub use resources::Resources;
+pub use retry::RetryPolicy;
 pub use source::{IdPages, Source};
+pub(crate) use step::{Action, is_fatal, to_json};
+pub use step::{StepError, StepFuture, StepOptions, fatal};
 
 /// A durable workflow: an ordinary async function whose steps are recorded.
 ///

@@ -1,0 +1,280 @@
+//! Runs the code of one run: polls it, lets go of it while it waits, and ends it.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use futures::{FutureExt, future};
+use tokio::time::Sleep;
+use tracing::Instrument;
+
+use super::book::{Fate, HeldRun, Lease};
+use super::executor::Shared;
+use super::owner_host::{Left, OwnerHost, Stalled};
+use crate::lifecycle::{Act, Ended, Ending, FleetError, Kind, LetGo, RunClaim, WorkRun};
+use crate::telemetry;
+use crate::workflow::Context;
+
+/// Before a run is tried again whose store or source failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// A wait that ends sooner is sat out: letting go costs two writes and a claim.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// Runs a claimed run's code until it ends, waits or is not ours any more.
+pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instant) {
+    let span = telemetry::run_span(&run);
+    let held = Arc::new(HeldRun {
+        claim,
+        lease: Lease::new(asked, shared.settings.trusted()),
+        poked: tokio::sync::Notify::new(),
+    });
+    shared.book.hold_run(held.clone());
+    let has_batches = run.steps.iter().any(|step| step.kind == Kind::FanOut);
+    let left = code(&shared, &held, run).instrument(span).await;
+    if let Err(error) = let_go(&shared, &claim, has_batches, left).await {
+        // The lease ends and the run is recovered.
+        tracing::warn!(run = %claim.run, %error, "could not let go of the run");
+    }
+    shared.book.drop_run(&claim);
+    fail::fail_point!("run.after_let_go");
+}
+
+/// What a look at the code found.
+enum Looked {
+    Ended(Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>),
+    Left(Left),
+    Stalled(Stalled),
+    /// The first timer ended.
+    Due,
+}
+
+type Code<'a> = BoxFuture<'a, Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>>;
+
+/// Runs the workflow's code once. It is dropped where it is when it waits: it is run again over what it recorded.
+async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> Left {
+    let Some(workflow) = shared.registry.get(&run.workflow) else {
+        return Left::Retry(format!("no workflow {} here", run.workflow));
+    };
+    let run = Arc::new(run);
+    let host = Arc::new(OwnerHost::new(shared.clone(), held.clone(), run.clone()));
+    let context = Context::new(run.clone(), host.clone());
+    let mut code: Code<'_> = AssertUnwindSafe(async { workflow.run(context, &run.params).await })
+        .catch_unwind()
+        .boxed();
+    loop {
+        let looked = tokio::select! {
+            biased;
+            fate = held.lease.must_stop() => {
+                // In doubt it is left as it is: only a run that is known to be ours may be put to sleep.
+                return if fate == Fate::Halted { Left::Halted } else { Left::Lost };
+            }
+            () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
+            looked = look(&mut code, &host) => looked,
+            () = held.poked.notified() => {
+                hear(shared, &host).await;
+                continue;
+            }
+        };
+        match looked {
+            Looked::Left(left) => return left,
+            Looked::Due => host.ring(),
+            Looked::Stalled(stalled) => {
+                if let Some(left) = suspend(shared, &host, stalled).await {
+                    return left;
+                }
+            }
+            Looked::Ended(outcome) => {
+                drop(code);
+                return end(shared, &host, outcome).await;
+            }
+        }
+    }
+}
+
+/// Polls the code until something is to be done about it.
+async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
+    let mut timer: Option<(DateTime<Utc>, Pin<Box<Sleep>>)> = None;
+    future::poll_fn(|cx| {
+        host.polled_by(cx.waker());
+        let polled = code.poll_unpin(cx);
+        // Code that was left may have gone on with an error: it is not to be believed.
+        if let Some(left) = host.take_left() {
+            return Poll::Ready(Looked::Left(left));
+        }
+        if let Poll::Ready(outcome) = polled {
+            return Poll::Ready(Looked::Ended(outcome));
+        }
+        if let Some(stalled) = host.stalled()
+            && !is_soon(host, stalled.due_at)
+        {
+            return Poll::Ready(Looked::Stalled(stalled));
+        }
+        let Some(due) = host.next_due() else {
+            return Poll::Pending;
+        };
+        let (_, sleep) = match timer.take().filter(|(at, _)| *at == due) {
+            Some(same) => timer.insert(same),
+            None => timer.insert((due, Box::pin(tokio::time::sleep(until(host, due))))),
+        };
+        sleep.poll_unpin(cx).map(|()| Looked::Due)
+    })
+    .await
+}
+
+fn until(host: &OwnerHost, due: DateTime<Utc>) -> Duration {
+    (due - host.time()).to_std().unwrap_or_default()
+}
+
+fn is_soon(host: &OwnerHost, due_at: Option<DateTime<Utc>>) -> bool {
+    due_at.is_some_and(|due| until(host, due) < SHORT_WAIT)
+}
+
+async fn hear(shared: &Shared, host: &OwnerHost) {
+    match shared.runs.read_news(&[host.held.claim.run]).await {
+        Ok(news) => news.into_iter().for_each(|news| host.hear(news)),
+        // Letting go is refused as long as the news is not heard.
+        Err(error) => tracing::warn!(run = %host.held.claim.run, %error, "could not read what reached the run"),
+    }
+}
+
+/// Lets go of a run that waits; `None` when it goes on because something came meanwhile.
+async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled) -> Option<Left> {
+    let act = Act::Wait {
+        seen: stalled.seen,
+        due_at: stalled.due_at,
+        batches: stalled.batches,
+        waits: stalled.waits,
+    };
+    fail::fail_point!("suspend.before_commit");
+    let gone = shared
+        .endings
+        .submit(ending(&host.held.claim, act, stalled.batches))
+        .await;
+    fail::fail_point!("suspend.after_commit");
+    match gone {
+        Ok(LetGo::Done) => Some(Left::Gone),
+        Ok(LetGo::Lost) => Some(Left::Lost),
+        Ok(LetGo::Held(poked)) if poked.halted || poked.paused => Some(Left::Halted),
+        Ok(LetGo::Held(_)) if shared.stopping.is_cancelled() => Some(Left::Retry("this replica stops".to_owned())),
+        Ok(LetGo::Held(_)) => {
+            hear(shared, host).await;
+            None
+        }
+        Err(error) => Some(Left::Retry(error.to_string())),
+    }
+}
+
+fn ending(claim: &RunClaim, act: Act, had_batches: bool) -> Ending {
+    Ending {
+        claim: *claim,
+        act,
+        had_batches,
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+async fn end(shared: &Shared, host: &OwnerHost, outcome: Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>) -> Left {
+    fail::fail_point!("run.before_end", |_| Left::Lost);
+    let claim = &host.held.claim;
+    let outcome = match outcome {
+        Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
+        Err(panic) => Err(format!("the workflow's code panicked: {}", panic_text(&*panic))),
+    };
+    if let Some(how) = host.never_asked() {
+        return Left::Diverged(how);
+    }
+    let act = match outcome {
+        Ok(output) => Act::Complete { output },
+        Err(reason) => {
+            tracing::error!(run = %claim.run, reason, "the run failed");
+            if host.has_batches() {
+                return match shared.fleet.fail_claimed_run(claim, &reason).await {
+                    Ok(Ended::Done) => Left::Gone,
+                    Ok(Ended::Lost) => Left::Halted,
+                    Err(error) => Left::Retry(error.to_string()),
+                };
+            }
+            Act::Fail { reason }
+        }
+    };
+    match shared.endings.submit(ending(claim, act, host.has_batches())).await {
+        Ok(LetGo::Done) => {
+            fail::fail_point!("run.after_end", |_| Left::Gone);
+            Left::Gone
+        }
+        // Stopped meanwhile: the row decides.
+        Ok(LetGo::Held(_)) => Left::Halted,
+        // Taken over, or finished by a request whose answer was lost.
+        Ok(LetGo::Lost) => Left::Lost,
+        Err(error) => Left::Retry(error.to_string()),
+    }
+}
+
+/// Gives the claim up as fits.
+async fn let_go(shared: &Shared, claim: &RunClaim, has_batches: bool, left: Left) -> Result<(), FleetError> {
+    match left {
+        Left::Gone | Left::Lost => Ok(()),
+        Left::Halted => {
+            let poked = shared.runs.poked_runs(&[claim.run]).await?;
+            let paused = poked.iter().find(|poked| poked.paused && !poked.halted);
+            // A paused run sleeps until it is resumed; a stopped one ends when its batches are back.
+            let act = match paused {
+                Some(poked) => Act::Wait {
+                    seen: poked.wake_seq,
+                    due_at: None,
+                    batches: has_batches,
+                    waits: Vec::new(),
+                },
+                None => hand_back(Duration::ZERO, None),
+            };
+            let gone = shared.endings.submit(ending(claim, act, has_batches)).await?;
+            if matches!(gone, LetGo::Held(_)) {
+                shared
+                    .endings
+                    .submit(ending(claim, hand_back(Duration::ZERO, None), has_batches))
+                    .await?;
+            }
+            shared.fleet.settle_stop(claim.run).await?;
+            Ok(())
+        }
+        Left::Retry(why) => {
+            tracing::warn!(run = %claim.run, why, "the run's code is run again in a moment");
+            let delay = if shared.stopping.is_cancelled() {
+                Duration::ZERO
+            } else {
+                RETRY
+            };
+            shared
+                .endings
+                .submit(ending(claim, hand_back(delay, Some(why)), has_batches))
+                .await?;
+            shared.fleet.settle_stop(claim.run).await?;
+            Ok(())
+        }
+        Left::Diverged(reason) => {
+            tracing::error!(run = %claim.run, reason, "the run is set aside");
+            shared
+                .endings
+                .submit(ending(claim, Act::Quarantine { reason }, has_batches))
+                .await?;
+            shared.fleet.settle_stop(claim.run).await?;
+            Ok(())
+        }
+    }
+}
+
+fn hand_back(delay: Duration, reason: Option<String>) -> Act {
+    Act::HandBack { delay, reason }
+}
