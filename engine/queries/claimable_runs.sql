@@ -1,6 +1,10 @@
--- Runs that have a batch to claim this moment, oldest first, without those the caller would decline.
+-- Runs that have a batch to claim this moment, oldest first, without those the caller would decline. From open fan-outs:
+-- few runs have any, however many are not over.
 select r.id
-  from lockgate.task_runs r
+  from (select distinct s.run_id
+          from lockgate.run_steps s
+         where s.kind = 'fan_out' and s.status = 'open') o
+  join lockgate.task_runs r on r.id = o.run_id
  where r.status = 'running' and r.stop_status is null and r.driven_by = 'engine' and r.workflow = any ($1)
    and r.id <> all ($2)
    and r.pace_next_at <= (select clock_timestamp()) + interval '2 seconds'

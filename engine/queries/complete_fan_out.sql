@@ -22,6 +22,6 @@ with done as (
     returning s.run_id
 )
 update lockgate.task_runs r
-   set wake_at = clock_timestamp(), wake_seq = r.wake_seq + 1
-  from done
+   set wake_at = n.at, rank = n.at - r.priority * interval '15 seconds', wake_seq = r.wake_seq + 1
+  from done cross join (select clock_timestamp() as at) n
  where r.id = done.run_id

@@ -1,20 +1,28 @@
--- Takes runs from holders whose lease has ended; a run that has killed too many is set aside for a person.
+-- Takes runs from holders whose lease has ended. Two deaths make a suspect, which is claimed apart; only what a suspect's
+-- holder dies of is counted further, and one that has killed too many is set aside for a person. A run that recorded
+-- something under its last claim begins anew: it is not what the process died of as soon as it was claimed.
 with stale as (
-    select r.id
+    select r.id, r.status as was, r.claimed_by, r.claimed_at, r.claim_token, coalesce(r.alone, false) as alone,
+           exists (select from lockgate.run_steps s where s.run_id = r.id and s.claim_token = r.claim_token) as progressed
       from lockgate.task_runs r
      where r.claim_id is not null and r.lease_until < (select clock_timestamp())
      order by r.id
-     limit $2
+     limit $3
        for no key update skip locked
 ), recovered as (
     update lockgate.task_runs r
-       set claim_id = null, claimed_by = null, lease_until = null, attempts = r.attempts + 1,
-           wake_at = clock_timestamp(),
-           status = case when r.attempts + 1 >= $1 and r.status = 'running' then 'quarantined' else r.status end,
-           reason = case when r.attempts + 1 >= $1 and r.status = 'running' then 'its code killed ' || (r.attempts + 1) || ' replicas in a row' else r.reason end
-      from stale, lockgate.task_runs was
-     where r.id = stale.id and was.id = r.id and r.claim_id is not null and r.lease_until < clock_timestamp()
-    returning r.id, was.status as was, r.status, r.claim_token, was.claimed_by
+       set claim_id = null, claimed_by = null, lease_until = null, alone = null, attempts = q.attempts,
+           status = case when q.guilty then 'quarantined' else r.status end,
+           reason = case when q.guilty then 'its code killed ' || q.attempts || ' replicas in a row' else r.reason end,
+           wake_at = n.wake_at, rank = n.wake_at - r.priority * interval '15 seconds'
+      from stale s
+      join lockgate.task_runs w on w.id = s.id
+     cross join lateral (
+         select case when s.progressed then 1 when s.alone or w.attempts < $2 then w.attempts + 1 else w.attempts end as attempts,
+                s.alone and not s.progressed and w.status = 'running' and w.attempts + 1 >= $1 as guilty) q
+     cross join lateral (select case when not q.guilty then clock_timestamp() end as wake_at) n
+     where r.id = s.id and r.claim_id is not null and r.lease_until < clock_timestamp()
+    returning r.id, s.was, r.status, s.claim_token, s.claimed_by, s.claimed_at
 )
-insert into lockgate.transitions (entity, run_id, from_status, to_status, token, replica, reason)
-select 'run', id, was, status, claim_token, claimed_by, 'lease ended' from recovered
+insert into lockgate.transitions (entity, run_id, from_status, to_status, token, replica, since, reason)
+select 'run', id, was, status, claim_token, claimed_by, claimed_at, 'lease ended' from recovered

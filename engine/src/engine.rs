@@ -24,7 +24,7 @@ use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::{Fleet, Heartbeat};
 use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresOutbox,
-    PostgresUndelivered, SchemaError, listen,
+    PostgresRunStore, PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
 use crate::telemetry;
@@ -32,6 +32,8 @@ use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
 const LEADER_CONNECTIONS: u32 = 3;
+/// Four groups of checkpoints on their way and two of runs that are let go of, or a page that is claimed.
+const GROUP_CONNECTIONS: u32 = 6;
 /// How long Kafka gets to settle what is on its way when everything else has ended.
 const LAST_OUTCOMES: Duration = Duration::from_secs(2);
 
@@ -190,7 +192,7 @@ impl EngineBuilder {
         });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
-            runs: todo!("the store's side"),
+            runs: Arc::new(run_store(config, place.replica)?),
             publisher: publisher.clone(),
             breakers,
             registry: self.registry.clone(),
@@ -360,6 +362,16 @@ pub fn kafka_config(config: &Config) -> anyhow::Result<KafkaConfig> {
     Ok(kafka)
 }
 
+/// On connections of their own: busy workers must not hold up checkpoints.
+fn run_store(config: &Config, replica: Uuid) -> anyhow::Result<PostgresRunStore> {
+    let own = DatabaseSettings {
+        max_connections: GROUP_CONNECTIONS,
+        ..config.database_settings()?
+    };
+    let database = Database::for_groups(&own)?;
+    Ok(PostgresRunStore::new(database, replica, config.lease.duration))
+}
+
 fn fleet_settings(config: &Config, replica: Uuid) -> FleetSettings {
     FleetSettings {
         replica,
@@ -377,6 +389,8 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         batches: config.worker.batches as usize,
         batch_size: config.worker.batch_size as usize,
         plan_ahead: config.worker.plan_ahead as usize,
+        runs: config.workflows.in_flight as usize,
+        max_result: config.workflows.max_result as usize,
         poll: config.worker.poll,
         lease: config.lease.duration,
         renew: config.lease.renew,

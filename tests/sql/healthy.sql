@@ -14,14 +14,13 @@ values ('00000000-0000-7000-8000-000000000001', 1, '0:items', 'done', 1, 10, 10,
 insert into lockgate.undelivered_messages (command_type, id, message_id, run_id, step, batch_seq, item_id, status, reason_code, reason, topic)
 values ('email', gen_random_uuid(), gen_random_uuid(), '00000000-0000-7000-8000-000000000001', '0:items', 2, 13, 'refused',
         'too_large', 'too large', 'email_commands');
-insert into lockgate.transitions (entity, run_id, batch_seq, key, from_status, to_status, token, term, reason)
-values ('leader', null, null, 'engine', null, 'elected', null, 1, 'the first lease'),
-       ('run', '00000000-0000-7000-8000-000000000001', null, null, null, 'queued', null, 1, null),
-       ('run', '00000000-0000-7000-8000-000000000001', null, null, 'queued', 'running', 1, null, null),
-       ('batch', '00000000-0000-7000-8000-000000000001', 1, null, 'free', 'claimed', 1, null, null),
-       ('batch', '00000000-0000-7000-8000-000000000001', 2, null, 'free', 'claimed', 1, null, null),
-       ('batch', '00000000-0000-7000-8000-000000000001', 1, null, 'claimed', 'done', 1, null, null),
+insert into lockgate.transitions (entity, run_id, batch_seq, key, from_status, to_status, token, term, reason, since)
+values ('leader', null, null, 'engine', null, 'elected', null, 1, 'the first lease', null),
+       ('run', '00000000-0000-7000-8000-000000000001', null, null, null, 'queued', null, 1, null, null),
+       ('batch', '00000000-0000-7000-8000-000000000001', 1, null, 'free', 'claimed', 1, null, null, null),
+       ('batch', '00000000-0000-7000-8000-000000000001', 2, null, 'free', 'claimed', 1, null, null, null),
+       ('batch', '00000000-0000-7000-8000-000000000001', 1, null, 'claimed', 'done', 1, null, null, null),
        ('batch', '00000000-0000-7000-8000-000000000001', 2, null, 'claimed', 'done', 1, null,
-        'delivered 9, refused 1, unknown 0, skipped 0, vanished 0'),
-       ('run', '00000000-0000-7000-8000-000000000001', null, null, 'running', 'completed', 1, null, null),
-       ('leader', null, null, 'engine', null, 'elected', null, 2, 'the lease before ended at 2026-11-20T03:00:00.000000Z');
+        'delivered 9, refused 1, unknown 0, skipped 0, vanished 0', null),
+       ('run', '00000000-0000-7000-8000-000000000001', null, null, 'running', 'completed', 1, null, null, clock_timestamp()),
+       ('leader', null, null, 'engine', null, 'elected', null, 2, 'the lease before ended at 2026-11-20T03:00:00.000000Z', null);

@@ -101,3 +101,12 @@ select 'I17', format('%s/%s', run_id, batch_seq), format('from %s to %s, but it 
                lag(to_status) over (partition by run_id, batch_seq order by id) as was
           from lockgate.transitions where entity = 'batch') x
  where was is distinct from from_status and not (was is null and from_status in ('free', 'recoverable'))
+union all
+-- A claim is audited once, at its end, by its holder or by whoever recovered it.
+select 'I18', r.id::text, format('claimed %s times, %s ends of %s claims audited', r.claim_token, t.ends, t.claims)
+  from lockgate.task_runs r
+ cross join lateral (
+     select count(*) as ends, count(distinct x.token) as claims
+       from lockgate.transitions x where x.run_id = r.id and x.entity = 'run' and x.since is not null) t
+ where r.driven_by = 'engine'
+   and (t.ends <> t.claims or t.claims <> r.claim_token - case when r.claim_id is null then 0 else 1 end)

@@ -104,6 +104,17 @@ const PLANTED: &[(&str, &[&str])] = &[
                values ('batch', '00000000-0000-7000-8000-000000000001', 1, 'free', 'claimed', 2)",
         ],
     ),
+    (
+        "I18",
+        &["update lockgate.transitions set since = null where since is not null"],
+    ),
+    (
+        "I18",
+        &[
+            "insert into lockgate.transitions (entity, run_id, from_status, to_status, token, since)
+               values ('run', '00000000-0000-7000-8000-000000000001', 'running', 'running', 1, clock_timestamp())",
+        ],
+    ),
 ];
 
 async fn healthy() -> TestDatabase {
@@ -135,7 +146,7 @@ async fn each_violation_of_safety_is_reported() {
         damaged.rollback().await.unwrap();
     }
     let planted: Vec<&str> = PLANTED.iter().map(|(name, _)| *name).collect();
-    for number in 1..=17 {
+    for number in 1..=18 {
         assert!(
             planted.contains(&format!("I{number:02}").as_str()),
             "I{number:02} is never planted"

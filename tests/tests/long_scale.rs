@@ -15,7 +15,43 @@ const ANY: &str = "gen_random_uuid()";
 
 /// Every claim, sweep, renewal and look for what is due, with values as the engine gives them.
 const ASKED: &[(&str, &[&str])] = &[
-    ("claim_run", &[ANY, "'{chaos-items}'", ANY, "60"]),
+    (
+        "claim_runs",
+        &[
+            "'{chaos-items,other}'",
+            "'{1000,1}'",
+            "'{chaos-items,other}'",
+            "'{1,1}'",
+            "'{chaos-items@1,other@1}'",
+            ANY,
+            ANY,
+            "2",
+            "false",
+            "60",
+        ],
+    ),
+    ("poked_runs", &["'{00000000-0000-7000-8000-000000000000}'"]),
+    (
+        "let_go_runs",
+        &[
+            "'{00000000-0000-7000-8000-000000000000}'",
+            "'{1}'",
+            "'{00000000-0000-4000-8000-000000000001}'",
+            "'{wait}'",
+            "'{null}'",
+            "'{null}'",
+            "'{null}'",
+            "'{0}'",
+            "'{0}'",
+            "'{true}'",
+            "'{1}'",
+            "'{1:nap}'",
+            "'{sleep}'",
+            "'{null}'",
+            "'{0}'",
+            ANY,
+        ],
+    ),
     ("claimable_runs", &["'{chaos-items}'", "'{}'", "64"]),
     ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
     (
@@ -55,7 +91,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ("complete_fan_out", &[RUN, "'0:items'"]),
     ("recover_batches", &["3", "500"]),
     ("stuck_batches", &["3", "500"]),
-    ("recover_runs", &["5", "500"]),
+    ("recover_runs", &["5", "2", "500"]),
     ("stop_overdue_runs", &["500"]),
     ("settle_stops", &["500"]),
     ("idle_fan_outs", &["500"]),

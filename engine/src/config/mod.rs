@@ -37,6 +37,8 @@ pub struct Config {
     pub leader: LeaderConfig,
     /// Execution of batches.
     pub worker: WorkerConfig,
+    /// The code of workflows.
+    pub workflows: WorkflowsConfig,
     /// Undelivered messages.
     pub redelivery: RedeliveryConfig,
     /// Commands that come without a run.
@@ -116,6 +118,15 @@ pub struct WorkerConfig {
     pub poll: Duration,
     /// Unclaimed batches planned ahead.
     pub plan_ahead: u32,
+}
+
+/// Section `workflows`.
+#[derive(Clone, PartialEq)]
+pub struct WorkflowsConfig {
+    /// Runs whose code runs at once per replica.
+    pub in_flight: u32,
+    /// Largest result of a step, in bytes.
+    pub max_result: u32,
 }
 
 /// Section `redelivery`.
@@ -253,6 +264,10 @@ impl Default for Config {
                 batch_size: 1000,
                 poll: seconds(1),
                 plan_ahead: 512,
+            },
+            workflows: WorkflowsConfig {
+                in_flight: 1024,
+                max_result: 256 * 1024,
             },
             redelivery: RedeliveryConfig {
                 page: 1000,

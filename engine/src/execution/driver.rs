@@ -1,41 +1,56 @@
-//! Runs the code of workflows: claims a run, runs its code until it ends or waits, and lets go.
+//! Claims pages of runs whose code may go on, as many as there are free slots, and starts them.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::executor::Shared;
 use super::run_task::drive;
+use super::shares::Queues;
 use super::worker::jittered;
+use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Runnable, Share, WorkRun};
+
+/// Free slots worth a question of their own; fewer wait a moment for company.
+const WORTH_ASKING: usize = 64;
 
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let workflows = shared.workflows();
-    let slots = Arc::new(Semaphore::new(shared.settings.runs));
     let tasks = TaskTracker::new();
+    tokio::join!(claim_pages(&shared, &tasks), claim_suspects(&shared));
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
+    let slots = Arc::new(Semaphore::new(shared.settings.runs));
+    let mut queues = Queues::new(shared.workflows());
     let mut idle = 0u32;
-    while !shared.stopping.is_cancelled() {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
-        let (claim_id, asked) = (Uuid::new_v4(), Instant::now());
-        match shared.fleet.claim_run(claim_id, &workflows).await {
-            Ok(Some((claim, run))) => {
-                idle = 0;
-                let shared = shared.clone();
-                tasks.spawn(async move {
-                    drive(shared, claim, run, asked).await;
-                    drop(slot);
-                });
-                continue;
+    while let Some(mut free) = free_slots(shared, &slots).await {
+        let page = page_of(shared, queues.deal(free.num_permits()), false);
+        let asked = Instant::now();
+        match claim(shared, &page).await {
+            Ok(runs) => {
+                let more = queues.learn(&page.shares, runs.iter().map(|(_, run)| run.queue.as_str()));
+                idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
+                for (claim, run) in runs {
+                    // A slot each: no more was asked for than are free.
+                    let slot = free.split(1);
+                    let shared = shared.clone();
+                    tasks.spawn(async move {
+                        drive(shared, claim, run, asked).await;
+                        drop(slot);
+                    });
+                }
+                if more {
+                    continue;
+                }
             }
-            Ok(None) => idle = idle.saturating_add(1),
-            // If it was granted, the lease ends and the sweep recovers it.
+            // What was granted all the same is recovered when its leases end.
             Err(error) => tracing::warn!(%error, "could not look for runs"),
         }
-        drop(slot);
+        drop(free);
         let pause = if idle > 5 {
             shared.settings.poll * 2
         } else {
@@ -47,6 +62,74 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = tokio::time::sleep(jittered(pause)) => {}
         }
     }
-    tasks.close();
-    tasks.wait().await;
+}
+
+/// All free slots, when they are worth asking for or nobody has come for a while; `None`: this replica stops.
+async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
+    let free = tokio::select! {
+        biased;
+        () = shared.stopping.cancelled() => return None,
+        free = slots.clone().acquire_many_owned(worth) => free,
+        () = tokio::time::sleep(shared.settings.poll) => tokio::select! {
+            () = shared.stopping.cancelled() => return None,
+            free = slots.clone().acquire_owned() => free,
+        },
+    };
+    let mut free = free.ok()?;
+    let rest = u32::try_from(slots.available_permits()).unwrap_or(0);
+    if let Ok(rest) = slots.clone().try_acquire_many_owned(rest) {
+        free.merge(rest);
+    }
+    Some(free)
+}
+
+/// One run at a time that holders died on: if this process dies of it too, nothing else is blamed.
+async fn claim_suspects(shared: &Arc<Shared>) {
+    let shares: Vec<Share> = shared
+        .workflows()
+        .into_iter()
+        .map(|queue| Share { queue, take: 1 })
+        .collect();
+    while !shared.stopping.is_cancelled() {
+        let page = page_of(shared, shares.clone(), true);
+        let asked = Instant::now();
+        let found = claim(shared, &page).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not look for runs that holders died on");
+            Vec::new()
+        });
+        if let Some((claim, run)) = found.into_iter().next() {
+            drive(shared.clone(), claim, run, asked).await;
+            continue;
+        }
+        tokio::select! {
+            () = shared.stopping.cancelled() => {}
+            () = tokio::time::sleep(jittered(shared.settings.poll * 2)) => {}
+        }
+    }
+}
+
+fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {
+    let runnable = shared.workflows().into_iter().map(|workflow| Runnable {
+        workflow,
+        newest: 1,
+        oldest: 1,
+    });
+    ClaimPage {
+        claim_id: Uuid::new_v4(),
+        shares,
+        runnable: runnable.collect(),
+        suspects,
+    }
+}
+
+/// Claims a page; one whose answer was lost is read by its claim id.
+async fn claim(shared: &Shared, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+    match shared.runs.claim_runs(page).await {
+        Err(FleetError::Unanswered(why)) => {
+            tracing::warn!(why, "no answer to a claim of runs; looking for what it got");
+            shared.runs.read_claimed_runs(page).await
+        }
+        decided => decided,
+    }
 }

@@ -48,9 +48,9 @@ impl Hints {
 
 /// What an executor is made of.
 pub struct ExecutorParts {
-    /// The store's verbs.
+    /// The store's verbs of the fleet.
     pub fleet: Arc<dyn Fleet>,
-    /// The store of runs.
+    /// The store's verbs of whoever runs the code of workflows.
     pub runs: Arc<dyn RunStore>,
     /// Where messages go.
     pub publisher: Arc<dyn Publisher>,
@@ -130,7 +130,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Puts an executor together; nothing runs yet.
+    /// Puts an executor together; nothing is claimed yet. Wants a runtime, in which its groups of writes live.
     #[must_use]
     pub fn new(parts: ExecutorParts) -> Self {
         let window = Arc::new(Window::new(parts.settings.window));
@@ -143,9 +143,7 @@ impl Executor {
             checkpoints: Checkpoints {
                 store: parts.runs.clone(),
             },
-            endings: Endings {
-                store: parts.runs.clone(),
-            },
+            endings: Endings::new(parts.runs.clone(), parts.settings.runs),
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
@@ -164,6 +162,11 @@ impl Executor {
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Works until told to stop, then drains: nothing new is claimed, what is in flight is finished or, when the

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 //! A store in memory for the tests of how code is run: one run, with a clock that jumps to whatever is due.
 
 use std::collections::BTreeMap;
@@ -92,8 +93,14 @@ impl FakeStore {
         row.due_at = row.now;
     }
 
+    pub(super) fn resume(&self) {
+        let mut row = self.row();
+        row.status = "running";
+        row.due_at = row.now;
+    }
+
     /// Takes the run; time jumps to when it is due. None: it waits for something that nobody does.
-    fn claim(&self) -> Option<(RunClaim, WorkRun)> {
+    pub(super) fn claim(&self) -> Option<(RunClaim, WorkRun)> {
         let mut row = self.row();
         let now = row.now.unwrap_or(DateTime::UNIX_EPOCH);
         if !["queued", "running", "suspended"].contains(&row.status) || row.due_at.is_none() {
@@ -131,13 +138,20 @@ impl FakeStore {
         }
         let mut row = self.row();
         let held = row.claim == Some(step.claim.claim_id);
-        let known = row.steps.get(&step.path).filter(|known| !(open && known.status == StepStatus::Open));
+        let known = row
+            .steps
+            .get(&step.path)
+            .filter(|known| !(open && known.status == StepStatus::Open));
         let saved = match known {
             _ if !held => return Saved::Lost,
             Some(known) => Saved::Adopted(Box::new(known.clone())),
             None => {
                 if let Some(seq) = step.signal_seq {
-                    assert_eq!(row.consumed.insert(seq, step.path.clone()), None, "a signal is taken once");
+                    assert_eq!(
+                        row.consumed.insert(seq, step.path.clone()),
+                        None,
+                        "a signal is taken once"
+                    );
                 }
                 row.steps.insert(step.path.clone(), state(step));
                 row.saves += 1;
@@ -207,13 +221,17 @@ fn open_step(wait: OpenWait, now: DateTime<Utc>) -> StepState {
 }
 
 fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
-    let waiting = row.signals.iter().filter(|signal| !row.consumed.contains_key(&signal.seq));
+    let waiting = row
+        .signals
+        .iter()
+        .filter(|signal| !row.consumed.contains_key(&signal.seq));
     WorkRun {
         id: RUN,
         workflow: "tested".to_owned(),
         params: b"null".to_vec(),
         origin_id: RUN,
         slot: None,
+        queue: "tested".to_owned(),
         created_at: DateTime::UNIX_EPOCH,
         traceparent: None,
         started_at: row.started_at,
@@ -344,5 +362,79 @@ impl Publisher for NoPublisher {
     }
     fn shutdown(&self, _: Duration) -> BoxFuture<'_, ()> {
         async {}.boxed()
+    }
+}
+
+struct NoFleet;
+
+#[async_trait]
+impl Fleet for NoFleet {
+    async fn heartbeat(&self, _: &Heartbeat) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn leave(&self, _: Uuid) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn read_run(&self, _: RunId) -> Result<Option<WorkRun>, FleetError> {
+        unreachable!()
+    }
+    async fn fail_claimed_run(&self, _: &RunClaim, _: &str) -> Result<Ended, FleetError> {
+        unreachable!()
+    }
+    async fn open_fan_out(&self, _: &RunClaim, _: &str, _: bool) -> Result<Option<StepState>, FleetError> {
+        unreachable!()
+    }
+    async fn note_plan_trouble(&self, _: &RunClaim, _: &str, _: &str) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn plan_chunk(&self, _: &RunClaim, _: &PlanChunk) -> Result<PlanProgress, FleetError> {
+        unreachable!()
+    }
+    async fn waiting_batches(&self, _: RunId, _: i64) -> Result<i64, FleetError> {
+        unreachable!()
+    }
+    async fn complete_fan_out(&self, _: RunId, _: &str) -> Result<bool, FleetError> {
+        unreachable!()
+    }
+    async fn mark_alone(&self, _: &BatchClaim) -> Result<Ended, FleetError> {
+        unreachable!()
+    }
+    async fn claimable_runs(&self, _: &[String], _: &[RunId], _: i64) -> Result<Vec<RunId>, FleetError> {
+        unreachable!()
+    }
+    async fn claim_next_batch(&self, _: RunId, _: Uuid) -> Result<Option<Batch>, FleetError> {
+        unreachable!()
+    }
+    async fn finish_and_claim_batch(
+        &self,
+        _: &BatchClaim,
+        _: RunId,
+        _: Uuid,
+    ) -> Result<(Ended, Option<Batch>), FleetError> {
+        unreachable!()
+    }
+    async fn finish_batch(&self, _: &BatchClaim, _: &ItemIds, _: &BatchOutcome) -> Result<Ended, FleetError> {
+        unreachable!()
+    }
+    async fn find_batch_claim(&self, _: RunId, _: Uuid) -> Result<Option<Batch>, FleetError> {
+        unreachable!()
+    }
+    async fn renew_leases(&self, _: &[Renewal], _: &[RunClaim]) -> Result<Unrenewed, FleetError> {
+        unreachable!()
+    }
+    async fn hand_back_batches(&self, _: &[HandBack]) -> Result<u64, FleetError> {
+        unreachable!()
+    }
+    async fn halted_runs(&self, _: &[RunId]) -> Result<Vec<RunId>, FleetError> {
+        unreachable!()
+    }
+    async fn request_stop(&self, _: RunId, _: &str) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn settle_stop(&self, _: RunId) -> Result<bool, FleetError> {
+        Ok(false)
+    }
+    async fn sweep(&self) -> Result<Swept, FleetError> {
+        unreachable!()
     }
 }

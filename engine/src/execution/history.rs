@@ -187,6 +187,7 @@ mod tests {
         History::new(&WorkRun {
             id: Uuid::nil(),
             workflow: "billing".to_owned(),
+            queue: "billing".to_owned(),
             params: Vec::new(),
             origin_id: Uuid::nil(),
             slot: None,

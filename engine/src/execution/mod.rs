@@ -7,7 +7,10 @@ mod checkpoints;
 mod driver;
 mod endings;
 mod executor;
+#[cfg(test)]
+mod fake;
 mod fan_outs;
+mod group;
 mod history;
 mod keeper;
 mod owner_host;
@@ -15,8 +18,11 @@ mod pipeline;
 mod planner;
 mod presence;
 mod run_task;
+#[cfg(test)]
+mod run_task_tests;
 mod send;
 mod settings;
+mod shares;
 mod step_tries;
 mod tally;
 mod tracker;

@@ -169,6 +169,11 @@ impl OwnerHost {
         self.ring();
     }
 
+    /// Wake-ups that were seen.
+    pub(super) fn seen(&self) -> i64 {
+        self.lock().seen
+    }
+
     /// The run has fan-outs: batches of it may be unfinished.
     pub(super) fn has_batches(&self) -> bool {
         self.lock().has_batches

@@ -16,7 +16,7 @@ use tracing::Instrument;
 use super::book::{Fate, HeldRun, Lease};
 use super::executor::Shared;
 use super::owner_host::{Left, OwnerHost, Stalled};
-use crate::lifecycle::{Act, Ended, Ending, FleetError, Kind, LetGo, RunClaim, WorkRun};
+use crate::lifecycle::{Act, Ended, Ending, FleetError, LetGo, RunClaim, WorkRun};
 use crate::telemetry;
 use crate::workflow::Context;
 
@@ -34,9 +34,8 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
         poked: tokio::sync::Notify::new(),
     });
     shared.book.hold_run(held.clone());
-    let has_batches = run.steps.iter().any(|step| step.kind == Kind::FanOut);
-    let left = code(&shared, &held, run).instrument(span).await;
-    if let Err(error) = let_go(&shared, &claim, has_batches, left).await {
+    let (seen, left) = code(&shared, &held, run).instrument(span).await;
+    if let Err(error) = let_go(&shared, &held, seen, left).await {
         // The lease ends and the run is recovered.
         tracing::warn!(run = %claim.run, %error, "could not let go of the run");
     }
@@ -56,12 +55,19 @@ enum Looked {
 type Code<'a> = BoxFuture<'a, Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>>;
 
 /// Runs the workflow's code once. It is dropped where it is when it waits: it is run again over what it recorded.
-async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> Left {
+/// Answers why it was left and what wake-ups were seen.
+async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> (i64, Left) {
+    let run = Arc::new(run);
+    let host = Arc::new(OwnerHost::new(shared.clone(), held.clone(), run.clone()));
+    let left = run_code(shared, &host, &run).await;
+    (host.seen(), left)
+}
+
+async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) -> Left {
     let Some(workflow) = shared.registry.get(&run.workflow) else {
         return Left::Retry(format!("no workflow {} here", run.workflow));
     };
-    let run = Arc::new(run);
-    let host = Arc::new(OwnerHost::new(shared.clone(), held.clone(), run.clone()));
+    let held = &host.held;
     let context = Context::new(run.clone(), host.clone());
     let mut code: Code<'_> = AssertUnwindSafe(async { workflow.run(context, &run.params).await })
         .catch_unwind()
@@ -74,9 +80,9 @@ async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> Left {
                 return if fate == Fate::Halted { Left::Halted } else { Left::Lost };
             }
             () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
-            looked = look(&mut code, &host) => looked,
+            looked = look(&mut code, host) => looked,
             () = held.poked.notified() => {
-                hear(shared, &host).await;
+                hear(shared, host).await;
                 continue;
             }
         };
@@ -84,13 +90,13 @@ async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> Left {
             Looked::Left(left) => return left,
             Looked::Due => host.ring(),
             Looked::Stalled(stalled) => {
-                if let Some(left) = suspend(shared, &host, stalled).await {
+                if let Some(left) = suspend(shared, host, stalled).await {
                     return left;
                 }
             }
             Looked::Ended(outcome) => {
                 drop(code);
-                return end(shared, &host, outcome).await;
+                return end(shared, host, outcome).await;
             }
         }
     }
@@ -151,15 +157,12 @@ async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled) -> Option<
         waits: stalled.waits,
     };
     fail::fail_point!("suspend.before_commit");
-    let gone = shared
-        .endings
-        .submit(ending(&host.held.claim, act, stalled.batches))
-        .await;
+    let gone = ask(shared, &host.held, act, stalled.batches).await;
     fail::fail_point!("suspend.after_commit");
     match gone {
         Ok(LetGo::Done) => Some(Left::Gone),
         Ok(LetGo::Lost) => Some(Left::Lost),
-        Ok(LetGo::Held(poked)) if poked.halted || poked.paused => Some(Left::Halted),
+        Ok(LetGo::Held(poked)) if poked.halted => Some(Left::Halted),
         Ok(LetGo::Held(_)) if shared.stopping.is_cancelled() => Some(Left::Retry("this replica stops".to_owned())),
         Ok(LetGo::Held(_)) => {
             hear(shared, host).await;
@@ -169,12 +172,13 @@ async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled) -> Option<
     }
 }
 
-fn ending(claim: &RunClaim, act: Act, had_batches: bool) -> Ending {
-    Ending {
-        claim: *claim,
+async fn ask(shared: &Shared, held: &Arc<HeldRun>, act: Act, had_batches: bool) -> Result<LetGo, FleetError> {
+    let ending = Ending {
+        claim: held.claim,
         act,
         had_batches,
-    }
+    };
+    shared.endings.let_go(held, ending).await
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -187,92 +191,80 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 async fn end(shared: &Shared, host: &OwnerHost, outcome: Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>) -> Left {
     fail::fail_point!("run.before_end", |_| Left::Lost);
-    let claim = &host.held.claim;
-    let outcome = match outcome {
-        Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
-        Err(panic) => Err(format!("the workflow's code panicked: {}", panic_text(&*panic))),
-    };
     if let Some(how) = host.never_asked() {
         return Left::Diverged(how);
     }
-    let act = match outcome {
-        Ok(output) => Act::Complete { output },
-        Err(reason) => {
-            tracing::error!(run = %claim.run, reason, "the run failed");
-            if host.has_batches() {
-                return match shared.fleet.fail_claimed_run(claim, &reason).await {
-                    Ok(Ended::Done) => Left::Gone,
-                    Ok(Ended::Lost) => Left::Halted,
-                    Err(error) => Left::Retry(error.to_string()),
-                };
-            }
-            Act::Fail { reason }
+    let written = match outcome {
+        Ok(Ok(output)) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
+        Ok(Err(error)) => fail(shared, host, format!("{error:#}")).await,
+        Err(panic) => {
+            fail(
+                shared,
+                host,
+                format!("the workflow's code panicked: {}", panic_text(&*panic)),
+            )
+            .await
         }
     };
-    match shared.endings.submit(ending(claim, act, host.has_batches())).await {
+    match written {
         Ok(LetGo::Done) => {
             fail::fail_point!("run.after_end", |_| Left::Gone);
             Left::Gone
         }
-        // Stopped meanwhile: the row decides.
-        Ok(LetGo::Held(_)) => Left::Halted,
-        // Taken over, or finished by a request whose answer was lost.
+        // Taken over, or ended by a request whose answer was lost: either way no longer ours.
         Ok(LetGo::Lost) => Left::Lost,
+        // Stopped or paused meanwhile: the row decides.
+        Ok(LetGo::Held(_)) => Left::Halted,
         Err(error) => Left::Retry(error.to_string()),
     }
 }
 
+async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo, FleetError> {
+    let claim = &host.held.claim;
+    tracing::error!(run = %claim.run, reason, "the run failed");
+    let act = Act::Fail { reason: reason.clone() };
+    match ask(shared, &host.held, act, host.has_batches()).await? {
+        // Batches of it are unfinished, or it was stopped or paused: it ends when they are back.
+        LetGo::Held(_) => match shared.fleet.fail_claimed_run(claim, &reason).await? {
+            Ended::Done => Ok(LetGo::Done),
+            Ended::Lost => Ok(LetGo::Lost),
+        },
+        decided => Ok(decided),
+    }
+}
+
 /// Gives the claim up as fits.
-async fn let_go(shared: &Shared, claim: &RunClaim, has_batches: bool, left: Left) -> Result<(), FleetError> {
-    match left {
-        Left::Gone | Left::Lost => Ok(()),
+async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<(), FleetError> {
+    let act = match left {
+        Left::Gone | Left::Lost => return Ok(()),
         Left::Halted => {
-            let poked = shared.runs.poked_runs(&[claim.run]).await?;
-            let paused = poked.iter().find(|poked| poked.paused && !poked.halted);
-            // A paused run sleeps until it is resumed; a stopped one ends when its batches are back.
-            let act = match paused {
-                Some(poked) => Act::Wait {
-                    seen: poked.wake_seq,
-                    due_at: None,
-                    batches: has_batches,
-                    waits: Vec::new(),
-                },
-                None => hand_back(Duration::ZERO, None),
+            let act = Act::Wait {
+                seen,
+                due_at: None,
+                batches: true,
+                waits: Vec::new(),
             };
-            let gone = shared.endings.submit(ending(claim, act, has_batches)).await?;
-            if matches!(gone, LetGo::Held(_)) {
-                shared
-                    .endings
-                    .submit(ending(claim, hand_back(Duration::ZERO, None), has_batches))
-                    .await?;
+            // A paused run sleeps until it is resumed; a stopped one ends when its batches are back.
+            match ask(shared, held, act, true).await? {
+                LetGo::Held(_) => Some(hand_back(Duration::ZERO, None)),
+                LetGo::Done | LetGo::Lost => None,
             }
-            shared.fleet.settle_stop(claim.run).await?;
-            Ok(())
         }
         Left::Retry(why) => {
-            tracing::warn!(run = %claim.run, why, "the run's code is run again in a moment");
-            let delay = if shared.stopping.is_cancelled() {
-                Duration::ZERO
-            } else {
-                RETRY
-            };
-            shared
-                .endings
-                .submit(ending(claim, hand_back(delay, Some(why)), has_batches))
-                .await?;
-            shared.fleet.settle_stop(claim.run).await?;
-            Ok(())
+            tracing::warn!(run = %held.claim.run, why, "the run's code is run again in a moment");
+            let stops = shared.stopping.is_cancelled();
+            Some(hand_back(if stops { Duration::ZERO } else { RETRY }, Some(why)))
         }
         Left::Diverged(reason) => {
-            tracing::error!(run = %claim.run, reason, "the run is set aside");
-            shared
-                .endings
-                .submit(ending(claim, Act::Quarantine { reason }, has_batches))
-                .await?;
-            shared.fleet.settle_stop(claim.run).await?;
-            Ok(())
+            tracing::error!(run = %held.claim.run, reason, "the run is set aside");
+            Some(Act::Quarantine { reason })
         }
+    };
+    if let Some(act) = act {
+        ask(shared, held, act, true).await?;
     }
+    shared.fleet.settle_stop(held.claim.run).await?;
+    Ok(())
 }
 
 fn hand_back(delay: Duration, reason: Option<String>) -> Act {

@@ -48,7 +48,7 @@ impl ExecutionSettings {
             batches: 16,
             batch_size: 1000,
             plan_ahead: 512,
-            runs: 64,
+            runs: 1024,
             max_result: 256 * 1024,
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(60),

@@ -12,7 +12,7 @@ use super::manager::RunId;
 use super::steps::{Signal, StepState};
 
 /// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum FleetError {
     /// No answer within the deadline, or the connection broke: whether anything changed is not known.
     #[error("no answer from the store: {0}")]
@@ -59,6 +59,8 @@ pub struct WorkRun {
     pub id: RunId,
     /// Its workflow.
     pub workflow: String,
+    /// From where it is claimed: its own queue, or the one with its workflow's name.
+    pub queue: String,
     /// Its input.
     pub params: Vec<u8>,
     /// Namespace of its message ids.
@@ -305,17 +307,9 @@ pub trait Fleet: Send + Sync + 'static {
     /// Marks the replica as left in good order.
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError>;
 
-    /// Claims the run of these workflows that has waited longest for its code to run.
-    async fn claim_run(&self, claim_id: Uuid, workflows: &[String]) -> Result<Option<(RunClaim, WorkRun)>, FleetError>;
     /// Reads a run without claiming it, to execute its batches.
     async fn read_run(&self, run: RunId) -> Result<Option<WorkRun>, FleetError>;
-    /// Gives the claim up until the run is woken; `false` when a wake-up came since `seen` (the claim stays).
-    async fn suspend_run(&self, claim: &RunClaim, seen: i64) -> Result<bool, FleetError>;
-    /// Gives the claim up; the run's code is run again after the delay.
-    async fn hand_back_run(&self, claim: &RunClaim, delay: Duration) -> Result<Ended, FleetError>;
-    /// Ends the run with its output.
-    async fn complete_claimed_run(&self, claim: &RunClaim, output: &[u8]) -> Result<Ended, FleetError>;
-    /// Ends the run as failed.
+    /// Ends the run as failed, though batches of it may be in flight.
     async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError>;
 
     /// Opens a fan-out step, or finds it open. A consistent one that was not planned to its end starts anew.

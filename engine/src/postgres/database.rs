@@ -161,19 +161,40 @@ impl Database {
     /// # Errors
     /// The URL cannot be used.
     pub fn new(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let options = connect_options(settings)?;
+        Ok(Self::with_options(settings, connect_options(settings)?))
+    }
+
+    fn with_options(settings: &DatabaseSettings, options: PgConnectOptions) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.deadline)
             .test_before_acquire(false)
             .before_acquire(|connection, meta| Box::pin(usable(connection, meta.idle_for)))
             .connect_lazy_with(options);
-        Ok(Self {
+        Self {
             pool,
             deadline: settings.deadline,
             pooler_mode: settings.pooler_mode,
             idle_in_transaction: settings.idle_in_transaction,
-        })
+        }
+    }
+
+    /// A pool for statements that carry arrays of keys: they are planned once, each key through its index, also when
+    /// the tables were empty at the time. In pooler mode sessions are shared, and the server plans as it likes.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn for_groups(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let mut options = connect_options(settings)?;
+        if !settings.pooler_mode {
+            options = options.options([
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                ("enable_seqscan", "off"),
+            ]);
+        }
+        Ok(Self::with_options(settings, options))
     }
 
     /// Whether statements must be unnamed and wrapped in transactions.

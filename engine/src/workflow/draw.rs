@@ -40,9 +40,9 @@ mod tests {
         let origin = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
         assert_eq!(
             uuid(origin, "0:uuid").to_string(),
-            "00000000-0000-0000-0000-000000000000"
+            "a336d9ec-7ce4-840a-9e11-cafa6214e9a3"
         );
-        assert_eq!(random::<u64>(origin, "1:random"), 0);
+        assert_eq!(random::<u64>(origin, "1:random"), 11_366_172_670_410_017_223);
         assert_ne!(uuid(origin, "0:uuid"), uuid(origin, "1:uuid"));
         assert_ne!(uuid(origin, "0:uuid"), uuid(Uuid::nil(), "0:uuid"));
     }

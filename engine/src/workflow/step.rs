@@ -52,7 +52,7 @@ impl StepOptions {
 #[serde(rename_all = "snake_case")]
 pub enum StepError {
     /// Its code failed as often as it may, or with an error that is not tried again.
-    #[error("step {path} failed after {attempts} attempts: {message}")]
+    #[error("step {path} failed in attempt {attempts}: {message}")]
     Failed {
         /// The step.
         path: String,
@@ -61,8 +61,8 @@ pub enum StepError {
         /// The last error.
         message: String,
     },
-    /// No try ended in time.
-    #[error("step {path} took longer than {timeout:?} in each of {attempts} attempts")]
+    /// Its last try did not end in time.
+    #[error("step {path} took longer than {timeout:?} in attempt {attempts}")]
     TimedOut {
         /// The step.
         path: String,
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(read, error);
         assert_eq!(
             read.to_string(),
-            "step 0:charge took longer than 3s in each of 2 attempts"
+            "step 0:charge took longer than 3s in attempt 2"
         );
     }
 }

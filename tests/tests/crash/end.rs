@@ -7,18 +7,18 @@ use serde_json::json;
 use crate::dies_at;
 
 /// What a replica says to Postgres in a run, by the first words of each statement's file.
-const STATEMENTS: &[&str] = &[
-    "Registers a replica",
-    "The run whose code has waited longest",
-    "Opens a fan-out under",
-    "Batches and cursor together",
-    "Claims the next batch",
-    "Finishes a batch of which",
-    "Finishes a batch with",
-    "Completes a fan-out",
-    "Gives the claim up until",
-    "All leases of a process",
-    "Success, by the holder",
+/// How often each is lost: pages of runs are claimed by two loops, of which one finds none.
+const STATEMENTS: &[(&str, usize)] = &[
+    ("Registers a replica", 1),
+    ("Claims a page under one", 2),
+    ("Opens a fan-out under", 1),
+    ("Batches and cursor together", 1),
+    ("Claims the next batch", 1),
+    ("Finishes a batch of which", 1),
+    ("Finishes a batch with", 1),
+    ("Completes a fan-out", 1),
+    ("Lets go of many runs", 2),
+    ("All leases of a process", 1),
 ];
 
 pub async fn before() {
@@ -51,8 +51,8 @@ pub async fn every_answer_lost() {
 async fn lost(lose: impl Fn(&Proxy, &str, usize)) {
     let cluster = Cluster::new().await;
     let proxy = Proxy::before(cluster.url()).await;
-    for statement in STATEMENTS {
-        lose(&proxy, statement, 1);
+    for (statement, times) in STATEMENTS {
+        lose(&proxy, statement, *times);
     }
     let run = cluster
         .start("chaos-items", json!({"items": 12_000, "unserialisable": [9_000]}))
@@ -65,7 +65,8 @@ async fn lost(lose: impl Fn(&Proxy, &str, usize)) {
         .start_paced("chaos-items", json!({"items": 1_000}), Some(400))
         .await;
     assert_eq!(cluster.completes(slow).await.duplicates, 0);
-    assert_eq!(proxy.cut(), STATEMENTS.len(), "some statement was never made");
+    let lost: usize = STATEMENTS.iter().map(|(_, times)| times).sum();
+    assert_eq!(proxy.cut(), lost, "some statement was never made");
     assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
     assert_eq!(
         (found.fates["refused"], found.fates["delivered"]),

@@ -1,7 +1,6 @@
-use lockgate::lifecycle::Fleet;
-use uuid::Uuid;
+use lockgate::lifecycle::{Act, Ending, LetGo, RunStore};
 
-use super::support::{Led, World};
+use super::support::{Led, World, claim_all};
 use super::{RUNS, ten_minutes_missed};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,12 +48,17 @@ async fn queue_makes_each_run_wait_for_the_one_before() {
         "each waits for the one of the slot before, the first for none"
     );
 
-    let fleet = world.fleet();
-    let workflows = ["reports".to_owned()];
-    let (claim, first) = fleet.claim_run(Uuid::now_v7(), &workflows).await.unwrap().unwrap();
-    assert!(fleet.claim_run(Uuid::now_v7(), &workflows).await.unwrap().is_none());
-    fleet.complete_claimed_run(&claim, b"{}").await.unwrap();
-    let (_, second) = fleet.claim_run(Uuid::now_v7(), &workflows).await.unwrap().unwrap();
+    let runs = world.runs();
+    let (claim, first) = claim_all(&runs).await.pop().unwrap();
+    assert!(claim_all(&runs).await.is_empty());
+    let output = b"{}".to_vec();
+    let ending = Ending {
+        claim,
+        act: Act::Complete { output },
+        had_batches: false,
+    };
+    assert_eq!(runs.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
+    let (_, second) = claim_all(&runs).await.pop().unwrap();
     assert!(second.slot > first.slot);
 }
 
@@ -80,11 +84,7 @@ async fn allow_lets_them_run_side_by_side() {
     assert!(Led::new(&world).await.tick().await.fired >= 3);
     let waiting = "select count(*) from lockgate.task_runs where after_run is not null";
     assert_eq!(world.number(waiting).await, 0);
-    let fleet = world.fleet();
-    for _ in 0..3 {
-        let claimed = fleet.claim_run(Uuid::now_v7(), &["reports".to_owned()]).await;
-        assert!(claimed.unwrap().is_some());
-    }
+    assert!(claim_all(&world.runs()).await.len() >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate::leader::{Reign, Scheduler, Ticked};
+use lockgate::lifecycle::{ClaimPage, RunClaim, RunStore, Runnable, Share, WorkRun};
 use lockgate::postgres::{
-    Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, roles_sql,
+    Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresRunStore, roles_sql,
 };
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -20,6 +21,25 @@ use uuid::Uuid;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 static ROLES: OnceCell<()> = OnceCell::const_new();
+
+/// Claims every run of the workflow `reports` whose code may go on.
+pub async fn claim_all(runs: &PostgresRunStore) -> Vec<(RunClaim, WorkRun)> {
+    let workflow = "reports".to_owned();
+    let page = ClaimPage {
+        claim_id: Uuid::now_v7(),
+        shares: vec![Share {
+            queue: workflow.clone(),
+            take: 100,
+        }],
+        runnable: vec![Runnable {
+            workflow,
+            newest: 1,
+            oldest: 1,
+        }],
+        suspects: false,
+    };
+    runs.claim_runs(&page).await.unwrap()
+}
 
 /// A migrated database of its own, dropped at the end.
 pub struct World {
@@ -61,6 +81,10 @@ impl World {
             first_redelivery: Duration::from_secs(1),
         };
         PostgresFleet::new(self.database.clone(), settings)
+    }
+
+    pub fn runs(&self) -> PostgresRunStore {
+        PostgresRunStore::new(self.database.clone(), Uuid::now_v7(), Duration::from_secs(3))
     }
 
     pub async fn run(&self, sql: &str) -> u64 {

@@ -74,20 +74,8 @@ impl Fleet for PostgresFleet {
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError> {
         self.leave_row(replica).await
     }
-    async fn claim_run(&self, claim_id: Uuid, workflows: &[String]) -> Result<Option<(RunClaim, WorkRun)>, FleetError> {
-        self.claim_run_row(claim_id, workflows.to_vec()).await
-    }
     async fn read_run(&self, run: RunId) -> Result<Option<WorkRun>, FleetError> {
         self.read_run_row(run).await
-    }
-    async fn suspend_run(&self, claim: &RunClaim, seen: i64) -> Result<bool, FleetError> {
-        self.suspend_run_row(*claim, seen).await
-    }
-    async fn hand_back_run(&self, claim: &RunClaim, delay: Duration) -> Result<Ended, FleetError> {
-        self.hand_back_run_row(*claim, delay).await
-    }
-    async fn complete_claimed_run(&self, claim: &RunClaim, output: &[u8]) -> Result<Ended, FleetError> {
-        self.complete_run_row(*claim, output.to_vec()).await
     }
     async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError> {
         self.fail_run_row(*claim, reason.to_owned()).await

@@ -4,13 +4,12 @@ use futures::FutureExt;
 use sqlx::Row;
 
 use super::PostgresFleet;
-use super::runs::step_state;
-use crate::lifecycle::{FleetError, PlanChunk, PlanProgress, RunClaim, RunId, StepState, storable_reason};
+use crate::lifecycle::{FleetError, Kind, PlanChunk, PlanProgress, RunClaim, RunId, StepState, storable_reason};
 use crate::postgres::database::DatabaseError;
+use crate::postgres::run_store::rows::{read_steps, steps_of};
 
 const OPEN_FAN_OUT: &str = include_str!("../../../queries/open_fan_out.sql");
 const DISCARD_PLAN: &str = include_str!("../../../queries/discard_plan.sql");
-const READ_STEPS: &str = include_str!("../../../queries/read_steps.sql");
 const NOTE_PLAN_TROUBLE: &str = include_str!("../../../queries/note_plan_trouble.sql");
 const PLAN_CHUNK: &str = include_str!("../../../queries/plan_chunk.sql");
 const WAITING_BATCHES: &str = include_str!("../../../queries/waiting_batches.sql");
@@ -38,7 +37,7 @@ impl PostgresFleet {
             .bind(claim.token)
             .bind(claim.claim_id)
             .bind(path.clone());
-        let steps = self.database.statement(READ_STEPS).bind(claim.run);
+        let steps = steps_of(&self.database, vec![claim.run], Some(Kind::FanOut));
         let found = self
             .database
             .transaction(move |connection| {
@@ -47,8 +46,8 @@ impl PostgresFleet {
                     if consistent {
                         discard.execute(&mut *connection).await?;
                     }
-                    let rows = steps.fetch_all(&mut *connection).await?;
-                    rows.iter().map(step_state).collect::<Result<Vec<_>, _>>()
+                    let found = read_steps(connection, steps).await?.remove(&claim.run);
+                    Ok(found.unwrap_or_default())
                 }
                 .boxed()
             })

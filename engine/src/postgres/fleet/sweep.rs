@@ -9,6 +9,7 @@ use super::batches::{read_ids, read_key};
 use crate::delivery::message_id;
 use crate::lifecycle::{FleetError, ItemIds, Stuck, Swept, pack_ids};
 use crate::postgres::database::DatabaseError;
+use crate::postgres::run_store::SUSPECT_AFTER;
 
 const RECOVER_BATCHES: &str = include_str!("../../../queries/recover_batches.sql");
 const STUCK_BATCHES: &str = include_str!("../../../queries/stuck_batches.sql");
@@ -37,7 +38,11 @@ impl PostgresFleet {
             })
         };
         let batches = database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE);
-        let runs = database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE);
+        let runs = database
+            .statement(RECOVER_RUNS)
+            .bind(RUN_DEATHS)
+            .bind(SUSPECT_AFTER)
+            .bind(PAGE);
         let overdue = database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
         let stopped = database.statement(SETTLE_STOPS).bind(PAGE);
         let undelivered = database.statement(RECOVER_UNDELIVERED).bind(PAGE);

@@ -1,0 +1,39 @@
+-- Claims a page under one claim id: of each queue so many, those that have waited longest first. Runs that holders died
+-- on are asked for apart ($9), so that what kills a process takes few others with it.
+with pick as (
+    select p.id, p.was
+      from unnest($1::text[], $2::integer[]) ask (queue, take)
+     cross join lateral (
+         select r.id, r.status as was
+           from lockgate.task_runs r
+          where coalesce(r.queue, r.workflow) = ask.queue and r.wake_at is not null
+            -- The first bounds the scan, since no rank is later than wake_at; the second is looked at in the index.
+            and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
+            and r.claim_id is null and r.status in ('queued', 'running', 'suspended')
+            and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $8) = $9
+            and case when r.started_at is null then r.workflow = any ($3)
+                     else r.workflow || '@' || coalesce(r.code_version, 1) = any ($5) end
+            and (r.after_run is null or not exists (
+                 select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+          order by coalesce(r.rank, r.wake_at)
+          limit ask.take
+            for no key update of r skip locked) p
+     -- Of suspects one, whichever queue has it.
+     limit case when $9 then 1 end
+), claimed as (
+    update lockgate.task_runs r
+       set status = 'running', wake_at = null, rank = null,
+           claim_token = r.claim_token + 1, claim_id = $6, claimed_by = $7, claimed_at = clock_timestamp(),
+           lease_until = clock_timestamp() + make_interval(secs => $10), alone = case when $9 then true end,
+           started_at = coalesce(r.started_at, clock_timestamp()),
+           -- The ordinary version is not written down.
+           code_version = case when r.started_at is null
+                               then nullif(($4::integer[])[array_position($3::text[], r.workflow)], 1)
+                               else r.code_version end
+      from pick
+     where r.id = pick.id
+    returning r.*
+)
+select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id, slot, created_at, traceparent,
+       wake_seq, started_at, claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id
+  from claimed

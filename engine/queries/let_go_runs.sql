@@ -1,0 +1,54 @@
+-- Lets go of many runs in one commit, each judged by its own claim: they complete, fail, are set aside, wait, or are
+-- handed back. A claim is audited here, once, with the instant it began. Waits that have a row keep it while it is open.
+with m as (
+    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::timestamptz[],
+                         $8::double precision[], $9::bigint[], $10::boolean[]) with ordinality
+        m (run_id, token, claim_id, act, output, reason, due_at, delay_s, seen, had_batches, at)
+), gone as (
+    update lockgate.task_runs r
+       set status = case when m.act = 'complete' then 'completed' when m.act = 'fail' then 'failed'
+                         when m.act = 'quarantine' then 'quarantined'
+                         when m.act = 'wait' and r.status = 'running' then 'suspended' else r.status end,
+           output = coalesce(m.output, r.output),
+           reason = case when m.act in ('fail', 'quarantine') then m.reason else r.reason end,
+           finished_at = case when m.act in ('complete', 'fail') then clock_timestamp() end,
+           wake_at = n.wake_at, rank = n.wake_at - r.priority * interval '15 seconds',
+           attempts = case when m.act in ('wait', 'wait_batches') then 0 else r.attempts end,
+           claim_id = null, claimed_by = null, lease_until = null, alone = null
+      from m
+     cross join lateral (
+         select case when m.act in ('wait', 'wait_batches') then m.due_at
+                     when m.act = 'hand_back' then clock_timestamp() + make_interval(secs => m.delay_s) end as wake_at) n
+     where r.id = m.run_id and r.claim_token = m.token and r.claim_id = m.claim_id
+       and case when m.act in ('wait', 'wait_batches') then r.stop_status is null and r.wake_seq = m.seen
+                when m.act in ('complete', 'fail') then r.stop_status is null and r.status = 'running'
+                     -- In the order of run_batches_waiting, as in complete_fan_out.
+                     and (not m.had_batches
+                          or ((select b.seq from lockgate.run_batches b
+                                where b.run_id = r.id and b.status in ('free', 'recoverable')
+                                order by b.not_before, b.seq
+                                limit 1) is null
+                              and not exists (select from lockgate.run_batches b
+                                               where b.run_id = r.id and b.status = 'claimed')))
+                else true end
+    returning m.at, m.act, m.reason, r.id, r.status, r.claim_token, r.claimed_at
+), waits as (
+    insert into lockgate.run_steps (run_id, path, kind, status, due_at, started_at, attempts, claim_token, consistent,
+                                    planned_items, planned_batches)
+    select g.id, w.path, w.kind, 'open', w.due_at, clock_timestamp(), nullif(w.attempts, 0), g.claim_token, null, null, null
+      from unnest($11::bigint[], $12::text[], $13::text[], $14::timestamptz[], $15::smallint[])
+           w (at, path, kind, due_at, attempts)
+      join gone g on g.at = w.at
+    on conflict (run_id, path) do update
+       set due_at = excluded.due_at, attempts = excluded.attempts, claim_token = excluded.claim_token
+     where run_steps.status = 'open'
+       -- A wait that is suspended again as it was is not written again.
+       and (run_steps.due_at, run_steps.attempts) is distinct from (excluded.due_at, excluded.attempts)
+), audit as (
+    insert into lockgate.transitions (entity, run_id, from_status, to_status, token, replica, since, reason)
+    select 'run', id, case status when 'paused' then 'paused' else 'running' end, status, claim_token, $16, claimed_at,
+           case act when 'hand_back' then coalesce(reason, 'handed back') when 'wait_batches' then 'waits for its batches'
+                    else reason end
+      from gone
+)
+select at from gone

@@ -1,0 +1,96 @@
+//! Claiming pages of runs.
+
+use futures::FutureExt;
+use sqlx::PgConnection;
+
+use super::rows::{read_steps, steps_of, work_run};
+use super::{PostgresRunStore, Query, SUSPECT_AFTER};
+use crate::lifecycle::{ClaimPage, FleetError, RunClaim, WorkRun};
+
+const CLAIM_RUNS: &str = include_str!("../../../queries/claim_runs.sql");
+const READ_CLAIMED_RUNS: &str = include_str!("../../../queries/read_claimed_runs.sql");
+
+impl PostgresRunStore {
+    pub(super) async fn claim_page(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        let (names, newest): (Vec<_>, Vec<_>) = page
+            .runnable
+            .iter()
+            .map(|runnable| (runnable.workflow.clone(), runnable.newest.cast_signed()))
+            .unzip();
+        let replayed: Vec<String> = page
+            .runnable
+            .iter()
+            .flat_map(|runnable| {
+                (runnable.oldest..=runnable.newest).map(|version| format!("{}@{version}", runnable.workflow))
+            })
+            .collect();
+        let (queues, takes): (Vec<_>, Vec<_>) = page
+            .shares
+            .iter()
+            .map(|share| (share.queue.clone(), share.take.cast_signed()))
+            .unzip();
+        let claim = self
+            .database
+            .statement(CLAIM_RUNS)
+            .bind(queues)
+            .bind(takes)
+            .bind(names)
+            .bind(newest)
+            .bind(replayed)
+            .bind(page.claim_id)
+            .bind(self.replica)
+            .bind(SUSPECT_AFTER)
+            .bind(page.suspects)
+            .bind(self.lease.as_secs_f64());
+        self.read_page(page, claim).await
+    }
+
+    pub(super) async fn read_claimed_page(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        let claimed = self.database.statement(READ_CLAIMED_RUNS).bind(page.claim_id);
+        self.read_page(page, claimed).await
+    }
+
+    /// The claim commits by itself: what is read after it may fail without taking it back.
+    async fn read_page(&self, page: &ClaimPage, query: Query) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        let (database, claim_id) = (self.database.clone(), page.claim_id);
+        let read = self.database.run(move |connection| {
+            async move {
+                let mut page = Vec::new();
+                for row in &query.fetch_all(&mut *connection).await? {
+                    let (token, run) = work_run(row)?;
+                    let claim = RunClaim {
+                        run: run.id,
+                        token,
+                        claim_id,
+                    };
+                    page.push((claim, run));
+                }
+                read_past(&database, connection, &mut page).await?;
+                Ok(page)
+            }
+            .boxed()
+        });
+        Ok(read.await?)
+    }
+}
+
+/// Reads what is recorded of the runs; of those that were never claimed or woken there is nothing.
+async fn read_past(
+    database: &crate::postgres::Database,
+    connection: &mut PgConnection,
+    page: &mut [(RunClaim, WorkRun)],
+) -> Result<(), sqlx::Error> {
+    let seasoned: Vec<_> = page
+        .iter()
+        .filter(|(claim, _)| claim.token > 1)
+        .map(|(claim, _)| claim.run)
+        .collect();
+    if seasoned.is_empty() {
+        return Ok(());
+    }
+    let mut steps = read_steps(connection, steps_of(database, seasoned, None)).await?;
+    for (claim, run) in page {
+        run.steps = steps.remove(&claim.run).unwrap_or_default();
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Letting go of runs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::FutureExt;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::{PostgresRunStore, Query};
+use crate::lifecycle::{Act, Ending, FleetError, LetGo, Poked, RunClaim, RunId, storable_reason};
+use crate::postgres::database::DatabaseError;
+
+const LET_GO_RUNS: &str = include_str!("../../../queries/let_go_runs.sql");
+const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
+
+impl PostgresRunStore {
+    pub(super) async fn let_go_rows(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        let query = self.let_go_query(group);
+        let claims: Vec<RunClaim> = group.iter().map(|ending| ending.claim).collect();
+        let poked = |runs: Vec<RunId>| self.database.statement(POKED_RUNS).bind(runs);
+        let runs = claims.iter().map(|claim| claim.run).collect();
+        let rest = poked(runs);
+        let answers = self.database.run(move |connection| {
+            async move {
+                let mut answers = vec![LetGo::Lost; claims.len()];
+                for row in &query.fetch_all(&mut *connection).await? {
+                    let at: i64 = row.try_get(0)?;
+                    if let Some(answer) = usize::try_from(at - 1).ok().and_then(|at| answers.get_mut(at)) {
+                        *answer = LetGo::Done;
+                    }
+                }
+                if answers.contains(&LetGo::Lost) {
+                    judge_refused(connection, rest, &claims, &mut answers).await?;
+                }
+                Ok(answers)
+            }
+            .boxed()
+        });
+        Ok(answers.await?)
+    }
+
+    fn let_go_query(&self, group: &[Ending]) -> Query {
+        let claims = || group.iter().map(|ending| ending.claim);
+        let columns: Vec<Column> = group.iter().map(|ending| column(&ending.act)).collect();
+        let waits = Waits::of(group);
+        self.database
+            .statement(LET_GO_RUNS)
+            .bind(claims().map(|claim| claim.run).collect::<Vec<_>>())
+            .bind(claims().map(|claim| claim.token).collect::<Vec<_>>())
+            .bind(claims().map(|claim| claim.claim_id).collect::<Vec<_>>())
+            .bind(columns.iter().map(|column| column.act).collect::<Vec<_>>())
+            .bind(columns.iter().map(|column| column.output).collect::<Vec<_>>())
+            .bind(columns.iter().map(|column| column.reason.clone()).collect::<Vec<_>>())
+            .bind(columns.iter().map(|column| column.due_at).collect::<Vec<_>>())
+            .bind(
+                columns
+                    .iter()
+                    .map(|column| column.delay.as_secs_f64())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(columns.iter().map(|column| column.seen).collect::<Vec<_>>())
+            .bind(group.iter().map(|ending| ending.had_batches).collect::<Vec<_>>())
+            .bind(waits.at)
+            .bind(waits.paths)
+            .bind(waits.kinds)
+            .bind(waits.due)
+            .bind(waits.attempts)
+            .bind(self.replica)
+    }
+
+    pub(super) async fn poked_rows(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
+        let query = self.database.statement(POKED_RUNS).bind(runs.to_vec());
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        Ok(rows
+            .iter()
+            .map(poked)
+            .collect::<Result<_, _>>()
+            .map_err(DatabaseError::from)?)
+    }
+}
+
+/// What was not let go of: still ours and refused, or not ours any more, be it by our own earlier request.
+async fn judge_refused(
+    connection: &mut PgConnection,
+    query: Query,
+    claims: &[RunClaim],
+    answers: &mut [LetGo],
+) -> Result<(), sqlx::Error> {
+    let mut held = HashMap::new();
+    for row in &query.fetch_all(connection).await? {
+        let claim_id: Option<uuid::Uuid> = row.try_get("claim_id")?;
+        let (run, token): (RunId, i64) = (row.try_get("id")?, row.try_get("claim_token")?);
+        if let Some(claim_id) = claim_id {
+            held.insert(RunClaim { run, token, claim_id }, poked(row)?);
+        }
+    }
+    for (answer, claim) in answers.iter_mut().zip(claims) {
+        if let (LetGo::Lost, Some(poked)) = (*answer, held.get(claim)) {
+            *answer = LetGo::Held(*poked);
+        }
+    }
+    Ok(())
+}
+
+fn poked(row: &PgRow) -> Result<Poked, sqlx::Error> {
+    Ok(Poked {
+        run: row.try_get("id")?,
+        halted: row.try_get("halted")?,
+        paused: row.try_get("paused")?,
+        wake_seq: row.try_get("wake_seq")?,
+    })
+}
+
+/// An act as the statement takes it.
+struct Column<'a> {
+    act: &'static str,
+    output: Option<&'a [u8]>,
+    reason: Option<String>,
+    due_at: Option<chrono::DateTime<chrono::Utc>>,
+    delay: Duration,
+    seen: i64,
+}
+
+fn column(act: &Act) -> Column<'_> {
+    let bare = |act| Column {
+        act,
+        output: None,
+        reason: None,
+        due_at: None,
+        delay: Duration::ZERO,
+        seen: 0,
+    };
+    match act {
+        Act::Complete { output } => Column {
+            output: Some(output),
+            ..bare("complete")
+        },
+        Act::Fail { reason } => Column {
+            reason: Some(storable_reason(reason)),
+            ..bare("fail")
+        },
+        Act::Quarantine { reason } => Column {
+            reason: Some(storable_reason(reason)),
+            ..bare("quarantine")
+        },
+        Act::Wait {
+            seen, due_at, batches, ..
+        } => Column {
+            seen: *seen,
+            due_at: *due_at,
+            ..bare(if *batches { "wait_batches" } else { "wait" })
+        },
+        Act::HandBack { delay, reason } => Column {
+            delay: *delay,
+            reason: reason.as_deref().map(storable_reason),
+            ..bare("hand_back")
+        },
+    }
+}
+
+/// The open steps of the group, each with the place of its run in it.
+#[derive(Default)]
+struct Waits {
+    at: Vec<i64>,
+    paths: Vec<String>,
+    kinds: Vec<&'static str>,
+    due: Vec<Option<chrono::DateTime<chrono::Utc>>>,
+    attempts: Vec<i16>,
+}
+
+impl Waits {
+    fn of(group: &[Ending]) -> Self {
+        let mut all = Self::default();
+        for (at, ending) in (1..).zip(group) {
+            let Act::Wait { waits, .. } = &ending.act else { continue };
+            for wait in waits {
+                all.at.push(at);
+                all.paths.push(wait.path.clone());
+                all.kinds.push(wait.kind.as_str());
+                all.due.push(wait.due_at);
+                all.attempts.push(i16::try_from(wait.attempts).unwrap_or(i16::MAX));
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,86 @@
+//! The verbs of whoever runs the code of workflows, on the tables.
+
+mod claim;
+mod endings;
+pub(super) mod rows;
+mod steps;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgArguments;
+use uuid::Uuid;
+
+use super::database::Database;
+use crate::lifecycle::{
+    ClaimPage, Ending, FleetError, LetGo, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore, Saved, Signalled,
+    Transacted, TransactionWork, WorkRun,
+};
+
+type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
+
+/// Deaths of holders in a row after which a run is claimed apart.
+pub(super) const SUSPECT_AFTER: i16 = 2;
+
+/// The verbs of one replica on Postgres.
+#[derive(Debug, Clone)]
+pub struct PostgresRunStore {
+    database: Database,
+    replica: Uuid,
+    lease: Duration,
+}
+
+impl PostgresRunStore {
+    /// The verbs of a replica, made at process start, whose claims hold for so long. The database is best one of
+    /// [`Database::for_groups`]: what else the process asks must not hold up its checkpoints.
+    #[must_use]
+    pub fn new(database: Database, replica: Uuid, lease: Duration) -> Self {
+        Self {
+            database,
+            replica,
+            lease,
+        }
+    }
+}
+
+#[async_trait]
+impl RunStore for PostgresRunStore {
+    async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        self.claim_page(page).await
+    }
+    async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        self.read_claimed_page(page).await
+    }
+    async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
+        self.save_step_rows(group).await
+    }
+    async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
+        self.settle_step_row(step).await
+    }
+    async fn transact(
+        &self,
+        step: &NewStep,
+        work: &TransactionWork,
+        max_result: usize,
+    ) -> Result<Transacted, FleetError> {
+        self.transact_step(step, work, max_result).await
+    }
+    async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        self.let_go_rows(group).await
+    }
+    async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
+        self.wake_rows(runs).await
+    }
+    async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
+        self.signal_row(signal).await
+    }
+    async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
+        self.poked_rows(runs).await
+    }
+    async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
+        self.read_news_of(runs).await
+    }
+    async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
+        self.next_due_of(queues).await
+    }
+}
