@@ -183,6 +183,7 @@ impl EngineBuilder {
             settings: redelivery_settings(config),
             hint: place.hints.undelivered.clone(),
         });
+        let transactions = place.database.clone();
         let outbox = OutboxRelay::new(OutboxParts {
             store: Arc::new(PostgresOutbox::new(place.database, place.replica)),
             publisher: publisher.clone(),
@@ -192,7 +193,7 @@ impl EngineBuilder {
         });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
-            runs: Arc::new(run_store(config, place.replica)?),
+            runs: Arc::new(run_store(config, place.replica)?.transactions_on(transactions)),
             publisher: publisher.clone(),
             breakers,
             registry: self.registry.clone(),

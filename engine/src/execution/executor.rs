@@ -140,9 +140,7 @@ impl Executor {
         let shared = Shared {
             fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone()),
             fleet: parts.fleet,
-            checkpoints: Checkpoints {
-                store: parts.runs.clone(),
-            },
+            checkpoints: Checkpoints::new(parts.runs.clone(), parts.settings.runs),
             endings: Endings::new(parts.runs.clone(), parts.settings.runs),
             runs: parts.runs,
             publisher: parts.publisher,

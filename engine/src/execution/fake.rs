@@ -56,22 +56,6 @@ pub(super) struct FakeStore {
 
 pub(super) const RUN: Uuid = Uuid::from_u128(7);
 
-pub(super) fn state(step: &NewStep) -> StepState {
-    StepState {
-        path: step.path.clone(),
-        kind: step.kind,
-        status: step.status,
-        result: step.result.clone(),
-        started_at: step.started_at,
-        finished_at: Some(step.finished_at),
-        due_at: None,
-        attempts: step.attempts,
-        claim_token: step.claim.token,
-        plan_cursor: None,
-        planned: false,
-    }
-}
-
 impl FakeStore {
     pub(super) fn row(&self) -> MutexGuard<'_, Row> {
         self.row.lock().unwrap()
@@ -153,7 +137,7 @@ impl FakeStore {
                         "a signal is taken once"
                     );
                 }
-                row.steps.insert(step.path.clone(), state(step));
+                row.steps.insert(step.path.clone(), step.clone().into_state());
                 row.saves += 1;
                 Saved::Done
             }
@@ -254,7 +238,7 @@ impl RunStore for FakeStore {
         unreachable!()
     }
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
-        Ok(group.iter().map(|step| self.write(step, false)).collect())
+        Ok(group.iter().map(|step| self.write(step, step.ends_open)).collect())
     }
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         Ok(self.write(step, true))
@@ -423,9 +407,6 @@ impl Fleet for NoFleet {
         unreachable!()
     }
     async fn hand_back_batches(&self, _: &[HandBack]) -> Result<u64, FleetError> {
-        unreachable!()
-    }
-    async fn halted_runs(&self, _: &[RunId]) -> Result<Vec<RunId>, FleetError> {
         unreachable!()
     }
     async fn request_stop(&self, _: RunId, _: &str) -> Result<(), FleetError> {

@@ -240,17 +240,18 @@ impl OwnerHost {
             finished_at: now,
             attempts: 0,
             signal_seq: None,
+            ends_open: false,
         }
     }
 
-    /// Records the end of a step. `open`: it has a row already.
-    pub(super) async fn save(&self, step: NewStep, open: bool) -> anyhow::Result<Done> {
+    /// Records the end of a step.
+    pub(super) async fn save(&self, step: NewStep) -> anyhow::Result<Done> {
         fail::fail_point!("step.before_save");
-        let told = state_of(&step);
-        match self.shared.checkpoints.submit(step, open).await {
+        let told = step.clone().into_state();
+        match self.shared.checkpoints.save(&self.held, step).await {
             Ok(Saved::Done) => done(told),
             // The signal that was taken here may be another's now: the code is run again over what is recorded.
-            Ok(Saved::Adopted(earlier)) if earlier.kind == Kind::Signal => {
+            Ok(Saved::Adopted(earlier)) if earlier.kind == Kind::Signal || earlier.status == StepStatus::Open => {
                 let why = format!("step {} has another's result", earlier.path);
                 self.leave(Left::Retry(why)).await
             }
@@ -311,22 +312,6 @@ impl Drop for Waiting {
     }
 }
 
-fn state_of(step: &NewStep) -> StepState {
-    StepState {
-        path: step.path.clone(),
-        kind: step.kind,
-        status: step.status,
-        result: step.result.clone(),
-        started_at: step.started_at,
-        finished_at: Some(step.finished_at),
-        due_at: None,
-        attempts: step.attempts,
-        claim_token: step.claim.token,
-        plan_cursor: None,
-        planned: false,
-    }
-}
-
 /// A recorded end, as the code is told.
 pub(super) fn done(step: StepState) -> anyhow::Result<Done> {
     let at = step.finished_at.unwrap_or(step.started_at);
@@ -369,6 +354,7 @@ impl ContextHost for OwnerHost {
                 Asked::New => (false, due_at),
             };
             let mut step = self.new_step(place.to_string(), kind);
+            step.ends_open = open;
             let wait = OpenWait {
                 path: step.path.clone(),
                 kind,
@@ -387,7 +373,7 @@ impl ContextHost for OwnerHost {
             };
             step.signal_seq = signal.as_ref().map(|signal| signal.seq);
             step.result = signal.map(|signal| signal.payload);
-            self.save(step, open).await
+            self.save(step).await
         }
         .boxed()
     }
@@ -421,7 +407,7 @@ impl ContextHost for OwnerHost {
             let _operation = self.begin();
             let mut step = self.new_step(version_path(&prefix, &change), Kind::Version);
             step.result = Some(to_json(&new)?);
-            let recorded = self.save(step, false).await?.result.unwrap_or_default();
+            let recorded = self.save(step).await?.result.unwrap_or_default();
             Ok(serde_json::from_slice(&recorded)?)
         }
         .boxed()

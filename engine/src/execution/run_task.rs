@@ -28,11 +28,8 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// Runs a claimed run's code until it ends, waits or is not ours any more.
 pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instant) {
     let span = telemetry::run_span(&run);
-    let held = Arc::new(HeldRun {
-        claim,
-        lease: Lease::new(asked, shared.settings.trusted()),
-        poked: tokio::sync::Notify::new(),
-    });
+    let lease = Lease::new(asked, shared.settings.trusted());
+    let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());
     let (seen, left) = code(&shared, &held, run).instrument(span).await;
     if let Err(error) = let_go(&shared, &held, seen, left).await {
@@ -81,7 +78,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
             }
             () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
             looked = look(&mut code, host) => looked,
-            () = held.poked.notified() => {
+            () = held.poked() => {
                 hear(shared, host).await;
                 continue;
             }

@@ -10,7 +10,7 @@ use super::history::Asked;
 use super::owner_host::{Left, Operation, OwnerHost, done};
 use super::worker::jittered;
 use crate::lifecycle::{FleetError, Kind, NewStep, OpenWait, StepState, StepStatus, Transacted, TransactionWork};
-use crate::workflow::{Action, Done, Place, RetryPolicy, StepError, StepOptions, is_fatal, to_json};
+use crate::workflow::{Action, Done, Place, RetryPolicy, StepError, StepOptions, check_size, is_fatal, to_json};
 
 /// A longer pause between tries lets go of the run, for two writes and a claim.
 const LONGEST_PAUSE_IN_PLACE: Duration = Duration::from_secs(10);
@@ -23,7 +23,8 @@ const LONGEST_MESSAGE: usize = 4096;
 enum Failure {
     Error(anyhow::Error),
     TimedOut(Duration),
-    TooLarge { size: usize, cap: usize },
+    /// In words of its own, and nothing that trying again helps.
+    Known(StepError),
 }
 
 /// A step that is being tried.
@@ -52,7 +53,7 @@ impl OwnerHost {
         let mut step = self.new_step(tries.path.clone(), Kind::Step);
         let cap = options.max_result.unwrap_or(self.shared.settings.max_result);
         loop {
-            match try_once(&mut action, options.timeout, cap).await {
+            match try_once(&mut action, options.timeout, &tries.path, cap).await {
                 Ok(result) => return self.ended(step, &tries, StepStatus::Completed, result).await,
                 Err(failure) => {
                     let Some(error) = self.failed(&mut tries, failure, &mut operation).await else {
@@ -81,17 +82,9 @@ impl OwnerHost {
         loop {
             let mut step = self.new_step(tries.path.clone(), Kind::Transaction);
             let failure = match self.shared.runs.transact(&step, &work, cap).await {
-                Ok(Transacted::Done(result)) => {
-                    return Ok(Done {
-                        result: Some(result),
-                        failed: None,
-                        at: step.finished_at,
-                    });
-                }
-                Ok(Transacted::Adopted(earlier)) => return done(*earlier),
+                Ok(Transacted::Recorded(recorded)) => return done(*recorded),
                 Ok(Transacted::Lost) => return self.leave(Left::Lost).await,
-                Ok(Transacted::Failed(error)) => Failure::Error(error),
-                Ok(Transacted::TooLarge(size)) => Failure::TooLarge { size, cap },
+                Ok(Transacted::Failed(error)) => error.downcast().map_or_else(Failure::Error, Failure::Known),
                 // Whether it was committed, the next try finds out: its record is there or not.
                 Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
                     tracing::warn!(run = %self.held.claim.run, step = tries.path, %error, "a transaction is tried again");
@@ -151,8 +144,8 @@ impl OwnerHost {
     ) -> Option<StepError> {
         tries.failures += 1;
         let run = self.held.claim.run;
-        let last = matches!(&failure, Failure::TooLarge { .. })
-            || matches!(&failure, Failure::Error(error) if is_fatal(error));
+        let last =
+            matches!(&failure, Failure::Known(_)) || matches!(&failure, Failure::Error(error) if is_fatal(error));
         let Some(pause) = tries.retry.pause(tries.failures, rand::random()).filter(|_| !last) else {
             let error = failure.of(tries);
             tracing::warn!(%run, step = tries.path, attempts = tries.failures, "the step failed for good");
@@ -188,11 +181,12 @@ impl OwnerHost {
         step.finished_at = self.new_step(String::new(), step.kind).finished_at;
         step.status = status;
         step.result = Some(result);
-        Box::pin(self.save(step, tries.open))
+        step.ends_open = tries.open;
+        Box::pin(self.save(step))
     }
 }
 
-async fn try_once(action: &mut Action, timeout: Option<Duration>, cap: usize) -> Result<Vec<u8>, Failure> {
+async fn try_once(action: &mut Action, timeout: Option<Duration>, path: &str, cap: usize) -> Result<Vec<u8>, Failure> {
     let tried = match timeout {
         None => action().await,
         Some(timeout) => tokio::time::timeout(timeout, action())
@@ -200,10 +194,7 @@ async fn try_once(action: &mut Action, timeout: Option<Duration>, cap: usize) ->
             .map_err(|_| Failure::TimedOut(timeout))?,
     };
     let result = tried.map_err(Failure::Error)?;
-    let size = result.len();
-    if size > cap {
-        return Err(Failure::TooLarge { size, cap });
-    }
+    check_size(path, &result, cap).map_err(Failure::Known)?;
     Ok(result)
 }
 
@@ -221,7 +212,7 @@ impl Failure {
                 attempts,
                 timeout,
             },
-            Self::TooLarge { size, cap } => StepError::TooLarge { path, size, cap },
+            Self::Known(error) => error,
         }
     }
 }

@@ -155,6 +155,28 @@ pub struct NewStep {
     pub attempts: u16,
     /// The signal that this step takes.
     pub signal_seq: Option<i64>,
+    /// The path has an open row, which this ends: a wait, or a step that was tried before.
+    pub ends_open: bool,
+}
+
+impl NewStep {
+    /// The row that it becomes.
+    #[must_use]
+    pub fn into_state(self) -> StepState {
+        StepState {
+            path: self.path,
+            kind: self.kind,
+            status: self.status,
+            result: self.result,
+            started_at: self.started_at,
+            finished_at: Some(self.finished_at),
+            due_at: None,
+            attempts: self.attempts,
+            claim_token: self.claim.token,
+            plan_cursor: None,
+            planned: false,
+        }
+    }
 }
 
 /// What became of a checkpoint.
@@ -174,15 +196,11 @@ pub type TransactionWork = Arc<dyn Any + Send + Sync>;
 /// What became of a transaction step.
 #[derive(Debug)]
 pub enum Transacted {
-    /// Committed with its record; the result, exact bytes of a JSON document.
-    Done(Vec<u8>),
-    /// Its work failed, all of it was taken back.
+    /// The path is recorded: now together with the work, or earlier, and then the work of this time was taken back.
+    Recorded(Box<StepState>),
+    /// The work failed and was taken back.
     Failed(anyhow::Error),
-    /// All of it was taken back, as its result has so many bytes.
-    TooLarge(usize),
-    /// All of it was taken back, as the path has an earlier result, which counts.
-    Adopted(Box<StepState>),
-    /// All of it was taken back, as somebody took over: stop, write nothing.
+    /// Somebody took over; the work was taken back.
     Lost,
 }
 

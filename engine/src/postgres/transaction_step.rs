@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgConnection;
 
-use super::run_store::PostgresRunStore;
+use super::run_store::{PostgresRunStore, transact};
 use crate::lifecycle::{FleetError, NewStep, Transacted, TransactionWork};
-use crate::workflow::{Context, StepFuture, fatal, to_json};
+use crate::workflow::{Context, StepFuture, check_size, fatal, to_json};
 
 type Work = Box<dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<Vec<u8>>> + Send + Sync>;
 
@@ -35,15 +35,6 @@ impl Context {
     }
 }
 
-/// Why a transaction was taken back.
-enum Undone {
-    Failed(anyhow::Error),
-    TooLarge(usize),
-    /// The path has a row.
-    Taken,
-    Lost,
-}
-
 impl PostgresRunStore {
     pub(super) async fn transact_step(
         &self,
@@ -51,7 +42,24 @@ impl PostgresRunStore {
         work: &TransactionWork,
         max_result: usize,
     ) -> Result<Transacted, FleetError> {
-        let _ = (step, work, max_result);
-        Err(FleetError::Refused("not yet".to_owned()))
+        let Ok(work) = work.clone().downcast::<TransactionStep>() else {
+            let why = format!("the work of step {} is not for this store", step.path);
+            return Err(FleetError::Refused(why));
+        };
+        let (claim, path, mut step) = (step.claim, step.path.clone(), step.clone());
+        transact(self.transactions(), claim, &path, move |connection| {
+            async move {
+                // The task that holds the connection is not the code's: a panic in it must not look like a lost answer.
+                let result = AssertUnwindSafe(async { work.0(connection).await })
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| Err(fatal(anyhow::anyhow!("its work panicked"))))?;
+                check_size(&step.path, &result, max_result)?;
+                step.result = Some(result);
+                Ok(step)
+            }
+            .boxed()
+        })
+        .await
     }
 }

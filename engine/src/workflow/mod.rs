@@ -25,7 +25,7 @@ pub use registry::Registry;
 pub use resources::Resources;
 pub use retry::RetryPolicy;
 pub use source::{IdPages, Source};
-pub(crate) use step::{Action, is_fatal, to_json};
+pub(crate) use step::{Action, check_size, is_fatal, to_json};
 pub use step::{StepError, StepFuture, StepOptions, fatal};
 
 /// A durable workflow: an ordinary async function whose steps are recorded.

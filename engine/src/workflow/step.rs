@@ -125,6 +125,18 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> anyhow::Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| fatal(anyhow::anyhow!("its result is not JSON: {error}")))
 }
 
+/// Whether a result is small enough to be recorded.
+pub(crate) fn check_size(path: &str, result: &[u8], cap: usize) -> Result<(), StepError> {
+    if result.len() <= cap {
+        return Ok(());
+    }
+    Err(StepError::TooLarge {
+        path: path.to_owned(),
+        size: result.len(),
+        cap,
+    })
+}
+
 /// A recorded result as the code wants it; a missing one is JSON's null.
 pub(super) fn from_json<T: DeserializeOwned>(path: &str, result: Option<&[u8]>) -> anyhow::Result<T> {
     serde_json::from_slice(result.unwrap_or(b"null"))
@@ -185,9 +197,6 @@ mod tests {
         let recorded = serde_json::to_vec(&error).unwrap_or_default();
         let read: StepError = from_json("0:charge", Some(&recorded)).unwrap_or_else(|_| unreachable!("it reads"));
         assert_eq!(read, error);
-        assert_eq!(
-            read.to_string(),
-            "step 0:charge took longer than 3s in attempt 2"
-        );
+        assert_eq!(read.to_string(), "step 0:charge took longer than 3s in attempt 2");
     }
 }

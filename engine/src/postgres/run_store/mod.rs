@@ -2,8 +2,12 @@
 
 mod claim;
 mod endings;
+mod news;
 pub(super) mod rows;
 mod steps;
+mod transact;
+
+pub use transact::transact;
 
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ pub(super) const SUSPECT_AFTER: i16 = 2;
 #[derive(Debug, Clone)]
 pub struct PostgresRunStore {
     database: Database,
+    transactions: Database,
     replica: Uuid,
     lease: Duration,
 }
@@ -36,10 +41,23 @@ impl PostgresRunStore {
     #[must_use]
     pub fn new(database: Database, replica: Uuid, lease: Duration) -> Self {
         Self {
+            transactions: database.clone(),
             database,
             replica,
             lease,
         }
+    }
+
+    /// Does the work of transaction steps on connections of this pool instead, to the same database: how long a workflow's
+    /// own statements take nobody knows.
+    #[must_use]
+    pub fn transactions_on(mut self, database: Database) -> Self {
+        self.transactions = database;
+        self
+    }
+
+    pub(super) fn transactions(&self) -> &Database {
+        &self.transactions
     }
 }
 
