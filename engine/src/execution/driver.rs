@@ -125,7 +125,11 @@ fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {
 
 /// Claims a page; one whose answer was lost is read by its claim id.
 async fn claim(shared: &Shared, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
-    match shared.runs.claim_runs(page).await {
+    let claimed = shared.runs.claim_runs(page).await;
+    if claimed.as_ref().is_ok_and(|runs| !runs.is_empty()) {
+        fail::fail_point!("claim_runs.after_commit");
+    }
+    match claimed {
         Err(FleetError::Unanswered(why)) => {
             tracing::warn!(why, "no answer to a claim of runs; looking for what it got");
             shared.runs.read_claimed_runs(page).await

@@ -138,7 +138,7 @@ impl Executor {
             parts.breakers.watch(topic);
         }
         let shared = Shared {
-            fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone()),
+            fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone(), parts.resources.clone()),
             fleet: parts.fleet,
             checkpoints: Checkpoints::new(parts.runs.clone(), parts.settings.runs),
             endings: Endings::new(parts.runs.clone(), parts.settings.runs),

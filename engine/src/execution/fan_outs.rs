@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::attach_host::AttachHost;
 use crate::lifecycle::{Fleet, RunId, WorkRun};
-use crate::workflow::{Context, FanOut, Registry};
+use crate::workflow::{Context, FanOut, Registry, Resources};
 
 /// How long a workflow's code may take to reach a step whose predecessors are all done.
 const ATTACH_WITHIN: Duration = Duration::from_secs(30);
@@ -91,14 +91,16 @@ impl KnownFanOut {
 pub(crate) struct FanOuts {
     fleet: Arc<dyn Fleet>,
     registry: Registry,
+    resources: Resources,
     known: Mutex<HashMap<(RunId, String), Arc<KnownFanOut>>>,
 }
 
 impl FanOuts {
-    pub(crate) fn new(fleet: Arc<dyn Fleet>, registry: Registry) -> Self {
+    pub(crate) fn new(fleet: Arc<dyn Fleet>, registry: Registry, resources: Resources) -> Self {
         Self {
             fleet,
             registry,
+            resources,
             known: Mutex::default(),
         }
     }
@@ -155,7 +157,10 @@ impl FanOuts {
             .with_context(|| format!("no workflow {} here", run.workflow))?;
         let (found, finds) = oneshot::channel();
         let host = AttachHost::new(run, path, found);
-        let code = workflow.run(Context::new(run.clone(), Arc::new(host)), &run.params);
+        let code = workflow.run(
+            Context::new(run.clone(), Arc::new(host), self.resources.clone()),
+            &run.params,
+        );
         tokio::select! {
             Ok(fan_out) = finds => Ok(fan_out),
             ended = code => {

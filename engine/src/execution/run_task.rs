@@ -65,7 +65,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
         return Left::Retry(format!("no workflow {} here", run.workflow));
     };
     let held = &host.held;
-    let context = Context::new(run.clone(), host.clone());
+    let context = Context::new(run.clone(), host.clone(), shared.resources.clone());
     let mut code: Code<'_> = AssertUnwindSafe(async { workflow.run(context, &run.params).await })
         .catch_unwind()
         .boxed();

@@ -16,6 +16,7 @@ use super::draw;
 use super::fan_out::{FanOutSummary, SourceFanOut};
 use super::host::{ContextHost, Done, WaitFor};
 use super::path::{Place, misnamed};
+use super::resources::Resources;
 use super::source::Source;
 use super::step::{StepFuture, StepOptions, erase, from_json};
 use crate::delivery::Command;
@@ -37,17 +38,19 @@ const LATEST: DateTime<Utc> = match DateTime::from_timestamp_secs(253_402_300_79
 pub struct Context {
     run: Arc<WorkRun>,
     host: Arc<dyn ContextHost>,
+    resources: Resources,
     next_ordinal: Arc<AtomicU32>,
     /// When the last thing happened that the code knows of.
     now: Arc<Mutex<DateTime<Utc>>>,
 }
 
 impl Context {
-    pub(crate) fn new(run: Arc<WorkRun>, host: Arc<dyn ContextHost>) -> Self {
+    pub(crate) fn new(run: Arc<WorkRun>, host: Arc<dyn ContextHost>, resources: Resources) -> Self {
         Self {
             now: Arc::new(Mutex::new(run.started_at.unwrap_or(run.claimed_at))),
             run,
             host,
+            resources,
             next_ordinal: Arc::default(),
         }
     }
@@ -74,6 +77,18 @@ impl Context {
     #[must_use]
     pub fn nominal_time(&self) -> DateTime<Utc> {
         self.run.slot.unwrap_or(self.run.created_at)
+    }
+
+    /// How many holders in a row died while they ran this run's code.
+    #[must_use]
+    pub fn attempt(&self) -> u16 {
+        self.run.attempts
+    }
+
+    /// What the engine was given of a type, such as a pool of connections, for use in steps.
+    #[must_use]
+    pub fn resource<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.resources.share()
     }
 
     /// Does something and records what it returned. It is done at least once: a replica that dies between the end of
