@@ -19,6 +19,7 @@ pub mod mock_kafka;
 pub mod nemesis;
 pub mod notes;
 pub mod own_servers;
+pub mod place_order;
 pub mod proxy;
 pub mod replica;
 mod servers;

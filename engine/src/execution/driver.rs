@@ -11,7 +11,7 @@ use super::executor::Shared;
 use super::run_task::drive;
 use super::shares::Queues;
 use super::worker::jittered;
-use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Runnable, Share, WorkRun};
+use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 
 /// Free slots worth a question of their own; fewer wait a moment for company.
 const WORTH_ASKING: usize = 64;
@@ -121,15 +121,10 @@ async fn claim_suspects(shared: &Arc<Shared>) {
 }
 
 fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {
-    let runnable = shared.workflows().into_iter().map(|workflow| Runnable {
-        workflow,
-        newest: 1,
-        oldest: 1,
-    });
     ClaimPage {
         claim_id: Uuid::new_v4(),
         shares,
-        runnable: runnable.collect(),
+        runnable: shared.registry.runnable(),
         suspects,
     }
 }

@@ -200,6 +200,11 @@ impl OwnerHost {
         Operation(self.clone())
     }
 
+    /// This replica stops, and nothing is under way: the run is best left here, between two steps.
+    pub(super) fn is_to_be_left(&self) -> bool {
+        self.shared.stopping.is_cancelled() && self.lock().operations == 0
+    }
+
     /// Waits until `over` says so; the run may be let go of meanwhile, and then this never ends.
     pub(super) async fn wait_until<T>(self: &Arc<Self>, wait: OpenWait, over: impl Fn(&Self) -> Option<T>) -> T {
         let path = wait.path.clone();
@@ -250,14 +255,15 @@ impl OwnerHost {
         let told = step.clone().into_state();
         match self.shared.checkpoints.save(&self.held, step).await {
             Ok(Saved::Done) => done(told),
-            // The signal that was taken here may be another's now: the code is run again over what is recorded.
-            Ok(Saved::Adopted(earlier)) if earlier.kind == Kind::Signal || earlier.status == StepStatus::Open => {
+            // What was taken or begun here may be another's now: the code is run again over what is recorded.
+            Ok(Saved::Adopted(earlier)) if earlier.kind == Kind::Signal || !same_kind(&told, &earlier) => {
                 let why = format!("step {} has another's result", earlier.path);
                 self.leave(Left::Retry(why)).await
             }
             Ok(Saved::Adopted(earlier)) => done(*earlier),
             Ok(Saved::Lost) => self.leave(Left::Lost).await,
-            Err(error) => self.leave(Left::Retry(error.to_string())).await,
+            // Not for want of a store: what is to be recorded will never be taken.
+            Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
 
@@ -290,6 +296,10 @@ impl OwnerHost {
         };
         done(self.wait_until(wait, over).await)
     }
+}
+
+fn same_kind(one: &StepState, other: &StepState) -> bool {
+    one.kind == other.kind && other.status != StepStatus::Open
 }
 
 /// A step on its way.

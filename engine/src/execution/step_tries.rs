@@ -91,7 +91,7 @@ impl OwnerHost {
                     tokio::time::sleep(jittered(STORE_PAUSE)).await;
                     continue;
                 }
-                Err(error) => return self.leave(Left::Retry(error.to_string())).await,
+                Err(error) => return Err(anyhow::anyhow!("step {} cannot be recorded: {error}", tries.path)),
             };
             if let Some(error) = self.failed(&mut tries, failure, &mut operation).await {
                 step.attempts = saturated(tries.failures);
@@ -112,6 +112,9 @@ impl OwnerHost {
         let (open, failures) = match asked {
             Asked::Ended(step) => return Err(step),
             Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
+            Asked::New if self.is_to_be_left() => {
+                return self.leave(Left::Retry("this replica stops".to_owned())).await;
+            }
             Asked::New => (false, 0),
             Asked::Open(step) => {
                 let wait = OpenWait {

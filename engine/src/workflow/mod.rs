@@ -12,6 +12,7 @@ mod source;
 mod step;
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +36,10 @@ pub use step::{StepError, StepFuture, StepOptions, fatal};
 pub trait Workflow: Send + Sync + 'static {
     /// The name under which runs of it are started.
     const NAME: &'static str;
+    /// Which version of its code this is: runs begin with it and are only ever run by binaries that replay it.
+    const VERSION: u32 = 1;
+    /// The versions whose runs this code can replay.
+    const REPLAYS: RangeInclusive<u32> = Self::VERSION..=Self::VERSION;
     /// Its input, read from the run's JSON parameters.
     type Input: DeserializeOwned + Send + 'static;
     /// What it returns, kept with the run as JSON.

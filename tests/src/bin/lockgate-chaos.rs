@@ -13,6 +13,7 @@ use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Hand
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
 use lockgate_tests::chaos_steps::ChaosSteps;
+use lockgate_tests::place_order::PlaceOrder;
 use lockgate_workflows::DailyTaskReports;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             .workflow(ChaosItems)
             .workflow(ChaosRows)
             .workflow(ChaosSteps)
+            .workflow(PlaceOrder)
             .command(extra::<SubmitDirect>),
     )
 }
