@@ -4,8 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
 use super::{
-    CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, SenderSettings, commands, fanout, http,
-    outbox, sender,
+    CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, SenderSettings, WorkflowsSettings,
+    commands, fanout, http, outbox, sender, workflows,
 };
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
@@ -26,6 +26,8 @@ enum BenchCommand {
     /// Direct commands with Kafka up, down and frozen: how long a submit takes, and whether anything is missing; then
     /// an outage, `outbox` and `http`
     Commands(CommandsArgs),
+    /// Runs of step workflows: backlogs, latency, and clients that wait
+    Workflows(WorkflowsArgs),
     /// Commands through the outbox and redelivery, each against the bare statements
     Outbox(OutboxArgs),
 }
@@ -67,6 +69,16 @@ struct CommandsArgs {
     /// The script that stops and freezes the broker of LOCKGATE_SERVICES_DIR
     #[arg(long, default_value = "ops/dev/services.sh")]
     services: std::path::PathBuf,
+}
+
+#[derive(Args)]
+struct WorkflowsArgs {
+    /// Runs of each backlog
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    runs: u32,
+    /// How long each closed loop runs
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
 }
 
 #[derive(Args)]
@@ -128,6 +140,12 @@ impl Execute for BenchArgs {
                     .map_err(|error| failed("outbox", &error))?;
                 context.output.done(&report, || report.text())
             }
+            BenchCommand::Workflows(args) => {
+                let report = workflows(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("workflows", &error))?;
+                context.output.done(&report, || report.text())
+            }
             BenchCommand::Sender(args) => {
                 let report = sender(&args.settings(context)?, &tell)
                     .await
@@ -175,6 +193,17 @@ impl HttpArgs {
             brokers: brokers(context)?,
             commands: self.commands as usize,
             rounds: self.rounds as usize,
+        })
+    }
+}
+
+impl WorkflowsArgs {
+    fn settings(self, context: &Context) -> Result<WorkflowsSettings, Failure> {
+        Ok(WorkflowsSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            runs: self.runs as usize,
+            seconds: self.seconds,
         })
     }
 }

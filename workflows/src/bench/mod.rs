@@ -11,6 +11,7 @@ mod producer;
 mod replica;
 mod report;
 mod sender;
+mod workflows;
 mod workload;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use meters::Cpu;
 pub use outbox::{OutboxPair, OutboxReport, OutboxSample, OutboxSettings, outbox};
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use sender::{SenderReport, SenderRun, SenderSettings, sender};
+pub use workflows::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport, WorkflowsSettings, workflows};
 pub use workload::Density;
 
 use self::meters::{Meters, Used};

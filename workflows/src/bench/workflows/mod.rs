@@ -10,10 +10,9 @@ use lockgate::client::Client;
 use lockgate::postgres::{Database, DatabaseSettings};
 use sqlx::Executor;
 
-pub use report::{LatencyMs, WorkflowsParts, WorkflowsReport};
+pub use report::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport};
 
 use self::load::Fleet;
-use self::report::Backlog;
 use self::shapes::{Nothing, ThreeSteps};
 use super::meters::Meters;
 use super::place::Place;
@@ -56,7 +55,6 @@ async fn measure(
     let bench = Bench {
         place,
         topic: &topic,
-        client: &client,
         meters: &meters,
         settings,
     };
@@ -67,10 +65,18 @@ async fn measure(
     };
     progress(&format!("a backlog of {} runs without steps", settings.runs));
     let nothing = vec![(); settings.runs];
-    parts.no_step = Some(bench.backlog(async || Ok(client.start_all::<Nothing>(nothing).await?.len())).await?);
+    parts.no_step = Some(
+        bench
+            .backlog(async || Ok(client.start_all::<Nothing>(nothing).await?.len()))
+            .await?,
+    );
     progress(&format!("a backlog of {} runs of three steps", settings.runs));
     let three = vec![(); settings.runs];
-    parts.three_steps = Some(bench.backlog(async || Ok(client.start_all::<ThreeSteps>(three).await?.len())).await?);
+    parts.three_steps = Some(
+        bench
+            .backlog(async || Ok(client.start_all::<ThreeSteps>(three).await?.len()))
+            .await?,
+    );
     let fleet = Fleet::start(place, &topic).await?;
     progress("one run after the other");
     (parts.single, parts.pick_up) = load::one_by_one(place, &client).await?;
@@ -88,7 +94,6 @@ async fn measure(
 struct Bench<'a> {
     place: &'a Place,
     topic: &'a str,
-    client: &'a Client,
     meters: &'a Meters,
     settings: &'a WorkflowsSettings,
 }
@@ -115,7 +120,6 @@ impl Bench<'_> {
             load::completed(self.place).await? >= self.settings.runs as i64,
             "not all runs are completed"
         );
-        let _ = self.client;
         Ok(Backlog {
             enqueued_per_s: runs / enqueued.as_secs_f64(),
             processed_per_s: runs / processed.as_secs_f64(),
