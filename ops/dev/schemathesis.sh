@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # schemathesis.sh URL: fuzzes the HTTP API at URL by the OpenAPI document that it serves, for about two minutes. The token is
-# LOCKGATE_API_TOKEN. Schemathesis comes from PyPI into a virtual environment of its own, made once; where that cannot be
-# had, one line says so and nothing is checked.
+# LOCKGATE_API_TOKEN. Schemathesis comes from PyPI into a virtual environment of its own, made once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 state=${LOCKGATE_SERVICES_DIR:-$here/../../.dev}
@@ -26,10 +25,15 @@ make_venv() {
   return 1
 } >&2
 
-if [ ! -x "$venv/bin/python" ] && ! make_venv; then
-  echo "skipped: schemathesis $version cannot be had from PyPI, so the HTTP API was not fuzzed"
+# What was not run has not passed: only who says that PyPI is out of reach goes without.
+if [ -n "${LOCKGATE_WITHOUT_PYPI-}" ]; then
+  echo "skipped: the HTTP API was not fuzzed, for LOCKGATE_WITHOUT_PYPI is set"
   exit 0
 fi
+[ -x "$venv/bin/python" ] || make_venv || {
+  echo "schemathesis $version cannot be had from PyPI; LOCKGATE_WITHOUT_PYPI=1 leaves it out" >&2
+  exit 1
+}
 
 # Anything but a documented status, media type or body fails; so does every error of the server but 503, which a test's door
 # answers on purpose, and so does a request of the schema that is refused.

@@ -1,6 +1,7 @@
 //! The HTTP API holds to its own OpenAPI document whatever is sent to it: a fuzzer makes requests of the document.
 #![allow(clippy::unwrap_used)]
 
+use std::io::Write;
 use std::path::Path;
 
 use lockgate::delivery::HandedOver;
@@ -33,8 +34,9 @@ async fn a_fuzzer_finds_nothing_that_the_document_does_not_say() {
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{errors}");
-    if let Some(skipped) = said.lines().find(|line| line.starts_with("skipped: ")) {
-        eprintln!("{skipped}");
+    if said.starts_with("skipped: ") {
+        // Past the test harness, which keeps what a passing test prints to itself.
+        std::io::stderr().write_all(said.as_bytes()).unwrap();
         return;
     }
     eprintln!("{said}");
