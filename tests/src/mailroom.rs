@@ -12,7 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
 use crate::replica::{Killed, PATIENCE, Replica};
@@ -155,6 +155,20 @@ impl Mailroom {
         Replica::start(&program(), &[], &all, log, Killed::default())
     }
 
+    /// Runs the program to its end; gives its exit code and all it said.
+    ///
+    /// # Panics
+    /// It cannot be run.
+    #[must_use]
+    pub fn runs(&self, args: &[&str]) -> (Option<i32>, String) {
+        let mut command = std::process::Command::new(program());
+        command.args(args).env_clear();
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// Name of the group and the consumer.
     #[must_use]
     pub fn group(&self) -> &str {
@@ -199,6 +213,48 @@ impl Mailroom {
             self.number(sql).await == number
         })
         .await;
+    }
+
+    /// Makes so many e-mails that wait for a mail server, with nothing left to read.
+    ///
+    /// # Panics
+    /// The servers do not answer.
+    pub async fn queues(&self, mails: u32) {
+        self.post((0..mails).map(Letter::to_user).collect()).await;
+        let mut sender = self.sender_with(&[("EMAIL_SMTP_URL", "smtp://127.0.0.1:1")]);
+        self.has_mails(i64::from(mails)).await;
+        self.is_read().await;
+        sender.terminate();
+        assert!(sender.ends().await.success());
+        let queued = "select count(*) from lockgate_mail.sent_emails where state = 'queued'";
+        assert_eq!(self.number(queued).await, i64::from(mails));
+    }
+
+    /// The database takes claims of e-mails and nothing that is written about them afterwards, as one that was demoted.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn forbid_marks(&self) {
+        self.pool
+            .execute(
+                "create function public.demoted() returns trigger language plpgsql as $$
+                 begin raise exception 'demoted' using errcode = 'read_only_sql_transaction'; end $$;
+                 create trigger demoted before update on lockgate_mail.sent_emails
+                    for each row when (new.state <> 'sending') execute function public.demoted()",
+            )
+            .await
+            .unwrap();
+    }
+
+    /// It takes them again.
+    ///
+    /// # Panics
+    /// It does not answer.
+    pub async fn allow_marks(&self) {
+        self.pool
+            .execute("drop function public.demoted() cascade")
+            .await
+            .unwrap();
     }
 
     /// Waits until the group has committed all that is in the topic now.

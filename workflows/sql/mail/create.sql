@@ -11,6 +11,7 @@ create table if not exists lockgate_mail.sent_emails (
     correlation_id text not null,
     state text not null check (state in ('recorded', 'queued', 'sending', 'sent', 'failed')),
     attempts integer not null default 0,
+    first_attempt_at timestamptz,
     next_attempt_at timestamptz not null default clock_timestamp(),
     claim_id uuid,
     lease_until timestamptz,
@@ -38,7 +39,8 @@ comment on column lockgate_mail.sent_emails.subject is 'Subject as it is sent';
 comment on column lockgate_mail.sent_emails.body is 'Text as it is sent';
 comment on column lockgate_mail.sent_emails.correlation_id is 'Correlates it with what caused it';
 comment on column lockgate_mail.sent_emails.state is 'recorded, queued, sending, sent or failed';
-comment on column lockgate_mail.sent_emails.attempts is 'How often a server was asked and answered';
+comment on column lockgate_mail.sent_emails.attempts is 'How often it was offered to a server';
+comment on column lockgate_mail.sent_emails.first_attempt_at is 'When it was first offered, since it was queued';
 comment on column lockgate_mail.sent_emails.next_attempt_at is 'When it is tried next';
 comment on column lockgate_mail.sent_emails.claim_id is 'Claim under which it is being sent';
 comment on column lockgate_mail.sent_emails.lease_until is 'When that claim ends';
