@@ -105,7 +105,7 @@ pub async fn mail_not_marked() {
     let sink = SmtpSink::new(|_| None).await;
     let room = Mailroom::new().await;
     room.queues(100).await;
-    room.forbid_marks().await;
+    room.forbid_marks("%").await;
     let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
     // The outage outlives the lease.
     let lapsed = "select count(*) from lockgate_mail.sent_emails

@@ -184,7 +184,7 @@ async fn marks_are_repeated_while_the_lease_lasts_and_nothing_more_is_offered_me
     let sink = SmtpSink::new(|_| None).await;
     let room = Mailroom::new().await;
     room.queues(100).await;
-    room.forbid_marks().await;
+    room.forbid_marks("%").await;
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url()), ("EMAIL_LEASE", "60s")]);
     sender.says("cannot be marked").await;
     room.allow_marks().await;
@@ -233,4 +233,27 @@ async fn an_operator_queues_failed_emails_again_with_a_reason() {
     let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &open.url())]);
     room.reaches(4, SENT).await;
     assert_eq!(open.taken().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_of_a_page_is_offered_when_one_mark_has_failed() {
+    let sink = SmtpSink::new(|_| None).await;
+    let room = Mailroom::new().await;
+    room.queues(100).await;
+    let first = "update lockgate_mail.sent_emails set next_attempt_at = '2026-01-01' where recipient like 'user-0@%'";
+    room.pool.execute(first).await.unwrap();
+    room.forbid_marks("user-0@%").await;
+    let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
+    sender.says("page of e-mails settled emails=100").await;
+    let log = sender.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("page of e-mails settled"))
+        .unwrap();
+    let left: usize = line.split("left=").nth(1).unwrap().trim().parse().unwrap();
+    assert!(left > 0, "the whole page went out behind a mark that failed");
+    println!("{left} of 100 were handed back");
+    room.allow_marks().await;
+    room.reaches(100, SENT).await;
+    assert_eq!(copies(&sink), BTreeMap::from([(1, 99), (2, 1)]));
 }
