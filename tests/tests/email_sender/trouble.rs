@@ -257,3 +257,35 @@ async fn no_more_of_a_page_is_offered_when_one_mark_has_failed() {
     room.reaches(100, SENT).await;
     assert_eq!(copies(&sink), BTreeMap::from([(1, 99), (2, 1)]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_email_whose_sender_is_gone_time_and_again_is_offered_less_and_less() {
+    let sink = SmtpSink::new(|_| None).await;
+    let room = Mailroom::new().await;
+    room.queues(2).await;
+    let lapsed = "update lockgate_mail.sent_emails
+        set state = 'sending', attempts = 5, claim_id = gen_random_uuid(), lease_until = clock_timestamp() - interval '1 s'
+        where recipient like 'user-0@%'";
+    room.pool.execute(lapsed).await.unwrap();
+    let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
+    let waiting = "select count(*) from lockgate_mail.sent_emails where state = 'queued' and attempts = 6
+        and last_error = 'its sender was gone' and next_attempt_at > first_attempt_at + interval '31 s'";
+    room.reaches(1, waiting).await;
+    room.reaches(1, SENT).await;
+    assert_eq!(copies(&sink), BTreeMap::from([(1, 1)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_an_earlier_build_gets_what_it_lacks() {
+    let room = Mailroom::new().await;
+    lockgate_workflows::email_sender::create(&room.pool).await.unwrap();
+    let earlier = "alter table lockgate_mail.sent_emails drop column first_attempt_at";
+    room.pool.execute(earlier).await.unwrap();
+    lockgate_workflows::email_sender::create(&room.pool).await.unwrap();
+    room.queues(1).await;
+    room.reaches(
+        1,
+        "select count(*) from lockgate_mail.sent_emails where first_attempt_at is null",
+    )
+    .await;
+}

@@ -22,6 +22,8 @@ create table if not exists lockgate_mail.sent_emails (
     check ((state = 'sending') = (lease_until is not null)),
     check ((state = 'sent') = (sent_at is not null))
 );
+-- A table made by a build of before the release lacks it, and without it no mark would ever be written.
+alter table lockgate_mail.sent_emails add column if not exists first_attempt_at timestamptz;
 -- claim_mails: what is due, oldest first.
 create index if not exists sent_emails_due on lockgate_mail.sent_emails (next_attempt_at) where state = 'queued';
 -- recover_mails: what is held.
@@ -39,7 +41,7 @@ comment on column lockgate_mail.sent_emails.subject is 'Subject as it is sent';
 comment on column lockgate_mail.sent_emails.body is 'Text as it is sent';
 comment on column lockgate_mail.sent_emails.correlation_id is 'Correlates it with what caused it';
 comment on column lockgate_mail.sent_emails.state is 'recorded, queued, sending, sent or failed';
-comment on column lockgate_mail.sent_emails.attempts is 'How often it was offered to a server';
+comment on column lockgate_mail.sent_emails.attempts is 'How often it was offered to a server, or may have been';
 comment on column lockgate_mail.sent_emails.first_attempt_at is 'When it was first offered, since it was queued';
 comment on column lockgate_mail.sent_emails.next_attempt_at is 'When it is tried next';
 comment on column lockgate_mail.sent_emails.claim_id is 'Claim under which it is being sent';

@@ -36,6 +36,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// One maker of the table at a time.
 const CREATE_LOCK: &str = "select pg_advisory_xact_lock(7163384699216396291)";
 
+/// Is the table there, with all its columns?
+const WHOLE: &str = "select exists (select from pg_attribute
+    where attrelid = to_regclass('lockgate_mail.sent_emails') and attname = 'first_attempt_at' and not attisdropped)";
+
 /// Consumes e-mail commands, each once, into the table lockgate_mail.sent_emails, and sends them when a server is set
 #[derive(Parser)]
 #[command(name = "email-sender", version)]
@@ -201,9 +205,7 @@ async fn prepare(database: &Database, pool: &PgPool, stop: &CancellationToken) -
 /// # Errors
 /// The database refused or did not answer.
 pub async fn create(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let there: bool = sqlx::query_scalar("select to_regclass('lockgate_mail.sent_emails') is not null")
-        .fetch_one(pool)
-        .await?;
+    let there: bool = sqlx::query_scalar(WHOLE).fetch_one(pool).await?;
     if there {
         return Ok(());
     }
