@@ -76,6 +76,7 @@ points! {
     "S2" s2_before_offsets_are_committed consume::after_commit;
     "S3" s3_an_email_is_claimed consume::mail_claimed;
     "S4" s4_an_email_is_taken_by_the_server consume::mail_taken;
+    "S5" s5_an_email_cannot_be_marked consume::mail_not_marked;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }
