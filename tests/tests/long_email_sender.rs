@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -57,18 +58,21 @@ struct MailServer {
 }
 
 impl MailServer {
-    /// `None`, and one line that says so, where PyPI is out of reach.
+    /// `None` only where the environment says that PyPI is out of reach; a test that was not run is no test that passed.
     fn find() -> Option<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/dev/aiosmtpd.sh");
-        let output = Command::new(script).output().unwrap();
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            eprintln!(
-                "skipped: no mail server from PyPI: {}",
-                why.lines().last().unwrap_or_default()
-            );
+        if std::env::var_os("LOCKGATE_WITHOUT_PYPI").is_some() {
+            // Past the test harness, which keeps what a passing test prints to itself.
+            let said = "skipped: no e-mail was sent to aiosmtpd, for LOCKGATE_WITHOUT_PYPI is set\n";
+            std::io::stderr().write_all(said.as_bytes()).unwrap();
             return None;
         }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/dev/aiosmtpd.sh");
+        let output = Command::new(script).output().unwrap();
+        assert!(
+            output.status.success(),
+            "there is no mail server to test with; LOCKGATE_WITHOUT_PYPI=1 leaves it out where PyPI is out of reach: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         // Free a moment ago; nobody else here takes ports of this kind meanwhile.
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()

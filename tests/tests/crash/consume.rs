@@ -67,13 +67,18 @@ async fn copies_after(point: &str) -> BTreeMap<usize, usize> {
     room.sender_with(&[("LOCKGATE_CRASH_AT", point)]).crashes().await;
     let _sender = room.sender();
     room.reaches(MAILS, SENT).await;
+    copies(&sink, 500).await
+}
+
+/// How many copies of how many mails the server took, once it took so many different ones.
+async fn copies(sink: &SmtpSink, mails: usize) -> BTreeMap<usize, usize> {
     let mut copies: BTreeMap<String, usize> = BTreeMap::new();
     wait_until(PATIENCE, "all mails are taken", async || {
         copies.clear();
         for mail in sink.taken() {
             *copies.entry(mail.header("Message-ID").unwrap().to_owned()).or_default() += 1;
         }
-        copies.len() == 500
+        copies.len() == mails
     })
     .await;
     let mut by_copies = BTreeMap::new();
@@ -94,4 +99,30 @@ pub async fn mail_taken() {
     // As many as are on their way at once, and the one whose mark is being written.
     assert!((1..=8).contains(&twice), "{copies:?}");
     assert_eq!(copies.get(&1).copied().unwrap_or(0) + twice, 500, "{copies:?}");
+}
+
+pub async fn mail_not_marked() {
+    let sink = SmtpSink::new(|_| None).await;
+    let room = Mailroom::new().await;
+    room.queues(100).await;
+    room.forbid_marks("%").await;
+    let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
+    // The outage outlives the lease.
+    let lapsed = "select count(*) from lockgate_mail.sent_emails
+        where state = 'sending' and lease_until < clock_timestamp()";
+    room.reaches(100, lapsed).await;
+    let taken = sink.taken().len();
+    assert!(
+        (1..=8).contains(&taken),
+        "{taken} went out of a page that cannot be marked"
+    );
+    room.allow_marks().await;
+    room.reaches(100, SENT).await;
+    let copies = copies(&sink, 100).await;
+    println!("no marks for longer than a lease: {copies:?}");
+    let twice = copies.get(&2).copied().unwrap_or(0);
+    assert!(
+        twice <= 8 && copies.get(&1).copied().unwrap_or(0) + twice == 100,
+        "{copies:?}"
+    );
 }

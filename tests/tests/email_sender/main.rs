@@ -6,3 +6,4 @@ mod dead;
 mod inbox;
 mod once;
 mod smtp;
+mod trouble;

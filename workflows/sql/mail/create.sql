@@ -11,6 +11,7 @@ create table if not exists lockgate_mail.sent_emails (
     correlation_id text not null,
     state text not null check (state in ('recorded', 'queued', 'sending', 'sent', 'failed')),
     attempts integer not null default 0,
+    first_attempt_at timestamptz,
     next_attempt_at timestamptz not null default clock_timestamp(),
     claim_id uuid,
     lease_until timestamptz,
@@ -21,6 +22,8 @@ create table if not exists lockgate_mail.sent_emails (
     check ((state = 'sending') = (lease_until is not null)),
     check ((state = 'sent') = (sent_at is not null))
 );
+-- A table made by a build of before the release lacks it, and without it no mark would ever be written.
+alter table lockgate_mail.sent_emails add column if not exists first_attempt_at timestamptz;
 -- claim_mails: what is due, oldest first.
 create index if not exists sent_emails_due on lockgate_mail.sent_emails (next_attempt_at) where state = 'queued';
 -- recover_mails: what is held.
@@ -38,7 +41,8 @@ comment on column lockgate_mail.sent_emails.subject is 'Subject as it is sent';
 comment on column lockgate_mail.sent_emails.body is 'Text as it is sent';
 comment on column lockgate_mail.sent_emails.correlation_id is 'Correlates it with what caused it';
 comment on column lockgate_mail.sent_emails.state is 'recorded, queued, sending, sent or failed';
-comment on column lockgate_mail.sent_emails.attempts is 'How often a server was asked and answered';
+comment on column lockgate_mail.sent_emails.attempts is 'How often it was offered to a server, or may have been';
+comment on column lockgate_mail.sent_emails.first_attempt_at is 'When it was first offered, since it was queued';
 comment on column lockgate_mail.sent_emails.next_attempt_at is 'When it is tried next';
 comment on column lockgate_mail.sent_emails.claim_id is 'Claim under which it is being sent';
 comment on column lockgate_mail.sent_emails.lease_until is 'When that claim ends';

@@ -1,10 +1,13 @@
--- What became of an e-mail, if this claim still holds it.
+-- What became of an e-mail that was offered, if this claim still holds it. One that is put off for too long has failed.
 update lockgate_mail.sent_emails
-   set state = $3,
+   set state = case when $3 = 'queued' and first_attempt_at < clock_timestamp() - make_interval(secs => $6)
+                    then 'failed' else $3 end,
        sent_at = case when $3 = 'sent' then clock_timestamp() end,
-       attempts = attempts + $4,
-       last_error = $5,
-       next_attempt_at = clock_timestamp() + make_interval(secs => $6),
+       attempts = attempts + 1,
+       first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
+       last_error = $4,
+       next_attempt_at = clock_timestamp() + make_interval(secs => $5),
        claim_id = null,
        lease_until = null
  where id = $1 and claim_id = $2
+returning state

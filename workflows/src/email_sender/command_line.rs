@@ -9,7 +9,7 @@ use lockgate::config::{Config, Sources};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Args, run};
+use super::{Args, Verb, requeue, run};
 
 /// The command line: reads it and the configuration, consumes until SIGTERM or SIGINT, and drains.
 #[must_use]
@@ -35,6 +35,10 @@ fn start(args: Args) -> anyhow::Result<()> {
     config.validate()?;
     let _telemetry = Engine::builder().start_telemetry(&config, "info");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(Verb::Requeue(verb)) = &args.verb {
+        print!("{}", runtime.block_on(requeue(verb, &config))?);
+        return Ok(());
+    }
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -2,7 +2,11 @@
 //! transaction in which its id is remembered; with a mail server set, the e-mails of the table are then sent.
 
 mod command_line;
+mod conversation;
 mod effect;
+mod mails;
+mod page;
+mod requeue;
 mod smtp;
 mod templates;
 
@@ -11,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use lockgate::config::Config;
 use lockgate::delivery::consume;
 use lockgate::kafka::{ConsumerSettings, KafkaConsumer};
@@ -22,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use command_line::main;
 pub use effect::{Email, SendEmails};
+pub use mails::Mails;
+pub use requeue::Requeue;
 pub use smtp::Sender;
 pub use templates::{Templates, Text};
 
@@ -30,12 +36,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// One maker of the table at a time.
 const CREATE_LOCK: &str = "select pg_advisory_xact_lock(7163384699216396291)";
 
+/// Is the table there, with all its columns?
+const WHOLE: &str = "select exists (select from pg_attribute
+    where attrelid = to_regclass('lockgate_mail.sent_emails') and attname = 'first_attempt_at' and not attisdropped)";
+
 /// Consumes e-mail commands, each once, into the table lockgate_mail.sent_emails, and sends them when a server is set
 #[derive(Parser)]
 #[command(name = "email-sender", version)]
 pub struct Args {
+    /// What else it is to do, and nothing beyond it
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
     /// Configuration file; without it ./lockgate.toml when there is one
-    #[arg(long, env = "LOCKGATE_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "LOCKGATE_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Topic; without it the one of e-mail commands
     #[arg(long, env = "EMAIL_TOPIC")]
@@ -58,12 +71,32 @@ pub struct Args {
     /// How long an e-mail that is being sent is nobody else's
     #[arg(long, env = "EMAIL_LEASE", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub lease: Duration,
+    /// How long an e-mail is tried again that the server puts off, from its first attempt on
+    #[arg(long, env = "EMAIL_GIVE_UP", default_value = "3days", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub give_up: Duration,
     /// How long e-mails are kept that are over
     #[arg(long, env = "EMAIL_KEEP", default_value = "30days", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub keep: Duration,
     /// Records settled in one transaction
     #[arg(long, env = "EMAIL_PAGE", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub page: u32,
+}
+
+/// What an operator does.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Queues failed e-mails again, with their attempts anew
+    Requeue(Requeue),
+}
+
+/// Queues failed e-mails again and answers what is to be said.
+///
+/// # Errors
+/// What is asked for makes no sense, or the database refused or did not answer.
+pub async fn requeue(verb: &Requeue, config: &Config) -> anyhow::Result<String> {
+    let settings = config.database_settings()?;
+    let pool = mail_pool(&settings.url, config.database.deadline)?;
+    verb.execute(&Mails::new(pool, Duration::ZERO)).await
 }
 
 /// Consumes and sends until told to stop, then drains.
@@ -81,8 +114,9 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
     if !prepare(&database, &pool, &stop).await? {
         return Ok(());
     }
+    let mails = Mails::new(pool.clone(), args.give_up);
     let sender = match &args.smtp_url {
-        Some(url) => Some(Sender::new(pool.clone(), url, &args.from, args.lease)?),
+        Some(url) => Some(Sender::new(mails.clone(), url, &args.from, args.lease)?),
         None => None,
     };
     let effect = match sender {
@@ -122,10 +156,11 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
         over.cancel();
         ended
     };
-    let pruning = Sender::prune(pool.clone(), args.keep, over.clone());
+    let pruning = Sender::prune(mails, args.keep, over.clone());
     let (consumed, (), ()) = tokio::join!(consuming, sending, pruning);
     database.close().await;
-    pool.close().await;
+    // A connection that a statement is still waiting on is closed by the process's end.
+    let _ = tokio::time::timeout(PAUSE, pool.close()).await;
     consumed?;
     tracing::info!("email-sender stopped");
     Ok(())
@@ -170,9 +205,7 @@ async fn prepare(database: &Database, pool: &PgPool, stop: &CancellationToken) -
 /// # Errors
 /// The database refused or did not answer.
 pub async fn create(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let there: bool = sqlx::query_scalar("select to_regclass('lockgate_mail.sent_emails') is not null")
-        .fetch_one(pool)
-        .await?;
+    let there: bool = sqlx::query_scalar(WHOLE).fetch_one(pool).await?;
     if there {
         return Ok(());
     }

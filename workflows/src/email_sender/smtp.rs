@@ -4,57 +4,31 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::StreamExt;
+use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
-use lettre::transport::smtp;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::conversation::MailServer;
+use super::mails::{Claimed, Mails};
+use super::page::Page;
+
 /// E-mails claimed at once.
 const PAGE: i64 = 100;
-/// E-mails on their way at once, each on a connection of its own.
-const AT_ONCE: usize = 8;
 /// How often is looked for due ones when there was nothing to do.
 const POLL: Duration = Duration::from_millis(500);
-/// First and longest pause of an e-mail that the server put off, and of all when it cannot be reached.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
-/// Answers of "later" after which an e-mail has failed.
-const MOST_ATTEMPTS: i32 = 20;
+/// First and longest pause of an e-mail that the server put off, and of all when it takes nothing.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// How often old e-mails are deleted, and how many at once.
 const PRUNE: (Duration, i64) = (Duration::from_secs(60), 1_000);
 
 /// How e-mails are sent.
 pub struct Sender {
-    pool: PgPool,
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    pub(super) mails: Mails,
+    pub(super) server: MailServer,
     from: Mailbox,
-    lease: Duration,
-}
-
-/// A claimed e-mail.
-#[derive(sqlx::FromRow)]
-struct Claimed {
-    id: i64,
-    message_id: Uuid,
-    recipient: String,
-    subject: String,
-    body: String,
-    attempts: i32,
-}
-
-/// What became of an e-mail; the texts are for its row.
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    Sent,
-    /// The server said that it will never take it.
-    Failed(String),
-    /// The server said: not now.
-    PutOff(String),
-    /// The server was not reached, or it is not known what it said.
-    Unanswered(String),
+    pub(super) lease: Duration,
 }
 
 impl Sender {
@@ -62,20 +36,16 @@ impl Sender {
     ///
     /// # Errors
     /// The URL or the sender's address cannot be used; neither is quoted.
-    pub fn new(pool: PgPool, url: &str, from: &str, lease: Duration) -> anyhow::Result<Self> {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
-            .map_err(|_| {
-                anyhow::anyhow!("EMAIL_SMTP_URL is not a URL such as smtp://host:25 or smtps://user:password@host")
-            })?
-            // With half a lease to begin it, an e-mail is done before its lease is.
-            .timeout(Some(lease / 3))
-            .build();
+    pub fn new(mails: Mails, url: &str, from: &str, lease: Duration) -> anyhow::Result<Self> {
+        // With half a lease to begin it, an e-mail is done before its lease is.
+        let server = MailServer::read(url, lease / 3)
+            .context("EMAIL_SMTP_URL is not a URL such as smtp://host:25 or smtps://user:password@host")?;
         let from = from
             .parse()
             .context("EMAIL_FROM is not an address such as Tracker <tracker@example.org>")?;
         Ok(Self {
-            pool,
-            transport,
+            mails,
+            server,
             from,
             lease,
         })
@@ -83,33 +53,36 @@ impl Sender {
 
     /// Sends until told to stop; what is on its way then is still settled, the rest of the page handed back.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut unreached = 0;
+        let mut barred = 0;
         let mut said = String::new();
         while !stop.is_cancelled() {
-            let page = self.page(&stop).await;
-            if page.is_ok() {
-                said.clear();
-            }
-            let pause = match page {
-                Ok((0, _)) => POLL,
-                Ok((_, reached)) => {
-                    unreached = if reached { 0 } else { unreached + 1 };
-                    if reached {
-                        Duration::ZERO
-                    } else {
-                        backoff(unreached).min(self.lease)
-                    }
+            let (pause, trouble) = match self.page(&stop).await {
+                Ok((0, _)) => (POLL, None),
+                Ok((_, None)) => {
+                    barred = 0;
+                    (Duration::ZERO, None)
+                }
+                Ok((_, Some(why))) => {
+                    barred += 1;
+                    (
+                        backoff(barred).min(self.lease),
+                        Some(format!("no e-mails are sent: {why}")),
+                    )
                 }
                 Err(error) => {
-                    // Said again when it is another one.
-                    let text = error.to_string();
-                    if text != said {
-                        tracing::warn!(error = text, "e-mails cannot be claimed or settled at the moment");
-                        said = text;
-                    }
-                    POLL
+                    let why = format!("e-mails cannot be claimed or marked at the moment: {error}");
+                    (POLL, Some(why))
                 }
             };
+            match trouble {
+                None => said.clear(),
+                Some(text) if text != said => {
+                    tracing::warn!("{text}");
+                    said = text;
+                }
+                // Said again when it is another one.
+                Some(_) => {}
+            }
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -117,86 +90,30 @@ impl Sender {
         }
     }
 
-    /// One page; answers how many e-mails it had and whether the server was reached.
-    async fn page(&self, stop: &CancellationToken) -> Result<(usize, bool), sqlx::Error> {
-        sqlx::query(include_str!("../../sql/mail/recover_mails.sql"))
-            .execute(&self.pool)
-            .await?;
+    /// One page; answers how many e-mails it had, and why the server took none of them or no more of them.
+    async fn page(&self, stop: &CancellationToken) -> Result<(usize, Option<String>), sqlx::Error> {
+        self.mails.recover().await?;
         let (claim, asked) = (Uuid::now_v7(), Instant::now());
-        let claimed: Vec<Claimed> = sqlx::query_as(include_str!("../../sql/mail/claim_mails.sql"))
-            .bind(claim)
-            .bind(self.lease.as_secs_f64())
-            .bind(PAGE)
-            .fetch_all(&self.pool)
-            .await?;
+        let claimed = self.mails.claim(claim, self.lease, PAGE).await?;
         let count = claimed.len();
+        if count == 0 {
+            return Ok((0, None));
+        }
         fail::fail_point!("mail.after_claim");
-        let sends = claimed.into_iter().map(|email| self.one(email, claim, asked, stop));
-        let settled: Vec<Result<bool, sqlx::Error>> =
-            futures::stream::iter(sends).buffer_unordered(AT_ONCE).collect().await;
-        let mut reached = false;
-        for one in settled {
-            reached |= one?;
+        let (left, found) = Page::new(self, claim, asked, claimed, stop).send().await;
+        if !left.is_empty() {
+            let ids = left.iter().map(|email| email.id).collect();
+            self.mails.release(ids, claim, found.barred.clone()).await?;
         }
-        if count > 0 {
-            tracing::debug!(emails = count, reached, "page of e-mails settled");
-        }
-        Ok((count, reached))
-    }
-
-    /// Sends one e-mail and writes down what became of it; answers whether the server was reached.
-    async fn one(
-        &self,
-        email: Claimed,
-        claim: Uuid,
-        asked: Instant,
-        stop: &CancellationToken,
-    ) -> Result<bool, sqlx::Error> {
-        let outcome = if stop.is_cancelled() || asked.elapsed() > self.lease / 2 {
-            Outcome::Unanswered("handed back before it was sent".to_owned())
-        } else {
-            self.send(&email).await
-        };
-        fail::fail_point!("mail.after_send");
-        let (state, attempts, error, pause) = match &outcome {
-            Outcome::Sent => ("sent", 1, None, Duration::ZERO),
-            Outcome::PutOff(why) if email.attempts + 1 < MOST_ATTEMPTS => {
-                ("queued", 1, Some(why), backoff(email.attempts))
-            }
-            Outcome::PutOff(why) | Outcome::Failed(why) => ("failed", 1, Some(why), Duration::ZERO),
-            Outcome::Unanswered(why) => ("queued", 0, Some(why), Duration::ZERO),
-        };
-        if let ("failed", Some(why)) = (state, error) {
-            tracing::error!(message_id = %email.message_id, "an e-mail has failed: {why}");
-        }
-        let settled = sqlx::query(include_str!("../../sql/mail/settle_mail.sql"))
-            .bind(email.id)
-            .bind(claim)
-            .bind(state)
-            .bind(attempts)
-            .bind(error)
-            .bind(pause.as_secs_f64())
-            .execute(&self.pool)
-            .await?;
-        if settled.rows_affected() == 0 {
-            tracing::warn!(message_id = %email.message_id, "an e-mail was taken over before it was settled; it may go twice");
-        }
-        Ok(!matches!(outcome, Outcome::Unanswered(_)))
-    }
-
-    async fn send(&self, email: &Claimed) -> Outcome {
-        let message = match self.message(email) {
-            Ok(message) => message,
-            // The error's text quotes the address.
-            Err(_) => return Outcome::Failed("no message can be made of it".to_owned()),
-        };
-        match self.transport.send(message).await {
-            Ok(_) => Outcome::Sent,
-            Err(error) => judge(&error),
+        tracing::debug!(emails = count, left = left.len(), "page of e-mails settled");
+        match found.unmarked {
+            Some(error) => Err(error),
+            // With some that were not offered for it.
+            None => Ok((count, found.barred.filter(|_| !left.is_empty()))),
         }
     }
 
-    fn message(&self, email: &Claimed) -> anyhow::Result<Message> {
+    pub(super) fn message(&self, email: &Claimed) -> anyhow::Result<Message> {
         let domain = self.from.email.domain();
         let message = Message::builder()
             .message_id(Some(format!("<{}@{domain}>", email.message_id)))
@@ -209,17 +126,12 @@ impl Sender {
     }
 
     /// Deletes old e-mails page by page until told to stop.
-    pub async fn prune(pool: PgPool, keep: Duration, stop: CancellationToken) {
+    pub async fn prune(mails: Mails, keep: Duration, stop: CancellationToken) {
         let mut passes = tokio::time::interval(PRUNE.0);
         while stop.run_until_cancelled(passes.tick()).await.is_some() {
             loop {
-                let gone = sqlx::query(include_str!("../../sql/mail/prune_mails.sql"))
-                    .bind(keep.as_secs_f64())
-                    .bind(PRUNE.1)
-                    .execute(&pool)
-                    .await;
-                match gone {
-                    Ok(gone) if gone.rows_affected() > 0 && !stop.is_cancelled() => {}
+                match mails.prune(keep, PRUNE.1).await {
+                    Ok(1..) if !stop.is_cancelled() => {}
                     Ok(_) => break,
                     Err(error) => {
                         tracing::warn!(%error, "old e-mails are not deleted at the moment");
@@ -231,18 +143,7 @@ impl Sender {
     }
 }
 
-/// What an answer, or the want of one, means. The server's text may quote the address and stays out.
-fn judge(error: &smtp::Error) -> Outcome {
-    match error.status() {
-        Some(code) if error.is_permanent() => Outcome::Failed(format!("the server answered {code}")),
-        Some(code) => Outcome::PutOff(format!("the server answered {code}")),
-        None if error.is_timeout() => Outcome::Unanswered("the server did not answer in time".to_owned()),
-        None if error.is_tls() => Outcome::Unanswered("no TLS connection to the server".to_owned()),
-        None => Outcome::Unanswered("the server was not reached".to_owned()),
-    }
-}
-
-fn backoff(attempts: i32) -> Duration {
+pub(super) fn backoff(attempts: i32) -> Duration {
     let doubled = PAUSES.0 * 2u32.saturating_pow(attempts.clamp(0, 16).unsigned_abs());
     doubled.min(PAUSES.1).mul_f64(rand::random_range(0.5..1.0))
 }
