@@ -80,6 +80,8 @@ comment on column lockgate.run_steps.consistent is 'Planned from one snapshot; n
 comment on column lockgate.run_steps.result is 'What the step returned, exact bytes of a JSON document';
 comment on column lockgate.run_steps.finished_at is 'When it was completed';
 
+drop index lockgate.transitions_by_time;
+create index transitions_by_time on lockgate.transitions using brin (at);
 alter table lockgate.transitions drop column since;
 
 create index task_runs_active on lockgate.task_runs (status, id)

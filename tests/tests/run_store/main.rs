@@ -1,5 +1,5 @@
 //! What running the code of workflows relies on: claims, checkpoints and ends of many runs, judged each by its own claim.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod claim;
 mod let_go;
