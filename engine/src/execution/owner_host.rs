@@ -400,6 +400,17 @@ impl ContextHost for OwnerHost {
         .boxed()
     }
 
+    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
+        let differs = self.lock().history.ask_join(&place);
+        async move {
+            match differs {
+                Some(how) => self.leave(Left::Diverged(how)).await,
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
     fn version(
         self: Arc<Self>,
         prefix: String,
