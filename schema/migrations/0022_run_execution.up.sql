@@ -84,7 +84,9 @@ begin
     if not found then return 'unknown'; end if;
     if was.status not in ('paused', 'quarantined') then return was.status; end if;
     next_status := case when was.started_at is null then 'queued' else 'running' end;
-    next_wake := case was.driven_by when 'engine' then greatest(was.wake_at, clock_timestamp()) end;
+    -- A run that had begun looks at once what came while it was paused, whatever it waited for.
+    next_wake := case when was.driven_by = 'engine' and was.started_at is null then greatest(was.wake_at, clock_timestamp())
+                      when was.driven_by = 'engine' then clock_timestamp() end;
     update lockgate.task_runs r
        set status = next_status, reason = null, attempts = 0, wake_seq = r.wake_seq + 1,
            wake_at = next_wake, rank = next_wake - r.priority * interval '15 seconds'

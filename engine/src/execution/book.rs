@@ -141,8 +141,13 @@ impl HeldRun {
         let before = self.poke.wake_seq.fetch_max(poked.wake_seq, Ordering::AcqRel);
         let paused = self.poke.paused.swap(poked.paused, Ordering::AcqRel);
         if before < poked.wake_seq || paused != poked.paused {
-            self.poke.changed.notify_waiters();
+            self.poke.changed.notify_one();
         }
+    }
+
+    /// Completes when something was heard of the run; one waits.
+    pub(crate) async fn poked(&self) {
+        self.poke.changed.notified().await;
     }
 }
 
