@@ -198,6 +198,8 @@ impl OwnerHost {
     pub(super) async fn wait_until<T>(self: &Arc<Self>, wait: OpenWait, over: impl Fn(&Self) -> Option<T>) -> T {
         let path = wait.path.clone();
         self.lock().waits.insert(path.clone(), wait);
+        // The wait may be awaited in a task of the code's own.
+        self.poller.wake();
         let _waiting = Waiting(self.clone(), path);
         loop {
             let mut came = std::pin::pin!(self.came.notified());
