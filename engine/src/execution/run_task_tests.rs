@@ -412,14 +412,14 @@ async fn a_change_is_taken_by_new_runs_and_not_by_those_that_were_past_it() {
 async fn steps_in_a_task_of_the_codes_own_are_steps_too() {
     let stage = Stage::new(code(|ctx| async move {
         let alone = tokio::spawn(async move {
-            let one: u32 = ctx.step("one", || async { anyhow::Ok(1) }).await?;
             ctx.sleep(seconds(60)).await?;
+            let one: u32 = ctx.step("one", || async { anyhow::Ok(1) }).await?;
             let two: u32 = ctx.step("two", || async { anyhow::Ok(2) }).await?;
             anyhow::Ok(one + two)
         });
         Ok(alone.await??.to_string())
     }));
-    stage.store.trouble(Trouble::LostBefore(1));
+    stage.store.trouble(Trouble::LostBefore(2));
     let row = stage.play().await;
     assert_eq!((row.output.as_deref(), row.waits, row.token), (Some("\"3\""), 1, 3));
 }
