@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod example;
+mod leases;
+mod lost;
 mod mixed;
 mod operators;
 mod waits;
