@@ -3,6 +3,8 @@
 
 mod example;
 mod kills;
+mod leases;
+mod lost;
 mod mixed;
 mod operators;
 mod waits;
