@@ -419,7 +419,7 @@ async fn steps_in_a_task_of_the_codes_own_are_steps_too() {
         });
         Ok(alone.await??.to_string())
     }));
-    stage.store.trouble(Trouble::LostBefore(2));
+    stage.store.trouble(Trouble::LostBefore(3));
     let row = stage.play().await;
     assert_eq!((row.output.as_deref(), row.waits, row.token), (Some("\"3\""), 1, 3));
 }
