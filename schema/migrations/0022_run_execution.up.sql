@@ -24,6 +24,9 @@ comment on column lockgate.task_runs.seed_id is 'Where its recorded chances come
 create index task_runs_ready on lockgate.task_runs (coalesce(queue, workflow), coalesce(rank, wake_at), wake_at)
     where wake_at is not null and claim_id is null and status in ('queued', 'running', 'suspended');
 drop index lockgate.task_runs_wakeable;
+-- list_unfinished_runs, with the one above and task_runs_claimed: runs that wait without a timer, or for a person.
+create index task_runs_resting on lockgate.task_runs (id)
+    where claim_id is null and finished_at is null and (wake_at is null or status in ('paused', 'quarantined'));
 -- Looks for work start from open fan-outs, of which an ordinary run has none.
 drop index lockgate.task_runs_active;
 
@@ -137,6 +140,7 @@ end $$;
 
 do $$ begin
     if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
-        grant select (queue, priority, rank, code_version, claimed_at, alone) on lockgate.task_runs to lockgate_reader;
+        -- claim_id: whether a run is held; whoever only reads cannot use it.
+        grant select (queue, priority, rank, code_version, claimed_at, alone, claim_id) on lockgate.task_runs to lockgate_reader;
     end if;
 end $$;

@@ -75,6 +75,13 @@ impl ContextHost for AttachHost {
         pending().boxed()
     }
 
+    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let differs = history.ask_join(&place);
+        drop(history);
+        async move { differs.map_or(Ok(()), |how| Err(anyhow::anyhow!(how))) }.boxed()
+    }
+
     fn version(
         self: Arc<Self>,
         prefix: String,

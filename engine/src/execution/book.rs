@@ -145,6 +145,11 @@ impl HeldRun {
         }
     }
 
+    /// Nothing new of it is to begin.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.poke.paused.load(Ordering::Acquire)
+    }
+
     /// Completes when something was heard of the run; one waits.
     pub(crate) async fn poked(&self) {
         self.poke.changed.notified().await;
@@ -155,7 +160,8 @@ impl HeldRun {
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     batches: Mutex<HashMap<Uuid, Arc<HeldBatch>>>,
-    runs: Mutex<HashMap<Uuid, Arc<HeldRun>>>,
+    /// By the whole claim: the runs of a page share its id.
+    runs: Mutex<HashMap<RunClaim, Arc<HeldRun>>>,
 }
 
 impl Book {
@@ -168,11 +174,11 @@ impl Book {
     }
 
     pub(crate) fn hold_run(&self, held: Arc<HeldRun>) {
-        lock(&self.runs).insert(held.claim.claim_id, held);
+        lock(&self.runs).insert(held.claim, held);
     }
 
     pub(crate) fn drop_run(&self, claim: &RunClaim) {
-        lock(&self.runs).remove(&claim.claim_id);
+        lock(&self.runs).remove(claim);
     }
 
     pub(crate) fn batches(&self) -> Vec<Arc<HeldBatch>> {
@@ -194,9 +200,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const TRUSTED: Duration = Duration::from_secs(50);
+
+    #[test]
+    fn every_run_of_a_page_is_held() {
+        let (book, claim_id) = (Book::default(), Uuid::now_v7());
+        let claims = [1, 2, 3].map(|_| RunClaim {
+            run: Uuid::now_v7(),
+            token: 1,
+            claim_id,
+        });
+        for claim in claims {
+            book.hold_run(Arc::new(HeldRun::new(claim, asked_ago(Duration::ZERO), 0)));
+        }
+        book.drop_run(&claims[1]);
+        let held: HashSet<_> = book.runs().iter().map(|held| held.claim).collect();
+        assert_eq!(held, HashSet::from([claims[0], claims[2]]));
+    }
 
     fn asked_ago(ago: Duration) -> Lease {
         let asked = Instant::now()

@@ -41,6 +41,9 @@ pub(super) struct History {
     asked: BTreeSet<String>,
 }
 
+/// What a place is called that has no row of its own, but branches.
+const JOIN: &str = "join";
+
 /// Where the row of a change stands, whose place does not count.
 pub(super) fn version_path(prefix: &str, change: &str) -> String {
     format!("{prefix}v:{change}")
@@ -48,9 +51,11 @@ pub(super) fn version_path(prefix: &str, change: &str) -> String {
 
 impl History {
     pub(super) fn new(run: &WorkRun) -> Self {
-        let placed = run.steps.iter().filter_map(|step| {
-            let place = Place::of_path(&step.path)?;
-            Some(((place.prefix, place.ordinal), step.path.clone()))
+        let paths = run.steps.iter().map(|step| step.path.as_str());
+        let placed = paths.flat_map(|path| Place::above(path).into_iter().chain(Place::of_path(path)));
+        let placed = placed.map(|place| {
+            let path = place.to_string();
+            ((place.prefix, place.ordinal), path)
         });
         Self {
             workflow: run.workflow.clone(),
@@ -66,26 +71,33 @@ impl History {
         let Some(path) = self.places.get(&(place.prefix.clone(), place.ordinal)) else {
             return Asked::New;
         };
-        let Some(step) = self.steps.get(path) else {
-            return Asked::New;
+        let step = match self.steps.get(path) {
+            Some(step) if step.kind == kind && *path == place.to_string() => step,
+            _ => return Asked::Diverged(self.stands_there(place, kind.as_str(), path)),
         };
-        if step.kind != kind || *path != place.to_string() {
-            return Asked::Diverged(self.differs(&format!(
-                "at place {}{} it now does \"{}\" ({}), run {} recorded \"{}\" ({}) there",
-                place.prefix,
-                place.ordinal,
-                place.name,
-                kind.as_str(),
-                self.run,
-                name_of(path),
-                step.kind.as_str(),
-            )));
-        }
         self.asked.insert(path.clone());
         match step.status {
             StepStatus::Open => Asked::Open(step.clone()),
             StepStatus::Completed | StepStatus::Failed | StepStatus::Dropped => Asked::Ended(step.clone()),
         }
+    }
+
+    /// The code has come to a join; says what else stands there, if anything does.
+    pub(super) fn ask_join(&self, place: &Place) -> Option<String> {
+        let path = self.places.get(&(place.prefix.clone(), place.ordinal))?;
+        (*path != place.to_string() || self.steps.contains_key(path)).then(|| self.stands_there(place, JOIN, path))
+    }
+
+    fn stands_there(&self, place: &Place, kind: &str, path: &str) -> String {
+        let recorded = self.steps.get(path).map_or(JOIN, |step| step.kind.as_str());
+        self.differs(&format!(
+            "at place {}{} it now does \"{}\" ({kind}), run {} recorded \"{}\" ({recorded}) there",
+            place.prefix,
+            place.ordinal,
+            place.name,
+            self.run,
+            name_of(path),
+        ))
     }
 
     /// The code asks which version of a piece of it to take, before the place that is next in its branch.
@@ -250,6 +262,20 @@ mod tests {
             ..place(0, "charge")
         };
         assert!(matches!(history.ask(&branch, Kind::Step), Asked::Ended(_)));
+    }
+
+    #[test]
+    fn a_join_and_a_step_do_not_stand_for_each_other() {
+        let mut joined = history(vec![step("2:join/1/0:charge", Kind::Step, StepStatus::Completed)]);
+        assert_eq!(joined.ask_join(&place(2, "join")), None);
+        assert_eq!(joined.ask_join(&place(3, "join")), None);
+        let Asked::Diverged(text) = joined.ask(&place(2, "charge"), Kind::Step) else {
+            unreachable!("it diverged")
+        };
+        assert!(text.contains("recorded \"join\" (join) there"), "{text}");
+        let alone = history(vec![step("2:charge", Kind::Step, StepStatus::Completed)]);
+        let text = alone.ask_join(&place(2, "join")).unwrap_or_default();
+        assert!(text.contains("it now does \"join\" (join), run"), "{text}");
     }
 
     #[test]

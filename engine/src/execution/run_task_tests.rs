@@ -126,10 +126,12 @@ async fn what_the_code_is_told_is_the_same_in_every_replay() {
             let mut now = vec![format!("{} {}", ctx.now(), ctx.random::<u32>())];
             for nap in 1..=3 {
                 ctx.step("work", || async {
-                    anyhow::Ok(tokio::time::sleep(Duration::from_millis(3)).await)
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                    anyhow::Ok(())
                 })
                 .await?;
                 now.push(format!("{} {}", ctx.now(), ctx.uuid()));
+                told.lock().unwrap().push(now.clone());
                 ctx.sleep(seconds(nap * 100)).await?;
                 now.push(ctx.now().to_string());
                 told.lock().unwrap().push(now.clone());
@@ -139,7 +141,7 @@ async fn what_the_code_is_told_is_the_same_in_every_replay() {
     }));
     assert_eq!(stage.play().await.status, "completed");
     let told = told.lock().unwrap();
-    assert_eq!(told.len(), 1 + 2 + 3);
+    assert_eq!(told.len(), 1 + 3 + 5 + 6);
     let longest = told.last().unwrap();
     for shorter in told.iter() {
         assert_eq!(shorter[..], longest[..shorter.len()]);
@@ -237,22 +239,16 @@ async fn a_long_pause_between_tries_lets_go_of_the_run_and_keeps_the_count() {
                 ..RetryPolicy::default()
             };
             let step = ctx.step_with("charge", StepOptions::default().retry(retry), move || {
-                let try_now = tried.0.fetch_add(1, Ordering::SeqCst) + 1;
-                async move {
-                    if try_now == 3 {
-                        Ok(try_now)
-                    } else {
-                        Err(anyhow::anyhow!("no answer"))
-                    }
-                }
+                tried.0.fetch_add(1, Ordering::SeqCst);
+                async { Err::<(), _>(anyhow::anyhow!("no answer")) }
             });
-            Ok(step.await?.to_string())
+            Ok(step.await.unwrap_err().to_string())
         }
     }));
     let row = stage.play().await;
     assert_eq!(
         (row.output.as_deref(), row.waits, tries.count()),
-        (Some("\"3\""), 2, 3),
+        (Some("\"step 0:charge failed in attempt 3: no answer\""), 2, 3),
         "{row:?}"
     );
 }
@@ -296,7 +292,8 @@ async fn a_try_that_takes_too_long_is_dropped() {
             .retry(RetryPolicy::none())
             .timeout(Duration::from_millis(5));
         let step = ctx.step_with("hang", options, || async {
-            anyhow::Ok(std::future::pending::<()>().await)
+            std::future::pending::<()>().await;
+            anyhow::Ok(())
         });
         Ok(step.await.unwrap_err().to_string())
     }));
@@ -410,11 +407,33 @@ async fn a_change_is_taken_by_new_runs_and_not_by_those_that_were_past_it() {
     assert_eq!(stage.play().await.output.as_deref(), Some("\"1\""));
 }
 
+/// Whoever polls the code hears of steps that are awaited elsewhere: the run is let go of, and left when it is lost.
+#[tokio::test]
+async fn steps_in_a_task_of_the_codes_own_are_steps_too() {
+    let stage = Stage::new(code(|ctx| async move {
+        let alone = tokio::spawn(async move {
+            ctx.sleep(seconds(60)).await?;
+            let one: u32 = ctx.step("one", || async { anyhow::Ok(1) }).await?;
+            let two: u32 = ctx.step("two", || async { anyhow::Ok(2) }).await?;
+            anyhow::Ok(one + two)
+        });
+        Ok(alone.await??.to_string())
+    }));
+    assert_eq!(stage.play().await.output.as_deref(), Some("\"3\""));
+    let stage = Stage::new(code(|ctx| async move {
+        let alone = tokio::spawn(async move { ctx.step("one", || async { anyhow::Ok(1) }).await });
+        Ok(alone.await??.to_string())
+    }));
+    stage.store.trouble(Trouble::LostBefore(1));
+    let row = stage.play().await;
+    assert_eq!((row.output.as_deref(), row.token), (Some("\"1\""), 2));
+}
+
 #[tokio::test]
 async fn a_panic_of_the_code_fails_its_run_alone() {
     let stage = Stage::new(code(|ctx| async move {
         let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
-        let nothing: Option<String> = None;
+        let nothing: Option<String> = ctx.slot().map(|slot| slot.to_string());
         Ok(nothing.expect("there is something"))
     }));
     let row = stage.play().await;
@@ -432,4 +451,71 @@ async fn a_name_that_breaks_paths_fails_its_step() {
     }));
     let output = stage.play().await.output.clone().unwrap();
     assert!(output.contains("has a slash or a control character"), "{output}");
+}
+
+/// Two branches of three steps each, one of them with naps between.
+fn branching(effect: Effect) -> Code {
+    code(move |ctx| {
+        let effect = effect.clone();
+        async move {
+            let branches = ctx.branches(2).await?;
+            let of = |number: usize| {
+                let (ctx, effect) = (branches[number].clone(), effect.clone());
+                async move {
+                    for name in ["a", "b", "c"] {
+                        effect.step(&ctx, name).await?;
+                        if number == 1 {
+                            ctx.sleep(seconds(60)).await?;
+                        }
+                    }
+                    anyhow::Ok((ctx.uuid(), ctx.now()))
+                }
+            };
+            let ((left, early), (right, late)) = futures::try_join!(of(0), of(1))?;
+            anyhow::ensure!(
+                left != right && early < late && ctx.now() == late,
+                "{early} {late} {}",
+                ctx.now()
+            );
+            effect.step(&ctx, "last").await?;
+            Ok(format!("{left} {right} {late}"))
+        }
+    })
+}
+
+#[tokio::test]
+async fn branches_count_their_own_places_and_end_in_any_order() {
+    let mut outputs = std::collections::BTreeSet::new();
+    for at in 0..=10 {
+        let effect = Effect::default();
+        let stage = Stage::new(branching(effect.clone()));
+        if at > 0 {
+            stage.store.trouble(Trouble::LostAfter(at));
+        }
+        let row = stage.play().await;
+        // A death takes the step of the other branch with it that was on its way.
+        let most = if at == 0 { 7 } else { 8 };
+        assert_eq!(row.status, "completed", "{at}: {row:?}");
+        assert!((7..=most).contains(&effect.count()), "{at}: {}", effect.count());
+        let uuids = row.output.clone().unwrap()[..73].to_owned();
+        outputs.insert(uuids);
+        assert!(
+            row.steps.contains_key("0:join/1/4:c") && row.steps.contains_key("1:last"),
+            "{row:?}"
+        );
+    }
+    assert_eq!(outputs.len(), 1, "drawn alike whoever died: {outputs:?}");
+}
+
+#[tokio::test]
+async fn a_step_where_branches_were_sets_the_run_aside() {
+    let stage = Stage::new(branching(Effect::default()));
+    assert!(stage.turn().await);
+    let other = code(|ctx| async move {
+        let _: u32 = ctx.step("a", || async { anyhow::Ok(1) }).await?;
+        Ok(String::new())
+    });
+    let stage = Stage::on(stage.store.clone(), other);
+    let reason = stage.play().await.reason.clone().unwrap();
+    assert!(reason.contains("recorded \"join\" (join) there"), "{reason}");
 }

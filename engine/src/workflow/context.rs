@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -39,15 +39,18 @@ pub struct Context {
     run: Arc<WorkRun>,
     host: Arc<dyn ContextHost>,
     resources: Resources,
+    /// The branch: empty for the workflow's own.
+    prefix: Arc<str>,
     next_ordinal: Arc<AtomicU32>,
-    /// When the last thing happened that the code knows of.
-    now: Arc<Mutex<DateTime<Utc>>>,
+    /// When the last thing happened that the code of the branch knows of, and of those that it is part of.
+    now: Vec<Arc<Mutex<DateTime<Utc>>>>,
 }
 
 impl Context {
     pub(crate) fn new(run: Arc<WorkRun>, host: Arc<dyn ContextHost>, resources: Resources) -> Self {
         Self {
-            now: Arc::new(Mutex::new(run.started_at.unwrap_or(run.claimed_at))),
+            prefix: Arc::from(""),
+            now: vec![Arc::new(Mutex::new(run.started_at.unwrap_or(run.claimed_at)))],
             run,
             host,
             resources,
@@ -188,6 +191,23 @@ impl Context {
         self.told(done, move |done| from_json(&path, done.result.as_deref()))
     }
 
+    /// Goes on in so many branches, each of which counts its own places: what runs in them side by side, as with
+    /// `futures::try_join!` or a bounded stream of many, may end in any order, and each goes on where its record ends.
+    pub fn branches(&self, count: usize) -> StepFuture<Vec<Self>> {
+        let place = self.place("join");
+        let now = self.now();
+        let branch = |number| {
+            let mut branch = self.clone();
+            branch.prefix = place.branch(number).into();
+            branch.next_ordinal = Arc::default();
+            branch.now.push(Arc::new(Mutex::new(now)));
+            branch
+        };
+        let branches: Vec<Self> = (0..count).map(branch).collect();
+        let joined = self.host.clone().join(place);
+        StepFuture::new(async move { joined.await.map(|()| branches) })
+    }
+
     /// Which version of a piece of code this run takes, for code that was changed while runs of it were about: the
     /// newest of the range for a run that comes here for the first time, the oldest for one that was past this place
     /// before the change was known, and for ever the same.
@@ -196,7 +216,10 @@ impl Context {
             return refuse(wrong);
         }
         let next = self.next_ordinal.load(Ordering::Relaxed);
-        let done = self.host.clone().version(String::new(), next, change.to_owned(), range);
+        let done = self
+            .host
+            .clone()
+            .version(self.prefix.to_string(), next, change.to_owned(), range);
         StepFuture::new(done)
     }
 
@@ -204,7 +227,7 @@ impl Context {
     /// step ended, until when it slept.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
+        self.now.last().map_or(EARLIEST, |now| *lock(now))
     }
 
     /// A new UUID, the same in every replay and in every retry of the run.
@@ -228,7 +251,7 @@ impl Context {
 
     fn place(&self, name: &str) -> Place {
         Place {
-            prefix: String::new(),
+            prefix: self.prefix.to_string(),
             ordinal: self.next_ordinal.fetch_add(1, Ordering::Relaxed),
             name: name.to_owned(),
         }
@@ -243,15 +266,20 @@ impl Context {
         let now = self.now.clone();
         StepFuture::new(async move {
             let done = done.await?;
-            let mut latest = now.lock().unwrap_or_else(PoisonError::into_inner);
-            *latest = done.at.max(*latest);
-            drop(latest);
+            for now in now {
+                let mut latest = lock(&now);
+                *latest = done.at.max(*latest);
+            }
             match done.failed {
                 Some(error) => Err(error.into()),
                 None => read(done),
             }
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As exact as the record is: what the code is told must be what a replay tells it.

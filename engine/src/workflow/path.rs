@@ -29,6 +29,18 @@ impl Place {
         })
     }
 
+    /// The places of the joins that a recorded path lies under, outermost first.
+    pub(crate) fn above(path: &str) -> Vec<Self> {
+        let slashes = path.match_indices('/').map(|(at, _)| &path[..at]);
+        // Each branch adds two parts, its join's place and its own number.
+        slashes.step_by(2).filter_map(Self::of_path).collect()
+    }
+
+    /// The prefix of the places of one branch of a join that stands here.
+    pub(crate) fn branch(&self, number: usize) -> String {
+        format!("{self}/{number}/")
+    }
+
     /// Why the name cannot be one, if it cannot.
     pub(crate) fn misnamed(&self) -> Option<String> {
         misnamed(&self.name)
@@ -80,6 +92,17 @@ mod tests {
         for path in ["v:change", "undo/x", ""] {
             assert_eq!(Place::of_path(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_lies_under_the_joins_of_its_branches() {
+        assert_eq!(Place::above("0:charge"), []);
+        let inner = "2:join/1/0:join/3/5:charge";
+        assert_eq!(
+            Place::above(inner),
+            [place("", 2, "join"), place("2:join/1/", 0, "join")]
+        );
+        assert_eq!(place("2:join/1/", 0, "join").branch(3), "2:join/1/0:join/3/");
     }
 
     #[test]
