@@ -1,7 +1,7 @@
 //! The claims this process holds, and what is known of their fate.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::tracker::BatchTracker;
-use crate::lifecycle::{BatchClaim, RunClaim};
+use crate::lifecycle::{BatchClaim, Poked, RunClaim};
 
 const HELD: u8 = 0;
 const HALTED: u8 = 1;
@@ -111,6 +111,39 @@ pub(crate) struct HeldBatch {
 pub(crate) struct HeldRun {
     pub(crate) claim: RunClaim,
     pub(crate) lease: Lease,
+    poke: Poke,
+}
+
+/// What others did to a run that is held, as far as the keeper has heard.
+#[derive(Debug)]
+struct Poke {
+    wake_seq: AtomicI64,
+    paused: AtomicBool,
+    changed: Notify,
+}
+
+impl HeldRun {
+    /// A run that was claimed when it had been woken so often.
+    pub(crate) fn new(claim: RunClaim, lease: Lease, wake_seq: i64) -> Self {
+        let poke = Poke {
+            wake_seq: AtomicI64::new(wake_seq),
+            paused: AtomicBool::new(false),
+            changed: Notify::new(),
+        };
+        Self { claim, lease, poke }
+    }
+
+    /// Heard of the run.
+    pub(crate) fn heard(&self, poked: &Poked) {
+        if poked.halted {
+            self.lease.halt();
+        }
+        let before = self.poke.wake_seq.fetch_max(poked.wake_seq, Ordering::AcqRel);
+        let paused = self.poke.paused.swap(poked.paused, Ordering::AcqRel);
+        if before < poked.wake_seq || paused != poked.paused {
+            self.poke.changed.notify_waiters();
+        }
+    }
 }
 
 /// All of them.

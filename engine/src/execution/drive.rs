@@ -34,10 +34,8 @@ enum Left {
 
 pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instant) {
     let span = telemetry::run_span(&run);
-    let held = Arc::new(HeldRun {
-        claim,
-        lease: Lease::new(asked, shared.settings.trusted()),
-    });
+    let lease = Lease::new(asked, shared.settings.trusted());
+    let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());
     let mut run = Some(run);
     while let Some(this) = run.take() {

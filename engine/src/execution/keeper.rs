@@ -1,6 +1,6 @@
 //! Keeps the leases of a process: one renewal for all of them, with the progress to save; and looks out for stops.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,7 +127,7 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
     }
 }
 
-/// Runs asked to stop send nothing more from here.
+/// Runs asked to stop send nothing more from here, and what others did to a run reaches whoever runs its code.
 async fn halt_stopped(shared: &Shared) {
     let (batches, runs) = (shared.book.batches(), shared.book.runs());
     let held: BTreeSet<_> = batches
@@ -138,16 +138,19 @@ async fn halt_stopped(shared: &Shared) {
     if held.is_empty() {
         return;
     }
-    match shared.fleet.halted_runs(&held.into_iter().collect::<Vec<_>>()).await {
-        Ok(halted) => {
-            batches
-                .iter()
-                .filter(|held| halted.contains(&held.claim.run))
-                .for_each(|held| held.lease.halt());
-            runs.iter()
-                .filter(|held| halted.contains(&held.claim.run))
-                .for_each(|held| held.lease.halt());
+    let poked = match shared.runs.poked_runs(&held.into_iter().collect::<Vec<_>>()).await {
+        Ok(poked) => poked,
+        Err(error) => return tracing::warn!(%error, "could not look for stopped runs"),
+    };
+    let poked: HashMap<_, _> = poked.iter().map(|poked| (poked.run, poked)).collect();
+    for held in batches {
+        if poked.get(&held.claim.run).is_some_and(|poked| poked.halted) {
+            held.lease.halt();
         }
-        Err(error) => tracing::warn!(%error, "could not look for stopped runs"),
+    }
+    for held in runs {
+        if let Some(poked) = poked.get(&held.claim.run) {
+            held.heard(poked);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod alone;
 mod book;
+mod checkpoints;
 mod drive;
 mod driver;
 mod endings;

@@ -361,8 +361,6 @@ pub trait Fleet: Send + Sync + 'static {
     async fn renew_leases(&self, batches: &[Renewal], runs: &[RunClaim]) -> Result<Unrenewed, FleetError>;
     /// Gives batches back unfinished, without counting an attempt; answers how many were still held.
     async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<u64, FleetError>;
-    /// Which of these runs were asked to stop or are over.
-    async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError>;
     /// Asks a run to end as failed.
     async fn request_stop(&self, run: RunId, reason: &str) -> Result<(), FleetError>;
     /// Ends a run that was asked to stop, once nothing of it is held.

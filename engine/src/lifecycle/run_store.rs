@@ -16,10 +16,10 @@ pub trait RunStore: Send + Sync + 'static {
     /// Reads what a claim whose answer was lost got, if anything.
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
 
-    /// Records steps that have no row yet, all in one commit or none: a path that has one refuses the group.
-    /// Answers in the order given, `Done` or `Lost`.
+    /// Records steps, all in one commit or none: a path that has a row, and was not said to end an open one, refuses the
+    /// group. Answers in the order given.
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError>;
-    /// Records one step: ends an open row, recognises its own earlier write, and adopts another's.
+    /// Records one step: ends an open row if there is one, recognises its own earlier write, and adopts another's.
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError>;
 
     /// Lets go of runs, all in one commit. Answers in the order given.

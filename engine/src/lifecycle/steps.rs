@@ -153,6 +153,28 @@ pub struct NewStep {
     pub attempts: u16,
     /// The signal that this step takes.
     pub signal_seq: Option<i64>,
+    /// The path has an open row, which this ends: a wait, or a step that was tried before.
+    pub ends_open: bool,
+}
+
+impl NewStep {
+    /// The row that it becomes.
+    #[must_use]
+    pub fn into_state(self) -> StepState {
+        StepState {
+            path: self.path,
+            kind: self.kind,
+            status: self.status,
+            result: self.result,
+            started_at: self.started_at,
+            finished_at: Some(self.finished_at),
+            due_at: None,
+            attempts: self.attempts,
+            claim_token: self.claim.token,
+            plan_cursor: None,
+            planned: false,
+        }
+    }
 }
 
 /// What became of a checkpoint.

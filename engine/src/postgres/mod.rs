@@ -38,7 +38,7 @@ pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
 pub use outbox::PostgresOutbox;
 pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
-pub use run_store::PostgresRunStore;
+pub use run_store::{PostgresRunStore, Transacted, transact};
 pub use schedules::{ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 pub use source::{SqlSource, SqlValue};
 pub use undelivered::PostgresUndelivered;

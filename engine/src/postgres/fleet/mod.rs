@@ -139,9 +139,6 @@ impl Fleet for PostgresFleet {
     async fn hand_back_batches(&self, batches: &[HandBack]) -> Result<u64, FleetError> {
         self.hand_back(batches.to_vec()).await
     }
-    async fn halted_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, FleetError> {
-        self.halted(runs.to_vec()).await
-    }
     async fn request_stop(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
         self.stop_run(run, reason.to_owned()).await
     }

@@ -15,7 +15,6 @@ const READ_RUN: &str = include_str!("../../../queries/read_run.sql");
 const FAIL_CLAIMED_RUN: &str = include_str!("../../../queries/fail_claimed_run.sql");
 const SETTLE_STOP: &str = include_str!("../../../queries/settle_stop.sql");
 const REQUEST_STOP: &str = include_str!("../../../queries/request_stop.sql");
-const HALTED_RUNS: &str = include_str!("../../../queries/halted_runs.sql");
 
 impl PostgresFleet {
     pub(super) async fn heartbeat_row(&self, beat: &Heartbeat) -> Result<(), FleetError> {
@@ -85,19 +84,6 @@ impl PostgresFleet {
             })
             .await?;
         Ok(if rows == 1 { Ended::Done } else { Ended::Lost })
-    }
-
-    pub(super) async fn halted(&self, runs: Vec<RunId>) -> Result<Vec<RunId>, FleetError> {
-        let query = self.database.statement(HALTED_RUNS).bind(runs);
-        let rows = self
-            .database
-            .run(move |connection| query.fetch_all(connection).boxed())
-            .await?;
-        Ok(rows
-            .iter()
-            .map(|row| row.try_get(0))
-            .collect::<Result<_, _>>()
-            .map_err(DatabaseError::from)?)
     }
 
     pub(super) async fn stop_run(&self, run: RunId, reason: String) -> Result<(), FleetError> {

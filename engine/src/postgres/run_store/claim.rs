@@ -3,9 +3,10 @@
 use futures::FutureExt;
 use sqlx::PgConnection;
 
+use super::news::{read_signals, signals_of};
 use super::rows::{read_steps, steps_of, work_run};
 use super::{PostgresRunStore, Query, SUSPECT_AFTER};
-use crate::lifecycle::{ClaimPage, FleetError, RunClaim, WorkRun};
+use crate::lifecycle::{ClaimPage, FleetError, RunClaim, RunId, WorkRun};
 
 const CLAIM_RUNS: &str = include_str!("../../../queries/claim_runs.sql");
 const READ_CLAIMED_RUNS: &str = include_str!("../../../queries/read_claimed_runs.sql");
@@ -74,23 +75,29 @@ impl PostgresRunStore {
     }
 }
 
+fn of((claim, _): &(RunClaim, WorkRun)) -> RunId {
+    claim.run
+}
+
 /// Reads what is recorded of the runs; of those that were never claimed or woken there is nothing.
 async fn read_past(
     database: &crate::postgres::Database,
     connection: &mut PgConnection,
     page: &mut [(RunClaim, WorkRun)],
 ) -> Result<(), sqlx::Error> {
-    let seasoned: Vec<_> = page
-        .iter()
-        .filter(|(claim, _)| claim.token > 1)
-        .map(|(claim, _)| claim.run)
-        .collect();
-    if seasoned.is_empty() {
-        return Ok(());
+    let claimed_before: Vec<_> = page.iter().filter(|(claim, _)| claim.token > 1).map(of).collect();
+    if !claimed_before.is_empty() {
+        let mut steps = read_steps(&mut *connection, steps_of(database, claimed_before, None)).await?;
+        for (claim, run) in &mut *page {
+            run.steps = steps.remove(&claim.run).unwrap_or_default();
+        }
     }
-    let mut steps = read_steps(connection, steps_of(database, seasoned, None)).await?;
-    for (claim, run) in page {
-        run.steps = steps.remove(&claim.run).unwrap_or_default();
+    let woken: Vec<_> = page.iter().filter(|(_, run)| run.wake_seq > 0).map(of).collect();
+    if !woken.is_empty() {
+        let mut signals = read_signals(connection, signals_of(database, woken)).await?;
+        for (claim, run) in page {
+            run.signals = signals.remove(&claim.run).unwrap_or_default();
+        }
     }
     Ok(())
 }

@@ -2,8 +2,12 @@
 
 mod claim;
 mod endings;
+mod news;
 pub(super) mod rows;
 mod steps;
+mod transact;
+
+pub use transact::{Transacted, transact};
 
 use std::time::Duration;
 

@@ -1,31 +1,113 @@
 //! Recording steps.
 
-use std::time::Duration;
+use futures::FutureExt;
+use sqlx::Row;
 
-use super::PostgresRunStore;
-use crate::lifecycle::{FleetError, NewSignal, NewStep, News, RunId, Saved, Signalled};
+use super::rows::step_state;
+use super::{PostgresRunStore, Query};
+use crate::lifecycle::{FleetError, NewStep, RunClaim, Saved, StepState};
+use crate::postgres::database::{Database, DatabaseError};
 
-fn later<T>() -> Result<T, FleetError> {
-    Err(FleetError::Refused("not yet".to_owned()))
-}
+const SAVE_STEPS: &str = include_str!("../../../queries/save_steps.sql");
+const SETTLE_STEP: &str = include_str!("../../../queries/settle_step.sql");
+const READ_STEP: &str = include_str!("../../../queries/read_step.sql");
 
 impl PostgresRunStore {
-    pub(super) async fn save_step_rows(&self, _: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
-        later()
+    pub(super) async fn save_step_rows(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
+        let query = self.save_query(group);
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        let mut answers = vec![Saved::Lost; group.len()];
+        for row in &rows {
+            let at: i64 = row.try_get("at").map_err(DatabaseError::from)?;
+            let Some(at) = usize::try_from(at - 1).ok().filter(|at| *at < group.len()) else {
+                continue;
+            };
+            answers[at] = match row.try_get("written").map_err(DatabaseError::from)? {
+                true => Saved::Done,
+                // Its open row is gone: it was ended before, or there never was one.
+                false => self.settle_step_row(&group[at]).await?,
+            };
+        }
+        Ok(answers)
     }
-    pub(super) async fn settle_step_row(&self, _: &NewStep) -> Result<Saved, FleetError> {
-        later()
+
+    fn save_query(&self, group: &[NewStep]) -> Query {
+        let claims = || group.iter().map(|step| step.claim);
+        self.database
+            .statement(SAVE_STEPS)
+            .bind(claims().map(|claim| claim.run).collect::<Vec<_>>())
+            .bind(claims().map(|claim| claim.token).collect::<Vec<_>>())
+            .bind(claims().map(|claim| claim.claim_id).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.path.clone()).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.kind.as_str()).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.status.as_str()).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.result.as_deref()).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.started_at).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.finished_at).collect::<Vec<_>>())
+            .bind(group.iter().map(attempts).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.signal_seq).collect::<Vec<_>>())
+            .bind(group.iter().map(|step| step.ends_open).collect::<Vec<_>>())
     }
-    pub(super) async fn wake_rows(&self, _: &[RunId]) -> Result<u64, FleetError> {
-        later()
+
+    pub(super) async fn settle_step_row(&self, step: &NewStep) -> Result<Saved, FleetError> {
+        let settle = step_query(&self.database, SETTLE_STEP, step).bind(step.signal_seq);
+        let written = self
+            .database
+            .run(move |connection| async move { settle.fetch_optional(connection).await }.boxed())
+            .await?;
+        if written.is_some() {
+            return Ok(Saved::Done);
+        }
+        let recorded = read_step(&self.database, step.claim, &step.path).await?;
+        Ok(match recorded {
+            // By our own claim and ended: a request before this one, whose answer was lost.
+            Some(state) if state.claim_token == step.claim.token && state.status == step.status => Saved::Done,
+            Some(state) => Saved::Adopted(Box::new(state)),
+            None => Saved::Lost,
+        })
     }
-    pub(super) async fn signal_row(&self, _: &NewSignal) -> Result<Signalled, FleetError> {
-        later()
-    }
-    pub(super) async fn read_news_of(&self, _: &[RunId]) -> Result<Vec<News>, FleetError> {
-        later()
-    }
-    pub(super) async fn next_due_of(&self, _: &[String]) -> Result<Option<Duration>, FleetError> {
-        later()
+}
+
+fn attempts(step: &NewStep) -> i16 {
+    i16::try_from(step.attempts).unwrap_or(i16::MAX)
+}
+
+/// A statement about one step, with its values but the last.
+pub(super) fn step_query(database: &Database, sql: &'static str, step: &NewStep) -> Query {
+    database
+        .statement(sql)
+        .bind(step.claim.run)
+        .bind(step.claim.token)
+        .bind(step.claim.claim_id)
+        .bind(step.path.clone())
+        .bind(step.kind.as_str())
+        .bind(step.status.as_str())
+        .bind(step.result.clone())
+        .bind(step.started_at)
+        .bind(step.finished_at)
+        .bind(attempts(step))
+}
+
+/// A step as it is recorded, while its run is held under the claim; `None`: it is not held, or nothing is recorded.
+pub(super) async fn read_step(
+    database: &Database,
+    claim: RunClaim,
+    path: &str,
+) -> Result<Option<StepState>, DatabaseError> {
+    let query = database
+        .statement(READ_STEP)
+        .bind(claim.run)
+        .bind(claim.token)
+        .bind(claim.claim_id)
+        .bind(path.to_owned());
+    let row = database
+        .run(move |connection| async move { query.fetch_optional(connection).await }.boxed())
+        .await?;
+    match row {
+        Some(row) if row.try_get("held")? => Ok(Some(step_state(&row)?)),
+        _ => Ok(None),
     }
 }

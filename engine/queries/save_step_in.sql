@@ -1,0 +1,6 @@
+-- A checkpoint in the transaction of the workflow's own rows; no row: the run is somebody else's.
+insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, attempts, claim_token,
+                                consistent, planned_items, planned_batches)
+select r.id, $4, $5, $6, $7, $8, $9, nullif($10::smallint, 0), r.claim_token, null, null, null
+  from lockgate.task_runs r
+ where r.id = $1 and r.claim_token = $2 and r.claim_id = $3

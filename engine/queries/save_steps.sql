@@ -1,0 +1,36 @@
+-- Checkpoints of many runs, each under its run's claim, which is looked at and not locked: whoever took over meanwhile
+-- meets the same path, of which there is one. What has no row yet is inserted: a path that has one refuses all of them,
+-- which are then settled one by one. What ends an open row and finds none is answered as not written.
+with m as (
+    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::bytea[],
+                         $8::timestamptz[], $9::timestamptz[], $10::smallint[], $11::bigint[], $12::boolean[])
+           with ordinality
+        m (run_id, token, claim_id, path, kind, status, result, started_at, finished_at, attempts, signal_seq, ends_open, at)
+), held as (
+    select m.*
+      from m
+      join lockgate.task_runs r on r.id = m.run_id and r.claim_token = m.token and r.claim_id = m.claim_id
+), saved as (
+    insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, attempts, claim_token,
+                                    consistent, planned_items, planned_batches)
+    select run_id, path, kind, status, result, started_at, finished_at, nullif(attempts, 0), token, null, null, null
+      from held where not ends_open
+), ended as (
+    update lockgate.run_steps s
+       set status = h.status, result = h.result, finished_at = h.finished_at, attempts = nullif(h.attempts, 0),
+           due_at = null, claim_token = h.token
+      from held h
+     where h.ends_open and s.run_id = h.run_id and s.path = h.path and s.status = 'open' and s.kind = h.kind
+    returning h.at
+), written as (
+    select at from held where not ends_open
+    union all
+    select at from ended
+), consumed as (
+    update lockgate.signals s
+       set consumed_by = h.path
+      from held h
+      join written w on w.at = h.at
+     where s.run_id = h.run_id and s.seq = h.signal_seq and s.consumed_by is null
+)
+select h.at, exists (select from written w where w.at = h.at) as written from held h
