@@ -78,12 +78,18 @@ impl Runs {
     }
 
     pub(super) fn next_event(&self) -> Option<DateTime<Utc>> {
-        let leases = self.by_id.values().filter_map(|run| run.holder).map(|holder| holder.lease_until);
+        let leases = self
+            .by_id
+            .values()
+            .filter_map(|run| run.holder)
+            .map(|holder| holder.lease_until);
         let unheld = self
             .by_id
             .values()
             .filter(|run| run.status.may_be_claimed() && run.holder.is_none());
-        leases.chain(unheld.filter_map(|run| run.ready).map(|ready| ready.at)).min()
+        leases
+            .chain(unheld.filter_map(|run| run.ready).map(|ready| ready.at))
+            .min()
     }
 }
 

@@ -104,7 +104,10 @@ mod tests {
     #[tokio::test]
     async fn it_jumps_to_what_is_waited_for_and_wakes_who_waits() {
         let clock = VirtualClock::new(DateTime::UNIX_EPOCH);
-        let (soon, late) = (clock.now() + Duration::from_secs(1), clock.now() + Duration::from_secs(60));
+        let (soon, late) = (
+            clock.now() + Duration::from_secs(1),
+            clock.now() + Duration::from_secs(60),
+        );
         let mut first = pin!(clock.sleep_until(soon));
         {
             let mut second = pin!(clock.sleep_until(late));
@@ -117,7 +120,11 @@ mod tests {
         }
         clock.jump_to(soon);
         first.await;
-        assert_eq!((clock.now(), clock.next_waited()), (soon, None), "who gave up waits no more");
+        assert_eq!(
+            (clock.now(), clock.next_waited()),
+            (soon, None),
+            "who gave up waits no more"
+        );
         clock.jump_to(soon - Duration::from_secs(1));
         assert_eq!(clock.now(), soon, "it never goes back");
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Runs;
 use super::run::{Run, Status, Stop};
-use crate::lifecycle::{Ended, RunClaim, RunId};
+use crate::lifecycle::{Ended, RunClaim, RunId, Swept};
 
 const UNKNOWN: &str = "unknown";
 const STOPPING: &str = "stopping";
@@ -43,21 +43,8 @@ impl Runs {
     }
 
     pub(super) fn request_stop(&mut self, run: RunId, status: Status, reason: &str) -> &'static str {
-        let Some(run) = self.by_id.get_mut(&run) else {
-            return UNKNOWN;
-        };
-        if run.status.is_over() {
-            return run.status.as_str();
-        }
-        if run.stop.is_none() {
-            let reason = reason.to_owned();
-            run.note(Some(run.status), STOPPING, Some(reason.clone()));
-            run.stop = Some(Stop { status, reason });
-        }
-        match run.settle_stop() {
-            true => run.status.as_str(),
-            false => STOPPING,
-        }
+        let run = self.by_id.get_mut(&run);
+        run.map_or(UNKNOWN, |run| run.request_stop(status, reason))
     }
 
     pub(super) fn fail_claimed(&mut self, claim: &RunClaim, reason: &str) -> Ended {
@@ -75,12 +62,52 @@ impl Runs {
         Ended::Done
     }
 
+    pub(super) fn sweep(&mut self, now: DateTime<Utc>) -> Swept {
+        let runs = self.recover(now);
+        let is_late = |run: &&mut Run| !run.status.is_over() && run.stop.is_none() && run.is_overdue(now);
+        let overdue = self.by_id.values_mut().filter(is_late).map(|run| {
+            run.request_stop(Status::Failed, "not over before its deadline");
+        });
+        let overdue = overdue.count() as u64;
+        let settled = self
+            .by_id
+            .values_mut()
+            .filter_map(|run| run.settle_stop().then_some(()))
+            .count();
+        Swept {
+            runs,
+            stopped: overdue + settled as u64,
+            ..Swept::default()
+        }
+    }
+
     pub(super) fn settle_stop(&mut self, run: RunId) -> bool {
         self.by_id.get_mut(&run).is_some_and(Run::settle_stop)
     }
 }
 
 impl Run {
+    fn is_overdue(&self, now: DateTime<Utc>) -> bool {
+        self.request
+            .deadline
+            .is_some_and(|deadline| self.created_at + deadline < now)
+    }
+
+    fn request_stop(&mut self, status: Status, reason: &str) -> &'static str {
+        if self.status.is_over() {
+            return self.status.as_str();
+        }
+        if self.stop.is_none() {
+            let reason = reason.to_owned();
+            self.note(Some(self.status), STOPPING, Some(reason.clone()));
+            self.stop = Some(Stop { status, reason });
+        }
+        match self.settle_stop() {
+            true => self.status.as_str(),
+            false => STOPPING,
+        }
+    }
+
     /// Asked to stop, its code is not running and no batch of it is held: it is over.
     fn settle_stop(&mut self) -> bool {
         let (_, held_batches) = self.batches;

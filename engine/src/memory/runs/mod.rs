@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::lifecycle::{
     ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewSignal, NewStep, News, Poked, RunClaim, RunId,
-    RunStore, Saved, Signalled, StepState, WorkRun, storable_reason,
+    RunStore, Saved, Signalled, StepState, Swept, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
 use run::{Ready, Run, Status};
@@ -97,49 +97,42 @@ impl MemoryRunStore {
         self.lock().renew(claims, lease_until)
     }
 
-    /// Takes runs from holders whose lease has ended; answers how many.
-    #[must_use]
-    pub fn recover_runs(&self) -> usize {
+    /// Takes runs from holders whose lease has ended, and ends what must end; answers how many of each.
+    pub fn sweep(&self) -> Swept {
         let now = self.clock.now();
-        self.lock().recover(now)
+        self.lock().sweep(now)
     }
 
     /// The holder of this claim has died: its leases end now. Answers how many; recovering takes them from it.
-    #[must_use]
     pub fn end_leases(&self, claim_id: Uuid) -> usize {
         let now = self.clock.now();
         self.lock().end_leases(Some(claim_id), now)
     }
 
     /// Every holder has died.
-    #[must_use]
     pub fn end_all_leases(&self) -> usize {
         let now = self.clock.now();
         self.lock().end_leases(None, now)
     }
 
     /// Pauses a run; answers the state it is in now.
-    #[must_use]
     pub fn pause_run(&self, run: RunId, reason: &str) -> &'static str {
         self.lock().pause(run, &storable_reason(reason))
     }
 
     /// Resumes a paused or quarantined run; answers the state it is in now.
-    #[must_use]
     pub fn resume_run(&self, run: RunId) -> &'static str {
         let now = self.clock.now();
         self.lock().resume(run, now)
     }
 
     /// Asks a run to end as cancelled; answers the state it is in now.
-    #[must_use]
     pub fn cancel_run(&self, run: RunId, reason: &str) -> &'static str {
         self.lock()
             .request_stop(run, Status::Cancelled, &storable_reason(reason))
     }
 
     /// Asks a run to end as failed; answers the state it is in now.
-    #[must_use]
     pub fn fail_run(&self, run: RunId, reason: &str) -> &'static str {
         self.lock().request_stop(run, Status::Failed, &storable_reason(reason))
     }
@@ -151,20 +144,17 @@ impl MemoryRunStore {
     }
 
     /// Ends a run that was asked to stop, once nothing of it is held.
-    #[must_use]
     pub fn settle_stop(&self, run: RunId) -> bool {
         self.lock().settle_stop(run)
     }
 
     /// Opens a fan-out under the run's claim, or finds it open.
-    #[must_use]
     pub fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState> {
         let now = self.clock.now();
         self.lock().open_fan_out(claim, path, now)
     }
 
     /// Completes an open fan-out and wakes its run; answers whether it was this that did.
-    #[must_use]
     pub fn complete_fan_out(&self, run: RunId, path: &str, result: &[u8]) -> bool {
         let now = self.clock.now();
         self.lock().complete_fan_out(run, path, result, now)

@@ -27,10 +27,11 @@ impl Runs {
     pub(super) fn end_leases(&mut self, claim_id: Option<Uuid>, now: DateTime<Utc>) -> usize {
         let holders = self.by_id.values_mut().filter_map(|run| run.holder.as_mut());
         let dead = holders.filter(|holder| claim_id.is_none_or(|claim_id| holder.claim_id == claim_id));
-        dead.map(|holder| holder.lease_until = holder.lease_until.min(now)).count()
+        dead.map(|holder| holder.lease_until = holder.lease_until.min(now))
+            .count()
     }
 
-    pub(super) fn recover(&mut self, now: DateTime<Utc>) -> usize {
+    pub(super) fn recover(&mut self, now: DateTime<Utc>) -> u64 {
         let ended = |run: &&Run| run.holder.is_some_and(|holder| holder.lease_until <= now);
         let stale: Vec<_> = self.by_id.values().filter(ended).map(Run::id).collect();
         for run in &stale {
@@ -39,7 +40,7 @@ impl Runs {
                 run.recover(ready);
             }
         }
-        stale.len()
+        stale.len() as u64
     }
 }
 

@@ -64,7 +64,9 @@ impl Runs {
     /// What is seen of each of these runs; those that are gone are left out.
     pub(super) fn look_at<T>(&self, runs: &[RunId], see: impl Fn(&Run) -> T) -> Vec<T> {
         let runs: BTreeSet<&RunId> = runs.iter().collect();
-        runs.into_iter().filter_map(|run| self.by_id.get(run).map(&see)).collect()
+        runs.into_iter()
+            .filter_map(|run| self.by_id.get(run).map(&see))
+            .collect()
     }
 }
 
@@ -105,7 +107,11 @@ fn check(signal: &NewSignal) -> Result<Vec<u8>, FleetError> {
     if !fits(&signal.name, LONGEST_NAME) {
         return refused("a signal's name has 1 to 100 bytes");
     }
-    if signal.idempotency_key.as_deref().is_some_and(|key| !fits(key, LONGEST_KEY)) {
+    if signal
+        .idempotency_key
+        .as_deref()
+        .is_some_and(|key| !fits(key, LONGEST_KEY))
+    {
         return refused("a signal's idempotency key has 1 to 1000 bytes");
     }
     if has_zero(&signal.payload) {
@@ -121,7 +127,9 @@ fn has_zero(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(values) => values.iter().any(has_zero),
-        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_zero(value)),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| name.contains('\0') || has_zero(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

@@ -25,7 +25,9 @@ impl Runs {
             return Ok(None);
         }
         if self.by_id.len() >= MOST_RUNS {
-            return Err(ManagerError::Invalid(format!("there are {MOST_RUNS} runs in memory, no more fit")));
+            return Err(ManagerError::Invalid(format!(
+                "there are {MOST_RUNS} runs in memory, no more fit"
+            )));
         }
         let ready = self.ready(start.request.start_at.unwrap_or(now));
         let id = start.request.id;

@@ -71,7 +71,9 @@ fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
 /// What a table would refuse.
 pub(super) fn check_path(path: &str) -> Result<(), FleetError> {
     if path.is_empty() || path.contains('\0') {
-        return Err(FleetError::Refused("a step's path is empty or has a zero character".to_owned()));
+        return Err(FleetError::Refused(
+            "a step's path is empty or has a zero character".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -34,12 +34,7 @@ enum Undone {
 ///
 /// # Errors
 /// The store did not answer, or refused; doing it again finds what was recorded.
-pub async fn transact<F>(
-    database: &Database,
-    claim: RunClaim,
-    path: &str,
-    work: F,
-) -> Result<Transacted, FleetError>
+pub async fn transact<F>(database: &Database, claim: RunClaim, path: &str, work: F) -> Result<Transacted, FleetError>
 where
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<NewStep>> + Send + 'static,
 {
