@@ -77,7 +77,11 @@ begin
     if not found then return 'unknown'; end if;
     if was.status not in ('paused', 'quarantined') then return was.status; end if;
     next_status := case when was.started_at is null then 'queued' else 'running' end;
-    next_wake := case was.driven_by when 'engine' then greatest(was.wake_at, clock_timestamp()) end;
+    -- What has begun runs again at once: something may have reached it meanwhile, which woke nobody. What has not keeps its
+    -- time.
+    next_wake := case when was.driven_by <> 'engine' then null
+                      when was.started_at is null then greatest(was.wake_at, clock_timestamp())
+                      else clock_timestamp() end;
     update lockgate.task_runs r
        set status = next_status, reason = null, attempts = 0, wake_seq = r.wake_seq + 1,
            wake_at = next_wake, rank = next_wake - r.priority * interval '15 seconds'
