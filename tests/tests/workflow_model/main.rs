@@ -42,7 +42,11 @@ async fn see(world: &dyn RunWorld) -> Sight {
         let steps = world.steps(seen.run).await;
         sight.steps.push(steps.iter().map(|step| say_step(step, now)).collect());
         sight.signals.push(format!("{:?}", world.signals(seen.run).await));
-        sight.claim_ends.push(format!("{:?}", world.claim_ends(seen.run).await));
+        let mut ends = world.claim_ends(seen.run).await;
+        // Whether it was paused when it was set aside is in the audit's line before.
+        let set_aside = ends.iter_mut().filter(|end| end.to == "quarantined");
+        set_aside.for_each(|end| end.from.clear());
+        sight.claim_ends.push(format!("{ends:?}"));
     }
     sight
 }

@@ -57,9 +57,6 @@ pub enum Op {
     ClaimSuspect {
         bulk: bool,
     },
-    ReadClaimed {
-        claim: ClaimAt,
-    },
     Save {
         group: Vec<StepOp>,
     },
@@ -191,7 +188,6 @@ fn claim_act() -> impl Strategy<Value = Op> {
     prop_oneof![
         10 => page.prop_map(|(take, bulk, versions)| Op::Claim { take, bulk, versions }),
         3 => any::<bool>().prop_map(|bulk| Op::ClaimSuspect { bulk }),
-        1 => claim().prop_map(|claim| Op::ReadClaimed { claim }),
         6 => vec(step(), 1..4).prop_map(|group| Op::Save { group }),
         6 => step().prop_map(|step| Op::Settle { step }),
         9 => vec((claim(), act(), any::<bool>()), 1..4).prop_map(|group| Op::LetGo { group }),
