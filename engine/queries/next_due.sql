@@ -1,6 +1,5 @@
 -- Seconds until the first run of these queues may go on by itself; null: none will.
-select case when min(p.due) is not null
-            then extract(epoch from greatest(min(p.due) - clock_timestamp(), interval '0'))::double precision end
+select extract(epoch from min(p.due) - clock_timestamp())::double precision
   from unnest($1::text[]) ask (queue)
  cross join lateral (
      select r.wake_at as due

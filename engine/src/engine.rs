@@ -397,7 +397,6 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         window: config.kafka.window as usize,
         topics: config.topics.clone(),
         drain: config.drain.deadline,
-        ..ExecutionSettings::new(replica)
     }
 }
 

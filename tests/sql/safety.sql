@@ -23,7 +23,7 @@ select 'I05', format('%s %s', s.run_id, s.path), format('planned %s items in %s 
      select coalesce(sum(x.n_items) filter (where x.status <> 'split'), 0) as items,
             count(*) filter (where x.parent_seq is null) as batches
        from lockgate.run_batches x where x.run_id = s.run_id and x.step = s.path) b
- where (s.planned_items, s.planned_batches) is distinct from (b.items, b.batches)
+ where s.kind = 'fan_out' and (s.planned_items, s.planned_batches) is distinct from (b.items, b.batches)
 union all
 select 'I06', format('%s/%s', run_id, seq), format('begins at %s, another batch reaches %s', first_id, before)
   from (select run_id, seq, first_id,

@@ -11,6 +11,8 @@ const FILL: &str = include_str!("../sql/a_million_not_due.sql");
 /// Pages of eight KiB that a question may look at; a scan of any of the tables is thousands.
 const FEW_PAGES: i64 = 200;
 const RUN: &str = "'00000000-0000-7000-8000-000000000000'";
+/// The same as an array.
+const RUNS: &str = "'{00000000-0000-7000-8000-000000000000}'";
 const ANY: &str = "gen_random_uuid()";
 
 /// Every claim, sweep, renewal and look for what is due, with values as the engine gives them.
@@ -30,7 +32,49 @@ const ASKED: &[(&str, &[&str])] = &[
             "60",
         ],
     ),
-    ("poked_runs", &["'{00000000-0000-7000-8000-000000000000}'"]),
+    ("poked_runs", &[RUNS]),
+    (
+        "save_steps",
+        &[
+            RUNS,
+            "'{1}'",
+            "'{00000000-0000-4000-8000-000000000001}'",
+            "'{1:charge}'",
+            "'{step}'",
+            "'{completed}'",
+            "'{1}'",
+            "'{now}'",
+            "'{now}'",
+            "'{0}'",
+            "'{null}'",
+            "'{false}'",
+        ],
+    ),
+    (
+        "settle_step",
+        &[
+            RUN,
+            "1",
+            "'00000000-0000-4000-8000-000000000001'",
+            "'1:charge'",
+            "'step'",
+            "'completed'",
+            "'1'",
+            "now()",
+            "now()",
+            "0",
+            "null",
+        ],
+    ),
+    (
+        "read_step",
+        &[RUN, "1", "'00000000-0000-4000-8000-000000000001'", "'0:items'"],
+    ),
+    ("read_steps_of_runs", &[RUNS, "null"]),
+    ("read_waiting_signals", &[RUNS]),
+    ("read_claimed_runs", &[ANY]),
+    ("wake_runs", &[RUNS]),
+    ("next_due", &["'{chaos-items,other}'"]),
     (
         "let_go_runs",
         &[

@@ -1,7 +1,7 @@
 //! Claims pages of runs whose code may go on, as many as there are free slots, and starts them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -15,6 +15,8 @@ use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Runnable, Share, WorkRun
 
 /// Free slots worth a question of their own; fewer wait a moment for company.
 const WORTH_ASKING: usize = 64;
+/// The clocks of two processes and a timer's own grain.
+const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(shared: Arc<Shared>) {
     let tasks = TaskTracker::new();
@@ -51,15 +53,24 @@ async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
             Err(error) => tracing::warn!(%error, "could not look for runs"),
         }
         drop(free);
-        let pause = if idle > 5 {
-            shared.settings.poll * 2
-        } else {
-            shared.settings.poll
-        };
+        let pause = jittered(shared.settings.poll * if idle > 5 { 2 } else { 1 });
+        let due = until_due(shared, queues.names(), pause).await;
         tokio::select! {
             () = shared.stopping.cancelled() => {}
             () = shared.hints.runs.notified() => {}
-            () = tokio::time::sleep(jittered(pause)) => {}
+            () = tokio::time::sleep(due) => {}
+        }
+    }
+}
+
+/// How long until a timer of some run ends, or until the next poll: what is started or woken may be before that.
+async fn until_due(shared: &Shared, queues: &[String], poll: Duration) -> Duration {
+    match shared.runs.next_due(queues).await {
+        // Not before its time: a claim a moment early would find nothing and wait for the poll.
+        Ok(due) => due.map_or(poll, |due| poll.min(due + ROUNDING)),
+        Err(error) => {
+            tracing::warn!(%error, "could not look for what is due next");
+            poll
         }
     }
 }

@@ -24,6 +24,10 @@ impl Queues {
         }
     }
 
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Deals so many slots out, never more: queues that filled their share last time divide what the others leave, which
     /// are asked for one run each, so that one busy queue of ten gets the page. Queues take turns where slots are few.
     pub(crate) fn deal(&mut self, slots: usize) -> Vec<Share> {

@@ -148,6 +148,7 @@ async fn check(ops: Vec<Op>) {
         let told = take(&postgres, &step, &made).await;
         assert_eq!(told, expected, "step {at}: {step:?}");
         promises.heard(&step, &told, &made);
+        made.tied |= told.made_ready > 1;
         made.claims.extend(told.claims);
         let (expected, sight) = (see(&memory).await, see(&postgres).await);
         assert_eq!(sight, expected, "after step {at}: {step:?}");

@@ -27,6 +27,8 @@ const MOST_RUNS: usize = 5;
 pub struct Made {
     pub runs: Vec<RunId>,
     pub claims: Vec<RunClaim>,
+    /// Some were made ready by one statement, and which of those goes first is open.
+    pub tied: bool,
     /// Runs as they were before this step.
     pub before: Vec<RunSeen>,
 }
@@ -83,7 +85,12 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             made.runs.push(start.request.id);
             Step::Start(Box::new(start), *start_in)
         }
-        Op::Claim { take, bulk, versions } => Step::Claim(page(&[(WORKFLOW, *take), (BULK, *bulk)], *versions, false)),
+        Op::Claim { take, bulk, versions } => {
+            let all_if_tied = |take: &u8| if made.tied { take.saturating_mul(10) } else { *take };
+            let shares = [(WORKFLOW, all_if_tied(take)), (BULK, all_if_tied(bulk))];
+            Step::Claim(page(&shares, *versions, false))
+        }
+        Op::ClaimSuspect { .. } if made.tied => return None,
         Op::ClaimSuspect { bulk } => {
             let queue = if *bulk { BULK } else { WORKFLOW };
             Step::Claim(page(&[(queue, 3)], (1, 2), true))
@@ -159,6 +166,8 @@ pub struct Told {
     pub claims: Vec<RunClaim>,
     /// What became of letting go, in order.
     pub let_go: Vec<LetGo>,
+    /// How many runs may have been made ready by one statement.
+    pub made_ready: u64,
 }
 
 impl Told {
@@ -190,7 +199,7 @@ pub async fn take(world: &dyn RunWorld, step: &Step, made: &Made) -> Told {
             Told {
                 words,
                 claims,
-                let_go: Vec::new(),
+                ..Told::default()
             }
         }
         Step::Save(group) => Told::in_words(say_answer(store.save_steps(group).await)),
@@ -200,12 +209,14 @@ pub async fn take(world: &dyn RunWorld, step: &Step, made: &Made) -> Told {
             for (claim, act, had_batches) in group {
                 endings.push(ending(world, *claim, act, *had_batches, made).await);
             }
+            let let_go = store.let_go_runs(&endings).await.unwrap();
             Told {
-                let_go: store.let_go_runs(&endings).await.unwrap(),
+                made_ready: let_go.iter().filter(|answer| **answer == LetGo::Done).count() as u64,
+                let_go,
                 ..Told::default()
             }
         }
-        Step::Other(op) => Told::in_words(take_other(world, op, made).await),
+        Step::Other(op) => take_other(world, op, made).await,
     }
 }
 
@@ -258,8 +269,30 @@ async fn ending(world: &dyn RunWorld, claim: RunClaim, act: &ActOp, had_batches:
     }
 }
 
-async fn take_other(world: &dyn RunWorld, op: &Op, made: &Made) -> String {
-    let store = world.replica();
+async fn take_other(world: &dyn RunWorld, op: &Op, made: &Made) -> Told {
+    let ready = |made_ready: u64| Told {
+        made_ready,
+        ..Told::in_words(say(&made_ready))
+    };
+    match op {
+        Op::Wake { runs } => ready(world.replica().wake_runs(&runs_of(runs, made)).await.unwrap()),
+        Op::Die { claim } => {
+            world.end_leases(&made.claim(*claim)).await;
+            ready(world.sweep().await)
+        }
+        Op::Sweep => ready(world.sweep().await),
+        Op::Advance { by } => {
+            world.advance(UNIT * u32::from(*by)).await;
+            Told::default()
+        }
+        Op::Renew { claim } => Told::in_words(say(&world.renew(&made.claim(*claim)).await)),
+        Op::Fail { claim } => Told::in_words(say(&world.fail_claimed(&made.claim(*claim), "no money").await)),
+        about_runs => Told::in_words(tell(world, about_runs, made).await),
+    }
+}
+
+/// What somebody outside does to runs, or asks of them.
+async fn tell(world: &dyn RunWorld, op: &Op, made: &Made) -> String {
     match op {
         Op::Signal { run, key, content } => {
             let signal = NewSignal {
@@ -269,31 +302,18 @@ async fn take_other(world: &dyn RunWorld, op: &Op, made: &Made) -> String {
                 idempotency_key: key.map(|key| key.to_string()),
                 actor: None,
             };
-            say(&store.signal_run(&signal).await.unwrap())
+            say(&world.replica().signal_run(&signal).await.unwrap())
         }
-        Op::Wake { runs } => say(&store.wake_runs(&runs_of(runs, made)).await.unwrap()),
         Op::Look { runs } => look(world, &runs_of(runs, made)).await,
         Op::Pause { run } => world.pause(made.run(*run)).await,
         Op::Resume { run } => world.resume(made.run(*run)).await,
         Op::Cancel { run } => world.cancel(made.run(*run)).await,
         Op::SettleStop { run } => say(&world.settle_stop(made.run(*run)).await),
-        Op::Fail { claim } => say(&world.fail_claimed(&made.claim(*claim), "no money").await),
         Op::Batches { run, waiting, held } if made.runs.contains(&made.run(*run)) => {
-            world
-                .set_batches(made.run(*run), u32::from(*waiting), u32::from(*held))
-                .await;
+            let (waiting, held) = (u32::from(*waiting), u32::from(*held));
+            world.set_batches(made.run(*run), waiting, held).await;
             String::new()
         }
-        Op::Renew { claim } => say(&world.renew(&made.claim(*claim)).await),
-        Op::Advance { by } => {
-            world.advance(UNIT * u32::from(*by)).await;
-            String::new()
-        }
-        Op::Die { claim } => {
-            world.end_leases(&made.claim(*claim)).await;
-            say(&world.sweep().await)
-        }
-        Op::Sweep => say(&world.sweep().await),
         _ => String::new(),
     }
 }

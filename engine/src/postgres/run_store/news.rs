@@ -80,7 +80,7 @@ impl PostgresRunStore {
             .run(move |connection| query.fetch_one(connection).boxed())
             .await?;
         let seconds: Option<f64> = row.try_get(0).map_err(DatabaseError::from)?;
-        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
     }
 }
 

@@ -1,0 +1,91 @@
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lockgate::lifecycle::{Kind, NewStep, RunClaim, RunStore};
+use lockgate::postgres::{Transacted, transact};
+use sqlx::PgConnection;
+
+use crate::{Scene, hand_back, step};
+
+type Work = Box<dyn for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<NewStep>> + Send>;
+
+/// Writes an account's row and answers the step.
+fn book(claim: RunClaim, result: &'static str) -> Work {
+    Box::new(move |connection| {
+        async move {
+            sqlx::query("insert into bookings (of) values ($1)")
+                .bind(result)
+                .execute(connection)
+                .await?;
+            anyhow::ensure!(result != "fails", "the account is closed");
+            let mut step = step(claim, "0:book", result);
+            step.kind = Kind::Transaction;
+            Ok(step)
+        }
+        .boxed()
+    })
+}
+
+async fn booked(scene: &Scene) -> Vec<String> {
+    sqlx::query_scalar("select of from bookings order by of")
+        .fetch_all(scene.database.pool())
+        .await
+        .unwrap()
+}
+
+async fn do_book(scene: &Scene, claim: RunClaim, result: &'static str) -> Transacted {
+    let database = scene.database.database();
+    let work = book(claim, result);
+    transact(&database, claim, "0:book", move |connection| work(connection))
+        .await
+        .unwrap()
+}
+
+fn recorded(done: Transacted) -> String {
+    match done {
+        Transacted::Recorded(state) => String::from_utf8(state.result.unwrap()).unwrap(),
+        other => panic!("not recorded: {other:?}"),
+    }
+}
+
+async fn scene() -> (Scene, RunClaim) {
+    let scene = Scene::new().await;
+    scene.run("create table bookings (of text)").await;
+    let claim = scene.claimed().await;
+    (scene, claim)
+}
+
+#[tokio::test]
+async fn rows_and_record_are_committed_together_or_not_at_all() {
+    let (scene, claim) = scene().await;
+    let Transacted::Failed(error) = do_book(&scene, claim, "fails").await else {
+        panic!("it did not fail");
+    };
+    assert_eq!(error.to_string(), "the account is closed");
+    assert!(booked(&scene).await.is_empty());
+    assert_eq!(recorded(do_book(&scene, claim, "one").await), "one");
+    // A second time, as after a lost answer: what is recorded counts, and its rows are there once.
+    assert_eq!(recorded(do_book(&scene, claim, "two").await), "one");
+    assert_eq!(booked(&scene).await, ["one"]);
+}
+
+#[tokio::test]
+async fn a_holder_that_lost_its_claim_books_nothing() {
+    let (scene, claim) = scene().await;
+    scene.let_go(claim, hand_back()).await;
+    assert!(matches!(do_book(&scene, claim, "late").await, Transacted::Lost));
+    let (next, _) = scene.claim(9).await.remove(0);
+    assert_eq!(recorded(do_book(&scene, next, "next").await), "next");
+    assert!(matches!(do_book(&scene, claim, "late").await, Transacted::Lost));
+    assert_eq!(booked(&scene).await, ["next"]);
+    let reread = scene.runs.read_news(&[next.run]).await.unwrap();
+    assert!(reread[0].fan_outs.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_at_once_book_once() {
+    let (scene, claim) = scene().await;
+    let (one, two) = tokio::join!(do_book(&scene, claim, "one"), do_book(&scene, claim, "two"));
+    let (one, two) = (recorded(one), recorded(two));
+    assert_eq!(one, two);
+    assert_eq!(booked(&scene).await, [one]);
+}
