@@ -85,7 +85,7 @@ pub(super) async fn an_open_row_is_ended_once(world: &dyn RunWorld) {
     );
     store.wake_runs(&[run]).await.unwrap();
     let (first, work) = claim(&*store).await;
-    assert_eq!(work.steps, [opened.clone()]);
+    assert_eq!(work.steps, std::slice::from_ref(&opened));
     let end = |claim, result| NewStep {
         kind: Kind::Signal,
         attempts: 2,
