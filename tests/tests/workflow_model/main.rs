@@ -57,8 +57,8 @@ struct Promises {
     results: HashMap<(RunId, String), (StepStatus, Option<Vec<u8>>)>,
     taken: HashMap<(RunId, i64), String>,
     counts: HashMap<RunId, (i64, i64)>,
-    /// How many wake-ups a run had seen when it last waited, and whether for batches.
-    waits: HashMap<RunId, (i64, bool)>,
+    /// How many wake-ups a run had seen when it last waited.
+    waits: HashMap<RunId, i64>,
 }
 
 impl Promises {
@@ -70,9 +70,9 @@ impl Promises {
             .filter(|(_, answer)| **answer == LetGo::Done);
         for ((claim, act, _), _) in done {
             self.waits.remove(&claim.run);
-            if let ActOp::Wait { behind, batches, .. } = act {
+            if let ActOp::Wait { behind, .. } = act {
                 let seen = made.wake_seq(claim.run) - i64::from(*behind);
-                self.waits.insert(claim.run, (seen, *batches));
+                self.waits.insert(claim.run, seen);
             }
         }
     }
@@ -131,9 +131,8 @@ impl Promises {
         }
         let waited = self.waits.get(&seen.run);
         match (seen.status.as_str(), waited) {
-            ("suspended", Some((at, _))) if seen.wake_seq > *at => assert_eq!(seen.wake, Wake::Due, "{seen:?}"),
+            ("suspended" | "running", Some(at)) if seen.wake_seq > *at => assert_eq!(seen.wake, Wake::Due, "{seen:?}"),
             ("queued", _) => assert_ne!(seen.wake, Wake::Never, "{seen:?}"),
-            ("running", Some((at, true))) if seen.wake_seq > *at => assert_eq!(seen.wake, Wake::Due, "{seen:?}"),
             _ => {}
         }
     }
