@@ -19,7 +19,7 @@ use story::{Made, Step, Told, prepare, say_step, take};
 const LEASE: Duration = Duration::from_secs(3_600);
 /// Each has a database of its own; `PROPTEST_CASES` asks for more.
 const CASES: u32 = 24;
-const MOST_OPS: usize = 90;
+const MOST_OPS: usize = 120;
 
 /// All of a world that can be compared.
 #[derive(Debug, PartialEq)]

@@ -5,10 +5,25 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-/// Which of the claims made so far, counted from the last; those that are lost are zombies.
+/// Which claim: below [`HELD`] one that is held, else any that was made so far, which may be a zombie's.
 pub type ClaimAt = u8;
+/// Bound of the numbers that mean a claim that is held.
+pub const HELD: u8 = 4;
 /// Which of the runs started so far.
 pub type RunAt = u8;
+
+impl Op {
+    /// The claim that is meant first, if any.
+    pub fn claim(&self) -> Option<ClaimAt> {
+        match self {
+            Self::Save { group } => group.first().map(|step| step.claim),
+            Self::LetGo { group } => group.first().map(|(claim, ..)| *claim),
+            Self::Settle { step } => Some(step.claim),
+            Self::Fail { claim } | Self::Renew { claim } | Self::Die { claim } => Some(*claim),
+            _ => None,
+        }
+    }
+}
 
 /// The end of a step.
 #[derive(Debug, Clone)]
@@ -117,9 +132,14 @@ fn status() -> impl Strategy<Value = StepStatus> {
     prop_oneof![4 => Just(StepStatus::Completed), 1 => Just(StepStatus::Failed)]
 }
 
-/// Mostly the last claim, now and then one that may be lost.
+/// Mostly one that is held, now and then one that may be lost.
 fn claim() -> impl Strategy<Value = ClaimAt> {
-    prop_oneof![4 => Just(0_u8), 3 => 0..3_u8, 1 => any::<u8>()]
+    prop_oneof![6 => 0..HELD, 1 => HELD..]
+}
+
+/// Mostly the first run, so that much happens to one.
+fn run() -> impl Strategy<Value = RunAt> {
+    prop_oneof![3 => Just(0_u8), 1 => Just(1_u8), 1 => any::<u8>()]
 }
 
 fn step() -> impl Strategy<Value = StepOp> {
@@ -152,7 +172,7 @@ fn act() -> impl Strategy<Value = ActOp> {
         1 => Just(ActOp::Fail),
         1 => Just(ActOp::Quarantine),
         3 => (0..3_u8).prop_map(|delay| ActOp::HandBack { delay }),
-        6 => wait,
+        12 => wait,
     ]
 }
 
@@ -168,39 +188,40 @@ fn start() -> impl Strategy<Value = Op> {
 }
 
 fn run_act() -> impl Strategy<Value = Op> {
-    let runs = || vec(any::<u8>(), 0..3);
-    let signal = (any::<u8>(), option::of(0..3_u8), any::<u8>());
+    let runs = || vec(run(), 0..3);
+    let signal = (run(), option::of(0..3_u8), any::<u8>());
     prop_oneof![
-        6 => signal.prop_map(|(run, key, content)| Op::Signal { run, key, content }),
-        3 => runs().prop_map(|runs| Op::Wake { runs }),
-        3 => runs().prop_map(|runs| Op::Look { runs }),
-        3 => any::<u8>().prop_map(|run| Op::Pause { run }),
-        4 => any::<u8>().prop_map(|run| Op::Resume { run }),
+        12 => signal.prop_map(|(run, key, content)| Op::Signal { run, key, content }),
+        6 => runs().prop_map(|runs| Op::Wake { runs }),
+        6 => runs().prop_map(|runs| Op::Look { runs }),
+        6 => run().prop_map(|run| Op::Pause { run }),
+        9 => run().prop_map(|run| Op::Resume { run }),
         1 => any::<u8>().prop_map(|run| Op::Cancel { run }),
-        1 => any::<u8>().prop_map(|run| Op::SettleStop { run }),
-        1 => (any::<u8>(), 0..2_u8, 0..2_u8).prop_map(|(run, waiting, held)| Op::Batches { run, waiting, held }),
+        1 => run().prop_map(|run| Op::SettleStop { run }),
+        1 => (run(), 0..2_u8, 0..2_u8).prop_map(|(run, waiting, held)| Op::Batches { run, waiting, held }),
     ]
 }
 
 fn claim_act() -> impl Strategy<Value = Op> {
     let versions = prop_oneof![4 => Just((1_u32, 2_u32)), 1 => Just((1, 1)), 1 => Just((2, 3))];
-    let page = (0..4_u8, 0..3_u8, versions);
+    let take = || prop_oneof![3 => Just(3_u8), 1 => 0..3_u8];
+    let page = (take(), take(), versions);
     prop_oneof![
-        10 => page.prop_map(|(take, bulk, versions)| Op::Claim { take, bulk, versions }),
-        3 => any::<bool>().prop_map(|bulk| Op::ClaimSuspect { bulk }),
-        6 => vec(step(), 1..4).prop_map(|group| Op::Save { group }),
-        6 => step().prop_map(|step| Op::Settle { step }),
-        9 => vec((claim(), act(), any::<bool>()), 1..4).prop_map(|group| Op::LetGo { group }),
+        12 => page.prop_map(|(take, bulk, versions)| Op::Claim { take, bulk, versions }),
+        10 => any::<bool>().prop_map(|bulk| Op::ClaimSuspect { bulk }),
+        12 => vec(step(), 1..4).prop_map(|group| Op::Save { group }),
+        12 => step().prop_map(|step| Op::Settle { step }),
+        18 => vec((claim(), act(), any::<bool>()), 1..4).prop_map(|group| Op::LetGo { group }),
         1 => claim().prop_map(|claim| Op::Fail { claim }),
-        1 => claim().prop_map(|claim| Op::Renew { claim }),
-        5 => claim().prop_map(|claim| Op::Die { claim }),
+        2 => claim().prop_map(|claim| Op::Renew { claim }),
+        10 => claim().prop_map(|claim| Op::Die { claim }),
     ]
 }
 
 /// Anything.
 pub fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => start(),
+        3 => start(),
         12 => run_act(),
         22 => claim_act(),
         3 => (1..7_u8).prop_map(|by| Op::Advance { by }),

@@ -14,13 +14,15 @@ use lockgate_tests::conformance::runs::{RunSeen, RunWorld};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::ops::{ActOp, ClaimAt, Op, RunAt, StepOp};
+use crate::ops::{ActOp, ClaimAt, HELD, Op, RunAt, StepOp};
 
 const WORKFLOW: &str = "orders";
 const BULK: &str = "bulk";
 /// Instants are so far apart that the time a test takes does not matter.
 pub const UNIT: Duration = Duration::from_secs(600);
 const MOST_RUNS: usize = 5;
+/// So many that a page takes all.
+const MOST: u8 = 10;
 
 /// What was made so far, the same in every world.
 #[derive(Debug, Default)]
@@ -45,8 +47,25 @@ impl Made {
             token: 1,
             claim_id: Uuid::nil(),
         };
-        let from_last = usize::from(at) % self.claims.len().max(1);
-        self.claims.iter().rev().nth(from_last).copied().unwrap_or(nobody)
+        let held = self.held();
+        let of = if at < HELD && !held.is_empty() {
+            &held
+        } else {
+            &self.claims
+        };
+        let from_last = usize::from(at) % of.len().max(1);
+        of.iter().rev().nth(from_last).copied().unwrap_or(nobody)
+    }
+
+    fn held(&self) -> Vec<RunClaim> {
+        self.before.iter().filter_map(|seen| seen.claim).collect()
+    }
+
+    fn suspects(&self) -> usize {
+        self.before
+            .iter()
+            .filter(|seen| seen.attempts >= 2 && seen.claim.is_none())
+            .count()
     }
 
     pub fn wake_seq(&self, run: RunId) -> i64 {
@@ -69,6 +88,10 @@ pub enum Step {
 /// Chooses the ids.
 pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
     Some(match op {
+        // What needs a claim gets one first.
+        needs_one if needs_one.claim().is_some_and(|at| at < HELD) && made.held().is_empty() => {
+            Step::Claim(page(&[(WORKFLOW, MOST), (BULK, MOST)], (1, 2), false))
+        }
         Op::Start { .. } if made.runs.len() >= MOST_RUNS => return None,
         Op::Start {
             bulk,
@@ -86,11 +109,11 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             Step::Start(Box::new(start), *start_in)
         }
         Op::Claim { take, bulk, versions } => {
-            let all_if_tied = |take: &u8| if made.tied { take.saturating_mul(10) } else { *take };
+            let all_if_tied = |take: &u8| if made.tied { take.saturating_mul(MOST) } else { *take };
             let shares = [(WORKFLOW, all_if_tied(take)), (BULK, all_if_tied(bulk))];
             Step::Claim(page(&shares, *versions, false))
         }
-        Op::ClaimSuspect { .. } if made.tied => return None,
+        Op::ClaimSuspect { .. } if made.tied && made.suspects() > 1 => return None,
         Op::ClaimSuspect { bulk } => {
             let queue = if *bulk { BULK } else { WORKFLOW };
             Step::Claim(page(&[(queue, 3)], (1, 2), true))
