@@ -7,8 +7,9 @@ select jsonb_build_object(
     'lease_until', r.lease_until,
     'steps', coalesce((
         select jsonb_agg(jsonb_build_object(
-                   'path', s.path, 'status', s.status, 'planned_items', s.planned_items, 'planned_batches', s.planned_batches,
-                   'planned_at', s.planned_at, 'started_at', s.started_at, 'finished_at', s.finished_at,
+                   'path', s.path, 'kind', s.kind, 'status', s.status, 'planned_items', coalesce(s.planned_items, 0),
+                   'planned_batches', coalesce(s.planned_batches, 0), 'planned_at', s.planned_at, 'due_at', s.due_at,
+                   'attempts', coalesce(s.attempts, 0), 'started_at', s.started_at, 'finished_at', s.finished_at,
                    'done_batches', d.batches, 'done_items', d.items, 'delivered', d.delivered) order by s.started_at, s.path)
           from lockgate.run_steps s
          cross join lateral (

@@ -16,6 +16,11 @@ select jsonb_build_object(
     'plan_trouble', (select s.plan_trouble from lockgate.run_steps s
                       where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open' and s.planned_at is null
                       order by s.path limit 1),
+    'waits', coalesce((
+        select jsonb_agg(to_jsonb(w) order by w.step)
+          from (select s.path as step, s.kind, s.due_at as until from lockgate.run_steps s
+                 where s.run_id = r.id and s.kind <> 'fan_out' and s.status = 'open'
+                 order by s.path limit 10) w), '[]'),
     'fan_out_open', exists (select 1 from lockgate.run_steps s
                              where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open'),
     'free', b.free, 'later', b.later, 'next_not_before', b.next_not_before, 'finished_last_minute', b.finished_last_minute,

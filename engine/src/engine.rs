@@ -183,6 +183,7 @@ impl EngineBuilder {
             settings: redelivery_settings(config),
             hint: place.hints.undelivered.clone(),
         });
+        let transactions = place.database.clone();
         let outbox = OutboxRelay::new(OutboxParts {
             store: Arc::new(PostgresOutbox::new(place.database, place.replica)),
             publisher: publisher.clone(),
@@ -192,7 +193,7 @@ impl EngineBuilder {
         });
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
-            runs: Arc::new(run_store(config, place.replica)?),
+            runs: Arc::new(run_store(config, place.replica)?.transactions_on(transactions)),
             publisher: publisher.clone(),
             breakers,
             registry: self.registry.clone(),
@@ -390,6 +391,7 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         batch_size: config.worker.batch_size as usize,
         plan_ahead: config.worker.plan_ahead as usize,
         runs: config.workflows.in_flight as usize,
+        max_result: config.workflows.max_result as usize,
         poll: config.worker.poll,
         lease: config.lease.duration,
         renew: config.lease.renew,

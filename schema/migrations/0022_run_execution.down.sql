@@ -80,11 +80,14 @@ comment on column lockgate.run_steps.consistent is 'Planned from one snapshot; n
 comment on column lockgate.run_steps.result is 'What the step returned, exact bytes of a JSON document';
 comment on column lockgate.run_steps.finished_at is 'When it was completed';
 
+drop index lockgate.transitions_by_time;
+create index transitions_by_time on lockgate.transitions using brin (at);
 alter table lockgate.transitions drop column since;
 
 create index task_runs_active on lockgate.task_runs (status, id)
     where status in ('queued', 'running', 'suspended', 'paused', 'quarantined');
 create index task_runs_wakeable on lockgate.task_runs (wake_at) where claim_id is null and wake_at is not null;
+drop index lockgate.task_runs_resting;
 drop index lockgate.task_runs_ready;
 alter table lockgate.task_runs set (fillfactor = 70);
 alter table lockgate.task_runs
@@ -95,3 +98,8 @@ alter table lockgate.task_runs
     drop column rank,
     drop column priority,
     drop column queue;
+do $$ begin
+    if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
+        revoke select (claim_id) on lockgate.task_runs from lockgate_reader;
+    end if;
+end $$;

@@ -24,11 +24,18 @@ comment on column lockgate.task_runs.seed_id is 'Where its recorded chances come
 create index task_runs_ready on lockgate.task_runs (coalesce(queue, workflow), coalesce(rank, wake_at), wake_at)
     where wake_at is not null and claim_id is null and status in ('queued', 'running', 'suspended');
 drop index lockgate.task_runs_wakeable;
+-- list_unfinished_runs, with the one above and task_runs_claimed: runs that wait without a timer, or for a person.
+create index task_runs_resting on lockgate.task_runs (id)
+    where claim_id is null and finished_at is null and (wake_at is null or status in ('paused', 'quarantined'));
 -- Looks for work start from open fan-outs, of which an ordinary run has none.
 drop index lockgate.task_runs_active;
 
 alter table lockgate.transitions add column since timestamptz;
 comment on column lockgate.transitions.since is 'For the end of a claim: when it began. A run''s claims are recorded once, here';
+
+-- prune_transitions. Audit rows of runs go with their run; writing them here too would log 72 bytes more for each.
+drop index lockgate.transitions_by_time;
+create index transitions_by_time on lockgate.transitions using brin (at) where run_id is null;
 
 -- The key of a step's run would lock the run's row with every checkpoint; retention deletes steps itself.
 alter table lockgate.run_steps
@@ -77,11 +84,9 @@ begin
     if not found then return 'unknown'; end if;
     if was.status not in ('paused', 'quarantined') then return was.status; end if;
     next_status := case when was.started_at is null then 'queued' else 'running' end;
-    -- What has begun runs again at once: something may have reached it meanwhile, which woke nobody. What has not keeps its
-    -- time.
-    next_wake := case when was.driven_by <> 'engine' then null
-                      when was.started_at is null then greatest(was.wake_at, clock_timestamp())
-                      else clock_timestamp() end;
+    -- A run that had begun looks at once what came while it was paused, whatever it waited for.
+    next_wake := case when was.driven_by = 'engine' and was.started_at is null then greatest(was.wake_at, clock_timestamp())
+                      when was.driven_by = 'engine' then clock_timestamp() end;
     update lockgate.task_runs r
        set status = next_status, reason = null, attempts = 0, wake_seq = r.wake_seq + 1,
            wake_at = next_wake, rank = next_wake - r.priority * interval '15 seconds'
@@ -135,6 +140,7 @@ end $$;
 
 do $$ begin
     if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
-        grant select (queue, priority, rank, code_version, claimed_at, alone) on lockgate.task_runs to lockgate_reader;
+        -- claim_id: whether a run is held; whoever only reads cannot use it.
+        grant select (queue, priority, rank, code_version, claimed_at, alone, claim_id) on lockgate.task_runs to lockgate_reader;
     end if;
 end $$;

@@ -110,3 +110,21 @@ select 'I18', r.id::text, format('claimed %s times, %s ends of %s claims audited
        from lockgate.transitions x where x.run_id = r.id and x.entity = 'run' and x.since is not null) t
  where r.driven_by = 'engine'
    and (t.ends <> t.claims or t.claims <> r.claim_token - case when r.claim_id is null then 0 else 1 end)
+union all
+select 'I19', format('%s %s', r.id, s.path), 'the run is completed, the step is open'
+  from lockgate.task_runs r join lockgate.run_steps s on s.run_id = r.id
+ where r.status = 'completed' and s.status = 'open'
+union all
+select 'I20', r.id::text, 'suspended, but nothing of it is open'
+  from lockgate.task_runs r
+ where r.status = 'suspended' and r.claim_id is null and r.wake_at is null and r.stop_status is null
+   and not exists (select from lockgate.run_steps s where s.run_id = r.id and s.status = 'open')
+union all
+select 'I21', format('%s/%s', g.run_id, g.seq), format('taken by %s, which is %s', g.consumed_by, coalesce(s.kind || ' ' || s.status, 'not there'))
+  from lockgate.signals g
+  left join lockgate.run_steps s on s.run_id = g.run_id and s.path = g.consumed_by
+ where g.consumed_by is not null
+   and ((s.kind, s.status) is distinct from ('signal', 'completed') or s.result is distinct from g.payload)
+union all
+select 'I21', format('%s %s', run_id, consumed_by), format('took %s signals', count(*))
+  from lockgate.signals where consumed_by is not null group by run_id, consumed_by having count(*) > 1

@@ -36,7 +36,7 @@ const fn at(
 }
 
 /// The table. T trigger, P plan, C claim, K publish, D outcome, R stop, E end, F redelivery, G direct command,
-/// O outbox, S consumers, N network.
+/// O outbox, S consumers, W workflows, N network.
 #[rustfmt::skip]
 pub const CRASH_POINTS: &[CrashPoint] = &[
     at("T1", &["trigger.before_commit"], "the leader fires a slot → commit", "nothing", "the next leader fires the slot"),
@@ -82,6 +82,17 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("S2", &["inbox.after_commit"], "effects and ids committed → offsets committed", "effects, ids", "read again; the ids are known, nothing happens twice"),
     at("S3", &["mail.after_claim"], "an e-mail claimed → handed to the mail server", "sending", "the lease ends; sent once"),
     at("S4", &["mail.after_send"], "the mail server took it → marked as sent", "sending", "the lease ends; sent again under the same Message-ID, at most 8 a crash"),
+    at("W3", &["claim_runs.after_commit"], "a page of runs claimed → their code", "runs leased", "leases end, recovered; nobody is blamed who only stood beside"),
+    at("W4", &["step.before_save"], "a step's code returned → its checkpoint", "no row", "it is done again: at least once"),
+    at("W5", &["steps.before_commit"], "a group of checkpoints sent → commit", "none of the group", "as W4, for all in it"),
+    at("W6", &["steps.after_commit"], "a group of checkpoints committed → their code hears so", "rows", "replayed from there, nothing again"),
+    at("W7", &["transaction.before_commit"], "a workflow's rows and their checkpoint written → commit", "nothing", "done again, once"),
+    at("W8", &["transaction.after_commit"], "rows and checkpoint committed → their code hears so", "both", "replayed from there, once"),
+    at("W9", &["suspend.before_commit"], "all that a run does is wait → let go of", "run leased", "recovered, waits again until the same instants"),
+    at("W10", &["suspend.after_commit"], "a waiting run let go of → its process hears so", "run suspended, waits open", "its timer, or a signal, wakes it"),
+    at("W11", &[], "a signal commits while its run is let go of", "one more wake-up", "letting go is refused and the signal taken, or the run is awake"),
+    at("W13", &["endings.before_commit"], "a group of ends sent → commit", "runs leased", "recovered; replayed over recorded steps and ended"),
+    at("W18", &[], "lease gone → checkpoint, transaction, end", "another's claim", "0 rows: nothing is written; a first result counts for both"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod api;
+pub mod chaos_steps;
 pub mod cli;
 mod cli_pgbouncer;
 pub mod cluster;
@@ -18,10 +19,12 @@ pub mod mock_kafka;
 pub mod nemesis;
 pub mod notes;
 pub mod own_servers;
+pub mod place_order;
 pub mod proxy;
 pub mod replica;
 mod servers;
 pub mod smtp_sink;
+pub mod steps_story;
 pub mod topic;
 mod wait;
 

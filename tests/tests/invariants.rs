@@ -115,6 +115,30 @@ const PLANTED: &[(&str, &[&str])] = &[
                values ('run', '00000000-0000-7000-8000-000000000001', 'running', 'running', 1, clock_timestamp())",
         ],
     ),
+    (
+        "I19",
+        &["insert into lockgate.run_steps (run_id, path, kind, status)
+               values ('00000000-0000-7000-8000-000000000001', '1:nap', 'sleep', 'open')"],
+    ),
+    (
+        "I20",
+        &["update lockgate.task_runs set status = 'suspended', finished_at = null"],
+    ),
+    (
+        "I21",
+        &[
+            "insert into lockgate.signals (run_id, seq, name, payload, actor, consumed_by)
+               values ('00000000-0000-7000-8000-000000000001', 1, 'go', '1', 'test', '1:go')",
+        ],
+    ),
+    (
+        "I21",
+        &["insert into lockgate.run_steps (run_id, path, kind, status, result)
+               values ('00000000-0000-7000-8000-000000000001', '1:go', 'signal', 'completed', '1');
+           insert into lockgate.signals (run_id, seq, name, payload, actor, consumed_by)
+               values ('00000000-0000-7000-8000-000000000001', 1, 'go', '1', 'test', '1:go'),
+                      ('00000000-0000-7000-8000-000000000001', 2, 'go', '1', 'test', '1:go')"],
+    ),
 ];
 
 async fn healthy() -> TestDatabase {

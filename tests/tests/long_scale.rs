@@ -96,6 +96,7 @@ const ASKED: &[(&str, &[&str])] = &[
             ANY,
         ],
     ),
+    ("list_unfinished_runs", &["'paused'", "null", "100"]),
     ("claimable_runs", &["'{chaos-items}'", "'{}'", "64"]),
     ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
     (
@@ -223,7 +224,14 @@ async fn nothing_asked_all_the_time_looks_through_what_is_not_due() {
     }
     let mut wrong = Vec::new();
     for (query, values) in ASKED {
-        for mode in ["force_custom_plan", "force_generic_plan"] {
+        // What people ask for once is planned for what they ask.
+        let modes = ["force_custom_plan", "force_generic_plan"];
+        let modes = if *query == "list_unfinished_runs" {
+            &modes[..1]
+        } else {
+            &modes
+        };
+        for mode in modes {
             let plan = explain(&mut connection, query, values, mode).await;
             let pages = plan["Shared Hit Blocks"].as_i64().unwrap() + plan["Shared Read Blocks"].as_i64().unwrap();
             let time = &plan["Actual Total Time"];

@@ -46,7 +46,18 @@ pub(super) fn detail(found: &RunDetail) -> String {
         let _ = writeln!(shown, "{name:<12}{value}");
     }
     if !found.steps.is_empty() {
-        let columns = ["step", "status", "planned", "plan", "done", "delivered", "batches"];
+        let columns = [
+            "step",
+            "kind",
+            "status",
+            "due",
+            "failures",
+            "planned",
+            "plan",
+            "done",
+            "delivered",
+            "batches",
+        ];
         shown.push_str(&format!("\n{}", table(&columns, found.steps.iter().map(step))));
     }
     if !found.transitions.is_empty() {
@@ -60,15 +71,24 @@ pub(super) fn detail(found: &RunDetail) -> String {
 }
 
 fn step(step: &StepSummary) -> Vec<String> {
-    vec![
+    let mut cells = vec![
         step.path.clone(),
+        step.kind.clone(),
         step.status.clone(),
-        step.planned_items.to_string(),
-        if step.planned_at.is_some() { "whole" } else { "growing" }.to_owned(),
-        step.done_items.to_string(),
-        step.delivered.to_string(),
-        format!("{}/{}", step.done_batches, step.planned_batches),
-    ]
+        or_dash(step.due_at.as_ref(), time),
+        step.attempts.to_string(),
+    ];
+    if step.kind == "fan_out" {
+        cells.extend([
+            step.planned_items.to_string(),
+            if step.planned_at.is_some() { "whole" } else { "growing" }.to_owned(),
+            step.done_items.to_string(),
+            step.delivered.to_string(),
+            format!("{}/{}", step.done_batches, step.planned_batches),
+        ]);
+    }
+    cells.resize(10, "–".to_owned());
+    cells
 }
 
 fn transition(row: &TransitionRow) -> Vec<String> {

@@ -58,6 +58,7 @@ pub(super) static KEYS: &[Key] = keys! {
     worker.poll => "how often work is looked for when no hint comes";
     worker.plan_ahead => "unclaimed batches planned ahead";
     workflows.in_flight => "runs whose code runs at once per replica";
+    workflows.max_result => "largest result of a step in bytes";
     redelivery.page => "undelivered rows claimed at once";
     redelivery.max_attempts => "attempts before a message is dead";
     redelivery.first_delay => "delay after the first attempt";

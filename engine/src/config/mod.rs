@@ -125,6 +125,8 @@ pub struct WorkerConfig {
 pub struct WorkflowsConfig {
     /// Runs whose code runs at once per replica.
     pub in_flight: u32,
+    /// Largest result of a step, in bytes.
+    pub max_result: u32,
 }
 
 /// Section `redelivery`.
@@ -263,7 +265,10 @@ impl Default for Config {
                 poll: seconds(1),
                 plan_ahead: 512,
             },
-            workflows: WorkflowsConfig { in_flight: 1024 },
+            workflows: WorkflowsConfig {
+                in_flight: 1024,
+                max_result: 256 * 1024,
+            },
             redelivery: RedeliveryConfig {
                 page: 1000,
                 max_attempts: 20,

@@ -126,6 +126,12 @@ impl Config {
         problems.within("worker.batch_size", self.worker.batch_size, 1, 10_000);
         problems.within("worker.batches", self.worker.batches, 1, 1_024);
         problems.within("workflows.in_flight", self.workflows.in_flight, 1, 100_000);
+        problems.within(
+            "workflows.max_result",
+            self.workflows.max_result,
+            1_024,
+            16 * 1024 * 1024,
+        );
         problems.within("worker.plan_ahead", self.worker.plan_ahead, 1, 100_000);
         problems.within("kafka.window", self.kafka.window, 1, 1_000_000);
         problems.within("lease.max_deaths", self.lease.max_deaths, 1, 100);

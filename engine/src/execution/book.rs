@@ -141,8 +141,13 @@ impl HeldRun {
         let before = self.poke.wake_seq.fetch_max(poked.wake_seq, Ordering::AcqRel);
         let paused = self.poke.paused.swap(poked.paused, Ordering::AcqRel);
         if before < poked.wake_seq || paused != poked.paused {
-            self.poke.changed.notify_waiters();
+            self.poke.changed.notify_one();
         }
+    }
+
+    /// Completes when something was heard of the run; one waits.
+    pub(crate) async fn poked(&self) {
+        self.poke.changed.notified().await;
     }
 }
 
@@ -150,7 +155,8 @@ impl HeldRun {
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     batches: Mutex<HashMap<Uuid, Arc<HeldBatch>>>,
-    runs: Mutex<HashMap<Uuid, Arc<HeldRun>>>,
+    /// By the whole claim: the runs of a page share its id.
+    runs: Mutex<HashMap<RunClaim, Arc<HeldRun>>>,
 }
 
 impl Book {
@@ -163,11 +169,11 @@ impl Book {
     }
 
     pub(crate) fn hold_run(&self, held: Arc<HeldRun>) {
-        lock(&self.runs).insert(held.claim.claim_id, held);
+        lock(&self.runs).insert(held.claim, held);
     }
 
     pub(crate) fn drop_run(&self, claim: &RunClaim) {
-        lock(&self.runs).remove(&claim.claim_id);
+        lock(&self.runs).remove(claim);
     }
 
     pub(crate) fn batches(&self) -> Vec<Arc<HeldBatch>> {
@@ -189,9 +195,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const TRUSTED: Duration = Duration::from_secs(50);
+
+    #[test]
+    fn every_run_of_a_page_is_held() {
+        let (book, claim_id) = (Book::default(), Uuid::now_v7());
+        let claims = [1, 2, 3].map(|_| RunClaim {
+            run: Uuid::now_v7(),
+            token: 1,
+            claim_id,
+        });
+        for claim in claims {
+            book.hold_run(Arc::new(HeldRun::new(claim, asked_ago(Duration::ZERO), 0)));
+        }
+        book.drop_run(&claims[1]);
+        let held: HashSet<_> = book.runs().iter().map(|held| held.claim).collect();
+        assert_eq!(held, HashSet::from([claims[0], claims[2]]));
+    }
 
     fn asked_ago(ago: Duration) -> Lease {
         let asked = Instant::now()

@@ -42,7 +42,10 @@ impl Together for Store {
     }
 
     async fn all(&self, writes: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
-        self.0.save_steps(writes).await
+        fail::fail_point!("steps.before_commit");
+        let saved = self.0.save_steps(writes).await;
+        fail::fail_point!("steps.after_commit");
+        saved
     }
 
     async fn one(&self, write: &NewStep) -> Result<Saved, FleetError> {

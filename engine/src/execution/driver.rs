@@ -7,11 +7,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::drive::drive;
 use super::executor::Shared;
+use super::run_task::drive;
 use super::shares::Queues;
 use super::worker::jittered;
-use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Runnable, Share, WorkRun};
+use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 
 /// Free slots worth a question of their own; fewer wait a moment for company.
 const WORTH_ASKING: usize = 64;
@@ -121,22 +121,21 @@ async fn claim_suspects(shared: &Arc<Shared>) {
 }
 
 fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {
-    let runnable = shared.workflows().into_iter().map(|workflow| Runnable {
-        workflow,
-        newest: 1,
-        oldest: 1,
-    });
     ClaimPage {
         claim_id: Uuid::new_v4(),
         shares,
-        runnable: runnable.collect(),
+        runnable: shared.registry.runnable(),
         suspects,
     }
 }
 
 /// Claims a page; one whose answer was lost is read by its claim id.
 async fn claim(shared: &Shared, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
-    match shared.runs.claim_runs(page).await {
+    let claimed = shared.runs.claim_runs(page).await;
+    if claimed.as_ref().is_ok_and(|runs| !runs.is_empty()) {
+        fail::fail_point!("claim_runs.after_commit");
+    }
+    match claimed {
         Err(FleetError::Unanswered(why)) => {
             tracing::warn!(why, "no answer to a claim of runs; looking for what it got");
             shared.runs.read_claimed_runs(page).await

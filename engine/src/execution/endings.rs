@@ -47,6 +47,7 @@ impl Together for Store {
     }
 
     async fn all(&self, writes: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        fail::fail_point!("endings.before_commit");
         self.0.let_go_runs(writes).await
     }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::alone::Floor;
 use super::book::Book;
+use super::checkpoints::Checkpoints;
 use super::endings::Endings;
 use super::fan_outs::FanOuts;
 use super::presence::leave;
@@ -68,6 +69,7 @@ pub struct ExecutorParts {
 pub(crate) struct Shared {
     pub(crate) fleet: Arc<dyn Fleet>,
     pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) endings: Endings,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) breakers: Arc<Breakers>,
@@ -136,8 +138,9 @@ impl Executor {
             parts.breakers.watch(topic);
         }
         let shared = Shared {
-            fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone()),
+            fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone(), parts.resources.clone()),
             fleet: parts.fleet,
+            checkpoints: Checkpoints::new(parts.runs.clone(), parts.settings.runs),
             endings: Endings::new(parts.runs.clone(), parts.settings.runs),
             runs: parts.runs,
             publisher: parts.publisher,
@@ -157,6 +160,11 @@ impl Executor {
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Works until told to stop, then drains: nothing new is claimed, what is in flight is finished or, when the

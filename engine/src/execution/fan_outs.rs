@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::attach_host::AttachHost;
 use crate::lifecycle::{Fleet, RunId, WorkRun};
-use crate::workflow::{Context, ContextHost, FanOut, FanOutSummary, Registry};
+use crate::workflow::{Context, FanOut, Registry, Resources};
 
 /// How long a workflow's code may take to reach a step whose predecessors are all done.
 const ATTACH_WITHIN: Duration = Duration::from_secs(30);
@@ -92,14 +91,16 @@ impl KnownFanOut {
 pub(crate) struct FanOuts {
     fleet: Arc<dyn Fleet>,
     registry: Registry,
+    resources: Resources,
     known: Mutex<HashMap<(RunId, String), Arc<KnownFanOut>>>,
 }
 
 impl FanOuts {
-    pub(crate) fn new(fleet: Arc<dyn Fleet>, registry: Registry) -> Self {
+    pub(crate) fn new(fleet: Arc<dyn Fleet>, registry: Registry, resources: Resources) -> Self {
         Self {
             fleet,
             registry,
+            resources,
             known: Mutex::default(),
         }
     }
@@ -155,12 +156,11 @@ impl FanOuts {
             .get(&run.workflow)
             .with_context(|| format!("no workflow {} here", run.workflow))?;
         let (found, finds) = oneshot::channel();
-        let host = AttachHost {
-            run: run.clone(),
-            path: path.to_owned(),
-            found: Mutex::new(Some(found)),
-        };
-        let code = workflow.run(Context::new(run.clone(), Arc::new(host)), &run.params);
+        let host = AttachHost::new(run, path, found);
+        let code = workflow.run(
+            Context::new(run.clone(), Arc::new(host), self.resources.clone()),
+            &run.params,
+        );
         tokio::select! {
             Ok(fan_out) = finds => Ok(fan_out),
             ended = code => {
@@ -176,41 +176,4 @@ impl FanOuts {
     fn known(&self) -> MutexGuard<'_, HashMap<(RunId, String), Arc<KnownFanOut>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Answers recorded results until the step is reached, hands the fan-out over, and never goes on.
-struct AttachHost {
-    run: Arc<WorkRun>,
-    path: String,
-    found: Mutex<Option<oneshot::Sender<Arc<dyn FanOut>>>>,
-}
-
-impl ContextHost for AttachHost {
-    fn fan_out(&self, path: String, fan_out: Arc<dyn FanOut>) -> BoxFuture<'_, anyhow::Result<FanOutSummary>> {
-        async move {
-            if path == self.path {
-                let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(found) = found {
-                    let _ = found.send(fan_out);
-                }
-                return std::future::pending().await;
-            }
-            match recorded(&self.run, &path)? {
-                Some(summary) => Ok(summary),
-                // An earlier step is not done: the code differs from the one that planned the batch.
-                None => anyhow::bail!("step {path} comes before {} and is not done", self.path),
-            }
-        }
-        .boxed()
-    }
-}
-
-/// The result of a step that is done.
-pub(crate) fn recorded(run: &WorkRun, path: &str) -> anyhow::Result<Option<FanOutSummary>> {
-    let Some(result) = run.step(path).and_then(|step| step.result.as_ref()) else {
-        return Ok(None);
-    };
-    let summary = serde_json::from_slice(result)
-        .with_context(|| format!("the recorded result of step {path} of run {} does not read", run.id))?;
-    Ok(Some(summary))
 }

@@ -1,21 +1,29 @@
 //! Execution: runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
 
 mod alone;
+mod attach_host;
 mod book;
 mod checkpoints;
-mod drive;
 mod driver;
 mod endings;
 mod executor;
+#[cfg(test)]
+mod fake;
 mod fan_outs;
 mod group;
+mod history;
 mod keeper;
+mod owner_host;
 mod pipeline;
 mod planner;
 mod presence;
+mod run_task;
+#[cfg(test)]
+mod run_task_tests;
 mod send;
 mod settings;
 mod shares;
+mod step_tries;
 mod tally;
 mod tracker;
 mod window;

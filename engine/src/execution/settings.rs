@@ -20,6 +20,8 @@ pub struct ExecutionSettings {
     pub plan_ahead: usize,
     /// Runs whose code runs at once.
     pub runs: usize,
+    /// Most bytes of a step's result, unless the step says otherwise.
+    pub max_result: usize,
     /// How often to look for work when nobody hints at any.
     pub poll: Duration,
     /// How long a claim holds.
@@ -47,6 +49,7 @@ impl ExecutionSettings {
             batch_size: 1000,
             plan_ahead: 512,
             runs: 1024,
+            max_result: 256 * 1024,
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(60),
             renew: Duration::from_secs(20),

@@ -17,7 +17,8 @@ use uuid::Uuid;
 pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
 pub use why::{
-    BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, ReplicaFacts, RunFacts, WhyFacts, causes,
+    BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
+    causes,
 };
 
 /// One run in a list.
@@ -82,11 +83,17 @@ pub struct RunDetail {
 pub struct StepSummary {
     /// Its path.
     pub path: String,
-    /// `open` or `completed`.
+    /// `fan_out`, `step`, `transaction`, `sleep`, `signal` or `version`.
+    pub kind: String,
+    /// `open`, `completed` or `failed`.
     pub status: String,
-    /// Items planned so far.
+    /// When an open one goes on by itself.
+    pub due_at: Option<DateTime<Utc>>,
+    /// How often its code has failed.
+    pub attempts: i32,
+    /// Of a fan-out: items planned so far.
     pub planned_items: i64,
-    /// Batches planned so far.
+    /// Of a fan-out: batches planned so far.
     pub planned_batches: i64,
     /// When the plan was whole.
     pub planned_at: Option<DateTime<Utc>>,

@@ -48,6 +48,8 @@ pub struct RunFacts {
     /// What reading its source last met.
     #[serde(default)]
     pub plan_trouble: Option<String>,
+    /// Other steps that are open, the first ten.
+    pub waits: Vec<OpenStep>,
     /// A fan-out that is open.
     pub fan_out_open: bool,
     /// Batches that may be claimed now.
@@ -60,6 +62,17 @@ pub struct RunFacts {
     pub finished_last_minute: i64,
     /// Who holds its batches.
     pub holders: Vec<BatchHolder>,
+}
+
+/// A step that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OpenStep {
+    /// Its path.
+    pub step: String,
+    /// `sleep` or `signal`; any other kind is tried again.
+    pub kind: String,
+    /// When it goes on by itself.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// An unfinished run that goes first.
@@ -234,6 +247,7 @@ pub enum Cause {
     WakesLater {
         until: DateTime<Utc>,
     },
+    StepWaits(OpenStep),
     WaitsToBeWoken,
     OldSnapshot(OldSnapshot),
     NothingHolds {
@@ -421,13 +435,17 @@ fn waits(run: &RunFacts) -> Vec<Cause> {
     if let Some(until) = run.pace_next_at.filter(|at| *at > run.now && waiting) {
         found.push(Cause::Pacing { until });
     }
-    if run.claimed_by.is_none() && !run.fan_out_open {
+    let past = |step: &&OpenStep| step.until.is_some_and(|until| until <= run.now);
+    let waiting = run.waits.iter().filter(|step| !past(step)).cloned();
+    let steps: Vec<Cause> = waiting.map(Cause::StepWaits).collect();
+    if run.claimed_by.is_none() && !run.fan_out_open && steps.is_empty() {
         match run.wake_at {
             Some(until) if until > run.now => found.push(Cause::WakesLater { until }),
             None if !run.caller_driven => found.push(Cause::WaitsToBeWoken),
             _ => {}
         }
     }
+    found.extend(steps);
     found
 }
 

@@ -264,6 +264,17 @@ fn what_comes_by_itself() {
     }));
     assert_eq!(cause, Cause::WakesLater { until: later() });
     assert_eq!(only(&with(idle)).0, Cause::WaitsToBeWoken);
+    let waits = OpenStep {
+        step: "1:approval".to_owned(),
+        kind: "signal".to_owned(),
+        until: None,
+    };
+    let (cause, text) = only(&with(|run| {
+        idle(run);
+        run.waits = vec![waits.clone()];
+    }));
+    assert_eq!(cause, Cause::StepWaits(waits));
+    assert_eq!(text, "step 1:approval waits for its signal: send it");
 }
 
 #[test]

@@ -147,6 +147,18 @@ fn work(cause: &Cause) -> Option<String> {
         }
         Cause::Pacing { until } => format!("it is paced: the next batch may be claimed at {}", time(until)),
         Cause::WakesLater { until } => format!("its code runs again at {}", time(until)),
+        Cause::StepWaits(step) => {
+            let until = step.until.as_ref().map(time);
+            match (step.kind.as_str(), until) {
+                ("sleep", Some(until)) => format!("step {} sleeps until {until}", step.step),
+                ("signal", Some(until)) => {
+                    format!("step {} waits for its signal, no longer than until {until}", step.step)
+                }
+                ("signal", None) => format!("step {} waits for its signal: send it", step.step),
+                (_, Some(until)) => format!("step {} failed and is tried again at {until}", step.step),
+                (_, None) => format!("step {} waits", step.step),
+            }
+        }
         Cause::WaitsToBeWoken => "it waits to be woken: nothing of it is to do until something wakes it".to_owned(),
         Cause::OldSnapshot(snapshot) => {
             let by = snapshot.application.as_deref().filter(|name| !name.is_empty());

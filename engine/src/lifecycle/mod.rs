@@ -22,5 +22,5 @@ pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
 pub use run_store::RunStore;
 pub use steps::{
     Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,
-    Signalled, StepState, StepStatus,
+    Signalled, StepState, StepStatus, Transacted, TransactionWork,
 };

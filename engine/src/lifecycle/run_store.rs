@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use super::fleet::{FleetError, RunClaim, WorkRun};
 use super::manager::RunId;
-use super::steps::{ClaimPage, Ending, LetGo, NewSignal, NewStep, News, Poked, Saved, Signalled};
+use super::steps::{
+    ClaimPage, Ending, LetGo, NewSignal, NewStep, News, Poked, Saved, Signalled, Transacted, TransactionWork,
+};
 
 /// The verbs of whoever runs the code of workflows. Groups carry writes of many runs, each judged by its own claim.
 #[async_trait]
@@ -21,6 +23,15 @@ pub trait RunStore: Send + Sync + 'static {
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError>;
     /// Records one step: ends an open row if there is one, recognises its own earlier write, and adopts another's.
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError>;
+
+    /// Does a step's work and records it in one transaction; `step` says all but the result, which may have at most so
+    /// many bytes.
+    async fn transact(
+        &self,
+        step: &NewStep,
+        work: &TransactionWork,
+        max_result: usize,
+    ) -> Result<Transacted, FleetError>;
 
     /// Lets go of runs, all in one commit. Answers in the order given.
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError>;

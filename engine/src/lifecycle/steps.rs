@@ -1,5 +1,7 @@
 //! Steps of a run: what is recorded of them, and how a run's holder records and lets go.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -185,6 +187,20 @@ pub enum Saved {
     /// The claim holds, but the path has an earlier result, which counts.
     Adopted(Box<StepState>),
     /// Somebody took over: stop, write nothing.
+    Lost,
+}
+
+/// The work of a transaction step. What it is, only the adapter knows that made it and that opens it.
+pub type TransactionWork = Arc<dyn Any + Send + Sync>;
+
+/// What became of a transaction step.
+#[derive(Debug)]
+pub enum Transacted {
+    /// The path is recorded: now together with the work, or earlier, and then the work of this time was taken back.
+    Recorded(Box<StepState>),
+    /// The work failed and was taken back.
+    Failed(anyhow::Error),
+    /// Somebody took over; the work was taken back.
     Lost,
 }
 

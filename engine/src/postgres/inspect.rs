@@ -17,6 +17,7 @@ use crate::inspect::{
 };
 
 const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
+const LIST_UNFINISHED_RUNS: &str = include_str!("../../queries/list_unfinished_runs.sql");
 const SHOW_RUN: &str = include_str!("../../queries/show_run.sql");
 const PROGRESS_OF_RUN: &str = include_str!("../../queries/progress_of_run.sql");
 const LIST_BATCHES: &str = include_str!("../../queries/list_batches.sql");
@@ -90,7 +91,12 @@ impl Inspector {
     /// # Errors
     /// The database failed.
     pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, DatabaseError> {
-        let query = self.database.statement(LIST_RUNS);
+        let over = ["completed", "failed", "cancelled"];
+        // Runs that are over are most of the table, and those of a state among them near its end.
+        let unfinished = filter.status.as_deref().is_some_and(|status| !over.contains(&status));
+        let query = self
+            .database
+            .statement(if unfinished { LIST_UNFINISHED_RUNS } else { LIST_RUNS });
         let query = query
             .bind(filter.status.clone())
             .bind(filter.workflow.clone())

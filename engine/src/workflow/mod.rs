@@ -1,23 +1,33 @@
 //! What a user writes: a workflow, a source of items, and the messages made of them.
 
 mod context;
+mod draw;
 mod fan_out;
+mod host;
+mod path;
 mod registry;
 mod resources;
+mod retry;
 mod source;
+mod step;
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use context::Context;
-pub(crate) use context::ContextHost;
 pub use fan_out::FanOutSummary;
 pub(crate) use fan_out::{FanOut, Made};
+pub(crate) use host::{ContextHost, Done, Outcome, WaitFor};
+pub(crate) use path::Place;
 pub use registry::Registry;
 pub use resources::Resources;
+pub use retry::RetryPolicy;
 pub use source::{IdPages, Source};
+pub(crate) use step::{Action, check_size, is_fatal, to_json};
+pub use step::{StepError, StepFuture, StepOptions, fatal};
 
 /// A durable workflow: an ordinary async function whose steps are recorded.
 ///
@@ -26,6 +36,10 @@ pub use source::{IdPages, Source};
 pub trait Workflow: Send + Sync + 'static {
     /// The name under which runs of it are started.
     const NAME: &'static str;
+    /// Which version of its code this is: runs begin with it and are only ever run by binaries that replay it.
+    const VERSION: u32 = 1;
+    /// The versions whose runs this code can replay.
+    const REPLAYS: RangeInclusive<u32> = Self::VERSION..=Self::VERSION;
     /// Its input, read from the run's JSON parameters.
     type Input: DeserializeOwned + Send + 'static;
     /// What it returns, kept with the run as JSON.

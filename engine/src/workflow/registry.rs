@@ -8,11 +8,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{Context, Workflow};
+use crate::lifecycle::Runnable;
 
 /// A workflow with its types erased.
 pub(crate) trait DynWorkflow: Send + Sync {
     fn run<'a>(&'a self, ctx: Context, params: &'a [u8]) -> BoxFuture<'a, anyhow::Result<Vec<u8>>>;
     fn check(&self, params: &[u8]) -> anyhow::Result<()>;
+    fn runnable(&self) -> Runnable;
 }
 
 impl<W: Workflow> DynWorkflow for W {
@@ -27,6 +29,14 @@ impl<W: Workflow> DynWorkflow for W {
 
     fn check(&self, params: &[u8]) -> anyhow::Result<()> {
         read_params::<W>(params).map(|_| ())
+    }
+
+    fn runnable(&self) -> Runnable {
+        Runnable {
+            workflow: W::NAME.to_owned(),
+            newest: W::VERSION,
+            oldest: *W::REPLAYS.start(),
+        }
     }
 }
 
@@ -64,6 +74,11 @@ impl Registry {
             )
         })?;
         known.check(params)
+    }
+
+    /// What can be run of each workflow.
+    pub(crate) fn runnable(&self) -> Vec<Runnable> {
+        self.workflows.values().map(|workflow| workflow.runnable()).collect()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn DynWorkflow>> {

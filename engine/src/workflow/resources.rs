@@ -7,13 +7,13 @@ use std::sync::Arc;
 /// Values by type, shared by all workflows of a process.
 #[derive(Clone, Default)]
 pub struct Resources {
-    values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    values: Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Resources {
     /// Puts a value in, replacing one of the same type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.values.insert(TypeId::of::<T>(), Arc::new(value));
+        Arc::make_mut(&mut self.values).insert(TypeId::of::<T>(), Arc::new(value));
     }
 
     /// The value of a type, if one was put in.
@@ -22,6 +22,12 @@ impl Resources {
         self.values
             .get(&TypeId::of::<T>())
             .and_then(|value| value.downcast_ref())
+    }
+
+    /// The same to keep.
+    #[must_use]
+    pub fn share<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.values.get(&TypeId::of::<T>())?.clone().downcast().ok()
     }
 }
 

@@ -12,6 +12,8 @@ use lockgate::cli::{Execute, Exit, Failure, Outcome, extra};
 use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Handover};
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
+use lockgate_tests::chaos_steps::ChaosSteps;
+use lockgate_tests::place_order::PlaceOrder;
 use lockgate_workflows::DailyTaskReports;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
             .workflow(DailyTaskReports)
             .workflow(ChaosItems)
             .workflow(ChaosRows)
+            .workflow(ChaosSteps)
+            .workflow(PlaceOrder)
             .command(extra::<SubmitDirect>),
     )
 }

@@ -12,6 +12,7 @@ mod publish;
 mod redelivery;
 mod start;
 mod stop;
+mod workflow;
 
 use std::collections::BTreeSet;
 
@@ -75,6 +76,17 @@ points! {
     "S2" s2_before_offsets_are_committed consume::after_commit;
     "S3" s3_an_email_is_claimed consume::mail_claimed;
     "S4" s4_an_email_is_taken_by_the_server consume::mail_taken;
+    "W3" w3_after_a_page_of_runs_is_claimed workflow::after_a_claim;
+    "W4" w4_before_a_checkpoint workflow::before_a_checkpoint;
+    "W5" w5_before_a_group_of_checkpoints_is_committed workflow::before_a_group;
+    "W6" w6_after_a_group_of_checkpoints_is_committed workflow::after_a_group;
+    "W7" w7_before_a_transaction_step_is_committed workflow::before_a_transaction;
+    "W8" w8_after_a_transaction_step_is_committed workflow::after_a_transaction;
+    "W9" w9_before_a_waiting_run_is_let_go_of workflow::before_a_suspend;
+    "W10" w10_after_a_waiting_run_is_let_go_of workflow::after_a_suspend;
+    "W11" w11_a_signal_comes_while_the_run_is_let_go_of workflow::signalled_while_it_suspends;
+    "W13" w13_before_an_end_is_committed workflow::before_an_end;
+    "W18" w18_a_zombie_records_nothing workflow::zombie;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }

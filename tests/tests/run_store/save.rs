@@ -58,7 +58,10 @@ async fn a_step_that_was_recorded_before_its_answer_was_lost_is_done_and_not_wri
     let scene = Scene::new().await;
     let claim = scene.claimed().await;
     let charge = step(claim, "0:charge", "1");
-    assert_eq!(scene.runs.save_steps(&[charge.clone()]).await.unwrap(), [Saved::Done]);
+    assert_eq!(
+        scene.runs.save_steps(std::slice::from_ref(&charge)).await.unwrap(),
+        [Saved::Done]
+    );
     let before: String = scene.value("select xmin::text from lockgate.run_steps").await;
     assert_eq!(scene.runs.settle_step(&charge).await.unwrap(), Saved::Done);
     assert_eq!(
@@ -73,7 +76,10 @@ async fn a_zombie_writes_nothing_and_hears_so() {
     let zombie = scene.claimed().await;
     scene.everybody_dies().await;
     let late = step(zombie, "0:charge", "late");
-    assert_eq!(scene.runs.save_steps(&[late.clone()]).await.unwrap(), [Saved::Lost]);
+    assert_eq!(
+        scene.runs.save_steps(std::slice::from_ref(&late)).await.unwrap(),
+        [Saved::Lost]
+    );
     assert_eq!(scene.runs.settle_step(&late).await.unwrap(), Saved::Lost);
     let (claim, run) = scene.claim(9).await.remove(0);
     assert!(run.steps.is_empty());

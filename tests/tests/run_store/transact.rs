@@ -1,7 +1,8 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use lockgate::lifecycle::Transacted;
 use lockgate::lifecycle::{Kind, NewStep, RunClaim, RunStore};
-use lockgate::postgres::{Transacted, transact};
+use lockgate::postgres::transact;
 use sqlx::PgConnection;
 
 use crate::{Scene, hand_back, step};

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::lifecycle::{
     ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewSignal, NewStep, News, Poked, RunClaim, RunId,
-    RunStore, Saved, Signalled, StepState, Swept, WorkRun, storable_reason,
+    RunStore, Saved, Signalled, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
 use run::{Ready, Run, Status};
@@ -230,6 +230,11 @@ impl RunStore for MemoryRunStore {
 
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         self.lock().settle(step)
+    }
+
+    async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {
+        let why = "this workflow uses ctx.transaction, which needs a database: give the test one";
+        Err(FleetError::Refused(why.to_owned()))
     }
 
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {

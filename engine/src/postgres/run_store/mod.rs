@@ -7,7 +7,7 @@ pub(super) mod rows;
 mod steps;
 mod transact;
 
-pub use transact::{Transacted, transact};
+pub use transact::transact;
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::database::Database;
 use crate::lifecycle::{
     ClaimPage, Ending, FleetError, LetGo, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore, Saved, Signalled,
-    WorkRun,
+    Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -30,6 +30,7 @@ pub(super) const SUSPECT_AFTER: i16 = 2;
 #[derive(Debug, Clone)]
 pub struct PostgresRunStore {
     database: Database,
+    transactions: Database,
     replica: Uuid,
     lease: Duration,
 }
@@ -40,10 +41,23 @@ impl PostgresRunStore {
     #[must_use]
     pub fn new(database: Database, replica: Uuid, lease: Duration) -> Self {
         Self {
+            transactions: database.clone(),
             database,
             replica,
             lease,
         }
+    }
+
+    /// Does the work of transaction steps on connections of this pool instead, to the same database: how long a workflow's
+    /// own statements take nobody knows.
+    #[must_use]
+    pub fn transactions_on(mut self, database: Database) -> Self {
+        self.transactions = database;
+        self
+    }
+
+    pub(super) fn transactions(&self) -> &Database {
+        &self.transactions
     }
 }
 
@@ -60,6 +74,14 @@ impl RunStore for PostgresRunStore {
     }
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         self.settle_step_row(step).await
+    }
+    async fn transact(
+        &self,
+        step: &NewStep,
+        work: &TransactionWork,
+        max_result: usize,
+    ) -> Result<Transacted, FleetError> {
+        self.transact_step(step, work, max_result).await
     }
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         self.let_go_rows(group).await

@@ -5,22 +5,11 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::steps::{read_step, step_query};
-use crate::lifecycle::{FleetError, NewStep, RunClaim, StepState};
+use crate::lifecycle::{FleetError, NewStep, RunClaim, Transacted};
 use crate::postgres::database::{Database, DatabaseError};
 
 const SAVE_STEP_IN: &str = include_str!("../../../queries/save_step_in.sql");
 const UNIQUE_VIOLATION: &str = "23505";
-
-/// What became of a transaction step.
-#[derive(Debug)]
-pub enum Transacted {
-    /// The path is recorded: now together with the work, or earlier, and then the work of this time was taken back.
-    Recorded(Box<StepState>),
-    /// The work failed and was taken back.
-    Failed(anyhow::Error),
-    /// Somebody took over; the work was taken back.
-    Lost,
-}
 
 /// Why a transaction decided against itself.
 enum Undone {
@@ -46,7 +35,10 @@ where
                 Err(error) => return Ok(Err(Undone::Failed(error))),
             };
             match step_query(&own, SAVE_STEP_IN, &step).execute(&mut *connection).await {
-                Ok(done) if done.rows_affected() == 1 => Ok(Ok(step)),
+                Ok(done) if done.rows_affected() == 1 => {
+                    fail::fail_point!("transaction.before_commit");
+                    Ok(Ok(step))
+                }
                 Ok(_) => Ok(Err(Undone::Lost)),
                 // The index waits for whoever writes the same path, so this one is committed.
                 Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNIQUE_VIOLATION) => {
@@ -57,7 +49,9 @@ where
         }
         .boxed()
     });
-    match decided.await {
+    let decided = decided.await;
+    fail::fail_point!("transaction.after_commit");
+    match decided {
         Ok(Ok(step)) => Ok(Transacted::Recorded(Box::new(step.into_state()))),
         Ok(Err(Undone::Failed(error))) => Ok(Transacted::Failed(error)),
         Ok(Err(Undone::Lost)) => Ok(Transacted::Lost),

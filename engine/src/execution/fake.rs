@@ -1,0 +1,421 @@
+#![allow(clippy::unwrap_used)]
+//! A store in memory for the tests of how code is run: one run, with a clock that jumps to whatever is due.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use super::executor::{Executor, ExecutorParts, Hints, Shared};
+use super::run_task::drive;
+use super::settings::ExecutionSettings;
+use crate::delivery::{BreakerPolicy, Breakers, Message, Publisher, Rejected, Ticket, TopicError, TopicInfo};
+use crate::lifecycle::*;
+use crate::workflow::{Registry, Resources, Workflow};
+
+/// Turns before a test is given up: a run that goes round in a circle ends here.
+const MOST_CLAIMS: u32 = 50;
+
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub(super) steps: BTreeMap<String, StepState>,
+    pub(super) signals: Vec<Signal>,
+    pub(super) consumed: BTreeMap<i64, String>,
+    pub(super) status: &'static str,
+    pub(super) output: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) wake_seq: i64,
+    pub(super) token: i64,
+    claim: Option<Uuid>,
+    now: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
+    started_at: Option<DateTime<Utc>>,
+    /// Claims that were let go of to wait.
+    pub(super) waits: u32,
+    /// Checkpoints written.
+    pub(super) saves: u32,
+}
+
+/// What happens at the next checkpoint, before or after it is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Trouble {
+    LostBefore(u32),
+    LostAfter(u32),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct FakeStore {
+    row: Mutex<Row>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+pub(super) const RUN: Uuid = Uuid::from_u128(7);
+
+impl FakeStore {
+    pub(super) fn row(&self) -> MutexGuard<'_, Row> {
+        self.row.lock().unwrap()
+    }
+
+    pub(super) fn trouble(&self, trouble: Trouble) {
+        *self.trouble.lock().unwrap() = Some(trouble);
+    }
+
+    pub(super) fn send(&self, name: &str, payload: &str) {
+        let mut row = self.row();
+        let seq = row.signals.len() as i64 + 1;
+        row.signals.push(Signal {
+            seq,
+            name: name.to_owned(),
+            payload: payload.as_bytes().to_vec(),
+        });
+        row.wake_seq += 1;
+        row.due_at = row.now;
+    }
+
+    pub(super) fn resume(&self) {
+        let mut row = self.row();
+        row.status = "running";
+        row.due_at = row.now;
+    }
+
+    /// Takes the run; time jumps to when it is due. None: it waits for something that nobody does.
+    pub(super) fn claim(&self) -> Option<(RunClaim, WorkRun)> {
+        let mut row = self.row();
+        let now = row.now.unwrap_or(DateTime::UNIX_EPOCH);
+        if !["queued", "running", "suspended"].contains(&row.status) || row.due_at.is_none() {
+            return None;
+        }
+        let now = now.max(row.due_at.unwrap_or(now));
+        row.token += 1;
+        row.status = "running";
+        row.due_at = None;
+        row.now = Some(now);
+        row.started_at.get_or_insert(now);
+        let claim_id = Uuid::new_v4();
+        row.claim = Some(claim_id);
+        let claim = RunClaim {
+            run: RUN,
+            token: row.token,
+            claim_id,
+        };
+        Some((claim, work_run(&row, now)))
+    }
+
+    fn write(&self, step: &NewStep, open: bool) -> Saved {
+        let trouble = &mut *self.trouble.lock().unwrap();
+        let count = match trouble {
+            Some(Trouble::LostBefore(left) | Trouble::LostAfter(left)) => {
+                *left -= 1;
+                *left
+            }
+            None => u32::MAX,
+        };
+        if count == 0 && matches!(trouble, Some(Trouble::LostBefore(_))) {
+            *trouble = None;
+            self.row().due_at = Some(DateTime::UNIX_EPOCH);
+            return Saved::Lost;
+        }
+        let mut row = self.row();
+        let held = row.claim == Some(step.claim.claim_id);
+        let known = row
+            .steps
+            .get(&step.path)
+            .filter(|known| !(open && known.status == StepStatus::Open));
+        let saved = match known {
+            _ if !held => return Saved::Lost,
+            Some(known) => Saved::Adopted(Box::new(known.clone())),
+            None => {
+                if let Some(seq) = step.signal_seq {
+                    assert_eq!(
+                        row.consumed.insert(seq, step.path.clone()),
+                        None,
+                        "a signal is taken once"
+                    );
+                }
+                row.steps.insert(step.path.clone(), step.clone().into_state());
+                row.saves += 1;
+                Saved::Done
+            }
+        };
+        if count == 0 {
+            *trouble = None;
+            row.due_at = Some(DateTime::UNIX_EPOCH);
+            return Saved::Lost;
+        }
+        saved
+    }
+
+    fn let_go(&self, ending: &Ending) -> LetGo {
+        let mut row = self.row();
+        if row.claim != Some(ending.claim.claim_id) {
+            return LetGo::Lost;
+        }
+        match ending.act.clone() {
+            Act::Wait { seen, .. } if seen != row.wake_seq => {
+                return LetGo::Held(Poked {
+                    run: RUN,
+                    halted: false,
+                    paused: false,
+                    wake_seq: row.wake_seq,
+                });
+            }
+            Act::Wait {
+                due_at, waits, batches, ..
+            } => {
+                row.status = if batches { "running" } else { "suspended" };
+                row.due_at = due_at;
+                row.waits += 1;
+                for wait in waits {
+                    let now = row.now.unwrap_or_default();
+                    row.steps.insert(wait.path.clone(), open_step(wait, now));
+                }
+            }
+            Act::Complete { output } => {
+                row.status = "completed";
+                row.output = Some(String::from_utf8(output).unwrap());
+            }
+            Act::Fail { reason } => (row.status, row.reason) = ("failed", Some(reason)),
+            Act::Quarantine { reason } => (row.status, row.reason) = ("quarantined", Some(reason)),
+            Act::HandBack { .. } => row.due_at = row.now,
+        }
+        row.claim = None;
+        LetGo::Done
+    }
+}
+
+fn open_step(wait: OpenWait, now: DateTime<Utc>) -> StepState {
+    StepState {
+        path: wait.path,
+        kind: wait.kind,
+        status: StepStatus::Open,
+        result: None,
+        started_at: now,
+        finished_at: None,
+        due_at: wait.due_at,
+        attempts: wait.attempts,
+        claim_token: 0,
+        plan_cursor: None,
+        planned: false,
+    }
+}
+
+fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
+    let waiting = row
+        .signals
+        .iter()
+        .filter(|signal| !row.consumed.contains_key(&signal.seq));
+    WorkRun {
+        id: RUN,
+        workflow: "tested".to_owned(),
+        params: b"null".to_vec(),
+        origin_id: RUN,
+        slot: None,
+        queue: "tested".to_owned(),
+        created_at: DateTime::UNIX_EPOCH,
+        traceparent: None,
+        started_at: row.started_at,
+        claimed_at: now,
+        attempts: 0,
+        code_version: 1,
+        seed_id: None,
+        wake_seq: row.wake_seq,
+        steps: row.steps.values().cloned().collect(),
+        signals: waiting.cloned().collect(),
+    }
+}
+
+#[async_trait]
+impl RunStore for FakeStore {
+    async fn claim_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        unreachable!()
+    }
+    async fn read_claimed_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        unreachable!()
+    }
+    async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
+        Ok(group.iter().map(|step| self.write(step, step.ends_open)).collect())
+    }
+    async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
+        Ok(self.write(step, true))
+    }
+    async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {
+        unreachable!()
+    }
+    async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        Ok(group.iter().map(|ending| self.let_go(ending)).collect())
+    }
+    async fn wake_runs(&self, _: &[RunId]) -> Result<u64, FleetError> {
+        unreachable!()
+    }
+    async fn signal_run(&self, _: &NewSignal) -> Result<Signalled, FleetError> {
+        unreachable!()
+    }
+    async fn poked_runs(&self, _: &[RunId]) -> Result<Vec<Poked>, FleetError> {
+        Ok(Vec::new())
+    }
+    async fn read_news(&self, _: &[RunId]) -> Result<Vec<News>, FleetError> {
+        let row = self.row();
+        let run = work_run(&row, DateTime::UNIX_EPOCH);
+        Ok(vec![News {
+            run: RUN,
+            wake_seq: row.wake_seq,
+            signals: run.signals,
+            fan_outs: Vec::new(),
+        }])
+    }
+    async fn next_due(&self, _: &[String]) -> Result<Option<Duration>, FleetError> {
+        unreachable!()
+    }
+}
+
+/// A workflow on a fake store.
+pub(super) struct Stage {
+    pub(super) store: Arc<FakeStore>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Stage {
+    pub(super) fn new<W: Workflow>(workflow: W) -> Self {
+        Self::on(Arc::new(FakeStore::default()), workflow)
+    }
+
+    /// Other code for the run of a store.
+    pub(super) fn on<W: Workflow>(store: Arc<FakeStore>, workflow: W) -> Self {
+        let mut registry = Registry::default();
+        registry.add(workflow);
+        let executor = Executor::new(ExecutorParts {
+            fleet: Arc::new(NoFleet),
+            runs: store.clone(),
+            publisher: Arc::new(NoPublisher),
+            breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
+            registry,
+            resources: Resources::default(),
+            settings: ExecutionSettings::new(Uuid::nil()),
+            hints: Arc::new(Hints::default()),
+        });
+        {
+            let mut row = store.row();
+            if row.status.is_empty() {
+                row.status = "queued";
+                row.due_at = Some(DateTime::UNIX_EPOCH);
+            }
+        }
+        Self {
+            store,
+            shared: executor.shared(),
+        }
+    }
+
+    /// Claims the run once and runs its code; false when there is nothing to claim.
+    pub(super) async fn turn(&self) -> bool {
+        let Some((claim, run)) = self.store.claim() else {
+            return false;
+        };
+        let driven = drive(self.shared.clone(), claim, run, Instant::now());
+        tokio::time::timeout(Duration::from_secs(20), driven).await.unwrap();
+        true
+    }
+
+    /// Runs it until it is over or waits for something that nobody does.
+    pub(super) async fn play(&self) -> MutexGuard<'_, Row> {
+        for _ in 0..MOST_CLAIMS {
+            if !self.turn().await {
+                return self.store.row();
+            }
+        }
+        unreachable!("it goes round in a circle")
+    }
+}
+
+struct NoPublisher;
+
+impl Publisher for NoPublisher {
+    fn publish(&self, _: &Message, _: Ticket) -> Result<(), Rejected> {
+        unreachable!()
+    }
+    fn capacity(&self) -> BoxFuture<'_, ()> {
+        unreachable!()
+    }
+    fn check_topic<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TopicInfo, TopicError>> {
+        unreachable!()
+    }
+    fn shutdown(&self, _: Duration) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}
+
+struct NoFleet;
+
+#[async_trait]
+impl Fleet for NoFleet {
+    async fn heartbeat(&self, _: &Heartbeat) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn leave(&self, _: Uuid) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn read_run(&self, _: RunId) -> Result<Option<WorkRun>, FleetError> {
+        unreachable!()
+    }
+    async fn fail_claimed_run(&self, _: &RunClaim, _: &str) -> Result<Ended, FleetError> {
+        unreachable!()
+    }
+    async fn open_fan_out(&self, _: &RunClaim, _: &str, _: bool) -> Result<Option<StepState>, FleetError> {
+        unreachable!()
+    }
+    async fn note_plan_trouble(&self, _: &RunClaim, _: &str, _: &str) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn plan_chunk(&self, _: &RunClaim, _: &PlanChunk) -> Result<PlanProgress, FleetError> {
+        unreachable!()
+    }
+    async fn waiting_batches(&self, _: RunId, _: i64) -> Result<i64, FleetError> {
+        unreachable!()
+    }
+    async fn complete_fan_out(&self, _: RunId, _: &str) -> Result<bool, FleetError> {
+        unreachable!()
+    }
+    async fn mark_alone(&self, _: &BatchClaim) -> Result<Ended, FleetError> {
+        unreachable!()
+    }
+    async fn claimable_runs(&self, _: &[String], _: &[RunId], _: i64) -> Result<Vec<RunId>, FleetError> {
+        unreachable!()
+    }
+    async fn claim_next_batch(&self, _: RunId, _: Uuid) -> Result<Option<Batch>, FleetError> {
+        unreachable!()
+    }
+    async fn finish_and_claim_batch(
+        &self,
+        _: &BatchClaim,
+        _: RunId,
+        _: Uuid,
+    ) -> Result<(Ended, Option<Batch>), FleetError> {
+        unreachable!()
+    }
+    async fn finish_batch(&self, _: &BatchClaim, _: &ItemIds, _: &BatchOutcome) -> Result<Ended, FleetError> {
+        unreachable!()
+    }
+    async fn find_batch_claim(&self, _: RunId, _: Uuid) -> Result<Option<Batch>, FleetError> {
+        unreachable!()
+    }
+    async fn renew_leases(&self, _: &[Renewal], _: &[RunClaim]) -> Result<Unrenewed, FleetError> {
+        unreachable!()
+    }
+    async fn hand_back_batches(&self, _: &[HandBack]) -> Result<u64, FleetError> {
+        unreachable!()
+    }
+    async fn request_stop(&self, _: RunId, _: &str) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn settle_stop(&self, _: RunId) -> Result<bool, FleetError> {
+        Ok(false)
+    }
+    async fn sweep(&self) -> Result<Swept, FleetError> {
+        unreachable!()
+    }
+}

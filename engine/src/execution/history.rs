@@ -1,0 +1,308 @@
+//! What a run has recorded, as its code asks for it again: by place, so that other code than the one that ran shows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+
+use crate::lifecycle::{Kind, StepState, StepStatus, WorkRun};
+use crate::workflow::Place;
+
+/// What the record says of a place that the code has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Asked {
+    /// Nothing: it is come to for the first time.
+    New,
+    /// It waits, or is to be tried again.
+    Open(StepState),
+    /// It is over, well or not.
+    Ended(StepState),
+    /// Something else stands there; says what.
+    Diverged(String),
+}
+
+/// Which of several versions of a piece of code a run takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Version {
+    /// This one, as recorded, or as the run was begun without any.
+    Taken(u32),
+    /// This one, to be recorded.
+    New(u32),
+    /// The recorded one is not among them; says so.
+    Diverged(String),
+}
+
+/// The recorded steps of a run.
+#[derive(Debug)]
+pub(super) struct History {
+    workflow: String,
+    run: String,
+    steps: HashMap<String, StepState>,
+    /// What stands at each place of each branch; a `BTreeMap` tells whether something stands behind one.
+    places: BTreeMap<(String, u32), String>,
+    asked: BTreeSet<String>,
+}
+
+/// What a place is called that has no row of its own, but branches.
+const JOIN: &str = "join";
+
+/// Where the row of a change stands, whose place does not count.
+pub(super) fn version_path(prefix: &str, change: &str) -> String {
+    format!("{prefix}v:{change}")
+}
+
+impl History {
+    pub(super) fn new(run: &WorkRun) -> Self {
+        let paths = run.steps.iter().map(|step| step.path.as_str());
+        let placed = paths.flat_map(|path| Place::above(path).into_iter().chain(Place::of_path(path)));
+        let placed = placed.map(|place| {
+            let path = place.to_string();
+            ((place.prefix, place.ordinal), path)
+        });
+        Self {
+            workflow: run.workflow.clone(),
+            run: run.id.to_string(),
+            places: placed.collect(),
+            steps: run.steps.iter().map(|step| (step.path.clone(), step.clone())).collect(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// The code has come to a place.
+    pub(super) fn ask(&mut self, place: &Place, kind: Kind) -> Asked {
+        let Some(path) = self.places.get(&(place.prefix.clone(), place.ordinal)) else {
+            return Asked::New;
+        };
+        let step = match self.steps.get(path) {
+            Some(step) if step.kind == kind && *path == place.to_string() => step,
+            _ => return Asked::Diverged(self.stands_there(place, kind.as_str(), path)),
+        };
+        self.asked.insert(path.clone());
+        match step.status {
+            StepStatus::Open => Asked::Open(step.clone()),
+            StepStatus::Completed | StepStatus::Failed | StepStatus::Dropped => Asked::Ended(step.clone()),
+        }
+    }
+
+    /// The code has come to a join; says what else stands there, if anything does.
+    pub(super) fn ask_join(&self, place: &Place) -> Option<String> {
+        let path = self.places.get(&(place.prefix.clone(), place.ordinal))?;
+        (*path != place.to_string() || self.steps.contains_key(path)).then(|| self.stands_there(place, JOIN, path))
+    }
+
+    fn stands_there(&self, place: &Place, kind: &str, path: &str) -> String {
+        let recorded = self.steps.get(path).map_or(JOIN, |step| step.kind.as_str());
+        self.differs(&format!(
+            "at place {}{} it now does \"{}\" ({kind}), run {} recorded \"{}\" ({recorded}) there",
+            place.prefix,
+            place.ordinal,
+            place.name,
+            self.run,
+            name_of(path),
+        ))
+    }
+
+    /// The code asks which version of a piece of it to take, before the place that is next in its branch.
+    pub(super) fn version(&mut self, prefix: &str, next: u32, change: &str, range: &RangeInclusive<u32>) -> Version {
+        let path = version_path(prefix, change);
+        let (oldest, newest) = (*range.start(), *range.end());
+        let Some(step) = self.steps.get(&path) else {
+            // What stands behind was recorded by code that did not know the change.
+            let replays = self
+                .places
+                .range((prefix.to_owned(), next)..=(prefix.to_owned(), u32::MAX))
+                .next()
+                .is_some();
+            return if replays {
+                Version::Taken(oldest)
+            } else {
+                Version::New(newest)
+            };
+        };
+        self.asked.insert(path);
+        let recorded = step
+            .result
+            .as_deref()
+            .and_then(|result| serde_json::from_slice(result).ok());
+        match recorded {
+            Some(version) if range.contains(&version) => Version::Taken(version),
+            _ => Version::Diverged(self.differs(&format!(
+                "run {} recorded version {} of change \"{change}\", it now knows {oldest} to {newest}",
+                self.run,
+                recorded.map_or_else(|| "?".to_owned(), |version| version.to_string()),
+            ))),
+        }
+    }
+
+    /// What the code, which has ended, never asked for.
+    pub(super) fn never_asked(&self) -> Option<String> {
+        let left = self.steps.values().filter(|step| !self.asked.contains(&step.path));
+        let first = left.min_by(|one, other| one.path.cmp(&other.path))?;
+        Some(self.differs(&format!(
+            "it ended without \"{}\" ({}), which run {} recorded at {}",
+            name_of(&first.path),
+            first.kind.as_str(),
+            self.run,
+            first.path,
+        )))
+    }
+
+    /// A step whose row somebody else has written meanwhile, such as a fan-out.
+    pub(super) fn learn(&mut self, step: StepState) {
+        if let Some(place) = Place::of_path(&step.path) {
+            self.places.insert((place.prefix, place.ordinal), step.path.clone());
+        }
+        // Only what the code has come to is written while it runs.
+        self.asked.insert(step.path.clone());
+        self.steps.insert(step.path.clone(), step);
+    }
+
+    pub(super) fn step(&self, path: &str) -> Option<&StepState> {
+        self.steps.get(path)
+    }
+
+    fn differs(&self, how: &str) -> String {
+        format!(
+            "the code of workflow {} differs from the one that ran: {how}; deploy the old code, or use ctx.version, then \
+             resume",
+            self.workflow
+        )
+    }
+}
+
+fn name_of(path: &str) -> String {
+    Place::of_path(path).map_or_else(|| path.to_owned(), |place| place.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn step(path: &str, kind: Kind, status: StepStatus) -> StepState {
+        StepState {
+            path: path.to_owned(),
+            kind,
+            status,
+            result: Some(b"1".to_vec()),
+            started_at: Utc::now(),
+            finished_at: None,
+            due_at: None,
+            attempts: 0,
+            claim_token: 1,
+            plan_cursor: None,
+            planned: false,
+        }
+    }
+
+    fn history(steps: Vec<StepState>) -> History {
+        History::new(&WorkRun {
+            id: Uuid::nil(),
+            workflow: "billing".to_owned(),
+            queue: "billing".to_owned(),
+            params: Vec::new(),
+            origin_id: Uuid::nil(),
+            slot: None,
+            created_at: Utc::now(),
+            traceparent: None,
+            started_at: None,
+            claimed_at: Utc::now(),
+            attempts: 0,
+            code_version: 1,
+            seed_id: None,
+            wake_seq: 0,
+            steps,
+            signals: Vec::new(),
+        })
+    }
+
+    fn place(ordinal: u32, name: &str) -> Place {
+        Place {
+            prefix: String::new(),
+            ordinal,
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_place_answers_what_was_recorded_there() {
+        let charged = step("0:charge", Kind::Step, StepStatus::Completed);
+        let waits = step("1:approval", Kind::Signal, StepStatus::Open);
+        let mut history = history(vec![charged.clone(), waits.clone()]);
+        assert_eq!(history.ask(&place(0, "charge"), Kind::Step), Asked::Ended(charged));
+        assert_eq!(history.ask(&place(1, "approval"), Kind::Signal), Asked::Open(waits));
+        assert_eq!(history.ask(&place(2, "mail"), Kind::Step), Asked::New);
+        assert_eq!(history.never_asked(), None);
+    }
+
+    #[test]
+    fn another_name_or_kind_at_a_place_diverges() {
+        let mut history = history(vec![step("0:charge", Kind::Step, StepStatus::Completed)]);
+        let Asked::Diverged(text) = history.ask(&place(0, "refund"), Kind::Step) else {
+            unreachable!("it diverged")
+        };
+        assert_eq!(
+            text,
+            "the code of workflow billing differs from the one that ran: at place 0 it now does \"refund\" (step), run \
+             00000000-0000-0000-0000-000000000000 recorded \"charge\" (step) there; deploy the old code, or use \
+             ctx.version, then resume"
+        );
+        assert!(matches!(
+            history.ask(&place(0, "charge"), Kind::Sleep),
+            Asked::Diverged(_)
+        ));
+    }
+
+    #[test]
+    fn branches_have_places_of_their_own() {
+        let mut history = history(vec![step("2:join/1/0:charge", Kind::Step, StepStatus::Completed)]);
+        assert_eq!(history.ask(&place(0, "refund"), Kind::Step), Asked::New);
+        let branch = Place {
+            prefix: "2:join/1/".to_owned(),
+            ..place(0, "charge")
+        };
+        assert!(matches!(history.ask(&branch, Kind::Step), Asked::Ended(_)));
+    }
+
+    #[test]
+    fn a_join_and_a_step_do_not_stand_for_each_other() {
+        let mut joined = history(vec![step("2:join/1/0:charge", Kind::Step, StepStatus::Completed)]);
+        assert_eq!(joined.ask_join(&place(2, "join")), None);
+        assert_eq!(joined.ask_join(&place(3, "join")), None);
+        let Asked::Diverged(text) = joined.ask(&place(2, "charge"), Kind::Step) else {
+            unreachable!("it diverged")
+        };
+        assert!(text.contains("recorded \"join\" (join) there"), "{text}");
+        let alone = history(vec![step("2:charge", Kind::Step, StepStatus::Completed)]);
+        let text = alone.ask_join(&place(2, "join")).unwrap_or_default();
+        assert!(text.contains("it now does \"join\" (join), run"), "{text}");
+    }
+
+    #[test]
+    fn code_that_ends_without_a_recorded_step_diverges() {
+        let mut history = history(vec![
+            step("0:charge", Kind::Step, StepStatus::Completed),
+            step("1:mail", Kind::Step, StepStatus::Completed),
+        ]);
+        let _ = history.ask(&place(0, "charge"), Kind::Step);
+        let text = history.never_asked().unwrap_or_default();
+        assert!(text.contains("it ended without \"mail\" (step)"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_passed_a_place_before_a_change_keeps_the_old_version() {
+        let mut old = history(vec![step("0:charge", Kind::Step, StepStatus::Completed)]);
+        assert_eq!(old.version("", 0, "vat", &(1..=3)), Version::Taken(1));
+        assert_eq!(old.version("", 1, "vat", &(1..=3)), Version::New(3));
+    }
+
+    #[test]
+    fn a_recorded_version_counts_as_long_as_the_code_knows_it() {
+        let mut recorded = step("v:vat", Kind::Version, StepStatus::Completed);
+        recorded.result = Some(b"2".to_vec());
+        let mut history = history(vec![recorded]);
+        assert_eq!(history.version("", 0, "vat", &(1..=3)), Version::Taken(2));
+        assert!(matches!(history.version("", 0, "vat", &(3..=4)), Version::Diverged(_)));
+        assert_eq!(history.never_asked(), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! Steps whose work is rows of the same database: both are committed together, or neither is.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::PgConnection;
+
+use super::run_store::{PostgresRunStore, transact};
+use crate::lifecycle::{FleetError, NewStep, Transacted, TransactionWork};
+use crate::workflow::{Context, StepFuture, check_size, fatal, to_json};
+
+type Work = Box<dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<Vec<u8>>> + Send + Sync>;
+
+/// What the engine carries from the workflow's code to the store.
+struct TransactionStep(Work);
+
+impl Context {
+    /// Does something in a transaction of the engine's database and records in the same transaction what it returned:
+    /// unlike a [`Context::step`] it happens once. The work is dropped with its transaction and done again when it fails,
+    /// as often as a step by default; it must not commit by itself, nor rely on more than the connection.
+    pub fn transaction<T, F>(&self, name: &str, work: F) -> StepFuture<T>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + Sync + 'static,
+    {
+        let erased: Work = Box::new(move |connection| {
+            let done = work(connection);
+            async move { to_json(&done.await?) }.boxed()
+        });
+        self.transact(name, Arc::new(TransactionStep(erased)))
+    }
+}
+
+impl PostgresRunStore {
+    pub(super) async fn transact_step(
+        &self,
+        step: &NewStep,
+        work: &TransactionWork,
+        max_result: usize,
+    ) -> Result<Transacted, FleetError> {
+        let Ok(work) = work.clone().downcast::<TransactionStep>() else {
+            let why = format!("the work of step {} is not for this store", step.path);
+            return Err(FleetError::Refused(why));
+        };
+        let (claim, path, mut step) = (step.claim, step.path.clone(), step.clone());
+        transact(self.transactions(), claim, &path, move |connection| {
+            async move {
+                // The task that holds the connection is not the code's: a panic in it must not look like a lost answer.
+                let result = AssertUnwindSafe(async { work.0(connection).await })
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| Err(fatal(anyhow::anyhow!("its work panicked"))))?;
+                check_size(&step.path, &result, max_result)?;
+                step.result = Some(result);
+                Ok(step)
+            }
+            .boxed()
+        })
+        .await
+    }
+}

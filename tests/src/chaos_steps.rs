@@ -1,0 +1,182 @@
+//! The workflow `chaos-steps`: everything a durable workflow can do, with effects that outlive whoever did them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use lockgate::delivery::Command;
+use lockgate::lifecycle::RunId;
+use lockgate::workflow::{Context, IdPages, Resources, Source, Workflow};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// Effects, each written the moment it happens, or with its step's transaction.
+const EFFECTS: &str = "create table if not exists effects (run_id uuid not null, name text not null)";
+const EFFECT: &str = "insert into effects (run_id, name) values ($1, $2)";
+
+/// What a run of it does, in this order.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Plan {
+    /// Steps, one after the other.
+    pub steps: u32,
+    /// How long each takes after its effect.
+    pub step_ms: u64,
+    /// Steps whose effect is a row of the same transaction.
+    pub transactions: u32,
+    /// How long it sleeps.
+    pub nap_ms: u64,
+    /// Items of a fan-out, beside which it naps so long.
+    pub items: i64,
+    /// See there.
+    pub beside_ms: u64,
+    /// It waits for signal `go`, so long at most.
+    pub signal_ms: Option<u64>,
+}
+
+/// What a run of it returns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// What the signal brought.
+    pub signal: Option<Value>,
+    /// A drawn id.
+    pub uuid: Uuid,
+    /// When its code began and ended, as it was told.
+    pub from: DateTime<Utc>,
+    /// The same at its end.
+    pub to: DateTime<Utc>,
+}
+
+/// The workflow.
+pub struct ChaosSteps;
+
+impl Workflow for ChaosSteps {
+    const NAME: &'static str = "chaos-steps";
+    type Input = Plan;
+    type Output = Told;
+
+    async fn run(&self, ctx: Context, plan: Plan) -> anyhow::Result<Told> {
+        let (run, from, uuid) = (ctx.run_id(), ctx.now(), ctx.uuid());
+        for number in 0..plan.steps {
+            let pause = Duration::from_millis(plan.step_ms);
+            // Other code than a run may have begun with, for replicas that have it.
+            let name = std::env::var("LOCKGATE_CHAOS_STEP").unwrap_or_else(|_| "work".to_owned());
+            let step = ctx.step(&name, move || work(run, format!("step {number}"), pause));
+            anyhow::ensure!(
+                step.await? == number_of(&format!("step {number}")),
+                "another step's result"
+            );
+        }
+        for number in 0..plan.transactions {
+            let name = format!("transaction {number}");
+            let booked = ctx.transaction("book", move |connection| book(connection, run, name.clone()).boxed());
+            booked.await?;
+        }
+        if plan.nap_ms > 0 {
+            ctx.sleep(Duration::from_millis(plan.nap_ms)).await?;
+        }
+        if plan.items > 0 {
+            let beside = ctx.sleep(Duration::from_millis(plan.beside_ms));
+            let (sent, napped) = futures::join!(ctx.fan_out(Numbers(plan.items), number), beside);
+            napped?;
+            anyhow::ensure!(sent?.delivered == plan.items.unsigned_abs(), "some were not delivered");
+        }
+        let signal = match plan.signal_ms {
+            Some(within) => ctx.wait_signal("go", Some(Duration::from_millis(within))).await?,
+            None => None,
+        };
+        let _: usize = ctx
+            .step("last", move || work(run, "last".to_owned(), Duration::ZERO))
+            .await?;
+        Ok(Told {
+            signal,
+            uuid,
+            from,
+            to: ctx.now(),
+        })
+    }
+}
+
+/// Items 1 to so many.
+struct Numbers(i64);
+
+#[async_trait]
+impl Source for Numbers {
+    type Row = i64;
+
+    fn name(&self) -> &str {
+        "numbers"
+    }
+
+    async fn ids(&self, _resources: &Resources, after: Option<i64>) -> anyhow::Result<Box<dyn IdPages>> {
+        Ok(Box::new(Pages(after.unwrap_or(0)..self.0)))
+    }
+
+    async fn rows(&self, _resources: &Resources, ids: &[i64]) -> anyhow::Result<Vec<(i64, i64)>> {
+        Ok(ids.iter().map(|id| (*id, *id)).collect())
+    }
+}
+
+struct Pages(Range<i64>);
+
+#[async_trait]
+impl IdPages for Pages {
+    async fn next(&mut self, limit: usize) -> anyhow::Result<Vec<i64>> {
+        Ok(self.0.by_ref().take(limit).map(|before| before + 1).collect())
+    }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "it is what a fan-out wants")]
+fn number(item: &i64) -> anyhow::Result<Option<Command>> {
+    Ok(Some(Command {
+        command_type: "email".into(),
+        topic: None,
+        key: Some(item.to_string().into_bytes()),
+        payload: format!("{{\"item\":{item}}}").into_bytes(),
+        correlation_id: None,
+    }))
+}
+
+fn number_of(name: &str) -> usize {
+    name.len()
+}
+
+/// On a connection of its own: what it did is done, whether its step hears so or not.
+async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
+    static POOL: OnceCell<PgPool> = OnceCell::const_new();
+    let connect = || async {
+        PgPool::connect(&std::env::var("LOCKGATE_CHAOS_EFFECTS")?)
+            .await
+            .map_err(anyhow::Error::from)
+    };
+    let pool = POOL.get_or_try_init(connect).await?;
+    sqlx::query(EFFECT).bind(run).bind(&name).execute(pool).await?;
+    tokio::time::sleep(pause).await;
+    Ok(number_of(&name))
+}
+
+async fn book(connection: &mut PgConnection, run: RunId, name: String) -> anyhow::Result<()> {
+    sqlx::query(EFFECT).bind(run).bind(name).execute(connection).await?;
+    Ok(())
+}
+
+/// Makes the table.
+pub async fn create_effects(pool: &PgPool) {
+    sqlx::query(EFFECTS).execute(pool).await.unwrap();
+}
+
+/// How often each effect of a run happened.
+pub async fn effects(pool: &PgPool, run: Uuid) -> BTreeMap<String, i64> {
+    let rows: Vec<(String, i64)> = sqlx::query_as("select name, count(*) from effects where run_id = $1 group by name")
+        .bind(run)
+        .fetch_all(pool)
+        .await
+        .unwrap();
+    rows.into_iter().collect()
+}

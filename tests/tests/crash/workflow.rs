@@ -1,0 +1,128 @@
+//! W: deaths around the steps of a durable workflow.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lockgate_tests::chaos_steps::effects;
+use lockgate_tests::steps_story::{Story, assert_once_but};
+use lockgate_tests::wait_until;
+use serde_json::{Value, json};
+
+/// A replica dies at a point, another goes on; what was done how often.
+async fn dies_at(point: &str, plan: Value) -> BTreeMap<String, i64> {
+    let story = Story::begin(plan).await;
+    story.cluster.replica_dying_at(point).crashes().await;
+    let _replica = story.cluster.replica();
+    let (told, effects) = story.ends().await;
+    println!("{point}: {effects:?}");
+    assert!(told.from < told.to);
+    effects
+}
+
+pub async fn after_a_claim() {
+    let effects = dies_at("claim_runs.after_commit", json!({"steps": 2})).await;
+    assert_eq!(effects.len(), 3);
+    assert_once_but(&effects, &[]);
+}
+
+pub async fn before_a_checkpoint() {
+    let effects = dies_at("step.before_save:2", json!({"steps": 3})).await;
+    assert_eq!(effects.len(), 4);
+    assert_once_but(&effects, &[("step 1", 2)]);
+}
+
+pub async fn before_a_group() {
+    let effects = dies_at("steps.before_commit:2", json!({"steps": 3})).await;
+    assert_once_but(&effects, &[("step 1", 2)]);
+}
+
+pub async fn after_a_group() {
+    let effects = dies_at("steps.after_commit:2", json!({"steps": 3})).await;
+    assert_once_but(&effects, &[]);
+}
+
+pub async fn before_a_transaction() {
+    let effects = dies_at("transaction.before_commit:2", json!({"transactions": 2})).await;
+    assert_eq!(effects.len(), 3);
+    assert_once_but(&effects, &[]);
+}
+
+pub async fn after_a_transaction() {
+    let effects = dies_at("transaction.after_commit", json!({"transactions": 2})).await;
+    assert_once_but(&effects, &[]);
+}
+
+pub async fn before_a_suspend() {
+    naps("suspend.before_commit", 1).await;
+}
+
+pub async fn after_a_suspend() {
+    naps("suspend.after_commit", 0).await;
+}
+
+/// The nap is as long as it was to be, counted from when it began, whoever died meanwhile.
+async fn naps(point: &str, recovered: i64) {
+    let story = Story::begin(json!({"steps": 1, "nap_ms": 2_500})).await;
+    story.cluster.replica_dying_at(point).crashes().await;
+    let _replica = story.cluster.replica();
+    let (told, effects) = story.ends().await;
+    assert_once_but(&effects, &[]);
+    assert_eq!(story.recovered().await, recovered);
+    assert!(
+        told.to - told.from >= chrono::TimeDelta::milliseconds(2_500),
+        "{told:?}"
+    );
+    let begun = "select count(*)
+                   from lockgate.run_steps s, lockgate.run_steps e
+                  where s.run_id = $1 and e.run_id = $1 and s.kind = 'sleep' and e.path = '1:work' and s.due_at is null
+                    and s.finished_at - e.finished_at = interval '2.5 seconds'";
+    assert_eq!(story.count(begun).await, 1);
+}
+
+/// It is told when the run is about to be let go of, or just was.
+pub async fn signalled_while_it_suspends() {
+    for late in [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(20)] {
+        let story = Story::begin(json!({"steps": 1, "step_ms": 300, "signal_ms": 60_000})).await;
+        let _replica = story.cluster.replica();
+        wait_until(Duration::from_secs(30), "the step is recorded", async || {
+            story
+                .count("select count(*) from lockgate.run_steps where run_id = $1 and kind = 'step'")
+                .await
+                > 0
+        })
+        .await;
+        tokio::time::sleep(late).await;
+        assert_eq!(story.signal(json!({"late": late.as_millis()})).await, "sent");
+        let (told, _) = story.ends().await;
+        assert_eq!(told.signal, Some(json!({"late": late.as_millis()})));
+    }
+}
+
+pub async fn before_an_end() {
+    let effects = dies_at("endings.before_commit", json!({"steps": 2})).await;
+    assert_once_but(&effects, &[]);
+}
+
+/// A holder that stood still while another took over: what it does afterwards has happened, what it writes has not.
+pub async fn zombie() {
+    let story = Story::begin(json!({"steps": 3, "step_ms": 1_000, "transactions": 1})).await;
+    let mut first = story.cluster.replica();
+    wait_until(Duration::from_secs(30), "a step is under way", async || {
+        effects(&story.cluster.pool, story.run).await.len() == 2
+    })
+    .await;
+    first.freeze();
+    let _second = story.cluster.replica();
+    let (_, done) = story.ends().await;
+    let rows = "select count(*) from lockgate.run_steps where run_id = $1";
+    let recorded = story.count(rows).await;
+    first.thaw();
+    // It learns that it lost the run, stops, and can be asked to end in good order.
+    first.says("lease").await;
+    first.terminate();
+    first.ends().await;
+    assert_once_but(&done, &[("step 1", 2)]);
+    assert_eq!(effects(&story.cluster.pool, story.run).await["transaction 0"], 1);
+    assert_eq!((story.count(rows).await, story.recovered().await), (recorded, 1));
+    story.cluster.completes(story.run).await;
+}

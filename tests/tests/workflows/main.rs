@@ -1,0 +1,7 @@
+//! Durable workflows on real servers: steps, waits, signals, and fan-outs beside them.
+#![allow(clippy::unwrap_used)]
+
+mod example;
+mod mixed;
+mod operators;
+mod waits;

@@ -1,0 +1,31 @@
+//! Steps and fan-outs in one run.
+
+use lockgate_tests::steps_story::{Story, assert_once_but};
+use serde_json::json;
+
+/// While it naps beside its fan-out the run stays running: its batches are to be claimed. The other replicas run its code
+/// to find out what is sent, and do none of its steps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_are_sent_while_the_run_naps_and_steps_stay_with_its_holder() {
+    let plan = json!({"steps": 2, "transactions": 1, "items": 5_000, "beside_ms": 4_000});
+    let story = Story::begin(plan).await;
+    let _replicas = [
+        story.cluster.replica(),
+        story.cluster.replica(),
+        story.cluster.replica(),
+    ];
+    let done = "select count(*) from lockgate.run_steps f join lockgate.run_steps s using (run_id)
+                 where run_id = $1 and f.kind = 'fan_out' and s.kind = 'sleep' and f.finished_at < s.finished_at";
+    let (_, effects) = story.ends().await;
+    assert_once_but(&effects, &[]);
+    assert_eq!(story.count(done).await, 1, "the batches waited for the nap");
+    assert_eq!(story.cluster.batches_done(story.run).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fan_out_that_takes_longer_than_the_nap_is_waited_for() {
+    let story = Story::begin(json!({"steps": 1, "items": 5_000, "beside_ms": 1})).await;
+    let _replica = story.cluster.replica();
+    let (_, effects) = story.ends().await;
+    assert_once_but(&effects, &[]);
+}
