@@ -62,6 +62,7 @@ macro_rules! every_run_case {
                 a_step_that_is_tried_again_keeps_its_count,
                 a_signal_is_taken_once,
                 of_many_at_once_one_result_counts,
+                a_zombie_and_its_successor_agree_on_one_result,
             }
             let_go_runs {
                 a_completed_run_keeps_its_output,
@@ -121,6 +122,8 @@ macro_rules! every_run_case {
                 a_paused_run_of_a_dead_holder_stays_paused,
                 a_run_that_is_to_stop_is_over_when_its_holder_is_dead,
                 a_holder_fails_its_run_though_batches_are_in_flight,
+                a_late_end_and_the_recovery_never_both_win,
+                a_renewed_lease_is_not_taken,
                 what_is_over_is_neither_paused_nor_resumed,
             }
         }

@@ -211,6 +211,41 @@ pub(super) async fn a_holder_fails_its_run_though_batches_are_in_flight(world: &
     assert_eq!(world.fail_claimed(&claim, "no money").await, Ended::Lost);
 }
 
+pub(super) async fn a_late_end_and_the_recovery_never_both_win(world: &dyn RunWorld) {
+    let store = world.replica();
+    for round in 0..20 {
+        let claimed = start_and_claim(world, &*store).await;
+        world.end_leases(&claimed).await;
+        let late = world.replica();
+        let ending = tokio::spawn(async move { let_go(&*late, complete(claimed)).await });
+        let taken = world.sweep().await;
+        let expected = match ending.await.unwrap() {
+            LetGo::Done => ((0, is("completed", Wake::Never)), "the holder ended it"),
+            _ => ((1, is("running", Wake::Due)), "it was taken from its holder"),
+        };
+        let found = status(world, claimed.run).await;
+        assert_eq!((taken, found), expected.0, "round {round}: {}", expected.1);
+        world.cancel(claimed.run).await;
+    }
+}
+
+pub(super) async fn a_renewed_lease_is_not_taken(world: &dyn RunWorld) {
+    let store = world.replica();
+    for round in 0..20 {
+        let claimed = start_and_claim(world, &*store).await;
+        world.end_leases(&claimed).await;
+        // The holder comes back just when somebody looks: one of them gets the run.
+        let (renewed, taken) = tokio::join!(world.renew(&claimed), world.sweep());
+        let held = seen(world, claimed.run).await.claim.is_some();
+        assert_eq!((held, taken == 0), (renewed, renewed), "round {round}");
+        world.cancel(claimed.run).await;
+        if held {
+            assert_eq!(let_go(&*store, hand_back(claimed, Duration::ZERO)).await, LetGo::Done);
+            world.settle_stop(claimed.run).await;
+        }
+    }
+}
+
 pub(super) async fn what_is_over_is_neither_paused_nor_resumed(world: &dyn RunWorld) {
     let store = world.replica();
     let claim = start_and_claim(world, &*store).await;

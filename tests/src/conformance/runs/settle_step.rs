@@ -205,3 +205,32 @@ pub(super) async fn of_many_at_once_one_result_counts(world: &dyn RunWorld) {
         "{winners:?}, but {results:?}"
     );
 }
+
+pub(super) async fn a_zombie_and_its_successor_agree_on_one_result(world: &dyn RunWorld) {
+    let store = world.replica();
+    for round in 0..20 {
+        let zombie = start_and_claim(world, &*store).await;
+        let (late, of_zombie) = (world.replica(), step(zombie, "0:pay", "\"zombie\""));
+        let saving = tokio::spawn(async move {
+            // As a group does: together, and by itself when that is refused.
+            match late.save_steps(std::slice::from_ref(&of_zombie)).await {
+                Ok(mut answers) => answers.remove(0),
+                Err(_) => late.settle_step(&of_zombie).await.unwrap(),
+            }
+        });
+        let owner = take_over(world, &*store, &zombie).await;
+        let owners = store.settle_step(&step(owner, "0:pay", "\"owner\"")).await.unwrap();
+        let zombies = saving.await.unwrap();
+        let counts = world.steps(zombie.run).await.remove(0);
+        let first = text(counts.result.clone().unwrap());
+        match owners {
+            Saved::Done => assert_eq!((first.as_str(), &zombies), ("\"owner\"", &Saved::Lost), "round {round}"),
+            other => assert_eq!(
+                (first.as_str(), adopted(other)),
+                ("\"zombie\"", counts),
+                "round {round}"
+            ),
+        }
+        assert_eq!(let_go(&*store, complete(owner)).await, LetGo::Done);
+    }
+}
