@@ -1,7 +1,8 @@
 -- What the connected role may not do of what a replica does; no rows: nothing is missing.
 select to_jsonb(format('%s on %s', w.privilege, w.place))
-  from (values ('task_runs', 'select'), ('task_runs', 'insert'), ('task_runs', 'update'), ('run_steps', 'insert'),
-               ('run_steps', 'update'), ('run_batches', 'select'), ('run_batches', 'insert'), ('run_batches', 'update'),
+  from (values ('task_runs', 'select'), ('task_runs', 'insert'), ('task_runs', 'update'), ('run_steps', 'select'),
+               ('run_steps', 'insert'), ('run_steps', 'update'), ('signals', 'select'), ('signals', 'update'),
+               ('run_batches', 'select'), ('run_batches', 'insert'), ('run_batches', 'update'),
                ('run_batch_ids', 'insert'), ('transitions', 'insert'), ('replicas', 'insert'), ('replicas', 'update'),
                ('leader_lease', 'insert'), ('leader_lease', 'update'), ('schedules', 'update'),
                ('undelivered_messages', 'insert'), ('undelivered_messages', 'update')) w (place, privilege)

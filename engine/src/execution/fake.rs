@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -137,7 +137,10 @@ impl FakeStore {
                         "a signal is taken once"
                     );
                 }
-                row.steps.insert(step.path.clone(), step.clone().into_state());
+                // As exact as Postgres.
+                let mut state = step.clone().into_state();
+                state.finished_at = state.finished_at.map(|at| at.trunc_subsecs(6));
+                row.steps.insert(step.path.clone(), state);
                 row.saves += 1;
                 Saved::Done
             }

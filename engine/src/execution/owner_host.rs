@@ -60,8 +60,6 @@ struct State {
     /// Signals that a step has taken here, though the store may not have heard so yet.
     taken: BTreeSet<i64>,
     seen: i64,
-    /// Latest instant that the code was told of: time does not go back when a run changes hands.
-    latest: DateTime<Utc>,
 }
 
 pub(super) struct OwnerHost {
@@ -79,7 +77,6 @@ pub(super) struct OwnerHost {
 
 impl OwnerHost {
     pub(super) fn new(shared: Arc<Shared>, held: Arc<HeldRun>, run: Arc<WorkRun>) -> Self {
-        let told = run.steps.iter().filter_map(|step| step.finished_at);
         let state = State {
             history: History::new(&run),
             left: None,
@@ -89,7 +86,6 @@ impl OwnerHost {
             signals: run.signals.iter().cloned().collect(),
             taken: BTreeSet::new(),
             seen: run.wake_seq,
-            latest: told.fold(run.claimed_at, DateTime::max),
         };
         Self {
             heard: (run.claimed_at, Instant::now()),
@@ -111,13 +107,6 @@ impl OwnerHost {
     pub(super) fn time(&self) -> DateTime<Utc> {
         let since = TimeDelta::from_std(self.heard.1.elapsed()).unwrap_or_default();
         (self.heard.0 + since).trunc_subsecs(6)
-    }
-
-    fn stamp(&self) -> DateTime<Utc> {
-        let now = self.time();
-        let mut state = self.lock();
-        state.latest = state.latest.max(now);
-        state.latest
     }
 
     /// Whoever polls the code is to look again when an operation ends elsewhere.
@@ -234,7 +223,7 @@ impl OwnerHost {
     }
 
     pub(super) fn new_step(&self, place: String, kind: Kind) -> NewStep {
-        let now = self.stamp();
+        let now = self.time();
         NewStep {
             claim: self.held.claim,
             path: place,
@@ -379,7 +368,7 @@ impl ContextHost for OwnerHost {
             let _operation = self.begin();
             step.finished_at = match (&signal, due_at) {
                 (None, Some(due)) => due,
-                _ => self.stamp(),
+                _ => self.time(),
             };
             step.signal_seq = signal.as_ref().map(|signal| signal.seq);
             step.result = signal.map(|signal| signal.payload);
@@ -432,5 +421,57 @@ impl ContextHost for OwnerHost {
             Ok(serde_json::from_slice(&recorded)?)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::book::Lease;
+    use super::super::fake::{RUN, Stage};
+    use super::*;
+    use crate::workflow::{Context, Workflow};
+
+    struct Nothing;
+
+    impl Workflow for Nothing {
+        const NAME: &'static str = "tested";
+        type Input = ();
+        type Output = ();
+
+        async fn run(&self, _: Context, (): ()) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The store still lists a signal while the step that took it is on its way to be recorded.
+    #[tokio::test]
+    async fn a_signal_that_was_taken_here_is_not_taken_again() {
+        let stage = Stage::new(Nothing);
+        let (claim, run) = stage.store.claim().unwrap();
+        let held = Arc::new(HeldRun::new(
+            claim,
+            Lease::new(Instant::now(), std::time::Duration::MAX / 4),
+            0,
+        ));
+        let host = OwnerHost::new(stage.shared.clone(), held, Arc::new(run));
+        let listed = |seq| Signal {
+            seq,
+            name: "go".to_owned(),
+            payload: b"1".to_vec(),
+        };
+        let news = |wake_seq, signals| News {
+            run: RUN,
+            wake_seq,
+            signals,
+            fan_outs: Vec::new(),
+        };
+        host.hear(news(1, vec![listed(1)]));
+        assert_eq!(host.take_signal("other"), None);
+        assert_eq!(host.take_signal("go"), Some(listed(1)));
+        host.hear(news(2, vec![listed(1), listed(2)]));
+        assert_eq!((host.take_signal("go"), host.seen()), (Some(listed(2)), 2));
+        assert_eq!(host.take_signal("go"), None);
     }
 }

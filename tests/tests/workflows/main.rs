@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod example;
+mod kills;
+mod leases;
+mod lost;
 mod mixed;
 mod operators;
 mod waits;
