@@ -9,6 +9,7 @@ mod recover_runs;
 mod save_steps;
 mod settle_step;
 mod signal_run;
+mod start_run;
 mod wake_runs;
 mod world;
 
@@ -21,6 +22,12 @@ pub use world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake, check_runs};
 macro_rules! every_run_case {
     ($then:ident) => {
         $then! {
+            start_run {
+                the_same_start_again_finds_its_run,
+                keys_and_slots_find_the_first_run,
+                a_singleton_key_is_held_until_its_run_is_over,
+                a_run_past_its_deadline_fails,
+            }
             claim_runs {
                 a_started_run_is_claimed_with_its_input,
                 a_page_takes_those_that_have_waited_longest,

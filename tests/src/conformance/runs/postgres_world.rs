@@ -77,7 +77,8 @@ impl RunWorld for PostgresWorld {
         let back = "with steps as (
                 update lockgate.run_steps set due_at = due_at - make_interval(secs => $1) where due_at is not null)
             update lockgate.task_runs set wake_at = wake_at - make_interval(secs => $1),
-                rank = rank - make_interval(secs => $1), lease_until = lease_until - make_interval(secs => $1)";
+                rank = rank - make_interval(secs => $1), lease_until = lease_until - make_interval(secs => $1),
+                deadline_at = deadline_at - make_interval(secs => $1)";
         sqlx::query(back)
             .bind(by.as_secs_f64())
             .execute(&self.looking)
