@@ -2,6 +2,7 @@
 
 mod check;
 mod claims;
+mod clock;
 mod fleet;
 mod ids;
 mod manager;
@@ -10,6 +11,7 @@ mod steps;
 
 pub(crate) use check::{check_ids, storable_reason};
 pub(crate) use claims::{Claims, Held, Known};
+pub use clock::{Clock, SystemClock};
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,
     PlanProgress, PlannedBatch, Renewal, RunClaim, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,

@@ -15,6 +15,7 @@ mod recover_stale_ids;
 mod regroup;
 mod release_batch;
 mod run_races;
+pub mod runs;
 mod try_start_new_run;
 
 pub use harness::{BatchSeen, Change, Harness, check_books};

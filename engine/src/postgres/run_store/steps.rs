@@ -63,12 +63,16 @@ impl PostgresRunStore {
         }
         let recorded = read_step(&self.database, step.claim, &step.path).await?;
         Ok(match recorded {
-            // By our own claim and ended: a request before this one, whose answer was lost.
-            Some(state) if state.claim_token == step.claim.token && state.status == step.status => Saved::Done,
+            Some(state) if is_mine(&state, step) => Saved::Done,
             Some(state) => Saved::Adopted(Box::new(state)),
             None => Saved::Lost,
         })
     }
+}
+
+/// Written by the same claim as it is given: by a request before this one, whose answer was lost.
+fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
+    recorded.claim_token == step.claim.token && recorded.status == step.status && recorded.result == step.result
 }
 
 fn attempts(step: &NewStep) -> i16 {

@@ -1,0 +1,115 @@
+//! Claiming pages of runs.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::Runs;
+use super::recover::SUSPECT_AFTER;
+use super::run::{Holder, Ready, Run, Status};
+use crate::lifecycle::{ClaimPage, RunClaim, RunId, Runnable, WorkRun};
+
+/// Who the runs of a page go to.
+pub(super) fn holder(page: &ClaimPage, replica: Uuid, now: DateTime<Utc>, lease: Duration) -> Holder {
+    Holder {
+        claim_id: page.claim_id,
+        replica,
+        since: now,
+        lease_until: now + lease,
+        alone: page.suspects,
+    }
+}
+
+impl Runs {
+    /// Of each queue so many, those that have waited longest first; of suspects one, whichever queue has it.
+    pub(super) fn claim(&mut self, page: &ClaimPage, holder: Holder) -> Vec<(RunClaim, WorkRun)> {
+        let mut picked = Vec::new();
+        for share in &page.shares {
+            let of_queue = self.by_id.values().filter(|run| run.queue() == share.queue);
+            let mut ready: Vec<(Ready, RunId)> = of_queue
+                .filter_map(|run| Some((self.claimable(run, page, holder.since)?, run.id())))
+                .collect();
+            ready.sort_unstable();
+            let take = usize::try_from(share.take).unwrap_or(usize::MAX);
+            picked.extend(ready.into_iter().take(take).map(|(_, run)| run));
+        }
+        if page.suspects {
+            picked.truncate(1);
+        }
+        let claimed = picked.into_iter().filter_map(|run| {
+            let run = self.by_id.get_mut(&run).filter(|run| run.holder.is_none())?;
+            Some(run.take(page, holder))
+        });
+        claimed.collect()
+    }
+
+    /// Its place, if its code may run now and is here.
+    fn claimable(&self, run: &Run, page: &ClaimPage, now: DateTime<Utc>) -> Option<Ready> {
+        let ready = run.ready.filter(|ready| ready.at <= now)?;
+        let after_is_over = || {
+            let after = run.after_run.and_then(|after| self.by_id.get(&after));
+            after.is_none_or(|after| after.status.is_over())
+        };
+        let may = run.status.may_be_claimed()
+            && run.holder.is_none()
+            && run.stop.is_none()
+            && (run.attempts >= SUSPECT_AFTER) == page.suspects
+            && page.runnable.iter().any(|runnable| runs(runnable, run))
+            && after_is_over();
+        may.then(|| run.rank(ready))
+    }
+
+    pub(super) fn claimed(&self, claim_id: Uuid) -> Vec<(RunClaim, WorkRun)> {
+        let held = self.by_id.values().filter_map(|run| {
+            let holder = run.holder.filter(|holder| holder.claim_id == claim_id)?;
+            Some(run.work(&holder))
+        });
+        held.collect()
+    }
+
+    /// How long until the first run of these queues may go on that may not yet.
+    pub(super) fn next_due(&self, queues: &[String], now: DateTime<Utc>) -> Option<Duration> {
+        let waiting = self.by_id.values().filter(|run| {
+            run.status.may_be_claimed() && run.holder.is_none() && queues.iter().any(|queue| queue == run.queue())
+        });
+        let later = waiting.filter_map(|run| run.ready).filter(|ready| ready.at > now);
+        later.min().and_then(|ready| (ready.at - now).to_std().ok())
+    }
+
+    pub(super) fn next_event(&self) -> Option<DateTime<Utc>> {
+        let leases = self
+            .by_id
+            .values()
+            .filter_map(|run| run.holder)
+            .map(|holder| holder.lease_until);
+        let unheld = self
+            .by_id
+            .values()
+            .filter(|run| run.status.may_be_claimed() && run.holder.is_none());
+        leases
+            .chain(unheld.filter_map(|run| run.ready).map(|ready| ready.at))
+            .min()
+    }
+}
+
+/// A run that has not begun takes the newest version; one that has is replayed by code that knows its version.
+fn runs(runnable: &Runnable, run: &Run) -> bool {
+    let replays = || (runnable.oldest..=runnable.newest).contains(&run.code_version.unwrap_or(1));
+    runnable.workflow == run.request.workflow && (run.started_at.is_none() || replays())
+}
+
+impl Run {
+    fn take(&mut self, page: &ClaimPage, holder: Holder) -> (RunClaim, WorkRun) {
+        if self.started_at.is_none() {
+            let runnable = page.runnable.iter().find(|runnable| runs(runnable, self));
+            self.code_version = runnable.map(|runnable| runnable.newest);
+            self.started_at = Some(holder.since);
+        }
+        self.status = Status::Running;
+        self.ready = None;
+        self.token += 1;
+        self.holder = Some(holder);
+        self.work(&holder)
+    }
+}

@@ -1,0 +1,267 @@
+//! Runs whose code is run, in memory: the plain statement of what [`RunStore`] means, and the store of tests.
+//!
+//! Everything is behind one lock, so every verb is atomic. Claims, leases and waits go by the store's clock alone.
+
+mod claim;
+mod clock;
+mod control;
+mod endings;
+mod fan_outs;
+mod recover;
+mod run;
+mod signals;
+mod start;
+mod steps;
+mod views;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::lifecycle::{
+    ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewSignal, NewStep, News, Poked, RunClaim, RunId,
+    RunStore, Saved, Signalled, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
+};
+pub use clock::VirtualClock;
+use run::{Ready, Run, Status};
+pub use views::{RunChange, RunStart, RunView, SignalView};
+
+/// One replica's verbs on runs in memory; [`replica`](Self::replica) makes further ones on the same runs.
+#[derive(Clone)]
+pub struct MemoryRunStore {
+    runs: Arc<Mutex<Runs>>,
+    clock: Arc<dyn Clock>,
+    replica: Uuid,
+    lease: Duration,
+}
+
+/// All runs, by id.
+#[derive(Default)]
+struct Runs {
+    by_id: BTreeMap<RunId, Run>,
+    turns: u64,
+}
+
+impl Runs {
+    /// The run that is still held under this very claim.
+    fn held(&mut self, claim: &RunClaim) -> Option<&mut Run> {
+        self.by_id.get_mut(&claim.run).filter(|run| run.is_held_by(claim))
+    }
+
+    /// Ready from this instant on, behind whoever was made ready for the same instant before.
+    fn ready(&mut self, at: DateTime<Utc>) -> Ready {
+        self.turns += 1;
+        Ready { at, turn: self.turns }
+    }
+}
+
+impl MemoryRunStore {
+    /// A first replica, without any runs; its claims hold for so long.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, lease: Duration) -> Self {
+        Self {
+            runs: Arc::default(),
+            clock,
+            replica: Uuid::new_v4(),
+            lease,
+        }
+    }
+
+    /// Another replica on the same runs.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        Self {
+            replica: Uuid::new_v4(),
+            ..self.clone()
+        }
+    }
+
+    /// Starts a run, or finds the one that has its id, its idempotency key or its slot; `None` means that an unfinished
+    /// run holds its singleton key.
+    ///
+    /// # Errors
+    /// The request makes no sense, or there is no room for more runs.
+    pub fn start_run(&self, start: RunStart) -> Result<Option<RunId>, ManagerError> {
+        let now = self.clock.now();
+        self.lock().start(start, now)
+    }
+
+    /// Renews the leases of these claims; answers those that are gone.
+    #[must_use]
+    pub fn renew_runs(&self, claims: &[RunClaim]) -> Vec<RunClaim> {
+        let lease_until = self.clock.now() + self.lease;
+        self.lock().renew(claims, lease_until)
+    }
+
+    /// Takes runs from holders whose lease has ended, and ends what must end; answers how many of each.
+    pub fn sweep(&self) -> Swept {
+        let now = self.clock.now();
+        self.lock().sweep(now)
+    }
+
+    /// The holder of this claim has died: its leases end now. Answers how many; recovering takes them from it.
+    pub fn end_leases(&self, claim_id: Uuid) -> usize {
+        let now = self.clock.now();
+        self.lock().end_leases(Some(claim_id), now)
+    }
+
+    /// Every holder has died.
+    pub fn end_all_leases(&self) -> usize {
+        let now = self.clock.now();
+        self.lock().end_leases(None, now)
+    }
+
+    /// Pauses a run; answers the state it is in now.
+    pub fn pause_run(&self, run: RunId, reason: &str) -> &'static str {
+        self.lock().pause(run, &storable_reason(reason))
+    }
+
+    /// Resumes a paused or quarantined run; answers the state it is in now.
+    pub fn resume_run(&self, run: RunId) -> &'static str {
+        let now = self.clock.now();
+        self.lock().resume(run, now)
+    }
+
+    /// Asks a run to end as cancelled; answers the state it is in now.
+    pub fn cancel_run(&self, run: RunId, reason: &str) -> &'static str {
+        self.lock()
+            .request_stop(run, Status::Cancelled, &storable_reason(reason))
+    }
+
+    /// Asks a run to end as failed; answers the state it is in now.
+    pub fn fail_run(&self, run: RunId, reason: &str) -> &'static str {
+        self.lock().request_stop(run, Status::Failed, &storable_reason(reason))
+    }
+
+    /// Ends the run as failed by its holder, though batches of it may be in flight.
+    #[must_use]
+    pub fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Ended {
+        self.lock().fail_claimed(claim, &storable_reason(reason))
+    }
+
+    /// Ends a run that was asked to stop, once nothing of it is held.
+    pub fn settle_stop(&self, run: RunId) -> bool {
+        self.lock().settle_stop(run)
+    }
+
+    /// Opens a fan-out under the run's claim, or finds it open.
+    pub fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState> {
+        let now = self.clock.now();
+        self.lock().open_fan_out(claim, path, now)
+    }
+
+    /// Completes an open fan-out and wakes its run; answers whether it was this that did.
+    pub fn complete_fan_out(&self, run: RunId, path: &str, result: &[u8]) -> bool {
+        let now = self.clock.now();
+        self.lock().complete_fan_out(run, path, result, now)
+    }
+
+    /// Says how many batches of a run wait, and how many are held.
+    pub fn set_batches(&self, run: RunId, waiting: u32, held: u32) {
+        self.lock().set_batches(run, (waiting, held));
+    }
+
+    /// Instants at which an unfinished run goes on by itself, or a lease ends; the earliest of them.
+    #[must_use]
+    pub fn next_event(&self) -> Option<DateTime<Utc>> {
+        self.lock().next_event()
+    }
+
+    /// All runs in order of their ids.
+    #[must_use]
+    pub fn views(&self) -> Vec<RunView> {
+        self.lock().by_id.values().map(RunView::of).collect()
+    }
+
+    /// A run as it is now.
+    #[must_use]
+    pub fn view(&self, run: RunId) -> Option<RunView> {
+        self.lock().by_id.get(&run).map(RunView::of)
+    }
+
+    /// What is recorded of a run's steps, by path.
+    #[must_use]
+    pub fn steps(&self, run: RunId) -> Vec<StepState> {
+        let runs = self.lock();
+        let steps = runs.by_id.get(&run).into_iter().flat_map(|run| run.steps.values());
+        steps.cloned().collect()
+    }
+
+    /// The signals of a run, in order of arrival.
+    #[must_use]
+    pub fn signals(&self, run: RunId) -> Vec<SignalView> {
+        let runs = self.lock();
+        let signals = runs.by_id.get(&run).into_iter().flat_map(|run| &run.signals);
+        signals.map(SignalView::of).collect()
+    }
+
+    /// What happened to a run, in order.
+    #[must_use]
+    pub fn changes(&self, run: RunId) -> Vec<RunChange> {
+        let runs = self.lock();
+        let changes = runs.by_id.get(&run).into_iter().flat_map(|run| &run.changes);
+        changes.cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Runs> {
+        // A verb checks everything before it changes anything, so a panic leaves nothing half done.
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl RunStore for MemoryRunStore {
+    async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        let holder = claim::holder(page, self.replica, self.clock.now(), self.lease);
+        Ok(self.lock().claim(page, holder))
+    }
+
+    async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        Ok(self.lock().claimed(page.claim_id))
+    }
+
+    async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
+        self.lock().save(group)
+    }
+
+    async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
+        self.lock().settle(step)
+    }
+
+    async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {
+        let why = "this workflow uses ctx.transaction, which needs a database: give the test one";
+        Err(FleetError::Refused(why.to_owned()))
+    }
+
+    async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        let now = self.clock.now();
+        self.lock().let_go(group, now)
+    }
+
+    async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
+        let now = self.clock.now();
+        Ok(self.lock().wake(runs, now))
+    }
+
+    async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
+        let now = self.clock.now();
+        self.lock().signal(signal, now)
+    }
+
+    async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
+        Ok(self.lock().look_at(runs, Run::poked))
+    }
+
+    async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
+        Ok(self.lock().look_at(runs, signals::news))
+    }
+
+    async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
+        let now = self.clock.now();
+        Ok(self.lock().next_due(queues, now))
+    }
+}

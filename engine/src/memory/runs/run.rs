@@ -1,0 +1,217 @@
+//! One run with what is recorded of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::views::RunChange;
+use crate::lifecycle::{Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
+
+/// A run goes before one of a priority lower by one that became ready this much earlier.
+const PRIORITY_STEP: Duration = Duration::from_secs(15);
+/// Changes kept of a run; the oldest are forgotten beyond this many.
+const MOST_CHANGES: usize = 10_000;
+
+/// Where a run is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Queued,
+    Running,
+    Suspended,
+    Paused,
+    Quarantined,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl Status {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Suspended => "suspended",
+            Self::Paused => "paused",
+            Self::Quarantined => "quarantined",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    pub(super) fn may_be_claimed(self) -> bool {
+        matches!(self, Self::Queued | Self::Running | Self::Suspended)
+    }
+}
+
+/// Who runs the code.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) claim_id: Uuid,
+    pub(super) replica: Uuid,
+    pub(super) since: DateTime<Utc>,
+    pub(super) lease_until: DateTime<Utc>,
+    /// Claimed as a suspect: what its holder dies of is counted against it.
+    pub(super) alone: bool,
+}
+
+/// From when its code may run. Of those that are equally late, who was made ready first goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ready {
+    pub(super) at: DateTime<Utc>,
+    pub(super) turn: u64,
+}
+
+/// How it ends once nothing of it is held.
+#[derive(Debug, Clone)]
+pub(super) struct Stop {
+    pub(super) status: Status,
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct StoredSignal {
+    pub(super) signal: Signal,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) consumed_by: Option<String>,
+}
+
+pub(super) struct Run {
+    pub(super) request: RunRequest,
+    pub(super) queue: Option<String>,
+    pub(super) priority: u8,
+    pub(super) after_run: Option<RunId>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) status: Status,
+    pub(super) reason: Option<String>,
+    pub(super) output: Option<Vec<u8>>,
+    pub(super) started_at: Option<DateTime<Utc>>,
+    pub(super) code_version: Option<u32>,
+    pub(super) ready: Option<Ready>,
+    pub(super) wake_seq: i64,
+    pub(super) token: i64,
+    pub(super) holder: Option<Holder>,
+    pub(super) attempts: u16,
+    pub(super) stop: Option<Stop>,
+    /// Batches that wait to be claimed, and those that are.
+    pub(super) batches: (u32, u32),
+    pub(super) steps: BTreeMap<String, StepState>,
+    pub(super) signals: Vec<StoredSignal>,
+    pub(super) changes: VecDeque<RunChange>,
+}
+
+impl Run {
+    pub(super) fn id(&self) -> RunId {
+        self.request.id
+    }
+
+    pub(super) fn queue(&self) -> &str {
+        self.queue.as_deref().unwrap_or(&self.request.workflow)
+    }
+
+    /// Its place among those that are ready.
+    pub(super) fn rank(&self, ready: Ready) -> Ready {
+        let at = ready.at - PRIORITY_STEP * u32::from(self.priority);
+        Ready { at, ..ready }
+    }
+
+    pub(super) fn is_held_by(&self, claim: &RunClaim) -> bool {
+        self.token == claim.token && self.holder.is_some_and(|holder| holder.claim_id == claim.claim_id)
+    }
+
+    pub(super) fn poked(&self) -> Poked {
+        Poked {
+            run: self.id(),
+            halted: self.stop.is_some() || self.status.is_over(),
+            paused: self.status == Status::Paused,
+            wake_seq: self.wake_seq,
+        }
+    }
+
+    pub(super) fn waiting_signals(&self) -> Vec<Signal> {
+        let waiting = self.signals.iter().filter(|stored| stored.consumed_by.is_none());
+        waiting.map(|stored| stored.signal.clone()).collect()
+    }
+
+    pub(super) fn consume(&mut self, seq: Option<i64>, path: &str) {
+        let waiting = |stored: &&mut StoredSignal| Some(stored.signal.seq) == seq && stored.consumed_by.is_none();
+        if let Some(stored) = self.signals.iter_mut().find(waiting) {
+            stored.consumed_by = Some(path.to_owned());
+        }
+    }
+
+    pub(super) fn fan_outs(&self) -> Vec<StepState> {
+        let fan_outs = self.steps.values().filter(|step| step.kind == Kind::FanOut);
+        fan_outs.cloned().collect()
+    }
+
+    pub(super) fn work(&self, holder: &Holder) -> (RunClaim, WorkRun) {
+        let claim = RunClaim {
+            run: self.id(),
+            token: self.token,
+            claim_id: holder.claim_id,
+        };
+        let work = WorkRun {
+            id: self.id(),
+            workflow: self.request.workflow.clone(),
+            queue: self.queue().to_owned(),
+            params: self.request.params.clone(),
+            origin_id: self.request.origin_id.unwrap_or(self.id()),
+            slot: self.request.slot.as_ref().map(|(_, slot)| *slot),
+            created_at: self.created_at,
+            traceparent: self.request.traceparent.clone(),
+            started_at: self.started_at,
+            claimed_at: holder.since,
+            attempts: self.attempts,
+            code_version: self.code_version.unwrap_or(1),
+            seed_id: None,
+            wake_seq: self.wake_seq,
+            steps: self.steps.values().cloned().collect(),
+            signals: self.waiting_signals(),
+        };
+        (claim, work)
+    }
+
+    /// Takes the claim from its holder; it is recorded once, here, with the instant it began.
+    pub(super) fn end_claim(&mut self, from: Status, to: &'static str, reason: Option<String>) {
+        let holder = self.holder.take();
+        self.record(RunChange {
+            from: Some(from.as_str()),
+            to,
+            token: Some(self.token),
+            replica: holder.map(|holder| holder.replica),
+            since: holder.map(|holder| holder.since),
+            reason,
+        });
+    }
+
+    /// Changes its state by itself, whoever holds it.
+    pub(super) fn turn_to(&mut self, status: Status, reason: Option<String>) {
+        let was = std::mem::replace(&mut self.status, status);
+        self.note(Some(was), status.as_str(), reason);
+    }
+
+    pub(super) fn note(&mut self, from: Option<Status>, to: &'static str, reason: Option<String>) {
+        self.record(RunChange {
+            from: from.map(Status::as_str),
+            to,
+            token: None,
+            replica: None,
+            since: None,
+            reason,
+        });
+    }
+
+    fn record(&mut self, change: RunChange) {
+        if self.changes.len() >= MOST_CHANGES {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(change);
+    }
+}

@@ -1,0 +1,162 @@
+//! One suite for every store of runs whose code is run: each case is a promise in words, one file a verb.
+
+mod claim_runs;
+mod crew;
+mod let_go_runs;
+mod memory_world;
+mod postgres_world;
+mod recover_runs;
+mod save_steps;
+mod settle_step;
+mod signal_run;
+mod start_run;
+mod wake_runs;
+mod world;
+
+pub use memory_world::MemoryWorld;
+pub use postgres_world::PostgresWorld;
+pub use world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake, check_runs};
+
+/// Hands the list of cases, by verb, to another macro.
+#[macro_export]
+macro_rules! every_run_case {
+    ($then:ident) => {
+        $then! {
+            start_run {
+                the_same_start_again_finds_its_run,
+                keys_and_slots_find_the_first_run,
+                a_singleton_key_is_held_until_its_run_is_over,
+                a_run_past_its_deadline_fails,
+            }
+            claim_runs {
+                a_started_run_is_claimed_with_its_input,
+                a_page_takes_those_that_have_waited_longest,
+                each_queue_gives_its_share,
+                a_held_run_is_not_claimed_again,
+                a_run_is_not_claimed_before_its_time,
+                an_urgent_run_overtakes_as_far_as_its_priority_goes,
+                no_priority_brings_a_run_before_its_time,
+                a_run_waits_for_the_one_before_it,
+                what_is_paused_or_over_is_not_claimed,
+                a_run_set_aside_is_claimed_when_it_is_resumed,
+                a_page_never_takes_a_run_of_a_version_it_cannot_replay,
+                a_workflow_whose_code_is_not_here_is_left_alone,
+                a_claim_whose_answer_was_lost_is_read_again,
+                a_claim_brings_what_is_recorded_and_what_waits,
+                many_replicas_claim_each_run_once,
+            }
+            save_steps {
+                checkpoints_of_many_runs_are_recorded_together,
+                a_path_that_has_a_row_refuses_the_whole_group,
+                a_path_twice_in_a_group_refuses_it,
+                one_lost_claim_in_a_group_is_lost_alone,
+                a_claim_is_told_by_its_id_and_its_token,
+                a_late_checkpoint_counts_until_somebody_takes_over,
+                nothing_is_recorded_after_letting_go,
+                a_group_ends_open_rows,
+                what_ends_no_open_row_is_settled_beside_the_others,
+                paths_that_cannot_be_kept_are_refused,
+            }
+            settle_step {
+                a_new_step_is_recorded,
+                asked_again_after_a_lost_answer_it_is_done,
+                an_earlier_holders_result_is_adopted,
+                a_zombies_step_is_lost,
+                another_result_of_the_same_claim_is_not_taken,
+                an_open_row_is_ended_once,
+                an_open_row_of_another_kind_is_left_open,
+                a_step_that_failed_stays_failed,
+                a_step_that_is_tried_again_keeps_its_count,
+                a_signal_is_taken_once,
+                of_many_at_once_one_result_counts,
+                a_zombie_and_its_successor_agree_on_one_result,
+            }
+            let_go_runs {
+                a_completed_run_keeps_its_output,
+                a_failed_run_keeps_its_reason,
+                asked_again_after_a_lost_answer_nothing_more_happens,
+                a_zombie_lets_go_of_nothing,
+                each_of_a_group_is_judged_by_its_own_claim,
+                a_run_that_waits_is_suspended_with_what_it_waits_for,
+                a_wait_is_refused_when_the_run_was_woken_since,
+                a_run_that_waits_for_batches_stays_running,
+                a_wait_that_is_suspended_again_keeps_its_row,
+                a_wait_never_opens_again_what_has_ended,
+                a_handed_back_run_is_claimed_after_its_delay,
+                a_run_that_waits_has_no_deaths_to_answer_for,
+                a_paused_run_waits_and_is_handed_back_but_does_not_end,
+                a_run_that_is_to_stop_neither_waits_nor_ends_otherwise,
+                unfinished_batches_keep_a_run_from_its_end,
+                of_many_ends_at_once_one_counts,
+            }
+            signal_run {
+                a_signal_wakes_a_run_that_waits,
+                a_signal_comes_before_the_timer_of_its_wait,
+                signals_stay_in_order_with_any_content,
+                the_same_key_is_sent_once,
+                a_key_is_known_when_its_signal_is_taken_or_its_run_over,
+                a_run_that_is_over_or_unknown_is_told_nothing,
+                a_queued_run_keeps_its_time,
+                a_paused_run_finds_it_when_it_is_resumed,
+                a_held_run_runs_again_for_a_signal_it_did_not_take,
+                a_thousand_that_wait_are_enough,
+                what_cannot_be_kept_is_refused,
+                many_at_once_are_numbered_without_a_gap,
+                signals_and_a_suspension_at_once_lose_nothing,
+            }
+            wake_runs {
+                a_suspended_run_is_claimed_when_it_is_woken,
+                only_what_is_not_over_is_woken_once_each,
+                a_queued_run_that_is_woken_keeps_its_time,
+                a_paused_run_that_is_woken_stays_paused,
+                a_paused_run_that_has_not_begun_keeps_its_time,
+                a_holder_hears_what_others_did_to_its_run,
+                the_news_is_what_nobody_took,
+                nothing_is_due_where_nothing_sleeps,
+                the_first_sleeper_says_when_something_is_due,
+                what_is_due_already_does_not_hide_the_next,
+            }
+            recover_runs {
+                live_leases_are_left_alone,
+                a_lease_ends_by_itself_unless_it_is_renewed,
+                a_run_of_a_dead_holder_is_claimed_again,
+                all_runs_of_a_page_are_taken_together,
+                two_deaths_make_a_suspect_that_is_claimed_apart,
+                suspects_are_claimed_one_at_a_time,
+                a_run_that_kills_five_holders_is_set_aside,
+                who_stood_beside_is_not_set_aside,
+                a_run_that_recorded_something_begins_anew,
+                a_paused_run_of_a_dead_holder_stays_paused,
+                a_run_that_is_to_stop_is_over_when_its_holder_is_dead,
+                a_holder_fails_its_run_though_batches_are_in_flight,
+                a_late_end_and_the_recovery_never_both_win,
+                a_renewed_lease_is_not_taken,
+                what_is_over_is_neither_paused_nor_resumed,
+            }
+        }
+    };
+}
+
+macro_rules! define_cases {
+    ($($verb:ident { $($case:ident,)+ })+) => {
+        /// One promise.
+        #[allow(non_camel_case_types, missing_docs)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum RunCase { $($($case,)+)+ }
+
+        impl RunCase {
+            /// Every promise.
+            pub const ALL: &[RunCase] = &[$($(RunCase::$case,)+)+];
+
+            /// Checks it, and that the books are in order afterwards.
+            ///
+            /// # Panics
+            /// The promise is not kept.
+            pub async fn check(self, world: &dyn RunWorld) {
+                match self { $($(RunCase::$case => $verb::$case(world).await,)+)+ }
+                check_runs(world).await;
+            }
+        }
+    };
+}
+every_run_case!(define_cases);

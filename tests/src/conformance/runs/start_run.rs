@@ -1,0 +1,103 @@
+//! Starting runs, as far as running their code depends on it; the verb has a suite of its own.
+
+use chrono::TimeDelta;
+use lockgate::lifecycle::{LetGo, RunRequest};
+use lockgate::memory::RunStart;
+
+use super::crew::*;
+use super::world::{RunWorld, Wake};
+
+fn start_of(request: RunRequest) -> RunStart {
+    RunStart {
+        request: request.for_engine(),
+        ..RunStart::new(WORKFLOW)
+    }
+}
+
+pub(super) async fn the_same_start_again_finds_its_run(world: &dyn RunWorld) {
+    let start = RunStart::new(WORKFLOW);
+    let run = world.start(start.clone()).await;
+    assert_eq!(run, Some(start.request.id));
+    let store = world.replica();
+    let (claim, _) = claim(&*store).await;
+    assert_eq!(world.start(start.clone()).await, run);
+    assert_eq!(let_go(&*store, complete(claim)).await, LetGo::Done);
+    assert_eq!(world.start(start).await, run);
+    assert_eq!(world.runs().await.len(), 1);
+    assert_eq!(
+        claimed(&*store, &page(10)).await,
+        NONE,
+        "what is over does not begin again"
+    );
+}
+
+pub(super) async fn keys_and_slots_find_the_first_run(world: &dyn RunWorld) {
+    let slot = world.now().await + TimeDelta::days(1);
+    let by_key = || start_of(RunRequest::new(WORKFLOW).idempotency("monday"));
+    let by_slot = || start_of(RunRequest::new(WORKFLOW).slot("nightly", slot));
+    for (first, again) in [(by_key(), by_key()), (by_slot(), by_slot())] {
+        let run = world.start(first).await;
+        assert!(run.is_some());
+        assert_eq!(world.start(again).await, run);
+    }
+    let other = RunStart {
+        queue: Some(WORKFLOW.to_owned()),
+        ..RunStart::new("refunds")
+    };
+    let elsewhere = RunStart {
+        request: other.request.clone().idempotency("monday"),
+        ..other
+    };
+    assert_eq!(
+        world.start(elsewhere.clone()).await,
+        Some(elsewhere.request.id),
+        "a key is its workflow's"
+    );
+    assert_eq!(world.runs().await.len(), 3);
+}
+
+pub(super) async fn a_singleton_key_is_held_until_its_run_is_over(world: &dyn RunWorld) {
+    let store = world.replica();
+    let start = || start_of(RunRequest::new(WORKFLOW).singleton("nightly"));
+    let run = world.start(start()).await.unwrap();
+    assert_eq!(world.start(start()).await, None);
+    let (claimed_first, _) = claim(&*store).await;
+    assert_eq!(let_go(&*store, wait(claimed_first, 0, None)).await, LetGo::Done);
+    assert_eq!(world.start(start()).await, None, "what is suspended is not over");
+    assert_eq!(world.pause(run).await, "paused");
+    assert_eq!(world.start(start()).await, None);
+    assert_eq!(world.cancel(run).await, "cancelled");
+    assert!(world.start(start()).await.is_some_and(|next| next != run));
+}
+
+pub(super) async fn a_run_past_its_deadline_fails(world: &dyn RunWorld) {
+    let store = world.replica();
+    let late = || {
+        start_of(RunRequest {
+            deadline: Some(HOUR / 2),
+            ..RunRequest::new(WORKFLOW)
+        })
+    };
+    let held = world.start(late()).await.unwrap();
+    let (held_claim, _) = claim(&*store).await;
+    let (waiting, endless) = (world.start(late()).await.unwrap(), start(world).await);
+    world.advance(HOUR / 4).await;
+    world.sweep().await;
+    assert_eq!(status(world, waiting).await, is("queued", Wake::Due));
+    world.advance(HOUR / 2).await;
+    world.sweep().await;
+    assert_eq!(status(world, waiting).await, is("failed", Wake::Never));
+    assert_eq!(
+        seen(world, waiting).await.reason.as_deref(),
+        Some("not over before its deadline")
+    );
+    let stopping = seen(world, held).await;
+    assert_eq!(
+        (stopping.status.as_str(), stopping.stopping.as_deref()),
+        ("running", Some("failed"))
+    );
+    assert_eq!(let_go(&*store, hand_back(held_claim, HOUR)).await, LetGo::Done);
+    world.sweep().await;
+    assert_eq!(status(world, held).await, is("failed", Wake::Never));
+    assert_eq!(status(world, endless).await, is("queued", Wake::Due));
+}

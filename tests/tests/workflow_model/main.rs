@@ -1,0 +1,176 @@
+//! Whatever is done to runs in whatever order, the store on Postgres answers as the one in memory does, and no result, no
+//! wake-up and no claim is lost.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod ops;
+mod story;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use lockgate::lifecycle::{LetGo, RunId, StepStatus};
+use lockgate_tests::conformance::runs::{MemoryWorld, PostgresWorld, RunSeen, RunWorld, Wake, check_runs};
+use proptest::collection::vec;
+use proptest::test_runner::{Config, TestRunner};
+
+use ops::{ActOp, Op, op};
+use story::{Made, Step, Told, prepare, say_step, take};
+
+const LEASE: Duration = Duration::from_secs(3_600);
+/// Each has a database of its own; `PROPTEST_CASES` asks for more.
+const CASES: u32 = 24;
+const MOST_OPS: usize = 120;
+
+/// All of a world that can be compared.
+#[derive(Debug, PartialEq)]
+struct Sight {
+    runs: Vec<RunSeen>,
+    steps: Vec<Vec<String>>,
+    signals: Vec<String>,
+    claim_ends: Vec<String>,
+}
+
+async fn see(world: &dyn RunWorld) -> Sight {
+    let now = world.now().await;
+    let mut sight = Sight {
+        runs: world.runs().await,
+        steps: Vec::new(),
+        signals: Vec::new(),
+        claim_ends: Vec::new(),
+    };
+    for seen in &sight.runs {
+        let steps = world.steps(seen.run).await;
+        sight.steps.push(steps.iter().map(|step| say_step(step, now)).collect());
+        sight.signals.push(format!("{:?}", world.signals(seen.run).await));
+        let mut ends = world.claim_ends(seen.run).await;
+        // Whether it was paused when it was set aside is in the audit's line before.
+        let set_aside = ends.iter_mut().filter(|end| end.to == "quarantined");
+        set_aside.for_each(|end| end.from.clear());
+        sight.claim_ends.push(format!("{ends:?}"));
+    }
+    sight
+}
+
+/// What must hold over time, told from the outside: nothing of it is asked of the store's own books.
+#[derive(Default)]
+struct Promises {
+    results: HashMap<(RunId, String), (StepStatus, Option<Vec<u8>>)>,
+    taken: HashMap<(RunId, i64), String>,
+    counts: HashMap<RunId, (i64, i64)>,
+    /// How many wake-ups a run had seen when it last waited.
+    waits: HashMap<RunId, i64>,
+}
+
+impl Promises {
+    fn heard(&mut self, step: &Step, told: &Told, made: &Made) {
+        let Step::LetGo(group) = step else { return };
+        let done = group
+            .iter()
+            .zip(&told.let_go)
+            .filter(|(_, answer)| **answer == LetGo::Done);
+        for ((claim, act, _), _) in done {
+            self.waits.remove(&claim.run);
+            if let ActOp::Wait { behind, .. } = act {
+                let seen = made.wake_seq(claim.run) - i64::from(*behind);
+                self.waits.insert(claim.run, seen);
+            }
+        }
+    }
+
+    async fn check(&mut self, world: &dyn RunWorld) {
+        for seen in world.runs().await {
+            self.check_results(world, seen.run).await;
+            let counts = (seen.token, seen.wake_seq);
+            let before = self.counts.insert(seen.run, counts).unwrap_or_default();
+            assert!(
+                before.0 <= counts.0 && before.1 <= counts.1,
+                "counts go back: {before:?}, {seen:?}"
+            );
+            self.check_awake(&seen);
+        }
+    }
+
+    /// The first durable result of a path stays, and a signal stays taken by whoever took it.
+    async fn check_results(&mut self, world: &dyn RunWorld, run: RunId) {
+        for step in world
+            .steps(run)
+            .await
+            .into_iter()
+            .filter(|step| step.status != StepStatus::Open)
+        {
+            let result = (step.status, step.result);
+            let first = self.results.entry((run, step.path)).or_insert_with(|| result.clone());
+            assert_eq!(*first, result, "a result was replaced");
+        }
+        let recorded: BTreeMap<_, _> = world
+            .steps(run)
+            .await
+            .into_iter()
+            .map(|step| (step.path.clone(), step))
+            .collect();
+        for (_, path) in self.results.keys().filter(|(of, _)| *of == run) {
+            assert!(
+                recorded.get(path).is_some_and(|step| step.status != StepStatus::Open),
+                "{path} is gone"
+            );
+        }
+        for signal in world.signals(run).await {
+            let Some(path) = signal.consumed_by else {
+                assert!(!self.taken.contains_key(&(run, signal.seq)), "a signal was given back");
+                continue;
+            };
+            let first = self.taken.entry((run, signal.seq)).or_insert_with(|| path.clone());
+            assert_eq!(*first, path, "a signal was taken twice");
+        }
+    }
+
+    /// Who was woken since it began to wait is awake, and nobody is forgotten.
+    fn check_awake(&self, seen: &RunSeen) {
+        if seen.claim.is_some() || seen.stopping.is_some() {
+            return;
+        }
+        let waited = self.waits.get(&seen.run);
+        match (seen.status.as_str(), waited) {
+            ("suspended" | "running", Some(at)) if seen.wake_seq > *at => assert_eq!(seen.wake, Wake::Due, "{seen:?}"),
+            ("queued", _) => assert_ne!(seen.wake, Wake::Never, "{seen:?}"),
+            _ => {}
+        }
+    }
+}
+
+async fn check(ops: Vec<Op>) {
+    let (memory, postgres) = (MemoryWorld::new(LEASE), PostgresWorld::direct(LEASE).await);
+    let (mut made, mut promises) = (Made::default(), Promises::default());
+    for (at, op) in ops.iter().enumerate() {
+        let Some(step) = prepare(op, &mut made) else { continue };
+        let expected = take(&memory, &step, &made).await;
+        let told = take(&postgres, &step, &made).await;
+        assert_eq!(told, expected, "step {at}: {step:?}");
+        promises.heard(&step, &told, &made);
+        made.tied |= told.made_ready > 1;
+        made.claims.extend(told.claims);
+        let (expected, sight) = (see(&memory).await, see(&postgres).await);
+        assert_eq!(sight, expected, "after step {at}: {step:?}");
+        promises.check(&postgres).await;
+        made.before = sight.runs;
+    }
+    check_runs(&postgres).await;
+    check_runs(&memory).await;
+}
+
+#[test]
+fn postgres_answers_as_memory_does() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let asked = std::env::var("PROPTEST_CASES").ok().map(|cases| cases.parse().unwrap());
+    let config = Config {
+        cases: asked.unwrap_or(CASES),
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let ran = TestRunner::new(config).run(&vec(op(), 1..MOST_OPS), |ops| {
+        runtime.block_on(check(ops));
+        Ok(())
+    });
+    ran.unwrap_or_else(|failure| panic!("{failure}"));
+}

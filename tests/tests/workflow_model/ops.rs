@@ -1,0 +1,230 @@
+//! What may be done to runs, at random. Indices mean something whatever was done before, so that any list can be shortened.
+
+use lockgate::lifecycle::{Kind, StepStatus};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// Which claim: below [`HELD`] one that is held, else any that was made so far, which may be a zombie's.
+pub type ClaimAt = u8;
+/// Bound of the numbers that mean a claim that is held.
+pub const HELD: u8 = 4;
+/// Which of the runs started so far.
+pub type RunAt = u8;
+
+impl Op {
+    /// The claim that is meant first, if any.
+    pub fn claim(&self) -> Option<ClaimAt> {
+        match self {
+            Self::Save { group } => group.first().map(|step| step.claim),
+            Self::LetGo { group } => group.first().map(|(claim, ..)| *claim),
+            Self::Settle { step } => Some(step.claim),
+            Self::Fail { claim } | Self::Renew { claim } | Self::Die { claim } => Some(*claim),
+            _ => None,
+        }
+    }
+}
+
+/// The end of a step.
+#[derive(Debug, Clone)]
+pub struct StepOp {
+    pub claim: ClaimAt,
+    pub path: u8,
+    pub kind: Kind,
+    pub status: StepStatus,
+    pub result: u8,
+    pub signal: Option<u8>,
+    pub ends_open: bool,
+}
+
+/// How to let go.
+#[derive(Debug, Clone)]
+pub enum ActOp {
+    Complete,
+    Fail,
+    Quarantine,
+    HandBack {
+        delay: u8,
+    },
+    /// `behind`: how many wake-ups fewer than there were it has seen.
+    Wait {
+        behind: u8,
+        due_in: Option<u8>,
+        batches: bool,
+        waits: Vec<(u8, Kind)>,
+    },
+}
+
+/// One thing done.
+#[derive(Debug, Clone)]
+pub enum Op {
+    Start {
+        bulk: bool,
+        urgent: bool,
+        start_in: u8,
+        after: Option<RunAt>,
+    },
+    Claim {
+        take: u8,
+        bulk: u8,
+        versions: (u32, u32),
+    },
+    ClaimSuspect {
+        bulk: bool,
+    },
+    Save {
+        group: Vec<StepOp>,
+    },
+    Settle {
+        step: StepOp,
+    },
+    LetGo {
+        group: Vec<(ClaimAt, ActOp, bool)>,
+    },
+    Signal {
+        run: RunAt,
+        key: Option<u8>,
+        content: u8,
+    },
+    Wake {
+        runs: Vec<RunAt>,
+    },
+    Look {
+        runs: Vec<RunAt>,
+    },
+    Pause {
+        run: RunAt,
+    },
+    Resume {
+        run: RunAt,
+    },
+    Cancel {
+        run: RunAt,
+    },
+    SettleStop {
+        run: RunAt,
+    },
+    Fail {
+        claim: ClaimAt,
+    },
+    Batches {
+        run: RunAt,
+        waiting: u8,
+        held: u8,
+    },
+    Renew {
+        claim: ClaimAt,
+    },
+    Advance {
+        by: u8,
+    },
+    Die {
+        claim: ClaimAt,
+    },
+    Sweep,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![3 => Just(Kind::Step), 2 => Just(Kind::Signal), 1 => Just(Kind::Sleep)]
+}
+
+fn status() -> impl Strategy<Value = StepStatus> {
+    prop_oneof![4 => Just(StepStatus::Completed), 1 => Just(StepStatus::Failed)]
+}
+
+/// Mostly one that is held, now and then one that may be lost.
+fn claim() -> impl Strategy<Value = ClaimAt> {
+    prop_oneof![6 => 0..HELD, 1 => HELD..]
+}
+
+/// Mostly the first run, so that much happens to one.
+fn run() -> impl Strategy<Value = RunAt> {
+    prop_oneof![3 => Just(0_u8), 1 => Just(1_u8), 1 => any::<u8>()]
+}
+
+fn step() -> impl Strategy<Value = StepOp> {
+    let signal = option::weighted(0.4, 1..4_u8);
+    (claim(), 0..4_u8, kind(), status(), 0..3_u8, signal, any::<bool>()).prop_map(
+        |(claim, path, kind, status, result, signal, ends_open)| StepOp {
+            claim,
+            path,
+            kind,
+            status,
+            result,
+            signal,
+            ends_open,
+        },
+    )
+}
+
+fn act() -> impl Strategy<Value = ActOp> {
+    let behind = prop_oneof![5 => Just(0_u8), 1 => Just(1_u8)];
+    let due_in = option::of(0..4_u8);
+    let waits = vec((0..4_u8, kind()), 0..3);
+    let wait = (behind, due_in, any::<bool>(), waits).prop_map(|(behind, due_in, batches, waits)| ActOp::Wait {
+        behind,
+        due_in,
+        batches,
+        waits,
+    });
+    prop_oneof![
+        1 => Just(ActOp::Complete),
+        1 => Just(ActOp::Fail),
+        1 => Just(ActOp::Quarantine),
+        3 => (0..3_u8).prop_map(|delay| ActOp::HandBack { delay }),
+        12 => wait,
+    ]
+}
+
+fn start() -> impl Strategy<Value = Op> {
+    let start_in = prop_oneof![3 => Just(0_u8), 1 => 0..3_u8];
+    let after = option::weighted(0.1, any::<u8>());
+    (any::<bool>(), any::<bool>(), start_in, after).prop_map(|(bulk, urgent, start_in, after)| Op::Start {
+        bulk,
+        urgent,
+        start_in,
+        after,
+    })
+}
+
+fn run_act() -> impl Strategy<Value = Op> {
+    let runs = || vec(run(), 0..3);
+    let signal = (run(), option::of(0..3_u8), any::<u8>());
+    prop_oneof![
+        12 => signal.prop_map(|(run, key, content)| Op::Signal { run, key, content }),
+        6 => runs().prop_map(|runs| Op::Wake { runs }),
+        6 => runs().prop_map(|runs| Op::Look { runs }),
+        6 => run().prop_map(|run| Op::Pause { run }),
+        9 => run().prop_map(|run| Op::Resume { run }),
+        1 => any::<u8>().prop_map(|run| Op::Cancel { run }),
+        1 => run().prop_map(|run| Op::SettleStop { run }),
+        1 => (run(), 0..2_u8, 0..2_u8).prop_map(|(run, waiting, held)| Op::Batches { run, waiting, held }),
+    ]
+}
+
+fn claim_act() -> impl Strategy<Value = Op> {
+    let versions = prop_oneof![4 => Just((1_u32, 2_u32)), 1 => Just((1, 1)), 1 => Just((2, 3))];
+    let take = || prop_oneof![3 => Just(3_u8), 1 => 0..3_u8];
+    let page = (take(), take(), versions);
+    prop_oneof![
+        12 => page.prop_map(|(take, bulk, versions)| Op::Claim { take, bulk, versions }),
+        10 => any::<bool>().prop_map(|bulk| Op::ClaimSuspect { bulk }),
+        12 => vec(step(), 1..4).prop_map(|group| Op::Save { group }),
+        12 => step().prop_map(|step| Op::Settle { step }),
+        18 => vec((claim(), act(), any::<bool>()), 1..4).prop_map(|group| Op::LetGo { group }),
+        1 => claim().prop_map(|claim| Op::Fail { claim }),
+        2 => claim().prop_map(|claim| Op::Renew { claim }),
+        10 => claim().prop_map(|claim| Op::Die { claim }),
+    ]
+}
+
+/// Anything.
+pub fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => start(),
+        12 => run_act(),
+        22 => claim_act(),
+        3 => (1..7_u8).prop_map(|by| Op::Advance { by }),
+        3 => Just(Op::Sweep),
+    ]
+}
