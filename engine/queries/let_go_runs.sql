@@ -32,13 +32,19 @@ with m as (
                                                where b.run_id = r.id and b.status = 'claimed')))
                 else true end
     returning m.at, m.act, m.reason, r.id, r.status, r.claim_token, r.claimed_at
+), gone_at as (
+    -- Looked up by place and not joined: a thousand waits by a thousand runs is a million.
+    select jsonb_object_agg(at, jsonb_build_array(id, claim_token)) as runs from gone
 ), waits as (
     insert into lockgate.run_steps (run_id, path, kind, status, due_at, started_at, attempts, claim_token, consistent,
                                     planned_items, planned_batches)
-    select g.id, w.path, w.kind, 'open', w.due_at, clock_timestamp(), nullif(w.attempts, 0), g.claim_token, null, null, null
+    select (g.run ->> 0)::uuid, w.path, w.kind, 'open', w.due_at, clock_timestamp(), nullif(w.attempts, 0),
+           (g.run ->> 1)::bigint, null, null, null
       from unnest($11::bigint[], $12::text[], $13::text[], $14::timestamptz[], $15::smallint[])
            w (at, path, kind, due_at, attempts)
-      join gone g on g.at = w.at
+     cross join gone_at
+     cross join lateral (select gone_at.runs -> w.at::text as run) g
+     where g.run is not null
     on conflict (run_id, path) do update
        set due_at = excluded.due_at, attempts = excluded.attempts, claim_token = excluded.claim_token
      where run_steps.status = 'open'

@@ -145,6 +145,11 @@ impl HeldRun {
         }
     }
 
+    /// Nothing new of it is to begin.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.poke.paused.load(Ordering::Acquire)
+    }
+
     /// Completes when something was heard of the run; one waits.
     pub(crate) async fn poked(&self) {
         self.poke.changed.notified().await;

@@ -319,8 +319,13 @@ impl Stage {
         let Some((claim, run)) = self.store.claim() else {
             return false;
         };
-        let driven = drive(self.shared.clone(), claim, run, Instant::now());
+        let begun = Instant::now();
+        let driven = drive(self.shared.clone(), claim, run, begun);
         tokio::time::timeout(Duration::from_secs(20), driven).await.unwrap();
+        assert!(
+            begun.elapsed() < Duration::from_secs(15),
+            "only the test's own timer woke it"
+        );
         true
     }
 

@@ -189,15 +189,24 @@ impl OwnerHost {
         Operation(self.clone())
     }
 
-    /// This replica stops, and nothing is under way: the run is best left here, between two steps.
-    pub(super) fn is_to_be_left(&self) -> bool {
-        self.shared.stopping.is_cancelled() && self.lock().operations == 0
+    /// Why the run is best left here, between two steps, with nothing of it under way.
+    pub(super) fn to_be_left(&self) -> Option<Left> {
+        if self.lock().operations > 0 {
+            return None;
+        }
+        if self.held.is_paused() {
+            return Some(Left::Halted);
+        }
+        let stops = self.shared.stopping.is_cancelled();
+        stops.then(|| Left::Retry("this replica stops".to_owned()))
     }
 
     /// Waits until `over` says so; the run may be let go of meanwhile, and then this never ends.
     pub(super) async fn wait_until<T>(self: &Arc<Self>, wait: OpenWait, over: impl Fn(&Self) -> Option<T>) -> T {
         let path = wait.path.clone();
         self.lock().waits.insert(path.clone(), wait);
+        // The wait may be awaited in a task of the code's own.
+        self.poller.wake();
         let _waiting = Waiting(self.clone(), path);
         loop {
             let mut came = std::pin::pin!(self.came.notified());

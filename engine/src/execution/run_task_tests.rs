@@ -131,6 +131,7 @@ async fn what_the_code_is_told_is_the_same_in_every_replay() {
                 })
                 .await?;
                 now.push(format!("{} {}", ctx.now(), ctx.uuid()));
+                told.lock().unwrap().push(now.clone());
                 ctx.sleep(seconds(nap * 100)).await?;
                 now.push(ctx.now().to_string());
                 told.lock().unwrap().push(now.clone());
@@ -140,7 +141,7 @@ async fn what_the_code_is_told_is_the_same_in_every_replay() {
     }));
     assert_eq!(stage.play().await.status, "completed");
     let told = told.lock().unwrap();
-    assert_eq!(told.len(), 1 + 2 + 3);
+    assert_eq!(told.len(), 1 + 3 + 5 + 6);
     let longest = told.last().unwrap();
     for shorter in told.iter() {
         assert_eq!(shorter[..], longest[..shorter.len()]);
@@ -238,22 +239,16 @@ async fn a_long_pause_between_tries_lets_go_of_the_run_and_keeps_the_count() {
                 ..RetryPolicy::default()
             };
             let step = ctx.step_with("charge", StepOptions::default().retry(retry), move || {
-                let try_now = tried.0.fetch_add(1, Ordering::SeqCst) + 1;
-                async move {
-                    if try_now == 3 {
-                        Ok(try_now)
-                    } else {
-                        Err(anyhow::anyhow!("no answer"))
-                    }
-                }
+                tried.0.fetch_add(1, Ordering::SeqCst);
+                async { Err::<(), _>(anyhow::anyhow!("no answer")) }
             });
-            Ok(step.await?.to_string())
+            Ok(step.await.unwrap_err().to_string())
         }
     }));
     let row = stage.play().await;
     assert_eq!(
         (row.output.as_deref(), row.waits, tries.count()),
-        (Some("\"3\""), 2, 3),
+        (Some("\"step 0:charge failed in attempt 3: no answer\""), 2, 3),
         "{row:?}"
     );
 }
@@ -410,6 +405,28 @@ async fn a_change_is_taken_by_new_runs_and_not_by_those_that_were_past_it() {
     assert!(old.turn().await);
     let stage = Stage::on(old.store.clone(), changed());
     assert_eq!(stage.play().await.output.as_deref(), Some("\"1\""));
+}
+
+/// Whoever polls the code hears of steps that are awaited elsewhere: the run is let go of, and left when it is lost.
+#[tokio::test]
+async fn steps_in_a_task_of_the_codes_own_are_steps_too() {
+    let stage = Stage::new(code(|ctx| async move {
+        let alone = tokio::spawn(async move {
+            ctx.sleep(seconds(60)).await?;
+            let one: u32 = ctx.step("one", || async { anyhow::Ok(1) }).await?;
+            let two: u32 = ctx.step("two", || async { anyhow::Ok(2) }).await?;
+            anyhow::Ok(one + two)
+        });
+        Ok(alone.await??.to_string())
+    }));
+    assert_eq!(stage.play().await.output.as_deref(), Some("\"3\""));
+    let stage = Stage::new(code(|ctx| async move {
+        let alone = tokio::spawn(async move { ctx.step("one", || async { anyhow::Ok(1) }).await });
+        Ok(alone.await??.to_string())
+    }));
+    stage.store.trouble(Trouble::LostBefore(1));
+    let row = stage.play().await;
+    assert_eq!((row.output.as_deref(), row.token), (Some("\"1\""), 2));
 }
 
 #[tokio::test]

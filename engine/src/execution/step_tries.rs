@@ -112,10 +112,10 @@ impl OwnerHost {
         let (open, failures) = match asked {
             Asked::Ended(step) => return Err(step),
             Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
-            Asked::New if self.is_to_be_left() => {
-                return self.leave(Left::Retry("this replica stops".to_owned())).await;
-            }
-            Asked::New => (false, 0),
+            Asked::New => match self.to_be_left() {
+                Some(left) => return self.leave(left).await,
+                None => (false, 0),
+            },
             Asked::Open(step) => {
                 let wait = OpenWait {
                     path: path.clone(),

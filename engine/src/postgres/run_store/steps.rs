@@ -19,17 +19,22 @@ impl PostgresRunStore {
             .database
             .run(move |connection| query.fetch_all(connection).boxed())
             .await?;
-        let mut answers = vec![Saved::Lost; group.len()];
+        let mut written = vec![None; group.len()];
         for row in &rows {
             let at: i64 = row.try_get("at").map_err(DatabaseError::from)?;
-            let Some(at) = usize::try_from(at - 1).ok().filter(|at| *at < group.len()) else {
-                continue;
-            };
-            answers[at] = match row.try_get("written").map_err(DatabaseError::from)? {
-                true => Saved::Done,
+            let is_written: bool = row.try_get("written").map_err(DatabaseError::from)?;
+            if let Some(written) = usize::try_from(at - 1).ok().and_then(|at| written.get_mut(at)) {
+                *written = Some(is_written || *written == Some(true));
+            }
+        }
+        let mut answers = Vec::with_capacity(group.len());
+        for (step, written) in group.iter().zip(written) {
+            answers.push(match written {
+                Some(true) => Saved::Done,
                 // Its open row is gone: it was ended before, or there never was one.
-                false => self.settle_step_row(&group[at]).await?,
-            };
+                Some(false) => self.settle_step_row(step).await?,
+                None => Saved::Lost,
+            });
         }
         Ok(answers)
     }
