@@ -51,10 +51,12 @@ async fn see(world: &dyn RunWorld) -> Sight {
     sight
 }
 
+type FirstResult = (StepStatus, Option<Vec<u8>>);
+
 /// What must hold over time, told from the outside: nothing of it is asked of the store's own books.
 #[derive(Default)]
 struct Promises {
-    results: HashMap<(RunId, String), (StepStatus, Option<Vec<u8>>)>,
+    results: HashMap<(RunId, String), FirstResult>,
     taken: HashMap<(RunId, i64), String>,
     counts: HashMap<RunId, (i64, i64)>,
     /// How many wake-ups a run had seen when it last waited.

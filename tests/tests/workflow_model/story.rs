@@ -90,7 +90,8 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
     Some(match op {
         // What needs a claim gets one first.
         needs_one if needs_one.claim().is_some_and(|at| at < HELD) && made.held().is_empty() => {
-            Step::Claim(page(&[(WORKFLOW, MOST), (BULK, MOST)], (1, 2), false))
+            let suspects = made.suspects() == 1 && needs_one.claim().is_some_and(|at| at % 2 == 0);
+            Step::Claim(page(&[(WORKFLOW, MOST), (BULK, MOST)], (1, 2), suspects))
         }
         Op::Start { .. } if made.runs.len() >= MOST_RUNS => return None,
         Op::Start {

@@ -12,6 +12,8 @@ mod run;
 mod signals;
 mod start;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::collections::BTreeMap;

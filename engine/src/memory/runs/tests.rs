@@ -1,0 +1,133 @@
+//! What only the store in memory can do; the rest is in the suite that all stores share.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{MemoryRunStore, RunStart, VirtualClock};
+use crate::lifecycle::{
+    Act, ClaimPage, Clock, Ending, FleetError, Kind, LetGo, NewStep, RunClaim, RunStore, Runnable, Share, StepStatus,
+};
+
+const LEASE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn world() -> (Arc<VirtualClock>, MemoryRunStore) {
+    let clock = Arc::new(VirtualClock::new(chrono::DateTime::UNIX_EPOCH));
+    (clock.clone(), MemoryRunStore::new(clock, LEASE))
+}
+
+async fn claim(store: &MemoryRunStore) -> Vec<RunClaim> {
+    let page = ClaimPage {
+        claim_id: Uuid::new_v4(),
+        shares: vec![Share {
+            queue: "orders".to_owned(),
+            take: 10,
+        }],
+        runnable: vec![Runnable {
+            workflow: "orders".to_owned(),
+            newest: 1,
+            oldest: 1,
+        }],
+        suspects: false,
+    };
+    store
+        .claim_runs(&page)
+        .await
+        .unwrap()
+        .iter()
+        .map(|(claim, _)| *claim)
+        .collect()
+}
+
+#[tokio::test]
+async fn the_clock_jumps_from_event_to_event() {
+    let (clock, store) = world();
+    assert_eq!(store.next_event(), None);
+    store.start_run(RunStart::new("orders")).unwrap();
+    assert_eq!(store.next_event(), Some(clock.now()), "it is due now");
+    let held = claim(&store).await.remove(0);
+    assert_eq!(store.next_event(), Some(clock.now() + LEASE), "its lease ends");
+    let act = Act::HandBack {
+        delay: HOUR,
+        reason: None,
+    };
+    let ending = Ending {
+        claim: held,
+        act,
+        had_batches: false,
+    };
+    assert_eq!(store.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
+    let due = store.next_event().unwrap();
+    assert_eq!(due, clock.now() + HOUR);
+    assert!(claim(&store).await.is_empty());
+    clock.jump_to(due);
+    assert_eq!(claim(&store).await.len(), 1);
+    store.cancel_run(held.run, "enough");
+    store.end_all_leases();
+    store.sweep();
+    assert_eq!(
+        (store.next_event(), store.view(held.run).unwrap().status),
+        (None, "cancelled")
+    );
+}
+
+#[tokio::test]
+async fn a_crash_of_all_leaves_everything_to_be_claimed_again() {
+    let (_, store) = world();
+    for _ in 0..3 {
+        store.start_run(RunStart::new("orders")).unwrap();
+    }
+    let before = claim(&store.replica()).await;
+    assert_eq!((store.end_all_leases(), store.sweep().runs), (3, 3));
+    let after = claim(&store.replica()).await;
+    let tokens = |claims: &[RunClaim]| claims.iter().map(|claim| claim.token).collect::<Vec<_>>();
+    assert_eq!((tokens(&before), tokens(&after)), (vec![1; 3], vec![2; 3]));
+    let holders = store.changes(before[0].run);
+    assert!(
+        holders
+            .iter()
+            .any(|change| change.replica.is_some() && change.to == "running")
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_is_refused_in_words() {
+    let (clock, store) = world();
+    store.start_run(RunStart::new("orders")).unwrap();
+    let step = NewStep {
+        claim: claim(&store).await.remove(0),
+        path: "0:pay".to_owned(),
+        kind: Kind::Transaction,
+        status: StepStatus::Completed,
+        result: None,
+        started_at: clock.now(),
+        finished_at: clock.now(),
+        attempts: 0,
+        signal_seq: None,
+        ends_open: false,
+    };
+    let answer = RunStore::transact(&store, &step, &(Arc::new(()) as _), 1).await;
+    assert!(matches!(answer, Err(FleetError::Refused(why)) if why.contains("ctx.transaction")));
+}
+
+#[test]
+fn what_makes_no_sense_is_not_started() {
+    let (_, store) = world();
+    let urgent = RunStart {
+        priority: 21,
+        ..RunStart::new("orders")
+    };
+    let nowhere = RunStart {
+        queue: Some(String::new()),
+        ..RunStart::new("orders")
+    };
+    let mut by_caller = RunStart::new("orders");
+    by_caller.request.driven_by = crate::lifecycle::Driver::Caller;
+    for wrong in [urgent, nowhere, by_caller, RunStart::new("")] {
+        assert!(store.start_run(wrong.clone()).is_err(), "{wrong:?}");
+    }
+    assert!(store.views().is_empty());
+}
