@@ -113,6 +113,11 @@ impl Bench<'_> {
         let begun = Instant::now();
         fleet.idle().await?;
         let processed = begun.elapsed();
+        // A commit that is waited for: WAL that is not on disk yet cannot be looked into.
+        self.place
+            .pool
+            .execute("comment on schema bench is 'what a benchmark works on'")
+            .await?;
         let used = self.meters.stop(&before).await?;
         fleet.stop().await?;
         let runs = runs as f64;
