@@ -3,6 +3,8 @@
 mod alone;
 mod attach_host;
 mod book;
+#[cfg(test)]
+mod branch_tests;
 mod checkpoints;
 mod driver;
 mod endings;
