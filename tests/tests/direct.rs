@@ -307,7 +307,7 @@ async fn the_same_command_handed_over_twice_is_stored_once() {
     ));
     for _ in 0..3 {
         let command = Direct::new(email(1)).idempotency_key("registration-1");
-        assert!(matches!(orchestrator.submit_and_wait(command).await, Waited::Stored));
+        assert!(matches!(orchestrator.submit_and_wait(command).await, Waited::Refused));
     }
     assert_eq!(rows(tables.pool(), Some("refused")).await.len(), 1);
 }
