@@ -50,6 +50,17 @@ async fn copies(topic: &Topic) -> BTreeMap<Uuid, usize> {
     .unwrap()
 }
 
+/// What the server was asked before a process died it still does: the rows are counted when that is over.
+async fn dust_has_settled(cluster: &Cluster) {
+    let busy = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() \
+                and backend_type = 'client backend' and state <> 'idle'";
+    wait_until(PATIENCE, "the server has done what the dead asked for", async || {
+        let busy: i64 = sqlx::query_scalar(busy).fetch_one(&cluster.pool).await.unwrap();
+        busy == 0
+    })
+    .await;
+}
+
 async fn rows(cluster: &Cluster, status: &str) -> i64 {
     sqlx::query_scalar("select count(*) from lockgate.undelivered_messages where run_id is null and status = $1")
         .bind(status)
@@ -77,11 +88,13 @@ pub async fn before_store() {
     // There are two writers: the third page is begun by one that has stored its first.
     let mut process = submitting(&cluster, &["--in-seconds", "1"], "direct.before_store:3");
     process.crashes().await;
+    dust_has_settled(&cluster).await;
     let stored = rows(&cluster, "due").await;
     let accepted = accepted(&process).len() as i64;
+    // What the last page would have held was accepted, though its process may have died before it said so.
     assert!(
-        stored > 0 && stored < accepted,
-        "the first page of {accepted} is stored: {stored}"
+        stored > 0 && stored <= accepted,
+        "the first pages of {accepted} are stored: {stored}"
     );
     let _replica = cluster.replica();
     wait_until(PATIENCE, "what was stored is delivered", async || {
@@ -96,6 +109,7 @@ pub async fn after_store() {
     let cluster = Cluster::new().await;
     let mut process = submitting(&cluster, &["--in-seconds", "1"], "direct.after_store");
     process.crashes().await;
+    dust_has_settled(&cluster).await;
     let stored = rows(&cluster, "due").await;
     assert!(stored > 0);
     let _replica = cluster.replica();
@@ -118,6 +132,7 @@ pub async fn before_confirm() {
     kafka.answer_after(Duration::from_millis(600));
     let mut process = submitting(&cluster, &[], "direct.before_confirm");
     process.crashes().await;
+    dust_has_settled(&cluster).await;
     let stored = rows(&cluster, "due").await;
     assert!(stored > 0);
     kafka.answer_after(Duration::from_millis(1));
