@@ -140,3 +140,39 @@ async fn a_start_that_cannot_be_right_starts_nothing() {
     let runs: i64 = sqlx::query_scalar(runs).fetch_one(database.pool()).await.unwrap();
     assert_eq!(runs, 0);
 }
+
+/// More than a page of them, of which none has a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_started_in_pages_and_an_error_says_which() {
+    let database = TestDatabase::new().await;
+    let client = Client::new(database.database());
+    let count = "select count(*) from lockgate.task_runs where status = 'queued' and id = any ($1)";
+    let queued = async |ids: &[Uuid]| -> i64 {
+        let found = sqlx::query_scalar(count).bind(ids);
+        found.fetch_one(database.pool()).await.unwrap()
+    };
+    let dear = || "dear".to_owned();
+    let ids = client.start_all::<Letter>(vec![dear(); 2_500]).await.unwrap();
+    assert_eq!((ids.len(), queued(&ids).await), (2_500, 2_500));
+    let mut inputs = vec![dear(); 1_500];
+    inputs[1_200] = "x".repeat(1 << 20);
+    let error = client.start_all::<Letter>(inputs).await.unwrap_err();
+    assert!(matches!(error.why, StartError::Invalid(_)), "{error}");
+    assert_eq!((error.started.len(), queued(&error.started).await), (1_000, 1_000));
+    let runs: i64 = sqlx::query_scalar("select count(*) from lockgate.task_runs")
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    assert_eq!(runs, 3_500);
+    // A page whose answer was lost is asked for again: those that are there stay as they are.
+    let again = "select lockgate.start_runs($1, 'letter', array_fill('1'::bytea, array[cardinality($1)]), true, null, null, \
+                 null, null, null, null)";
+    let mut asked = ids[..3].to_vec();
+    asked.push(Uuid::now_v7());
+    let started: i64 = sqlx::query_scalar(again)
+        .bind(&asked)
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    assert_eq!((started, queued(&asked).await), (1, 4));
+}
