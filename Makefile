@@ -37,7 +37,7 @@ test-on-%: tools test-tools
 	ops/dev/test.sh short build
 	export PG_BIN=$$(ops/dev/postgres-binaries.sh $*); exec ops/dev/with-services.sh ops/dev/test.sh short
 
-bench: bench-fanout bench-commands bench-sender ## everything; JSON to standard output and target/bench/NAME.json
+bench: bench-fanout bench-commands bench-sender bench-workflows ## everything; JSON to standard output and target/bench/NAME.json
 
 bench-%: build ## one of them, or bench-outbox or bench-http, parts of commands; BENCH_ARGS are its options
 	mkdir -p $(TARGET)/bench

@@ -16,7 +16,6 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::commands::config;
 use super::meters::own_seconds;
 use super::place::Place;
 
@@ -112,7 +111,7 @@ pub async fn http(settings: &HttpSettings, progress: &(dyn Fn(&str) + Send + Syn
     let place = Place::make(&settings.database_url, &settings.brokers).await?;
     let topic = place.make_topic().await?;
     progress("commands over HTTP");
-    let orchestrator = lockgate::orchestrator(&config(&place, &topic), None)?;
+    let orchestrator = lockgate::orchestrator(&place.config(&topic), None)?;
     let real = sample(Arc::new(orchestrator.clone()), settings).await;
     let stopped = orchestrator.stop(Duration::from_secs(60)).await;
     place.remove_topic(&topic).await?;

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use lockgate::config::{Config, Secret};
 use lockgate::kafka::{KafkaConfig, create_topic, delete_topic};
 use lockgate::postgres::{Database, DatabaseSettings, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -67,6 +68,15 @@ impl Place {
             pool,
             kafka: KafkaConfig::new(brokers),
         })
+    }
+
+    /// The configuration of whoever works here and writes to this topic: the defaults, but for where that is.
+    pub(super) fn config(&self, topic: &str) -> Config {
+        let mut config = Config::default();
+        config.database.url = Some(Secret::new(&self.url));
+        config.kafka.brokers = Some(self.kafka.brokers.clone());
+        config.topics.insert("email".to_owned(), topic.to_owned());
+        config
     }
 
     /// Seeds users with ids from 1 on, and leaves nothing for autovacuum to do while it is measured.

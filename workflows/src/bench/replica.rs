@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lockgate::Engine;
 use lockgate::cli::Roles;
-use lockgate::config::{Config, Secret};
 use sqlx::{PgPool, Row};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -36,10 +35,7 @@ pub(super) struct Ended {
 impl Replica {
     /// Starts a replica that writes to this topic, and warms it up with a run of one item.
     pub(super) async fn start(place: &Place, topic: &str) -> anyhow::Result<Self> {
-        let mut config = Config::default();
-        config.database.url = Some(Secret::new(&place.url));
-        config.kafka.brokers = Some(place.kafka.brokers.clone());
-        config.topics.insert("email".to_owned(), topic.to_owned());
+        let config = place.config(topic);
         let stop = CancellationToken::new();
         let engine = Engine::builder().workflow(BenchFanOut);
         let stopped = stop.clone();

@@ -11,7 +11,6 @@ mod weather;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lockgate::config::{Config, Secret};
 use lockgate::delivery::EmailTriggerCommand;
 
 pub use outage::Outage;
@@ -113,15 +112,6 @@ fn stretches(settings: &CommandsSettings) -> Vec<(Weather, Pace)> {
     }
     stretches.push((Weather::Frozen, Pace::new(30_000, 60_000)));
     stretches
-}
-
-/// The configuration of an orchestrator with default settings that writes to this topic.
-pub(super) fn config(place: &Place, topic: &str) -> Config {
-    let mut config = Config::default();
-    config.database.url = Some(Secret::new(&place.url));
-    config.kafka.brokers = Some(place.kafka.brokers.clone());
-    config.topics.insert("email".to_owned(), topic.to_owned());
-    config
 }
 
 /// A welcome command as a service makes it: about 280 bytes of JSON.

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::super::outbox::{Engine, hand};
 use super::super::place::Place;
+use super::STOP_WITHIN;
 use super::caller::{Pace, submit};
 use super::places::read_when_possible;
 use super::weather::{Services, placed};
-use super::{STOP_WITHIN, config};
 
 /// What came of it.
 #[derive(Debug, Clone, Serialize)]
@@ -81,7 +81,7 @@ pub(super) async fn outage(place: &Place, services: &Services, seconds: u64, per
 }
 
 async fn submit_meanwhile(place: &Place, topic: &str, pace: Pace) -> anyhow::Result<Vec<uuid::Uuid>> {
-    let orchestrator = lockgate::orchestrator(&config(place, topic), None)?;
+    let orchestrator = lockgate::orchestrator(&place.config(topic), None)?;
     let caller = orchestrator.clone();
     let submitted = tokio::task::spawn_blocking(move || submit(&caller, pace)).await??;
     placed(&orchestrator).await;

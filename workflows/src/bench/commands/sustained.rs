@@ -11,7 +11,7 @@ use lockgate::delivery::{Direct, DirectSettings, Handover, KeyHash, Topics};
 use super::super::place::Place;
 use super::super::producer::{HandProducer, Unconfirmed, headers};
 use super::report::SubmitPair;
-use super::{STOP_WITHIN, config, welcome};
+use super::{STOP_WITHIN, welcome};
 
 /// How often a loop looks whether there is room, in commands.
 const LOOK_EVERY: u64 = 64;
@@ -40,7 +40,7 @@ fn window() -> u64 {
 
 async fn orchestrator(place: &Place, commands: u64) -> anyhow::Result<f64> {
     let topic = place.make_topic().await?;
-    let orchestrator = lockgate::orchestrator(&config(place, &topic), None)?;
+    let orchestrator = lockgate::orchestrator(&place.config(&topic), None)?;
     let looping = orchestrator.clone();
     let took = tokio::task::spawn_blocking(move || {
         let open = |submitted: u64| submitted - looping.stats().delivered;

@@ -11,7 +11,7 @@ use super::super::place::Place;
 use super::caller::{Pace, Submitted, per_mille_us, submit};
 use super::places::{Places, join};
 use super::report::Stretch;
-use super::{STOP_WITHIN, config, welcome};
+use super::{STOP_WITHIN, welcome};
 
 /// Commands before the measured ones: code and memory are warm, the producer is connected.
 const WARM_UP: u64 = 2_000;
@@ -78,7 +78,7 @@ async fn run(
     topic: &str,
     pace: Pace,
 ) -> anyhow::Result<(NotificationOrchestrator, Submitted)> {
-    let orchestrator = lockgate::orchestrator(&config(place, topic), None)?;
+    let orchestrator = lockgate::orchestrator(&place.config(topic), None)?;
     warm_up(&orchestrator, weather).await?;
     act(services, weather, Weather::Frozen, "freeze").await?;
     let caller = orchestrator.clone();

@@ -8,14 +8,13 @@ use anyhow::Context as _;
 use lockgate::Engine;
 use lockgate::cli::Roles;
 use lockgate::client::Client;
-use lockgate::config::{Config, Secret};
 use sqlx::PgPool;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::super::place::Place;
 use super::report::LatencyMs;
-use super::shapes::{Nothing, TenSteps, ThreeSteps};
+use super::shapes::{Nothing, ThreeSteps};
 
 /// How often to look whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
@@ -31,15 +30,9 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) async fn start(place: &Place, topic: &str) -> anyhow::Result<Self> {
-        let mut config = Config::default();
-        config.database.url = Some(Secret::new(&place.url));
-        config.kafka.brokers = Some(place.kafka.brokers.clone());
-        config.topics.insert("email".to_owned(), topic.to_owned());
+        let config = place.config(topic);
         let stop = CancellationToken::new();
-        let engine = Engine::builder()
-            .workflow(Nothing)
-            .workflow(ThreeSteps)
-            .workflow(TenSteps);
+        let engine = Engine::builder().workflow(Nothing).workflow(ThreeSteps);
         let roles = Roles {
             leader: false,
             ..Roles::USUAL

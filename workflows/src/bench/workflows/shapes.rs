@@ -30,19 +30,3 @@ impl Workflow for ThreeSteps {
         Ok(())
     }
 }
-
-/// Ten steps of 500 bytes.
-pub(super) struct TenSteps;
-
-impl Workflow for TenSteps {
-    const NAME: &'static str = "bench-ten-steps";
-    type Input = ();
-    type Output = ();
-
-    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<()> {
-        for _ in 0..10 {
-            let _: String = ctx.step("large", async || anyhow::Ok("x".repeat(498))).await?;
-        }
-        Ok(())
-    }
-}
