@@ -1,0 +1,11 @@
+alter table lockgate.task_runs
+    drop column parent_id,
+    drop column parent_path,
+    drop column depth,
+    drop column continued_as,
+    drop column undoing,
+    drop column tenant,
+    drop column limit_key,
+    drop column debounce_key,
+    drop column attributes,
+    drop column forked_from;
