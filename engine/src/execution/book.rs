@@ -133,6 +133,11 @@ impl HeldRun {
         Self { claim, lease, poke }
     }
 
+    /// Somebody took over, or long since may have.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lease.fate() == Fate::Lost
+    }
+
     /// Heard of the run.
     pub(crate) fn heard(&self, poked: &Poked) {
         if poked.halted {

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::book::HeldRun;
-use super::group::{Group, Together};
-use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunClaim, RunStore};
+use super::group::{Group, Together, Trouble, fleet_trouble};
+use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunId, RunStore};
 
 /// The runs that end, wait or are handed back.
 pub(crate) struct Endings(Group<Store>);
 
 impl Endings {
     pub(crate) fn new(runs: Arc<dyn RunStore>, room: usize) -> Self {
-        Self(Group::new(Arc::new(Store(runs)), room))
+        Self(Group::new(Store(runs), room))
     }
 
     /// Lets go of a run; an error is for good, and the claim still holds.
     pub(crate) async fn let_go(&self, held: &Arc<HeldRun>, ending: Ending) -> Result<LetGo, FleetError> {
-        self.0.write(held, ending).await
+        self.0.write(held.clone(), ending).await
     }
 }
 
@@ -27,10 +27,12 @@ struct Store(Arc<dyn RunStore>);
 #[async_trait]
 impl Together for Store {
     type Write = Ending;
+    type Held = Arc<HeldRun>;
     type Answer = LetGo;
+    type Error = FleetError;
 
-    fn claim(write: &Ending) -> RunClaim {
-        write.claim
+    fn run(write: &Ending) -> RunId {
+        write.claim.run
     }
 
     fn bytes(write: &Ending) -> usize {
@@ -42,11 +44,23 @@ impl Together for Store {
         }
     }
 
-    fn lost() -> LetGo {
-        LetGo::Lost
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
     }
 
-    async fn all(&self, writes: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<LetGo, FleetError> {
+        Ok(LetGo::Lost)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[Ending], _: bool) -> Result<Vec<LetGo>, FleetError> {
         fail::fail_point!("endings.before_commit");
         self.0.let_go_runs(writes).await
     }

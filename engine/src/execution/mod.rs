@@ -13,6 +13,8 @@ mod executor;
 mod fake;
 mod fan_outs;
 mod group;
+#[cfg(test)]
+mod group_tests;
 mod history;
 mod keeper;
 mod owner_host;
