@@ -11,13 +11,16 @@ mod endings;
 mod executor;
 #[cfg(test)]
 mod fake;
+mod fan_out_step;
 mod fan_outs;
 mod group;
 #[cfg(test)]
 mod group_tests;
 mod history;
 mod keeper;
+mod letting_go;
 mod owner_host;
+mod owner_verbs;
 mod pipeline;
 mod planner;
 mod presence;
@@ -30,6 +33,7 @@ mod shares;
 mod step_tries;
 mod tally;
 mod tracker;
+mod waits;
 mod window;
 mod work;
 mod worker;
