@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::executor::Shared;
@@ -19,28 +18,29 @@ const WORTH_ASKING: usize = 64;
 const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let tasks = TaskTracker::new();
-    tokio::join!(claim_pages(&shared, &tasks), claim_suspects(&shared));
-    tasks.close();
-    tasks.wait().await;
+    tokio::join!(claim_pages(&shared), claim_suspects(&shared));
+    shared.run_tasks.close();
+    shared.run_tasks.wait().await;
 }
 
-async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
-    let slots = Arc::new(Semaphore::new(shared.settings.runs));
+async fn claim_pages(shared: &Arc<Shared>) {
     let mut queues = Queues::new(shared.workflows());
     let mut idle = 0u32;
-    while let Some(mut free) = free_slots(shared, &slots).await {
+    while let Some(mut free) = free_slots(shared).await {
         let page = page_of(shared, queues.deal(free.num_permits()), false);
         let asked = Instant::now();
         match claim(shared, &page).await {
             Ok(runs) => {
                 let more = queues.learn(&page.shares, runs.iter().map(|(_, run)| run.queue.as_str()));
+                for share in &page.shares {
+                    shared.short_queues.learn(&share.queue, !queues.is_full(&share.queue));
+                }
                 idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
                 for (claim, run) in runs {
                     // A slot each: no more was asked for than are free.
                     let slot = free.split(1);
                     let shared = shared.clone();
-                    tasks.spawn(async move {
+                    shared.run_tasks.clone().spawn(async move {
                         drive(shared, claim, run, asked).await;
                         drop(slot);
                     });
@@ -76,7 +76,8 @@ async fn until_due(shared: &Shared, queues: &[String], poll: Duration) -> Durati
 }
 
 /// All free slots, when they are worth asking for or nobody has come for a while; `None`: this replica stops.
-async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+async fn free_slots(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    let slots = &shared.slots;
     let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
     let free = tokio::select! {
         biased;

@@ -6,14 +6,16 @@ use async_trait::async_trait;
 
 use super::book::HeldRun;
 use super::group::{Group, Together, Trouble, fleet_trouble};
-use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunId, RunStore};
+use crate::client::{EndedRun, RunStatus};
+use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunId, RunStore, storable_reason};
+use crate::local::Local;
 
 /// The runs that end, wait or are handed back.
 pub(crate) struct Endings(Group<Store>);
 
 impl Endings {
-    pub(crate) fn new(runs: Arc<dyn RunStore>, room: usize) -> Self {
-        Self(Group::new(Store(runs), room))
+    pub(crate) fn new(runs: Arc<dyn RunStore>, local: Arc<Local>, room: usize) -> Self {
+        Self(Group::new(Store { runs, local }, room))
     }
 
     /// Lets go of a run; an error is for good, and the claim still holds.
@@ -22,7 +24,40 @@ impl Endings {
     }
 }
 
-struct Store(Arc<dyn RunStore>);
+struct Store {
+    runs: Arc<dyn RunStore>,
+    local: Arc<Local>,
+}
+
+impl Store {
+    async fn let_go(&self, writes: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        let answers = self.runs.let_go_runs(writes).await?;
+        for (ending, answer) in writes.iter().zip(&answers) {
+            if *answer == LetGo::Done {
+                self.tell(ending);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Whoever waits for the run in this process need not ask for its end.
+    fn tell(&self, ending: &Ending) {
+        let run = ending.claim.run;
+        match &ending.act {
+            Act::Complete { output } => self.local.tell_one(run, || EndedRun {
+                status: Some(RunStatus::Completed),
+                output: Some(output.clone()),
+                reason: None,
+            }),
+            Act::Fail { reason } => self.local.tell_one(run, || EndedRun {
+                status: Some(RunStatus::Failed),
+                output: None,
+                reason: Some(storable_reason(reason)),
+            }),
+            Act::Quarantine { .. } | Act::Wait { .. } | Act::HandBack { .. } => {}
+        }
+    }
+}
 
 #[async_trait]
 impl Together for Store {
@@ -62,11 +97,11 @@ impl Together for Store {
 
     async fn all(&self, writes: &[Ending], _: bool) -> Result<Vec<LetGo>, FleetError> {
         fail::fail_point!("endings.before_commit");
-        self.0.let_go_runs(writes).await
+        self.let_go(writes).await
     }
 
     async fn one(&self, write: &Ending) -> Result<LetGo, FleetError> {
-        let answers = self.0.let_go_runs(std::slice::from_ref(write)).await?;
+        let answers = self.let_go(std::slice::from_ref(write)).await?;
         Ok(answers.first().copied().unwrap_or(LetGo::Lost))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::alone::Floor;
 use super::book::Book;
 use super::checkpoints::Checkpoints;
+use super::eager::{EagerStarts, ShortQueues};
 use super::endings::Endings;
 use super::fan_outs::FanOuts;
 use super::presence::leave;
@@ -20,7 +21,8 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher};
-use crate::lifecycle::{Clock, Fleet, Heartbeat, RunStore};
+use crate::lifecycle::{Clock, Fleet, Heartbeat, NewRun, RunStore};
+use crate::local::{Beside, Local};
 use crate::workflow::{Registry, Resources};
 
 /// Rung by whoever knows of something to do; the polls find it anyway.
@@ -36,6 +38,8 @@ pub struct Hints {
     pub leader: Arc<Notify>,
     /// Undelivered messages are due.
     pub undelivered: Arc<Notify>,
+    /// The clients and replicas of this process.
+    pub(crate) local: Arc<Local>,
 }
 
 impl Hints {
@@ -85,6 +89,10 @@ pub(crate) struct Shared {
     pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
+    /// Places for runs whose code runs.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) run_tasks: TaskTracker,
+    pub(crate) short_queues: ShortQueues,
     /// Nothing new is claimed.
     pub(crate) stopping: CancellationToken,
     /// What is in flight is handed back at the next look.
@@ -96,6 +104,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn workflows(&self) -> Vec<String> {
         self.registry.names()
+    }
+
+    /// Whether this replica takes such a run by itself, some time.
+    pub(crate) fn runs_of(&self, run: &NewRun) -> bool {
+        run.queue.is_none() && self.registry.get(&run.workflow).is_some()
     }
 
     pub(crate) fn heartbeat(&self) -> Heartbeat {
@@ -144,7 +157,10 @@ impl Executor {
             fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone(), parts.resources.clone()),
             fleet: parts.fleet,
             checkpoints: Checkpoints::new(parts.runs.clone(), parts.settings.runs),
-            endings: Endings::new(parts.runs.clone(), parts.settings.runs),
+            endings: Endings::new(parts.runs.clone(), parts.hints.local.clone(), parts.settings.runs),
+            slots: Arc::new(Semaphore::new(parts.settings.runs)),
+            run_tasks: TaskTracker::new(),
+            short_queues: ShortQueues::new(parts.registry.names()),
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
@@ -181,9 +197,12 @@ impl Executor {
         }
         tasks.spawn(worker::scout(shared.clone()));
         tasks.spawn(driver::run(shared.clone()));
+        let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
+        shared.hints.local.join(eager.clone());
         let keeper = tokio::spawn(keeper::run(shared.clone()));
         stop.cancelled().await;
         shared.stopping.cancel();
+        shared.hints.local.leave(&eager);
         tasks.close();
         let deadline = shared.settings.drain;
         let mut in_time = finished_within(&tasks, deadline / 2).await;

@@ -111,6 +111,10 @@ impl<T: Together> Group<T> {
         }))
     }
 
+    pub(crate) fn together(&self) -> &T {
+        &self.0.together
+    }
+
     /// Writes, and answers when it is durable. While the store cannot be asked it is tried again, as long as that is worth
     /// it; an error is for good.
     pub(crate) async fn write(&self, held: T::Held, write: T::Write) -> Result<T::Answer, T::Error> {
@@ -234,7 +238,10 @@ impl<T: Together> Load<T> {
     fn of(mut waiting: Vec<Waiting<T>>) -> Self {
         // Rows are locked in the order of their ids, as by every other statement: two cannot wait for each other.
         waiting.sort_unstable_by_key(|waiting| T::run(&waiting.write));
-        let (writes, writers) = waiting.into_iter().map(|waiting| (waiting.write, waiting.writer)).unzip();
+        let (writes, writers) = waiting
+            .into_iter()
+            .map(|waiting| (waiting.write, waiting.writer))
+            .unzip();
         Self { writes, writers }
     }
 
@@ -275,10 +282,18 @@ async fn send<T: Together>(together: &T, mut load: Load<T>) {
         };
         let why = error.to_string();
         if T::trouble(&error) != Trouble::Again {
-            tracing::debug!(writes = load.writes.len(), why, "writes of a group are tried one by one");
+            tracing::debug!(
+                writes = load.writes.len(),
+                why,
+                "writes of a group are tried one by one"
+            );
             return send_each(together, load).await;
         }
-        tracing::warn!(writes = load.writes.len(), why, "the store cannot take a group of writes now");
+        tracing::warn!(
+            writes = load.writes.len(),
+            why,
+            "the store cannot take a group of writes now"
+        );
         tokio::time::sleep(PAUSE).await;
         again = true;
         load = load.keep_held(&why);

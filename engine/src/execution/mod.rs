@@ -7,6 +7,7 @@ mod book;
 mod branch_tests;
 mod checkpoints;
 mod driver;
+mod eager;
 mod endings;
 mod executor;
 #[cfg(test)]
@@ -39,5 +40,6 @@ mod work;
 mod worker;
 
 pub use executor::{Executor, ExecutorParts, Hints};
+pub(crate) use group::{Group, Together, Trouble};
 pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;

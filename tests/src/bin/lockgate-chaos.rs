@@ -12,6 +12,7 @@ use lockgate::cli::{Execute, Exit, Failure, Outcome, extra};
 use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Handover};
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
+use lockgate_tests::beside::StartBeside;
 use lockgate_tests::chaos_steps::ChaosSteps;
 use lockgate_tests::place_order::PlaceOrder;
 use lockgate_workflows::DailyTaskReports;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
             .workflow(ChaosRows)
             .workflow(ChaosSteps)
             .workflow(PlaceOrder)
-            .command(extra::<SubmitDirect>),
+            .command(extra::<SubmitDirect>)
+            .command(extra::<StartBeside>),
     )
 }
 

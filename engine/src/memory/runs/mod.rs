@@ -25,7 +25,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::lifecycle::{
-    ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewRun, NewSignal, NewStep, News, Poked,
+    Birth, ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewRun, NewSignal, NewStep, News, Poked,
     RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun,
     storable_reason,
 };
@@ -226,6 +226,16 @@ impl RunStore for MemoryRunStore {
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
         let now = self.clock.now();
         self.lock().start_new(run, now)
+    }
+
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        let holder = claim::holder(
+            &ClaimPage::of_claim(claim_id),
+            self.replica,
+            self.clock.now(),
+            self.lease,
+        );
+        self.lock().start_claimed(births, holder)
     }
 
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use lockgate::Engine;
 use lockgate::cli::Roles;
 use lockgate::client::Client;
+use lockgate::postgres::{Database, DatabaseSettings};
 use sqlx::PgPool;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ const SINGLES: usize = 300;
 /// A replica with default settings.
 pub(super) struct Fleet {
     pool: PgPool,
+    /// In the process of the replica.
+    pub(super) client: Client,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
 }
@@ -37,10 +40,12 @@ impl Fleet {
             leader: false,
             ..Roles::USUAL
         };
+        let client = engine.client(Database::new(&DatabaseSettings::new(&place.url))?);
         let stopped = stop.clone();
         let running = tokio::spawn(async move { engine.run(config, roles, stopped).await });
         Ok(Self {
             pool: place.pool.clone(),
+            client,
             stop,
             running,
         })

@@ -79,10 +79,12 @@ async fn measure(
     );
     let fleet = Fleet::start(place, &topic).await?;
     progress("one run after the other");
-    (parts.single, parts.pick_up) = load::one_by_one(place, &client).await?;
+    (parts.single, _) = load::one_by_one(place, &fleet.client).await?;
+    progress("one run after the other, started by another process");
+    (parts.single_apart, parts.pick_up) = load::one_by_one(place, &client).await?;
     for clients in [50, 1000] {
         progress(&format!("{clients} clients, three steps"));
-        let per_s = load::closed_loop(&client, clients, Duration::from_secs(settings.seconds)).await?;
+        let per_s = load::closed_loop(&fleet.client, clients, Duration::from_secs(settings.seconds)).await?;
         progress(&format!("{per_s:.0} runs/s"));
         parts.closed_loops.push((clients, per_s));
     }

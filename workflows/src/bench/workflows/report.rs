@@ -46,6 +46,8 @@ pub struct WorkflowsParts {
     pub three_steps: Option<Backlog>,
     /// Start to result.
     pub single: Option<LatencyMs>,
+    /// The same, started by a client that has no replica in its process.
+    pub single_apart: Option<LatencyMs>,
     /// Start to claim.
     pub pick_up: Option<LatencyMs>,
     /// Clients, and runs a second.
@@ -133,6 +135,7 @@ impl WorkflowsReport {
         }
         for (name, latency) in [
             ("start to result", self.parts.single),
+            ("start to result, from elsewhere", self.parts.single_apart),
             ("start to claim", self.parts.pick_up),
         ] {
             if let Some(latency) = latency {
