@@ -89,7 +89,8 @@ async fn free_slots(shared: &Shared) -> Option<OwnedSemaphorePermit> {
         },
     };
     let mut free = free.ok()?;
-    let rest = u32::try_from(slots.available_permits()).unwrap_or(0);
+    // Some are left for runs that are started here meanwhile, and begin at once.
+    let rest = u32::try_from(slots.available_permits() * 3 / 4).unwrap_or(0);
     if let Ok(rest) = slots.clone().try_acquire_many_owned(rest) {
         free.merge(rest);
     }
