@@ -35,5 +35,6 @@ with pick as (
     returning r.*
 )
 select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id, slot, created_at, traceparent,
-       wake_seq, started_at, claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id
+       wake_seq, started_at, claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id,
+       parent_id, coalesce(depth, 0::smallint) as depth
   from claimed

@@ -398,6 +398,7 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         suspect_after: u16::try_from(config.lease.max_deaths.saturating_sub(1).max(1)).unwrap_or(u16::MAX),
         window: config.kafka.window as usize,
         topics: config.topics.clone(),
+        key_hash: crate::direct::key_hash(config),
         drain: config.drain.deadline,
     }
 }

@@ -135,7 +135,7 @@ impl<O> RunHandle<O> {
         self.id
     }
 
-    /// Waits until it is over, and gives what it returned. A database that is away is waited for; wrap it in a timeout
+    /// Waits until it is over, and gives what it returned; of a run that went on as another one, what that returned. A database that is away is waited for; wrap it in a timeout
     /// to wait no longer than that. May be dropped at any time.
     ///
     /// # Errors
@@ -144,9 +144,17 @@ impl<O> RunHandle<O> {
     where
         O: DeserializeOwned,
     {
-        let EndedRun { status, output, reason } = self.client.waiting.ended(self.id).await;
-        let (run, reason) = (self.id, reason.unwrap_or_default());
-        match status {
+        let mut run = self.id;
+        let ended = loop {
+            let ended = self.client.waiting.ended(run).await;
+            match ended.continued_as {
+                Some(next) => run = next,
+                None => break ended,
+            }
+        };
+        let EndedRun { output, reason, .. } = ended;
+        let reason = reason.unwrap_or_default();
+        match ended.status {
             Some(RunStatus::Completed) => {
                 serde_json::from_slice(output.as_deref().unwrap_or(b"null")).map_err(|error| RunError::Misfit {
                     run,

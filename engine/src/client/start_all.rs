@@ -6,9 +6,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Client, StartError};
-use crate::lifecycle::{LARGEST_PARAMS, RunId};
+use crate::lifecycle::RunId;
 use crate::postgres::StartPage;
-use crate::workflow::Workflow;
+use crate::workflow::{self, Workflow};
 
 /// Runs started by one statement.
 const PAGE: usize = 1000;
@@ -87,16 +87,5 @@ pub(super) fn params_of<W: Workflow>(input: &W::Input) -> Result<Vec<u8>, StartE
 where
     W::Input: Serialize,
 {
-    match serde_json::to_vec(input) {
-        Ok(params) if params.len() > LARGEST_PARAMS => Err(StartError::Invalid(format!(
-            "the input of workflow {} is {} bytes, more than {LARGEST_PARAMS}: store it in a table and give its id",
-            W::NAME,
-            params.len()
-        ))),
-        Ok(params) => Ok(params),
-        Err(error) => Err(StartError::Invalid(format!(
-            "the input of workflow {} is not JSON: {error}",
-            W::NAME
-        ))),
-    }
+    workflow::params_of::<W>(input).map_err(StartError::Invalid)
 }

@@ -1,6 +1,6 @@
 //! The claims this process holds, and what is known of their fate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::tracker::BatchTracker;
-use crate::lifecycle::{BatchClaim, Poked, RunClaim};
+use crate::lifecycle::{BatchClaim, Poked, RunClaim, RunId};
 
 const HELD: u8 = 0;
 const HALTED: u8 = 1;
@@ -187,6 +187,14 @@ impl Book {
 
     pub(crate) fn runs(&self) -> Vec<Arc<HeldRun>> {
         lock(&self.runs).values().cloned().collect()
+    }
+
+    /// Whoever runs the code of these runs here looks at once what reached them.
+    pub(crate) fn poke(&self, runs: &BTreeSet<RunId>) {
+        let held = lock(&self.runs);
+        for held in held.values().filter(|held| runs.contains(&held.claim.run)) {
+            held.poke.changed.notify_one();
+        }
     }
 
     pub(crate) fn batch_count(&self) -> usize {

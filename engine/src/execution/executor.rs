@@ -13,13 +13,15 @@ use super::alone::Floor;
 use super::book::Book;
 use super::checkpoints::Checkpoints;
 use super::endings::Endings;
+use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
 use super::presence::leave;
+use super::publications::Publications;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
-use crate::delivery::{Breakers, Publisher};
+use crate::delivery::{Breakers, Publisher, Topics};
 use crate::lifecycle::{Fleet, Heartbeat, RunStore};
 use crate::workflow::{Registry, Resources};
 
@@ -71,14 +73,20 @@ pub(crate) struct Shared {
     pub(crate) runs: Arc<dyn RunStore>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) endings: Endings,
+    pub(crate) children: Children,
+    pub(crate) continuations: Continuations,
+    pub(crate) parents: Parents,
+    pub(crate) publications: Publications,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) registry: Registry,
     pub(crate) resources: Resources,
     pub(crate) settings: ExecutionSettings,
+    /// Where what workflows publish goes.
+    pub(crate) topics: Topics,
     pub(crate) hints: Arc<Hints>,
     pub(crate) fan_outs: FanOuts,
-    pub(crate) book: Book,
+    pub(crate) book: Arc<Book>,
     pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
@@ -137,19 +145,25 @@ impl Executor {
         for topic in parts.settings.topics.values() {
             parts.breakers.watch(topic);
         }
+        let book = Arc::<Book>::default();
         let shared = Shared {
             fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone(), parts.resources.clone()),
             fleet: parts.fleet,
             checkpoints: Checkpoints::new(parts.runs.clone(), parts.settings.runs),
             endings: Endings::new(parts.runs.clone(), parts.settings.runs),
+            children: Children::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
+            continuations: Continuations::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
+            parents: Parents::new(parts.runs.clone(), parts.hints.clone(), book.clone(), parts.settings.runs),
+            publications: Publications::new(parts.runs.clone(), parts.settings.runs),
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
             registry: parts.registry,
             resources: parts.resources,
+            topics: Topics::new(&parts.settings.topics),
             settings: parts.settings,
             hints: parts.hints,
-            book: Book::default(),
+            book,
             floor: Floor::default(),
             window,
             work: WorkList::default(),

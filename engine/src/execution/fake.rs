@@ -226,6 +226,8 @@ fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
         attempts: 0,
         code_version: 1,
         seed_id: None,
+        parent_id: None,
+        depth: 0,
         wake_seq: row.wake_seq,
         steps: row.steps.values().cloned().collect(),
         signals: waiting.cloned().collect(),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::HeldRun;
+use super::child_steps::look_after_family;
 use super::executor::Shared;
 use super::owner_host::{Left, OwnerHost};
 use super::waits::Stalled;
-use crate::lifecycle::{Act, Ended, Ending, FleetError, LetGo};
+use crate::lifecycle::{Act, Continuation, Ended, Ending, FleetError, LetGo, derived_id};
+use crate::workflow::continued;
 
 /// Before a run is tried again whose store or source failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -23,10 +25,19 @@ pub(super) async fn hear(shared: &Shared, host: &OwnerHost) {
         // Letting go is refused as long as the news is not heard.
         Err(error) => tracing::warn!(run = %host.held.claim.run, %error, "could not read what reached the run"),
     }
+    if let Err(error) = host.hear_children().await {
+        tracing::warn!(run = %host.held.claim.run, %error, "could not read which children of the run are over");
+    }
 }
 
 /// Lets go of a run that waits; `None` when it goes on because something came meanwhile.
 pub(super) async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled) -> Option<Left> {
+    match host.hear_children().await {
+        Ok(true) => return None,
+        // An end after this look wakes the run, and refuses the wait.
+        Ok(false) => {}
+        Err(error) => return Some(Left::Retry(error.to_string())),
+    }
     let act = Act::Wait {
         seen: stalled.seen,
         due_at: stalled.due_at,
@@ -72,9 +83,13 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, outcome: Outcome) -> 
     if let Some(how) = host.never_asked() {
         return Left::Diverged(how);
     }
+    let goes_on = matches!(&outcome, Ok(Err(error)) if continued(error).is_some());
     let written = match outcome {
         Ok(Ok(output)) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
-        Ok(Err(error)) => fail(shared, host, format!("{error:#}")).await,
+        Ok(Err(error)) => match continued(&error) {
+            Some(params) => go_on(shared, host, params).await,
+            None => fail(shared, host, format!("{error:#}")).await,
+        },
         Err(panic) => {
             fail(
                 shared,
@@ -87,6 +102,9 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, outcome: Outcome) -> 
     match written {
         Ok(LetGo::Done) => {
             fail::fail_point!("run.after_end", |_| Left::Gone);
+            // Who goes on in its place answers to its parent.
+            let parent = host.run.parent_id.filter(|_| !goes_on);
+            look_after_family(shared, host.run.id, parent, host.has_unread_children()).await;
             Left::Gone
         }
         // Taken over, or ended by a request whose answer was lost: either way no longer ours.
@@ -95,6 +113,19 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, outcome: Outcome) -> 
         Ok(LetGo::Held(_)) => Left::Halted,
         Err(error) => Left::Retry(error.to_string()),
     }
+}
+
+/// Ends the run by starting the one that goes on in its place.
+async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo, FleetError> {
+    let claim = host.held.claim;
+    let run = Continuation {
+        claim,
+        next: derived_id(claim.run, "continued"),
+        params: params.to_vec(),
+        seen: host.seen(),
+        had_batches: host.has_batches(),
+    };
+    shared.continuations.go_on(&host.held, run).await
 }
 
 async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo, FleetError> {
@@ -111,10 +142,10 @@ async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo
     }
 }
 
-/// Gives the claim up as fits.
-pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<(), FleetError> {
+/// Gives the claim up as fits; answers whether that ended the run, which was asked to stop.
+pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<bool, FleetError> {
     let act = match left {
-        Left::Gone | Left::Lost => return Ok(()),
+        Left::Gone | Left::Lost => return Ok(false),
         Left::Halted => {
             let act = Act::Wait {
                 seen,
@@ -141,8 +172,7 @@ pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left
     if let Some(act) = act {
         ask(shared, held, act, true).await?;
     }
-    shared.fleet.settle_stop(held.claim.run).await?;
-    Ok(())
+    shared.fleet.settle_stop(held.claim.run).await
 }
 
 fn hand_back(delay: Duration, reason: Option<String>) -> Act {

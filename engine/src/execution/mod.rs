@@ -6,11 +6,13 @@ mod book;
 #[cfg(test)]
 mod branch_tests;
 mod checkpoints;
+mod child_steps;
 mod driver;
 mod endings;
 mod executor;
 #[cfg(test)]
 mod fake;
+mod families;
 mod fan_out_step;
 mod fan_outs;
 mod group;
@@ -22,6 +24,7 @@ mod owner_verbs;
 mod pipeline;
 mod planner;
 mod presence;
+mod publications;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;

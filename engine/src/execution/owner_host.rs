@@ -1,6 +1,6 @@
 //! What this process knows of a run that is ours, and how its steps are recorded.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 use super::book::HeldRun;
 use super::executor::Shared;
 use super::history::{Asked, History};
-use crate::lifecycle::{Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun};
+use crate::lifecycle::{
+    EndedChild, FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun,
+};
 use crate::workflow::{Done, Place};
 
 /// Why a run's code was left before it ended.
@@ -44,6 +46,10 @@ pub(super) struct State {
     /// Signals that a step has taken here, though the store may not have heard so yet.
     pub(super) taken: BTreeSet<i64>,
     pub(super) seen: i64,
+    /// Children whose end is not recorded, by the step that started them.
+    pub(super) unread: HashSet<String>,
+    /// Those of which it is known how they ended.
+    pub(super) ended_children: HashMap<String, EndedChild>,
 }
 
 pub(super) struct OwnerHost {
@@ -70,6 +76,8 @@ impl OwnerHost {
             signals: run.signals.iter().cloned().collect(),
             taken: BTreeSet::new(),
             seen: run.wake_seq,
+            unread: unread_children(&run),
+            ended_children: HashMap::new(),
         };
         Self {
             heard: (run.claimed_at, Instant::now()),
@@ -185,7 +193,13 @@ impl OwnerHost {
     pub(super) async fn save(&self, step: NewStep) -> anyhow::Result<Done> {
         fail::fail_point!("step.before_save");
         let told = step.clone().into_state();
-        match self.shared.checkpoints.save(&self.held, step).await {
+        let saved = self.shared.checkpoints.save(&self.held, step).await;
+        self.heard_of(told, saved).await
+    }
+
+    /// What became of a checkpoint, as the code is told.
+    pub(super) async fn heard_of(&self, told: StepState, saved: Result<Saved, FleetError>) -> anyhow::Result<Done> {
+        match saved {
             Ok(Saved::Done) => done(told),
             // What was taken or begun here may be another's now: the code is run again over what is recorded.
             Ok(Saved::Adopted(earlier)) if earlier.kind == Kind::Signal || !same_kind(&told, &earlier) => {
@@ -198,6 +212,12 @@ impl OwnerHost {
             Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
+}
+
+fn unread_children(run: &WorkRun) -> HashSet<String> {
+    let steps = run.steps.iter();
+    let unread = steps.filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
+    unread.map(|step| step.path.clone()).collect()
 }
 
 fn same_kind(one: &StepState, other: &StepState) -> bool {

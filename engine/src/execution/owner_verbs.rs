@@ -8,8 +8,10 @@ use futures::future::BoxFuture;
 
 use super::history::{Version, version_path};
 use super::owner_host::{Left, OwnerHost};
-use crate::lifecycle::{Kind, TransactionWork};
-use crate::workflow::{Action, ContextHost, FanOut, Outcome, Place, StepOptions, WaitFor, to_json};
+use crate::lifecycle::{Kind, RunId, RunStore, TransactionWork};
+use crate::workflow::{
+    Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, StepOptions, WaitFor, to_json,
+};
 
 impl ContextHost for OwnerHost {
     fn step(self: Arc<Self>, place: Place, options: StepOptions, action: Action) -> Outcome {
@@ -30,6 +32,24 @@ impl ContextHost for OwnerHost {
     fn fan_out(self: Arc<Self>, place: Place, fan_out: Arc<dyn FanOut>) -> Outcome {
         let asked = self.ask(&place, Kind::FanOut);
         self.run_fan_out(place, fan_out, asked).boxed()
+    }
+
+    fn start_child(self: Arc<Self>, place: Place, child: NewRunOfMine) -> BoxFuture<'static, anyhow::Result<RunId>> {
+        let asked = self.ask(&place, Kind::Child);
+        self.run_start_child(place, child, asked).boxed()
+    }
+
+    fn child_end(self: Arc<Self>, path: String) -> Outcome {
+        self.run_child_end(path).boxed()
+    }
+
+    fn publish(self: Arc<Self>, place: Place, publication: Publication) -> Outcome {
+        let asked = self.ask(&place, Kind::Publish);
+        self.run_publish(place, publication, asked).boxed()
+    }
+
+    fn runs(&self) -> Option<Arc<dyn RunStore>> {
+        Some(self.shared.runs.clone())
     }
 
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use tracing::Instrument;
 
 use super::book::{Fate, HeldRun, Lease};
+use super::child_steps::look_after_family;
 use super::executor::Shared;
 use super::letting_go::{Outcome, end, hear, let_go, suspend};
 use super::owner_host::{Left, OwnerHost};
@@ -26,14 +27,16 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a claimed run's code until it ends, waits or is not ours any more.
 pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instant) {
-    let span = telemetry::run_span(&run);
+    let (span, parent) = (telemetry::run_span(&run), run.parent_id);
     let lease = Lease::new(asked, shared.settings.trusted());
     let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());
     let (seen, left) = code(&shared, &held, run).instrument(span).await;
-    if let Err(error) = let_go(&shared, &held, seen, left).await {
+    match let_go(&shared, &held, seen, left).await {
+        Ok(true) => look_after_family(&shared, claim.run, parent, true).await,
+        Ok(false) => {}
         // The lease ends and the run is recovered.
-        tracing::warn!(run = %claim.run, %error, "could not let go of the run");
+        Err(error) => tracing::warn!(run = %claim.run, %error, "could not let go of the run"),
     }
     shared.book.drop_run(&claim);
     fail::fail_point!("run.after_let_go");

@@ -1,6 +1,7 @@
 //! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
 
 mod check;
+mod children;
 mod claims;
 mod clock;
 mod fleet;
@@ -11,6 +12,10 @@ mod steps;
 
 pub(crate) use check::{check_ids, storable_reason};
 pub(crate) use claims::{Claims, Held, Known};
+pub(crate) use children::DEEPEST;
+pub use children::{
+    ChildEnd, ChildWishes, Continuation, EndedChild, NewChild, NewPublication, QueuedCommand, derived_id,
+};
 pub use clock::{Clock, SystemClock};
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,

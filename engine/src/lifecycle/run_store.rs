@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::children::{Continuation, EndedChild, NewChild, NewPublication};
 use super::fleet::{FleetError, RunClaim, WorkRun};
 use super::manager::RunId;
 use super::steps::{
@@ -35,6 +36,24 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// Lets go of runs, all in one commit. Answers in the order given.
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError>;
+
+    /// Ends runs that go on as others and starts those, all in one commit. Answers in the order given.
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError>;
+
+    /// Starts children, each with the open step that waits for it, all in one commit; asked again it starts none twice.
+    /// Answers in the order given whether the parent's claim holds; where it does not, nothing was started.
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError>;
+    /// Of the children that these steps of a run wait for, those that are over or not there any more.
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError>;
+    /// Cancels the children of a run that is over or asked to stop, but for detached ones, and drops the steps that waited
+    /// for them once it is over. What somebody else is at is left to the sweep.
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError>;
+    /// Asks a run, or the one that goes on in its place, to end as cancelled; one that is over stays as it is.
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError>;
+
+    /// Puts commands into the outbox, each with the step that records it, all in one commit. A path that has a row
+    /// publishes nothing and answers as a settled step does. Answers in the order given.
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError>;
 
     /// Wakes runs that are not over; answers how many.
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError>;

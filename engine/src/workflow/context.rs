@@ -196,16 +196,18 @@ impl Context {
     pub fn branches(&self, count: usize) -> StepFuture<Vec<Self>> {
         let place = self.place("join");
         let now = self.now();
-        let branch = |number| {
-            let mut branch = self.clone();
-            branch.prefix = place.branch(number).into();
-            branch.next_ordinal = Arc::default();
-            branch.now.push(Arc::new(Mutex::new(now)));
-            branch
-        };
-        let branches: Vec<Self> = (0..count).map(branch).collect();
+        let branches: Vec<Self> = (0..count).map(|number| self.branch(&place, number, now)).collect();
         let joined = self.host.clone().join(place);
         StepFuture::new(async move { joined.await.map(|()| branches) })
+    }
+
+    /// A branch of a join that stands at this place, whose code was told that it is this late.
+    pub(super) fn branch(&self, place: &Place, number: usize, now: DateTime<Utc>) -> Self {
+        let mut branch = self.clone();
+        branch.prefix = place.branch(number).into();
+        branch.next_ordinal = Arc::default();
+        branch.now.push(Arc::new(Mutex::new(now)));
+        branch
     }
 
     /// Which version of a piece of code this run takes, for code that was changed while runs of it were about: the
@@ -245,11 +247,19 @@ impl Context {
         draw::random(self.seed(), &self.place("random").to_string())
     }
 
+    pub(super) fn host(&self) -> Arc<dyn ContextHost> {
+        self.host.clone()
+    }
+
+    pub(super) fn workflow(&self) -> &str {
+        &self.run.workflow
+    }
+
     fn seed(&self) -> RunId {
         self.run.seed_id.unwrap_or(self.run.origin_id)
     }
 
-    fn place(&self, name: &str) -> Place {
+    pub(super) fn place(&self, name: &str) -> Place {
         Place {
             prefix: self.prefix.to_string(),
             ordinal: self.next_ordinal.fetch_add(1, Ordering::Relaxed),
@@ -258,7 +268,7 @@ impl Context {
     }
 
     /// What the code is told of something that is over: from then on it is not earlier than that.
-    fn told<T: 'static>(
+    pub(super) fn told<T: 'static>(
         &self,
         done: impl Future<Output = anyhow::Result<Done>> + Send + 'static,
         read: impl FnOnce(Done) -> anyhow::Result<T> + Send + 'static,
@@ -283,10 +293,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// As exact as the record is: what the code is told must be what a replay tells it.
-fn recordable(at: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn recordable(at: DateTime<Utc>) -> DateTime<Utc> {
     at.trunc_subsecs(6).clamp(EARLIEST, LATEST)
 }
 
-fn refuse<T: 'static>(why: String) -> StepFuture<T> {
+pub(super) fn refuse<T: 'static>(why: String) -> StepFuture<T> {
     StepFuture::new(async move { Err(anyhow::anyhow!(why)) })
 }

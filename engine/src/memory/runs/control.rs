@@ -77,6 +77,7 @@ impl Runs {
         Swept {
             runs,
             stopped: overdue + settled as u64,
+            parents: self.look_after_children(now),
             ..Swept::default()
         }
     }

@@ -2,11 +2,14 @@
 //!
 //! Everything is behind one lock, so every verb is atomic. Claims, leases and waits go by the store's clock alone.
 
+mod children;
 mod claim;
 mod clock;
 mod control;
+mod continuing;
 mod endings;
 mod fan_outs;
+mod publish;
 mod recover;
 mod run;
 mod signals;
@@ -25,8 +28,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::lifecycle::{
-    ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewSignal, NewStep, News, Poked, RunClaim, RunId,
-    RunStore, Saved, Signalled, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
+    ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, ManagerError, NewChild, NewPublication,
+    NewSignal, NewStep, News, Poked, QueuedCommand, RunClaim, RunId, RunStore, Saved, Signalled, StepState, Swept,
+    Transacted, TransactionWork, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
 use run::{Ready, Run, Status};
@@ -46,6 +50,8 @@ pub struct MemoryRunStore {
 struct Runs {
     by_id: BTreeMap<RunId, Run>,
     turns: u64,
+    /// What runs have published, in order.
+    published: Vec<(RunId, QueuedCommand)>,
 }
 
 impl Runs {
@@ -128,10 +134,11 @@ impl MemoryRunStore {
         self.lock().resume(run, now)
     }
 
-    /// Asks a run to end as cancelled; answers the state it is in now.
+    /// Asks a run to end as cancelled, or the one that goes on in its place, and its children with it; answers the state
+    /// it is in now.
     pub fn cancel_run(&self, run: RunId, reason: &str) -> &'static str {
-        self.lock()
-            .request_stop(run, Status::Cancelled, &storable_reason(reason))
+        let now = self.clock.now();
+        self.lock().cancel(run, &storable_reason(reason), now)
     }
 
     /// Asks a run to end as failed; answers the state it is in now.
@@ -209,6 +216,12 @@ impl MemoryRunStore {
         changes.cloned().collect()
     }
 
+    /// What runs have published, in order.
+    #[must_use]
+    pub fn published(&self) -> Vec<(RunId, QueuedCommand)> {
+        self.lock().published.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Runs> {
         // A verb checks everything before it changes anything, so a panic leaves nothing half done.
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
@@ -242,6 +255,35 @@ impl RunStore for MemoryRunStore {
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         let now = self.clock.now();
         self.lock().let_go(group, now)
+    }
+
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        let now = self.clock.now();
+        self.lock().go_on(group, now)
+    }
+
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        let now = self.clock.now();
+        self.lock().start_children(group, now)
+    }
+
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        Ok(self.lock().ended_children(parent, paths))
+    }
+
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
+        let now = self.clock.now();
+        self.lock().stop_children(run, now);
+        Ok(())
+    }
+
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        Self::cancel_run(self, run, reason);
+        Ok(())
+    }
+
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        self.lock().publish(group)
     }
 
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {

@@ -104,6 +104,21 @@ pub(super) struct Run {
     pub(super) steps: BTreeMap<String, StepState>,
     pub(super) signals: Vec<StoredSignal>,
     pub(super) changes: VecDeque<RunChange>,
+    pub(super) parent: Option<Parent>,
+    /// The run that goes on in its place.
+    pub(super) continued_as: Option<RunId>,
+}
+
+/// Of a child, who started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parent {
+    pub(super) run: RunId,
+    /// The step that did.
+    pub(super) path: String,
+    /// How many runs stand above the child.
+    pub(super) depth: u16,
+    /// The child outlives it.
+    pub(super) detached: bool,
 }
 
 impl Run {
@@ -171,6 +186,8 @@ impl Run {
             attempts: self.attempts,
             code_version: self.code_version.unwrap_or(1),
             seed_id: None,
+            parent_id: self.parent.as_ref().map(|parent| parent.run),
+            depth: self.parent.as_ref().map_or(0, |parent| parent.depth),
             wake_seq: self.wake_seq,
             steps: self.steps.values().cloned().collect(),
             signals: self.waiting_signals(),

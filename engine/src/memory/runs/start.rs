@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use chrono::{DateTime, Utc};
 
 use super::Runs;
-use super::run::{Run, Status};
+use super::run::{Parent, Run, Status};
 use super::views::RunStart;
 use crate::lifecycle::{Driver, ManagerError, RunId};
 
 /// More runs than any test needs; what is over stays, as in the tables until retention.
 const MOST_RUNS: usize = 100_000;
-const HIGHEST_PRIORITY: u8 = 20;
+pub(super) const HIGHEST_PRIORITY: u8 = 20;
 
 impl Runs {
     pub(super) fn start(&mut self, start: RunStart, now: DateTime<Utc>) -> Result<Option<RunId>, ManagerError> {
@@ -24,11 +24,22 @@ impl Runs {
         if key.is_some() && self.by_id.values().any(holds_key) {
             return Ok(None);
         }
-        if self.by_id.len() >= MOST_RUNS {
+        self.check_room(1)?;
+        Ok(Some(self.queue(start, None, now)))
+    }
+
+    /// Whether so many more runs fit.
+    pub(super) fn check_room(&self, more: usize) -> Result<(), ManagerError> {
+        if self.by_id.len() + more > MOST_RUNS {
             return Err(ManagerError::Invalid(format!(
                 "there are {MOST_RUNS} runs in memory, no more fit"
             )));
         }
+        Ok(())
+    }
+
+    /// Queues a run that nothing stands in the way of.
+    pub(super) fn queue(&mut self, start: RunStart, parent: Option<Parent>, now: DateTime<Utc>) -> RunId {
         let ready = self.ready(start.request.start_at.unwrap_or(now));
         let id = start.request.id;
         let mut run = Run {
@@ -52,10 +63,12 @@ impl Runs {
             steps: BTreeMap::new(),
             signals: Vec::new(),
             changes: VecDeque::new(),
+            parent,
+            continued_as: None,
         };
         run.note(None, Status::Queued.as_str(), None);
         self.by_id.insert(id, run);
-        Ok(Some(id))
+        id
     }
 
     /// The run that answers for this request already.

@@ -16,7 +16,11 @@ const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
 impl PostgresRunStore {
     pub(super) async fn let_go_rows(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         let query = self.let_go_query(group);
-        let claims: Vec<RunClaim> = group.iter().map(|ending| ending.claim).collect();
+        self.judged(query, group.iter().map(|ending| ending.claim).collect()).await
+    }
+
+    /// Which of these claims a statement gave up, as it answers by place, and what holds the others.
+    pub(super) async fn judged(&self, query: Query, claims: Vec<RunClaim>) -> Result<Vec<LetGo>, FleetError> {
         let poked = |runs: Vec<RunId>| self.database.statement(POKED_RUNS).bind(runs);
         let runs = claims.iter().map(|claim| claim.run).collect();
         let rest = poked(runs);

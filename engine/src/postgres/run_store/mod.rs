@@ -1,12 +1,16 @@
 //! The verbs of whoever runs the code of workflows, on the tables.
 
+mod children;
 mod claim;
 mod endings;
 mod news;
+mod publish;
 pub(super) mod rows;
 mod steps;
 mod transact;
 
+pub(super) use children::stop_children_of;
+pub(super) use news::WAKE_RUNS;
 pub use transact::transact;
 
 use std::time::Duration;
@@ -17,8 +21,8 @@ use uuid::Uuid;
 
 use super::database::Database;
 use crate::lifecycle::{
-    ClaimPage, Ending, FleetError, LetGo, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore, Saved, Signalled,
-    Transacted, TransactionWork, WorkRun,
+    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, NewChild, NewPublication, NewSignal, NewStep, News,
+    Poked, RunClaim, RunId, RunStore, Saved, Signalled, Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -85,6 +89,24 @@ impl RunStore for PostgresRunStore {
     }
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         self.let_go_rows(group).await
+    }
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        self.continue_rows(group).await
+    }
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        self.start_child_rows(group).await
+    }
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        self.ended_child_rows(parent, paths).await
+    }
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
+        Ok(stop_children_of(&self.database, run).await.map(|_| ())?)
+    }
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        self.cancel_run_row(run, reason).await
+    }
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        self.publish_rows(group).await
     }
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
         self.wake_rows(runs).await

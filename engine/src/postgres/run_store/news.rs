@@ -11,7 +11,7 @@ use super::{PostgresRunStore, Query};
 use crate::lifecycle::{FleetError, Kind, NewSignal, News, RunId, Signal, Signalled};
 use crate::postgres::database::{Database, DatabaseError};
 
-const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
+pub(in crate::postgres) const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
 const SIGNAL_RUN: &str = include_str!("../../../queries/signal_run.sql");
 const READ_WAITING_SIGNALS: &str = include_str!("../../../queries/read_waiting_signals.sql");
 const NEXT_DUE: &str = include_str!("../../../queries/next_due.sql");
