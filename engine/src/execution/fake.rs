@@ -39,6 +39,11 @@ pub(super) struct Row {
     pub(super) waits: u32,
     /// Checkpoints written.
     pub(super) saves: u32,
+    /// How many children each page started.
+    pub(super) starts: Vec<usize>,
+    /// Children that are over.
+    pub(super) ended: Vec<EndedChild>,
+    pub(super) stopped_children: bool,
 }
 
 /// What happens at the next checkpoint, before or after it is written.
@@ -72,6 +77,18 @@ impl FakeStore {
             seq,
             name: name.to_owned(),
             payload: payload.as_bytes().to_vec(),
+        });
+        row.wake_seq += 1;
+        row.due_at = row.now;
+    }
+
+    /// The child of a step is over.
+    pub(super) fn end_child(&self, path: &str, end: ChildEnd) {
+        let mut row = self.row();
+        row.ended.push(EndedChild {
+            path: path.to_owned(),
+            run: None,
+            end,
         });
         row.wake_seq += 1;
         row.due_at = row.now;
@@ -253,6 +270,43 @@ impl RunStore for FakeStore {
     }
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         Ok(group.iter().map(|ending| self.let_go(ending)).collect())
+    }
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        let mut row = self.row();
+        row.status = "continued";
+        row.claim = None;
+        row.output = Some(String::from_utf8(group[0].params.clone()).unwrap());
+        Ok(vec![LetGo::Done])
+    }
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        let mut row = self.row();
+        row.starts.push(group.len());
+        for child in group {
+            let wait = OpenWait {
+                path: child.path.clone(),
+                kind: Kind::Child,
+                due_at: None,
+                attempts: 0,
+            };
+            let now = row.now.unwrap_or_default();
+            row.steps.insert(child.path.clone(), open_step(wait, now));
+        }
+        Ok(vec![true; group.len()])
+    }
+    async fn ended_children(&self, _: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        let row = self.row();
+        let ended = row.ended.iter().filter(|child| paths.contains(&child.path));
+        Ok(ended.cloned().collect())
+    }
+    async fn stop_children(&self, _: RunId) -> Result<(), FleetError> {
+        self.row().stopped_children = true;
+        Ok(())
+    }
+    async fn cancel_run(&self, _: RunId, _: &str) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        Ok(group.iter().map(|publication| self.write(&publication.step, false)).collect())
     }
     async fn wake_runs(&self, _: &[RunId]) -> Result<u64, FleetError> {
         unreachable!()

@@ -7,6 +7,8 @@ mod book;
 mod branch_tests;
 mod checkpoints;
 mod child_steps;
+#[cfg(test)]
+mod child_tests;
 mod driver;
 mod endings;
 mod executor;
