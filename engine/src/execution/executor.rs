@@ -22,7 +22,7 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
-use crate::lifecycle::{Fleet, Heartbeat, RunStore};
+use crate::lifecycle::{Clock, Fleet, Heartbeat, RunStore};
 use crate::workflow::{Registry, Resources};
 
 /// Rung by whoever knows of something to do; the polls find it anyway.
@@ -66,6 +66,8 @@ pub struct ExecutorParts {
     pub settings: ExecutionSettings,
     /// Wake-ups from outside.
     pub hints: Arc<Hints>,
+    /// By which it waits; a test moves its own.
+    pub clock: Arc<dyn Clock>,
 }
 
 pub(crate) struct Shared {
@@ -85,6 +87,7 @@ pub(crate) struct Shared {
     /// Where what workflows publish goes.
     pub(crate) topics: Topics,
     pub(crate) hints: Arc<Hints>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fan_outs: FanOuts,
     pub(crate) book: Arc<Book>,
     pub(crate) floor: Floor,
@@ -163,6 +166,7 @@ impl Executor {
             topics: Topics::new(&parts.settings.topics),
             settings: parts.settings,
             hints: parts.hints,
+            clock: parts.clock,
             book,
             floor: Floor::default(),
             window,

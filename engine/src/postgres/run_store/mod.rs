@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::database::Database;
 use crate::lifecycle::{
-    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, NewChild, NewPublication, NewSignal, NewStep, News,
-    Poked, RunClaim, RunId, RunStore, Saved, Signalled, Transacted, TransactionWork, WorkRun,
+    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, NewChild, NewPublication, NewRun, NewSignal, NewStep,
+    News, Poked, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -67,6 +67,12 @@ impl PostgresRunStore {
 
 #[async_trait]
 impl RunStore for PostgresRunStore {
+    async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError> {
+        Ok(self.database.start_runs(page, again).await?)
+    }
+    async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
+        Ok(self.database.start_run(run, true).await?)
+    }
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.claim_page(page).await
     }
