@@ -148,7 +148,7 @@ fn number_of(name: &str) -> usize {
 }
 
 /// On a connection of its own: what it did is done, whether its step hears so or not.
-async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
+pub(crate) async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
     static POOL: OnceCell<PgPool> = OnceCell::const_new();
     let connect = || async {
         PgPool::connect(&std::env::var("LOCKGATE_CHAOS_EFFECTS")?)

@@ -93,8 +93,13 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W9", &["suspend.before_commit"], "all that a run does is wait → let go of", "run leased", "recovered, waits again until the same instants"),
     at("W10", &["suspend.after_commit"], "a waiting run let go of → its process hears so", "run suspended, waits open", "its timer, or a signal, wakes it"),
     at("W11", &[], "a signal commits while its run is let go of", "one more wake-up", "letting go is refused and the signal taken, or the run is awake"),
+    at("W12", &["children.before_commit", "children.after_commit"], "a page of children sent → commit, or → their parents hear so", "nothing, or children queued and their steps open", "replayed: the same ids, none is started twice"),
     at("W13", &["endings.before_commit"], "a group of ends sent → commit", "runs leased", "recovered; replayed over recorded steps and ended"),
+    at("W14", &["parents.before_wake"], "a child's end is committed → its parent is woken", "child over, parent asleep", "the sweep wakes it"),
+    at("W16", &["continue.before_commit", "continue.after_commit"], "a run's end and the one that goes on sent → commit, or → its process hears so", "neither, or both", "replayed and ended again, or nothing is left to do"),
     at("W18", &[], "lease gone → checkpoint, transaction, end", "another's claim", "0 rows: nothing is written; a first result counts for both"),
+    at("W22", &["stop_children.mid"], "a page of the children of a run that is over is stopped → the next", "the others at work, their steps open", "the sweep stops them, and theirs"),
+    at("W23", &["publications.before_commit", "publications.after_commit"], "commands and their steps sent → commit, or → their code hears so", "neither, or both", "published again, or replayed: one row, one message id"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

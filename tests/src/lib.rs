@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod api;
+pub mod chaos_family;
 pub mod chaos_steps;
 pub mod cli;
 mod cli_pgbouncer;
@@ -22,6 +23,7 @@ pub mod own_servers;
 pub mod place_order;
 pub mod proxy;
 pub mod replica;
+pub mod running_total;
 mod servers;
 pub mod smtp_sink;
 pub mod steps_story;

@@ -1,6 +1,9 @@
 //! A run and its proof as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use uuid::Uuid;
 
 use super::output::{clean, or_dash, table, time};
 use super::runs::state;
@@ -35,12 +38,14 @@ pub(super) fn detail(found: &RunDetail) -> String {
         "retry of",
         (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
     );
-    let batches: Vec<String> = found
-        .batches
-        .iter()
-        .map(|(status, count)| format!("{count} {status}"))
-        .collect();
-    optional("batches", (!batches.is_empty()).then(|| batches.join(", ")));
+    let counted = |counts: &BTreeMap<String, i64>| {
+        let counts: Vec<String> = counts.iter().map(|(status, count)| format!("{count} {status}")).collect();
+        (!counts.is_empty()).then(|| counts.join(", "))
+    };
+    optional("child of", found.parent_id.map(|parent| child_of(parent, found)));
+    optional("goes on as", found.continued_as.map(|next| next.to_string()));
+    optional("children", counted(&found.children));
+    optional("batches", counted(&found.batches));
     let mut shown = String::new();
     for (name, value) in lines {
         let _ = writeln!(shown, "{name:<12}{value}");
@@ -68,6 +73,12 @@ pub(super) fn detail(found: &RunDetail) -> String {
         ));
     }
     shown
+}
+
+fn child_of(parent: Uuid, found: &RunDetail) -> String {
+    let step = or_dash(found.parent_path.as_ref(), |path| clean(path));
+    let outlives = if found.detached { ", which it outlives" } else { "" };
+    format!("{parent}, step {step}{outlives}")
 }
 
 fn step(step: &StepSummary) -> Vec<String> {

@@ -70,6 +70,16 @@ pub struct RunDetail {
     pub claimed_by: Option<Uuid>,
     /// When that right ends unless renewed.
     pub lease_until: Option<DateTime<Utc>>,
+    /// The run whose code started it.
+    pub parent_id: Option<Uuid>,
+    /// The step of that run that did.
+    pub parent_path: Option<String>,
+    /// It outlives that run.
+    pub detached: bool,
+    /// The run that goes on in its place.
+    pub continued_as: Option<Uuid>,
+    /// Number of its children by state.
+    pub children: BTreeMap<String, i64>,
     /// Its steps in the order in which they began.
     pub steps: Vec<StepSummary>,
     /// Number of batches by state.
@@ -83,9 +93,9 @@ pub struct RunDetail {
 pub struct StepSummary {
     /// Its path.
     pub path: String,
-    /// `fan_out`, `step`, `transaction`, `sleep`, `signal` or `version`.
+    /// `fan_out`, `step`, `transaction`, `sleep`, `signal`, `child`, `version` or `publish`.
     pub kind: String,
-    /// `open`, `completed` or `failed`.
+    /// `open`, `completed`, `failed` or `dropped`.
     pub status: String,
     /// When an open one goes on by itself.
     pub due_at: Option<DateTime<Utc>>,

@@ -12,9 +12,11 @@ use lockgate::cli::{Execute, Exit, Failure, Outcome, extra};
 use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Handover};
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
+use lockgate_tests::chaos_family::ChaosFamily;
 use lockgate_tests::chaos_steps::ChaosSteps;
 use lockgate_tests::place_order::PlaceOrder;
-use lockgate_workflows::DailyTaskReports;
+use lockgate_tests::running_total::RunningTotal;
+use lockgate_workflows::{DailyTaskReports, TaskReminder, TaskReminders};
 use serde::{Deserialize, Serialize};
 
 fn main() -> ExitCode {
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
             .workflow(ChaosRows)
             .workflow(ChaosSteps)
             .workflow(PlaceOrder)
+            .workflow(RunningTotal)
+            .workflow(TaskReminders)
+            .workflow(TaskReminder)
+            .workflow(ChaosFamily)
             .command(extra::<SubmitDirect>),
     )
 }

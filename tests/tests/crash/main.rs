@@ -5,6 +5,7 @@ mod claim;
 mod consume;
 mod direct;
 mod end;
+mod family;
 mod finish;
 mod outbox;
 mod plan;
@@ -87,8 +88,13 @@ points! {
     "W9" w9_before_a_waiting_run_is_let_go_of workflow::before_a_suspend;
     "W10" w10_after_a_waiting_run_is_let_go_of workflow::after_a_suspend;
     "W11" w11_a_signal_comes_while_the_run_is_let_go_of workflow::signalled_while_it_suspends;
+    "W12" w12_starting_children family::starting_children;
     "W13" w13_before_an_end_is_committed workflow::before_an_end;
+    "W14" w14_waking_a_parent family::waking_a_parent;
+    "W16" w16_going_on_as_another family::going_on;
     "W18" w18_a_zombie_records_nothing workflow::zombie;
+    "W22" w22_stopping_children family::stopping_children;
+    "W23" w23_publishing family::publishing;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }

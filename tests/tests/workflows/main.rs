@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod example;
+mod families;
 mod kills;
 mod leases;
 mod lost;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use lockgate::lifecycle::{Clock, Ended, RunClaim, RunId, RunStore, StepState};
 use lockgate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
+use uuid::Uuid;
 
 use super::world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake};
 
@@ -110,6 +111,10 @@ impl RunWorld for MemoryWorld {
                 consumed_by: signal.consumed_by,
             })
             .collect()
+    }
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
+        let published = self.store.published().into_iter();
+        published.map(|(_, command)| (command.message_id, command.payload)).collect()
     }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {
         let ends = self

@@ -181,6 +181,10 @@ impl RunWorld for PostgresWorld {
         });
         seen.collect()
     }
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
+        let published = "select message_id, payload from lockgate.outbox order by seq";
+        sqlx::query_as(published).fetch_all(&self.looking).await.unwrap()
+    }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {
         let ends = "select token, from_status, to_status, reason from lockgate.transitions
             where run_id = $1 and entity = 'run' and since is not null order by id";

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use lockgate::lifecycle::{Ended, RunClaim, RunId, RunStore, StepState};
 use lockgate::memory::RunStart;
+use uuid::Uuid;
 
 /// When a run's code may go on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,8 @@ pub trait RunWorld: Send + Sync {
     async fn steps(&self, run: RunId) -> Vec<StepState>;
     /// The signals of a run, in order of arrival.
     async fn signals(&self, run: RunId) -> Vec<SignalSeen>;
+    /// What is in the outbox, message id and payload, in order.
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)>;
     /// The ends of a run's claims, in order.
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd>;
 }
