@@ -29,7 +29,13 @@ with m as (
            g.tenant, g.limit_key, g.attributes, g.parent_id, g.parent_path, g.depth, g.detached, g.actor, g.finished_at
       from gone g
 ), told as (
-    update lockgate.signals s set run_id = g.next_id from gone g where s.run_id = g.id and s.consumed_by is null
+    update lockgate.signals s
+       set run_id = g.next_id, seq = n.place
+      from gone g
+     cross join lateral (
+         select w.seq, row_number() over (order by w.seq) as place
+           from lockgate.signals w where w.run_id = g.id and w.consumed_by is null) n
+     where s.run_id = g.id and s.seq = n.seq
 ), audit as (
     insert into lockgate.transitions (entity, run_id, from_status, to_status, token, replica, since, reason)
     select 'run', id, 'running', 'completed', claim_token, $8, claimed_at, 'continued as ' || next_id from gone

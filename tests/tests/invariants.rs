@@ -141,10 +141,14 @@ const PLANTED: &[(&str, &[&str])] = &[
     ),
     ("I23", &[CHILD]),
     ("I23", &[OPEN_CHILD]),
-    ("I24", &["update lockgate.task_runs set continued_as = gen_random_uuid()"]),
+    (
+        "I24",
+        &["update lockgate.task_runs set continued_as = gen_random_uuid()"],
+    ),
 ];
 
-const CHILD: &str = "insert into lockgate.task_runs (id, workflow, status, origin_id, parent_id, parent_path, depth, finished_at)
+const CHILD: &str =
+    "insert into lockgate.task_runs (id, workflow, status, origin_id, parent_id, parent_path, depth, finished_at)
     values ('00000000-0000-7000-8000-000000000002', 'daily', 'queued', gen_random_uuid(),
             '00000000-0000-7000-8000-000000000001', '1:child', 1, null);";
 const OPEN_CHILD: &str = "insert into lockgate.run_steps (run_id, path, kind, status)

@@ -39,7 +39,10 @@ pub(super) fn detail(found: &RunDetail) -> String {
         (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
     );
     let counted = |counts: &BTreeMap<String, i64>| {
-        let counts: Vec<String> = counts.iter().map(|(status, count)| format!("{count} {status}")).collect();
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(status, count)| format!("{count} {status}"))
+            .collect();
         (!counts.is_empty()).then(|| counts.join(", "))
     };
     optional("child of", found.parent_id.map(|parent| child_of(parent, found)));

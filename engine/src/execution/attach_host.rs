@@ -11,9 +11,7 @@ use tokio::sync::oneshot;
 use super::history::{Asked, History, Version};
 use super::owner_host::done;
 use crate::lifecycle::{Kind, RunId, RunStore, StepStatus, TransactionWork, WorkRun, derived_id};
-use crate::workflow::{
-    Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, StepOptions, WaitFor,
-};
+use crate::workflow::{Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, StepOptions, WaitFor};
 
 /// Answers what is recorded until the fan-out is reached and hands that over. A step that is not over at this moment
 /// stays pending: beside the fan-out others may be on their way, and the run's owner alone carries them out.

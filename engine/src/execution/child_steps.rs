@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::executor::Shared;
 use super::history::Asked;
 use super::owner_host::{Left, OwnerHost, done};
-use crate::lifecycle::{ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, OpenWait, RunId, StepStatus, derived_id};
+use crate::lifecycle::{
+    ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, OpenWait, RunId, StepStatus, derived_id,
+};
 use crate::telemetry;
 use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
 
@@ -30,7 +32,10 @@ impl OwnerHost {
         self.check_child(&child)?;
         let _operation = self.begin();
         let NewRunOfMine {
-            workflow, params, mut wishes, ..
+            workflow,
+            params,
+            mut wishes,
+            ..
         } = child;
         wishes.traceparent = telemetry::traceparent(self.run.traceparent.as_deref());
         let new = NewChild {

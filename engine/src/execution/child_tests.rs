@@ -78,9 +78,7 @@ async fn a_child_that_fails_is_told_with_its_reason_and_in_every_replay() {
         }
     }));
     stage.turn().await;
-    stage
-        .store
-        .end_child("0:one", ChildEnd::Failed("no money".to_owned()));
+    stage.store.end_child("0:one", ChildEnd::Failed("no money".to_owned()));
     stage.turn().await;
     stage.store.send("go", "null");
     let row = stage.play().await;
@@ -101,22 +99,39 @@ async fn children_that_nobody_waits_for_are_stopped_when_their_parent_ends() {
 #[tokio::test]
 async fn a_result_that_is_too_large_is_refused_by_name() {
     let stage = Stage::new(code(|ctx| async move {
-        let error = ctx.start_child::<Digest>(&1, elsewhere()).await?.result().await.unwrap_err();
+        let error = ctx
+            .start_child::<Digest>(&1, elsewhere())
+            .await?
+            .result()
+            .await
+            .unwrap_err();
         Ok(error.to_string())
     }));
     stage.turn().await;
     stage.store.end_child("0:digest", completed(&"1".repeat(300_000)));
     let row = stage.play().await;
     let told = row.output.as_deref().unwrap();
-    assert!(told.contains("step 0:digest returned 300000 bytes, more than 262144"), "{told}");
+    assert!(
+        told.contains("step 0:digest returned 300000 bytes, more than 262144"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
 async fn a_workflow_that_is_not_here_and_bad_options_are_refused_in_words() {
     let stage = Stage::new(code(|ctx| async move {
-        let unknown = ctx.start_child::<Digest>(&1, ChildOptions::default()).await.unwrap_err();
-        let urgent = ctx.start_child::<Digest>(&1, elsewhere().priority(21)).await.unwrap_err();
-        let nameless = ctx.start_child::<Digest>(&1, elsewhere().named("a/b")).await.unwrap_err();
+        let unknown = ctx
+            .start_child::<Digest>(&1, ChildOptions::default())
+            .await
+            .unwrap_err();
+        let urgent = ctx
+            .start_child::<Digest>(&1, elsewhere().priority(21))
+            .await
+            .unwrap_err();
+        let nameless = ctx
+            .start_child::<Digest>(&1, elsewhere().named("a/b"))
+            .await
+            .unwrap_err();
         Ok(format!("{unknown}; {urgent}; {nameless}"))
     }));
     let row = stage.play().await;
@@ -162,7 +177,10 @@ async fn of_many_that_fail_the_first_item_counts_and_no_further_ones_begin() {
 async fn a_run_goes_on_as_another_with_its_next_input() {
     let stage = Stage::new(code(|ctx| async move {
         let error = ctx.continue_as_new::<Digest>(&1).unwrap_err();
-        assert_eq!(error.to_string(), "a run of workflow tested cannot go on as one of digest");
+        assert_eq!(
+            error.to_string(),
+            "a run of workflow tested cannot go on as one of digest"
+        );
         ctx.continue_as_new::<super::run_task_tests::Code>(&())
     }));
     let row = stage.play().await;

@@ -156,7 +156,12 @@ impl Executor {
             endings: Endings::new(parts.runs.clone(), parts.settings.runs),
             children: Children::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
             continuations: Continuations::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
-            parents: Parents::new(parts.runs.clone(), parts.hints.clone(), book.clone(), parts.settings.runs),
+            parents: Parents::new(
+                parts.runs.clone(),
+                parts.hints.clone(),
+                book.clone(),
+                parts.settings.runs,
+            ),
             publications: Publications::new(parts.runs.clone(), parts.settings.runs),
             runs: parts.runs,
             publisher: parts.publisher,

@@ -312,7 +312,10 @@ impl RunStore for FakeStore {
         unreachable!()
     }
     async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
-        Ok(group.iter().map(|publication| self.write(&publication.step, false)).collect())
+        Ok(group
+            .iter()
+            .map(|publication| self.write(&publication.step, false))
+            .collect())
     }
     async fn wake_runs(&self, _: &[RunId]) -> Result<u64, FleetError> {
         unreachable!()

@@ -138,12 +138,7 @@ impl Parents {
     }
 }
 
-async fn wake_all(
-    runs: Arc<dyn RunStore>,
-    hints: Arc<Hints>,
-    book: Arc<Book>,
-    mut waiting: mpsc::Receiver<RunId>,
-) {
+async fn wake_all(runs: Arc<dyn RunStore>, hints: Arc<Hints>, book: Arc<Book>, mut waiting: mpsc::Receiver<RunId>) {
     let mut page = Vec::new();
     while waiting.recv_many(&mut page, PAGE).await > 0 {
         let parents: BTreeSet<RunId> = page.drain(..).collect();

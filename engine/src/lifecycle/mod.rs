@@ -12,11 +12,11 @@ mod run_store;
 mod steps;
 
 pub(crate) use check::{check_ids, storable_reason};
-pub(crate) use claims::{Claims, Held, Known};
 pub(crate) use children::DEEPEST;
 pub use children::{
     ChildEnd, ChildWishes, Continuation, EndedChild, NewChild, NewPublication, QueuedCommand, derived_id,
 };
+pub(crate) use claims::{Claims, Held, Known};
 pub use clock::{Clock, SystemClock};
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,

@@ -118,7 +118,11 @@ impl Context {
     /// Starts a run as a child of this one: when this is over it is durable, and however often the code is run again it is
     /// the same run. It is waited for with [`ChildHandle::result`], is cancelled when this run is over before it, unless it
     /// is [`ChildOptions::detached`], and shows in `runs show`.
-    pub fn start_child<W: Workflow>(&self, input: &W::Input, options: ChildOptions) -> StepFuture<ChildHandle<W::Output>>
+    pub fn start_child<W: Workflow>(
+        &self,
+        input: &W::Input,
+        options: ChildOptions,
+    ) -> StepFuture<ChildHandle<W::Output>>
     where
         W::Input: Serialize,
     {
@@ -209,12 +213,16 @@ impl<O> ChildHandle<O> {
                 match runs.signal_run(&signal).await? {
                     Signalled::Sent | Signalled::Known => Ok(true),
                     Signalled::Over(_) | Signalled::Unknown => Ok(false),
-                    Signalled::Full => Err(anyhow::anyhow!("run {} has too many signals that it has not taken", signal.run)),
+                    Signalled::Full => Err(anyhow::anyhow!(
+                        "run {} has too many signals that it has not taken",
+                        signal.run
+                    )),
                 }
             }
         };
         let done = self.ctx.host().step(place, StepOptions::default(), erase(send));
-        self.ctx.told(done, move |done| from_json(&path, done.result.as_deref()))
+        self.ctx
+            .told(done, move |done| from_json(&path, done.result.as_deref()))
     }
 
     /// Asks the child to stop. A step of its own; the child's end is waited for with [`ChildHandle::result`].
@@ -231,7 +239,8 @@ impl<O> ChildHandle<O> {
             }
         };
         let done = self.ctx.host().step(place, StepOptions::default(), erase(ask));
-        self.ctx.told(done, move |done| from_json(&path, done.result.as_deref()))
+        self.ctx
+            .told(done, move |done| from_json(&path, done.result.as_deref()))
     }
 }
 

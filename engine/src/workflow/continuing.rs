@@ -39,7 +39,11 @@ impl Context {
         W::Input: Serialize,
     {
         if W::NAME != self.workflow() {
-            anyhow::bail!("a run of workflow {} cannot go on as one of {}", self.workflow(), W::NAME);
+            anyhow::bail!(
+                "a run of workflow {} cannot go on as one of {}",
+                self.workflow(),
+                W::NAME
+            );
         }
         let params = params_of::<W>(input).map_err(anyhow::Error::msg)?;
         Err(anyhow::Error::new(Continued(params)))

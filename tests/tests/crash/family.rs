@@ -45,7 +45,11 @@ pub async fn starting_children() {
         let children = "select count(*) from lockgate.task_runs where parent_id is not null";
         let rows = "select count(*) from lockgate.run_steps where kind = 'child'";
         let found = count(&cluster, children).await;
-        assert_eq!(found, count(&cluster, rows).await, "a child and its step are there together");
+        assert_eq!(
+            found,
+            count(&cluster, rows).await,
+            "a child and its step are there together"
+        );
         assert!(found == started || started > 0 && found > 0, "{point}: {found}");
         let _replica = cluster.replica();
         cluster.reaches(run, "completed").await;
@@ -60,7 +64,10 @@ pub async fn starting_children() {
 pub async fn waking_a_parent() {
     let (cluster, run) = dies_at("parents.before_wake", json!({"children": 1})).await;
     let over = "select count(*) from lockgate.task_runs where parent_id = $1 and finished_at is not null";
-    assert_eq!((cluster.status(run).await.as_str(), cluster.count(over, run).await), ("suspended", 1));
+    assert_eq!(
+        (cluster.status(run).await.as_str(), cluster.count(over, run).await),
+        ("suspended", 1)
+    );
     let _replica = cluster.replica();
     cluster.reaches_within(run, "completed", RECOVERY * 2).await;
     assert!(leaves(&cluster).await.values().all(|count| *count == 1));
@@ -74,10 +81,16 @@ pub async fn going_on() {
         assert_eq!(count(&cluster, all).await, runs, "{point}");
         let _replica = cluster.replica();
         let over = "select count(*) from lockgate.task_runs where status = 'completed'";
-        wait_until(PATIENCE, "the last one is over", async || count(&cluster, over).await == 3).await;
+        wait_until(PATIENCE, "the last one is over", async || {
+            count(&cluster, over).await == 3
+        })
+        .await;
         assert_eq!(count(&cluster, all).await, 3, "{point}");
         let leaves = leaves(&cluster).await;
-        assert!(leaves.len() == 3 && leaves.values().all(|count| *count == 1), "{point}: {leaves:?}");
+        assert!(
+            leaves.len() == 3 && leaves.values().all(|count| *count == 1),
+            "{point}: {leaves:?}"
+        );
         holds(&cluster).await;
     }
 }
@@ -92,9 +105,15 @@ pub async fn stopping_children() {
     assert!((1..450).contains(&found), "{found} are left");
     let _replica = cluster.replica();
     let cancelled = "select count(*) from lockgate.task_runs where parent_id = $1 and status = 'cancelled'";
-    wait_until(PATIENCE, "all are cancelled", async || cluster.count(cancelled, run).await == 450).await;
+    wait_until(PATIENCE, "all are cancelled", async || {
+        cluster.count(cancelled, run).await == 450
+    })
+    .await;
     let open = "select count(*) from lockgate.run_steps where run_id = $1 and status = 'open'";
-    wait_until(PATIENCE, "no step waits for them", async || cluster.count(open, run).await == 0).await;
+    wait_until(PATIENCE, "no step waits for them", async || {
+        cluster.count(open, run).await == 0
+    })
+    .await;
     holds(&cluster).await;
 }
 
@@ -118,8 +137,16 @@ pub async fn publishing() {
             *copies.entry(sent.message_id.to_string()).or_default() += 1;
         }
         assert_eq!(copies.len(), 3, "{point}");
-        let told: Vec<&str> = output["published"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
-        assert!(told.iter().all(|id| copies.contains_key(*id)), "{point}: {told:?} {copies:?}");
+        let told: Vec<&str> = output["published"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().unwrap())
+            .collect();
+        assert!(
+            told.iter().all(|id| copies.contains_key(*id)),
+            "{point}: {told:?} {copies:?}"
+        );
         holds(&cluster).await;
     }
 }

@@ -17,7 +17,10 @@ fn the_document_shows_the_examples_as_they_are() {
         let code = read(path);
         let (_, shown) = code.split_once("// The document from here.\n").unwrap();
         let (shown, _) = shown.split_once("// To here.\n").unwrap();
-        assert!(document.contains(shown.trim_end()), "docs/workflows.md shows other code than {path}");
+        assert!(
+            document.contains(shown.trim_end()),
+            "docs/workflows.md shows other code than {path}"
+        );
     }
     let code = read("workflows/src/task_reminders.rs");
     let (_, shown) = code.split_once("impl Workflow for TaskReminders {\n").unwrap();
@@ -58,7 +61,10 @@ async fn a_total_of_more_signals_than_a_run_takes_is_whole() {
     let _replica = cluster.replica();
     let client = Client::new(Database::new(&DatabaseSettings::new(cluster.url())).unwrap());
     let result = client.run::<i64>(run).result();
-    let total = tokio::time::timeout(PATIENCE, async { result.await }).await.unwrap().unwrap();
+    let total = tokio::time::timeout(PATIENCE, async { result.await })
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(total, 150 * 151 / 2);
     let rounds = "select count(*) from lockgate.task_runs where workflow = 'running-total' and id <> $1";
     assert_eq!(cluster.count(rounds, run).await, 1);

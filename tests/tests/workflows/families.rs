@@ -55,8 +55,14 @@ async fn reminders() -> (Cluster, Uuid) {
 /// Every child is there once and over, and who was reminded got one message.
 async fn all_are_reminded(cluster: &Cluster, run: Uuid) {
     let result = client(cluster).run::<Reminded>(run).result();
-    let reminded = tokio::time::timeout(PATIENCE, async { result.await }).await.unwrap().unwrap();
-    assert_eq!((reminded.reminded + reminded.idle, reminded.failed), (CHILDREN.unsigned_abs(), 0));
+    let reminded = tokio::time::timeout(PATIENCE, async { result.await })
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (reminded.reminded + reminded.idle, reminded.failed),
+        (CHILDREN.unsigned_abs(), 0)
+    );
     assert!(reminded.reminded > 0, "{reminded:?}");
     let children = "select count(*) from lockgate.task_runs where parent_id = $1 and status = 'completed'";
     assert_eq!(cluster.count(children, run).await, CHILDREN);
@@ -79,7 +85,9 @@ async fn a_parent_has_a_thousand_children() {
     let begun = Instant::now();
     cluster.reaches(run, "completed").await;
     let took = begun.elapsed();
-    let claims = cluster.count("select claim_token from lockgate.task_runs where id = $1", run).await;
+    let claims = cluster
+        .count("select claim_token from lockgate.task_runs where id = $1", run)
+        .await;
     println!("{CHILDREN} children of one parent took {took:?}; the parent was claimed {claims} times");
     all_are_reminded(&cluster, run).await;
 }
@@ -106,7 +114,10 @@ async fn a_whole_tree_is_cancelled_with_its_root_but_for_what_is_detached() {
     let _replica = cluster.replica();
     let detached = cluster.start("chaos-family", apart).await;
     let waiting = "select count(*) from lockgate.task_runs where status = 'suspended'";
-    wait_until(PATIENCE, "the leaves of both wait", async || count(&cluster, waiting).await == 1 + 3 + 9 + 27 + 2).await;
+    wait_until(PATIENCE, "the leaves of both wait", async || {
+        count(&cluster, waiting).await == 1 + 3 + 9 + 27 + 2
+    })
+    .await;
     cluster.reaches(detached, "completed").await;
     let begun = Instant::now();
     let state: String = sqlx::query_scalar("select lockgate.cancel_run($1, 'no more')")
@@ -116,14 +127,20 @@ async fn a_whole_tree_is_cancelled_with_its_root_but_for_what_is_detached() {
         .unwrap();
     assert_eq!(state, "cancelled");
     let cancelled = "select count(*) from lockgate.task_runs where status = 'cancelled' and reason like '%: no more'";
-    wait_until(RECOVERY, "all below it are cancelled", async || count(&cluster, cancelled).await == 3 + 9 + 27).await;
+    wait_until(RECOVERY, "all below it are cancelled", async || {
+        count(&cluster, cancelled).await == 3 + 9 + 27
+    })
+    .await;
     println!("a tree of four levels was cancelled within {:?}", begun.elapsed());
     assert_eq!(count(&cluster, waiting).await, 2, "detached children go on");
     assert!(matches!(told(&cluster, run).await, Err(RunError::Cancelled { .. })));
     holds(&cluster).await;
     let tell = "select count(lockgate.signal_run(id, 'go')) from lockgate.task_runs where detached";
     assert_eq!(count(&cluster, tell).await, 2);
-    wait_until(PATIENCE, "they end by themselves", async || count(&cluster, waiting).await == 0).await;
+    wait_until(PATIENCE, "they end by themselves", async || {
+        count(&cluster, waiting).await == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,9 +150,15 @@ async fn a_parent_that_fails_takes_its_children_along() {
     cluster.reaches(run, "failed").await;
     let cancelled = "select count(*) from lockgate.task_runs where parent_id = $1 and status = 'cancelled'
                         and reason = 'the run that started it is over: it fails as planned'";
-    wait_until(RECOVERY, "they are cancelled", async || cluster.count(cancelled, run).await == 5).await;
+    wait_until(RECOVERY, "they are cancelled", async || {
+        cluster.count(cancelled, run).await == 5
+    })
+    .await;
     let dropped = "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'child' and status = 'dropped'";
-    wait_until(RECOVERY, "nobody waits for them", async || cluster.count(dropped, run).await == 5).await;
+    wait_until(RECOVERY, "nobody waits for them", async || {
+        cluster.count(dropped, run).await == 5
+    })
+    .await;
     holds(&cluster).await;
 }
 
@@ -149,7 +172,10 @@ async fn children_are_told_and_cancelled_by_their_parent() {
     let lost = told(&cluster, other).await.unwrap().lost;
     assert_eq!(lost.len(), 3);
     for why in lost {
-        assert!(why.starts_with("child ") && why.ends_with(" was cancelled: as planned"), "{why}");
+        assert!(
+            why.starts_with("child ") && why.ends_with(" was cancelled: as planned"),
+            "{why}"
+        );
     }
     holds(&cluster).await;
 }

@@ -29,12 +29,21 @@ impl Runs {
         let refused = |why: String| Err(FleetError::Refused(why));
         let wishes = &child.wishes;
         for text in [&wishes.queue, &wishes.tenant, &wishes.limit_key] {
-            if text.as_deref().is_some_and(|text| text.is_empty() || text.contains('\0')) {
-                return refused(format!("the queue, tenant or limit key of child {} is none", child.path));
+            if text
+                .as_deref()
+                .is_some_and(|text| text.is_empty() || text.contains('\0'))
+            {
+                return refused(format!(
+                    "the queue, tenant or limit key of child {} is none",
+                    child.path
+                ));
             }
         }
         if wishes.priority.is_some_and(|priority| priority > HIGHEST_PRIORITY) {
-            return refused(format!("the priority of child {} is above {HIGHEST_PRIORITY}", child.path));
+            return refused(format!(
+                "the priority of child {} is above {HIGHEST_PRIORITY}",
+                child.path
+            ));
         }
         match self.held(&child.claim) {
             Some(run) if run.steps.len() >= MOST_STEPS => refused(format!("run {} has {MOST_STEPS} steps", run.id())),
@@ -119,7 +128,11 @@ impl Runs {
         if !is_over && parent.stop.is_none() {
             return false;
         }
-        let reason = parent.stop.as_ref().map(|stop| stop.reason.clone()).or(parent.reason.clone());
+        let reason = parent
+            .stop
+            .as_ref()
+            .map(|stop| stop.reason.clone())
+            .or(parent.reason.clone());
         let reason = match reason {
             Some(root) if root.starts_with("the run that started it ") => root,
             reason => {
@@ -130,7 +143,12 @@ impl Runs {
         };
         let open: Vec<String> = parent.open_children().collect();
         let mut changed = false;
-        let children: Vec<RunId> = self.by_id.values().filter(|child| child.is_to_stop(run, &open)).map(Run::id).collect();
+        let children: Vec<RunId> = self
+            .by_id
+            .values()
+            .filter(|child| child.is_to_stop(run, &open))
+            .map(Run::id)
+            .collect();
         for child in children {
             self.request_stop(child, Status::Cancelled, &reason);
             changed = true;
@@ -198,14 +216,19 @@ impl Run {
 
     /// A child of that run, started at one of these steps, that is neither over nor asked to stop, nor detached.
     fn is_to_stop(&self, parent: RunId, paths: &[String]) -> bool {
-        let above = self.parent.as_ref().filter(|above| above.run == parent && !above.detached);
+        let above = self
+            .parent
+            .as_ref()
+            .filter(|above| above.run == parent && !above.detached);
         above.is_some_and(|above| paths.contains(&above.path)) && !self.status.is_over() && self.stop.is_none()
     }
 
     fn end(&self) -> Option<ChildEnd> {
         let reason = || self.reason.clone().unwrap_or_default();
         match self.status {
-            Status::Completed => Some(ChildEnd::Completed(self.output.clone().unwrap_or_else(|| b"null".to_vec()))),
+            Status::Completed => Some(ChildEnd::Completed(
+                self.output.clone().unwrap_or_else(|| b"null".to_vec()),
+            )),
             Status::Failed => Some(ChildEnd::Failed(reason())),
             Status::Cancelled => Some(ChildEnd::Cancelled(reason())),
             _ => None,

@@ -32,7 +32,10 @@ impl Runs {
             Some(format!("continued as {}", asked.next)),
         );
         let untaken = run.signals.iter().filter(|stored| stored.consumed_by.is_none());
-        let signals: Vec<_> = untaken.cloned().collect();
+        let mut signals: Vec<_> = untaken.cloned().collect();
+        for (seq, stored) in (1..).zip(&mut signals) {
+            stored.signal.seq = seq;
+        }
         run.signals.retain(|stored| stored.consumed_by.is_some());
         // The deadline is an instant, which passes on.
         let deadline = run.request.deadline.map(|deadline| run.created_at + deadline - now);

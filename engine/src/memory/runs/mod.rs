@@ -5,8 +5,8 @@
 mod children;
 mod claim;
 mod clock;
-mod control;
 mod continuing;
+mod control;
 mod endings;
 mod fan_outs;
 mod publish;
@@ -28,9 +28,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::lifecycle::{
-    ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, ManagerError, NewChild, NewPublication,
-    NewRun, NewSignal, NewStep, News, Poked, QueuedCommand, RunClaim, RunId, RunStore, Saved, Signalled, Started,
-    StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
+    ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, ManagerError, NewChild,
+    NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueuedCommand, RunClaim, RunId, RunStore, Saved,
+    Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
 use run::{Ready, Run, Status};

@@ -31,7 +31,11 @@ impl PostgresFleet {
         let mut changed = 0;
         for _ in 0..ROUNDS {
             let parents = self.parents_page().await?;
-            let asleep: Vec<Uuid> = parents.iter().filter(|parent| parent.sleeps).map(|parent| parent.run).collect();
+            let asleep: Vec<Uuid> = parents
+                .iter()
+                .filter(|parent| parent.sleeps)
+                .map(|parent| parent.run)
+                .collect();
             if !asleep.is_empty() {
                 changed += self.affected(self.database.statement(WAKE_RUNS).bind(asleep)).await?;
             }

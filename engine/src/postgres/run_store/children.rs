@@ -88,11 +88,7 @@ impl PostgresRunStore {
     ) -> Result<Vec<EndedChild>, FleetError> {
         let mut ended = Vec::new();
         for page in paths.chunks(ENDS) {
-            let query = self
-                .database
-                .statement(ENDED_CHILDREN)
-                .bind(parent)
-                .bind(page.to_vec());
+            let query = self.database.statement(ENDED_CHILDREN).bind(parent).bind(page.to_vec());
             let rows = self
                 .database
                 .run(move |connection| query.fetch_all(connection).boxed())
@@ -154,7 +150,9 @@ pub(in crate::postgres) async fn stop_children_of(database: &Database, run: Uuid
     let mut changed = 0;
     loop {
         let query = database.statement(STOP_CHILDREN).bind(run).bind(STOPS);
-        let row = database.run(move |connection| query.fetch_one(connection).boxed()).await?;
+        let row = database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
         let now: i64 = row.try_get(0)?;
         if now == 0 {
             return Ok(changed);

@@ -16,7 +16,8 @@ const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
 impl PostgresRunStore {
     pub(super) async fn let_go_rows(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         let query = self.let_go_query(group);
-        self.judged(query, group.iter().map(|ending| ending.claim).collect()).await
+        self.judged(query, group.iter().map(|ending| ending.claim).collect())
+            .await
     }
 
     /// Which of these claims a statement gave up, as it answers by place, and what holds the others.

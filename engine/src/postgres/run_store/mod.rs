@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use super::database::Database;
 use crate::lifecycle::{
-    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, NewChild, NewPublication, NewRun, NewSignal, NewStep,
-    News, Poked, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted, TransactionWork, WorkRun,
+    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, NewChild, NewPublication, NewRun, NewSignal,
+    NewStep, News, Poked, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;

@@ -53,7 +53,11 @@ impl PostgresRunStore {
             .bind(steps().map(|step| step.result.clone()).collect::<Vec<_>>())
             .bind(steps().map(|step| step.started_at).collect::<Vec<_>>())
             .bind(steps().map(|step| step.finished_at).collect::<Vec<_>>())
-            .bind(commands().map(|command| command.command_type.clone()).collect::<Vec<_>>())
+            .bind(
+                commands()
+                    .map(|command| command.command_type.clone())
+                    .collect::<Vec<_>>(),
+            )
             .bind(commands().map(|command| command.message_id).collect::<Vec<_>>())
             .bind(commands().map(|command| command.route.clone()).collect::<Vec<_>>())
             .bind(commands().map(|command| command.key.clone()).collect::<Vec<_>>())

@@ -33,7 +33,10 @@ pub(super) async fn a_run_goes_on_as_another_in_one_commit(world: &dyn RunWorld)
     let next = derived_id(run, "continued");
     assert_eq!(go_on(&*store, continuation(claim, 0)).await, LetGo::Done);
     let over = seen(world, run).await;
-    assert_eq!((over.status.as_str(), over.wake, over.claim), ("completed", Wake::Never, None));
+    assert_eq!(
+        (over.status.as_str(), over.wake, over.claim),
+        ("completed", Wake::Never, None)
+    );
     let reason = world.claim_ends(run).await.remove(0).reason;
     assert_eq!(reason, Some(format!("continued as {next}")));
     // Nobody else may start under its key.
@@ -41,18 +44,27 @@ pub(super) async fn a_run_goes_on_as_another_in_one_commit(world: &dyn RunWorld)
     assert_eq!(world.start(first).await, None);
     let (claim, work) = store.claim_runs(&bulk()).await.unwrap().remove(0);
     assert_eq!((claim.run, claim.token, work.origin_id), (next, 1, next));
-    assert_eq!((text(work.params), work.queue.as_str()), (r#"{ "round" : 2 }"#.to_owned(), "bulk"));
+    assert_eq!(
+        (text(work.params), work.queue.as_str()),
+        (r#"{ "round" : 2 }"#.to_owned(), "bulk")
+    );
     assert!(work.steps.is_empty());
 }
 
 pub(super) async fn asked_again_or_by_a_zombie_a_run_does_not_go_on(world: &dyn RunWorld) {
     let store = world.replica();
-    let (zombie, other) = (start_and_claim(world, &*store).await, start_and_claim(world, &*store).await);
+    let (zombie, other) = (
+        start_and_claim(world, &*store).await,
+        start_and_claim(world, &*store).await,
+    );
     let successor = take_over(world, &*store, &zombie).await;
     let page = [continuation(zombie, 0), continuation(other, 0)];
     assert_eq!(store.continue_runs(&page).await.unwrap(), [LetGo::Lost, LetGo::Done]);
     assert_eq!(store.continue_runs(&page).await.unwrap(), [LetGo::Lost; 2]);
-    assert_eq!((world.runs().await.len(), seen(world, zombie.run).await.claim), (3, Some(successor)));
+    assert_eq!(
+        (world.runs().await.len(), seen(world, zombie.run).await.claim),
+        (3, Some(successor))
+    );
 }
 
 pub(super) async fn signals_that_no_step_took_pass_on(world: &dyn RunWorld) {
@@ -73,8 +85,14 @@ pub(super) async fn signals_that_no_step_took_pass_on(world: &dyn RunWorld) {
     let next = derived_id(claim.run, "continued");
     // What is sent to it now reaches the one that goes on.
     assert_eq!(store.signal_run(&keyed(claim.run, "b")).await.unwrap(), Signalled::Sent);
-    assert_eq!(store.signal_run(&keyed(claim.run, "a")).await.unwrap(), Signalled::Known);
-    assert_eq!(store.signal_run(&keyed(claim.run, "b")).await.unwrap(), Signalled::Known);
+    assert_eq!(
+        store.signal_run(&keyed(claim.run, "a")).await.unwrap(),
+        Signalled::Known
+    );
+    assert_eq!(
+        store.signal_run(&keyed(claim.run, "b")).await.unwrap(),
+        Signalled::Known
+    );
     let (claim, work) = super::crew::claim(&*store).await;
     assert_eq!(claim.run, next);
     let told: Vec<_> = work.signals.into_iter().map(|signal| text(signal.payload)).collect();
@@ -104,7 +122,10 @@ pub(super) async fn to_cancel_a_run_is_to_cancel_the_one_that_goes_on(world: &dy
     let (second, _) = claim(&*store).await;
     assert_eq!(go_on(&*store, continuation(second, 1)).await, LetGo::Done);
     assert_eq!(world.cancel(first.run).await, "cancelled");
-    assert_eq!(seen(world, derived_id(second.run, "continued")).await.status, "cancelled");
+    assert_eq!(
+        seen(world, derived_id(second.run, "continued")).await.status,
+        "cancelled"
+    );
     assert_eq!(claimed(&*store, &page(10)).await, NONE);
 }
 

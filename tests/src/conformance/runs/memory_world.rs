@@ -114,7 +114,9 @@ impl RunWorld for MemoryWorld {
     }
     async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
         let published = self.store.published().into_iter();
-        published.map(|(_, command)| (command.message_id, command.payload)).collect()
+        published
+            .map(|(_, command)| (command.message_id, command.payload))
+            .collect()
     }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {
         let ends = self

@@ -24,9 +24,19 @@ fn publication(claim: RunClaim, path: &str, message: u128) -> NewPublication {
 
 pub(super) async fn commands_are_put_into_the_outbox_with_their_steps(world: &dyn RunWorld) {
     let store = world.replica();
-    let (one, other) = (start_and_claim(world, &*store).await, start_and_claim(world, &*store).await);
-    let group = [publication(one, "0:note", 1), publication(other, "0:note", 2), publication(one, "1:note", 3)];
-    assert_eq!(store.publish(&group).await.unwrap(), [Saved::Done, Saved::Done, Saved::Done]);
+    let (one, other) = (
+        start_and_claim(world, &*store).await,
+        start_and_claim(world, &*store).await,
+    );
+    let group = [
+        publication(one, "0:note", 1),
+        publication(other, "0:note", 2),
+        publication(one, "1:note", 3),
+    ];
+    assert_eq!(
+        store.publish(&group).await.unwrap(),
+        [Saved::Done, Saved::Done, Saved::Done]
+    );
     let published = world.published().await;
     let expected = group.map(|publication| (publication.command.message_id, publication.command.payload));
     assert_eq!(published, expected);
@@ -40,7 +50,10 @@ pub(super) async fn asked_again_a_command_is_published_once(world: &dyn RunWorld
     let store = world.replica();
     let claim = start_and_claim(world, &*store).await;
     let asked = publication(claim, "0:note", 1);
-    assert_eq!(store.publish(std::slice::from_ref(&asked)).await.unwrap(), [Saved::Done]);
+    assert_eq!(
+        store.publish(std::slice::from_ref(&asked)).await.unwrap(),
+        [Saved::Done]
+    );
     let group = [asked, publication(claim, "1:note", 2)];
     assert_eq!(store.publish(&group).await.unwrap(), [Saved::Done, Saved::Done]);
     assert_eq!(world.published().await.len(), 2);
@@ -48,7 +61,10 @@ pub(super) async fn asked_again_a_command_is_published_once(world: &dyn RunWorld
 
 pub(super) async fn a_zombie_publishes_nothing(world: &dyn RunWorld) {
     let store = world.replica();
-    let (zombie, other) = (start_and_claim(world, &*store).await, start_and_claim(world, &*store).await);
+    let (zombie, other) = (
+        start_and_claim(world, &*store).await,
+        start_and_claim(world, &*store).await,
+    );
     let successor = take_over(world, &*store, &zombie).await;
     let group = [publication(zombie, "0:note", 1), publication(other, "0:note", 2)];
     assert_eq!(store.publish(&group).await.unwrap(), [Saved::Lost, Saved::Done]);

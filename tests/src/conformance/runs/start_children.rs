@@ -42,10 +42,14 @@ pub(super) async fn with_children(world: &dyn RunWorld, store: &dyn RunStore, ch
         .map(|child| NewChild {
             claim: parent,
             id: derived_id(parent.run, &child.path),
+            origin_id: derived_id(parent.run, &child.path),
             ..child.clone()
         })
         .collect();
-    assert_eq!(store.start_children(&children).await.unwrap(), vec![true; children.len()]);
+    assert_eq!(
+        store.start_children(&children).await.unwrap(),
+        vec![true; children.len()]
+    );
     parent
 }
 
@@ -88,8 +92,15 @@ pub(super) async fn a_child_is_started_with_the_step_that_waits_for_it(world: &d
     };
     let parent = with_children(world, &*store, &[child(nobody(), "0:one"), urgent]).await;
     let steps = world.steps(parent.run).await;
-    assert!(steps.iter().all(|step| (step.kind, step.status) == (Kind::Child, StepStatus::Open)));
-    assert_eq!((steps.len(), steps[0].started_at, steps[0].claim_token), (2, instant(), 1));
+    assert!(
+        steps
+            .iter()
+            .all(|step| (step.kind, step.status) == (Kind::Child, StepStatus::Open))
+    );
+    assert_eq!(
+        (steps.len(), steps[0].started_at, steps[0].claim_token),
+        (2, instant(), 1)
+    );
     let id = derived_id(parent.run, "0:one");
     assert_eq!(status(world, id).await, is("queued", Wake::Due));
     let later = derived_id(parent.run, "1:urgent");
@@ -115,14 +126,20 @@ pub(super) async fn a_child_asked_for_again_is_started_once(world: &dyn RunWorld
     let again = [child(parent, "0:one"), child(parent, "1:two")];
     assert_eq!(store.start_children(&again).await.unwrap(), [true, true]);
     // Nor by another holder, or when its end is recorded.
-    assert_eq!(store.save_steps(&[ends_of(parent, "0:one")]).await.unwrap(), [Saved::Done]);
+    assert_eq!(
+        store.save_steps(&[ends_of(parent, "0:one")]).await.unwrap(),
+        [Saved::Done]
+    );
     let successor = {
         die(world, &parent).await;
         let mut got = store.claim_runs(&page(10)).await.unwrap();
         got.retain(|(claim, _)| claim.run == parent.run);
         got.remove(0).0
     };
-    assert_eq!(store.start_children(&[child(successor, "0:one")]).await.unwrap(), [true]);
+    assert_eq!(
+        store.start_children(&[child(successor, "0:one")]).await.unwrap(),
+        [true]
+    );
     assert_eq!(world.runs().await.len(), 3);
     assert_eq!(
         step_states(world, parent.run).await,
@@ -135,12 +152,18 @@ pub(super) async fn a_child_asked_for_again_is_started_once(world: &dyn RunWorld
 
 pub(super) async fn a_zombie_starts_no_child(world: &dyn RunWorld) {
     let store = world.replica();
-    let (zombie, other) = (start_and_claim(world, &*store).await, start_and_claim(world, &*store).await);
+    let (zombie, other) = (
+        start_and_claim(world, &*store).await,
+        start_and_claim(world, &*store).await,
+    );
     let successor = take_over(world, &*store, &zombie).await;
     let page = [child(zombie, "0:one"), child(other, "0:one"), child(successor, "1:two")];
     assert_eq!(store.start_children(&page).await.unwrap(), [false, true, true]);
     assert_eq!(world.runs().await.len(), 4);
-    assert_eq!(step_states(world, zombie.run).await, [("1:two".to_owned(), StepStatus::Open)]);
+    assert_eq!(
+        step_states(world, zombie.run).await,
+        [("1:two".to_owned(), StepStatus::Open)]
+    );
 }
 
 pub(super) async fn what_is_not_said_a_child_has_from_its_parent(world: &dyn RunWorld) {
@@ -155,7 +178,10 @@ pub(super) async fn what_is_not_said_a_child_has_from_its_parent(world: &dyn Run
     assert_eq!(store.start_children(&[child(got[0].0, "0:one")]).await.unwrap(), [true]);
     // As urgent as its parent it goes first.
     let got = store.claim_runs(&page(1)).await.unwrap();
-    assert_eq!((got[0].0.run, got[0].1.traceparent.as_deref()), (derived_id(run, "0:one"), Some("00-a-b-01")));
+    assert_eq!(
+        (got[0].0.run, got[0].1.traceparent.as_deref()),
+        (derived_id(run, "0:one"), Some("00-a-b-01"))
+    );
     assert_eq!(claimed(&*store, &page(1)).await, [old]);
 }
 
@@ -166,7 +192,9 @@ pub(super) async fn the_ends_of_children_are_read_as_they_are(world: &dyn RunWor
     assert_eq!(store.ended_children(parent.run, &paths).await.unwrap(), []);
     for (claim, _) in store.claim_runs(&page(10)).await.unwrap() {
         let act = match claim.run {
-            run if run == derived_id(parent.run, "0:a") => Act::Complete { output: b"[1]".to_vec() },
+            run if run == derived_id(parent.run, "0:a") => Act::Complete {
+                output: b"[1]".to_vec(),
+            },
             run if run == derived_id(parent.run, "1:b") => Act::Fail {
                 reason: "no money".to_owned(),
             },
@@ -174,12 +202,18 @@ pub(super) async fn the_ends_of_children_are_read_as_they_are(world: &dyn RunWor
         };
         assert_eq!(let_go(&*store, ending(claim, act)).await, LetGo::Done);
     }
-    store.cancel_run(derived_id(parent.run, "2:c"), "not wanted").await.unwrap();
+    store
+        .cancel_run(derived_id(parent.run, "2:c"), "not wanted")
+        .await
+        .unwrap();
     world.settle_stop(derived_id(parent.run, "2:c")).await;
     let asked = [paths.as_slice(), &["4:never".to_owned()]].concat();
     let mut ended = store.ended_children(parent.run, &asked).await.unwrap();
     ended.sort_by(|one, other| one.path.cmp(&other.path));
-    let ends: Vec<_> = ended.iter().map(|child| (child.path.as_str(), child.run, child.end.clone())).collect();
+    let ends: Vec<_> = ended
+        .iter()
+        .map(|child| (child.path.as_str(), child.run, child.end.clone()))
+        .collect();
     let run = |path| Some(derived_id(parent.run, path));
     assert_eq!(
         ends,
@@ -208,25 +242,41 @@ pub(super) async fn a_parent_that_nobody_woke_is_woken_by_the_sweep(world: &dyn 
     world.sweep().await;
     assert_eq!(seen(world, parent.run).await.wake_seq, woken);
     let (claim, _) = claim(&*store).await;
-    let path = if children[0].0.run == derived_id(parent.run, "0:one") { "0:one" } else { "1:two" };
+    let path = if children[0].0.run == derived_id(parent.run, "0:one") {
+        "0:one"
+    } else {
+        "1:two"
+    };
     assert_eq!(store.save_steps(&[ends_of(claim, path)]).await.unwrap(), [Saved::Done]);
     assert_eq!(let_go(&*store, wait_for_children(claim, woken)).await, LetGo::Done);
     world.sweep().await;
-    assert_eq!(seen(world, parent.run).await.wake_seq, woken, "what is recorded wakes nobody");
+    assert_eq!(
+        seen(world, parent.run).await.wake_seq,
+        woken,
+        "what is recorded wakes nobody"
+    );
 }
 
 pub(super) async fn the_children_of_a_run_that_is_over_are_cancelled(world: &dyn RunWorld) {
     let store = world.replica();
     let mut detached = child(nobody(), "2:detached");
     detached.wishes.detached = true;
-    let parent = with_children(world, &*store, &[child(nobody(), "0:held"), child(nobody(), "1:queued"), detached]).await;
+    let parent = with_children(
+        world,
+        &*store,
+        &[child(nobody(), "0:held"), child(nobody(), "1:queued"), detached],
+    )
+    .await;
     let of = |path| derived_id(parent.run, path);
     let held = {
         let mut got = store.claim_runs(&page(10)).await.unwrap();
         let at = got.iter().position(|(claim, _)| claim.run == of("0:held")).unwrap();
         let (held, _) = got.remove(at);
         for (claim, _) in got {
-            assert_eq!(let_go(&*store, hand_back(claim, std::time::Duration::ZERO)).await, LetGo::Done);
+            assert_eq!(
+                let_go(&*store, hand_back(claim, std::time::Duration::ZERO)).await,
+                LetGo::Done
+            );
         }
         held
     };
@@ -245,9 +295,15 @@ pub(super) async fn the_children_of_a_run_that_is_over_are_cancelled(world: &dyn
         Some("the run that started it is over")
     );
     let dropped = step_states(world, parent.run).await;
-    assert!(dropped.iter().all(|(_, status)| *status == StepStatus::Dropped), "{dropped:?}");
+    assert!(
+        dropped.iter().all(|(_, status)| *status == StepStatus::Dropped),
+        "{dropped:?}"
+    );
     assert!(matches!(let_go(&*store, complete(held)).await, LetGo::Held(_)));
-    assert_eq!(let_go(&*store, hand_back(held, std::time::Duration::ZERO)).await, LetGo::Done);
+    assert_eq!(
+        let_go(&*store, hand_back(held, std::time::Duration::ZERO)).await,
+        LetGo::Done
+    );
     assert!(world.settle_stop(of("0:held")).await);
     assert_eq!(claimed(&*store, &page(10)).await, [of("2:detached")]);
 }
@@ -275,7 +331,12 @@ pub(super) async fn cancelling_a_run_cancels_its_children_and_theirs(world: &dyn
         "of a whole tree the reason is that of its root"
     );
     for run in [root.run, one.run] {
-        assert!(step_states(world, run).await.iter().all(|(_, status)| *status == StepStatus::Dropped));
+        assert!(
+            step_states(world, run)
+                .await
+                .iter()
+                .all(|(_, status)| *status == StepStatus::Dropped)
+        );
     }
 }
 
