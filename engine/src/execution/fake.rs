@@ -163,6 +163,7 @@ impl FakeStore {
                 return LetGo::Held(Poked {
                     run: RUN,
                     halted: false,
+                    forced: false,
                     paused: false,
                     wake_seq: row.wake_seq,
                 });
@@ -226,6 +227,7 @@ fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
         attempts: 0,
         code_version: 1,
         seed_id: None,
+        undoing: row.stop == Some(true),
         wake_seq: row.wake_seq,
         steps: row.steps.values().cloned().collect(),
         signals: waiting.cloned().collect(),

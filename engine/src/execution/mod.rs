@@ -25,16 +25,22 @@ mod presence;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;
+mod select_step;
 mod send;
 mod settings;
 mod shares;
 mod step_tries;
 mod tally;
 mod tracker;
+mod under_way;
+mod undoables;
+mod undoing;
+mod unwinding;
 mod waits;
 mod window;
 mod work;
 mod worker;
+mod writes;
 
 pub use executor::{Executor, ExecutorParts, Hints};
 pub(crate) use presence::be_present;

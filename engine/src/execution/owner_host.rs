@@ -13,7 +13,10 @@ use tokio::sync::Notify;
 use super::book::HeldRun;
 use super::executor::Shared;
 use super::history::{Asked, History};
-use crate::lifecycle::{Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun};
+use super::under_way::UnderWay;
+use super::undoables::Undoables;
+use super::unwinding::Unwinding;
+use crate::lifecycle::{FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun};
 use crate::workflow::{Done, Place};
 
 /// Why a run's code was left before it ended.
@@ -27,8 +30,12 @@ pub(super) enum Left {
     Lost,
     /// The store or the source failed; try again.
     Retry(String),
-    /// Its code is not the one that ran before; says how.
+    /// Its code is not the one that ran before, or not one that can be run again; says how.
     Diverged(String),
+    /// It was to stop, and what it did is undone.
+    Unwound,
+    /// What it did cannot all be undone; says why, and what is left.
+    NotUndone(String, Vec<OpenWait>),
 }
 
 #[derive(Debug)]
@@ -41,9 +48,14 @@ pub(super) struct State {
     /// What the code is at that something outside ends.
     pub(super) waits: BTreeMap<String, OpenWait>,
     pub(super) signals: VecDeque<Signal>,
-    /// Signals that a step has taken here, though the store may not have heard so yet.
-    pub(super) taken: BTreeSet<i64>,
+    /// Signals that a step, by its path, has taken here, though the store may not have heard so yet.
+    pub(super) taken: BTreeMap<i64, String>,
     pub(super) seen: i64,
+    /// Paths of steps that are recorded whether or not the code still waits for them.
+    pub(super) writing: BTreeSet<String>,
+    pub(super) under_way: UnderWay,
+    pub(super) unwinding: Unwinding,
+    pub(super) undoables: Undoables,
 }
 
 pub(super) struct OwnerHost {
@@ -53,6 +65,8 @@ pub(super) struct OwnerHost {
     state: Mutex<State>,
     /// Something came that a wait may have waited for.
     pub(super) came: Notify,
+    /// Refusals are told.
+    pub(super) told: Notify,
     /// Whoever polls the code.
     pub(super) poller: AtomicWaker,
     /// The database's clock when the claim was heard of.
@@ -68,13 +82,18 @@ impl OwnerHost {
             has_batches: run.steps.iter().any(|step| step.kind == Kind::FanOut),
             waits: BTreeMap::new(),
             signals: run.signals.iter().cloned().collect(),
-            taken: BTreeSet::new(),
+            taken: BTreeMap::new(),
             seen: run.wake_seq,
+            writing: BTreeSet::new(),
+            under_way: UnderWay::default(),
+            unwinding: Unwinding::of(&run),
+            undoables: Undoables::default(),
         };
         Self {
             heard: (run.claimed_at, Instant::now()),
             state: Mutex::new(state),
             came: Notify::new(),
+            told: Notify::new(),
             poller: AtomicWaker::new(),
             shared,
             held,
@@ -93,9 +112,10 @@ impl OwnerHost {
         (self.heard.0 + since).trunc_subsecs(6)
     }
 
-    /// Whoever polls the code is to look again when an operation ends elsewhere.
+    /// The code is polled; whoever does it is to look again when an operation ends elsewhere.
     pub(super) fn polled_by(&self, waker: &Waker) {
         self.poller.register(waker);
+        self.lock().under_way.failed = false;
     }
 
     /// Why the code is to be left, once.
@@ -113,7 +133,10 @@ impl OwnerHost {
         let mut state = self.lock();
         state.seen = state.seen.max(news.wake_seq);
         let taken = &state.taken;
-        let signals = news.signals.into_iter().filter(|signal| !taken.contains(&signal.seq));
+        let signals = news
+            .signals
+            .into_iter()
+            .filter(|signal| !taken.contains_key(&signal.seq));
         state.signals = signals.collect();
         for fan_out in news.fan_outs {
             state.history.learn(fan_out);
@@ -130,11 +153,6 @@ impl OwnerHost {
     /// The run has fan-outs: batches of it may be unfinished.
     pub(super) fn has_batches(&self) -> bool {
         self.lock().has_batches
-    }
-
-    /// What the ended code never asked for.
-    pub(super) fn never_asked(&self) -> Option<String> {
-        self.lock().history.never_asked()
     }
 
     /// Leaves the code where it is: it never goes on from here.
@@ -158,7 +176,7 @@ impl OwnerHost {
         if self.lock().operations > 0 {
             return None;
         }
-        if self.held.is_paused() {
+        if self.held.is_paused() && !self.unwinds() {
             return Some(Left::Halted);
         }
         let stops = self.shared.stopping.is_cancelled();
@@ -181,14 +199,22 @@ impl OwnerHost {
         }
     }
 
-    /// Records the end of a step.
+    /// Records the end of a step, or its beginning.
     pub(super) async fn save(&self, step: NewStep) -> anyhow::Result<Done> {
         fail::fail_point!("step.before_save");
         let told = step.clone().into_state();
-        match self.shared.checkpoints.save(&self.held, step).await {
+        let saved = self.shared.checkpoints.save(&self.held, step).await;
+        self.saved(told, saved).await
+    }
+
+    /// What the code is told of a step that was to be recorded like this.
+    pub(super) async fn saved(&self, told: StepState, saved: Result<Saved, FleetError>) -> anyhow::Result<Done> {
+        match saved {
             Ok(Saved::Done) => done(told),
             // What was taken or begun here may be another's now: the code is run again over what is recorded.
-            Ok(Saved::Adopted(earlier)) if earlier.kind == Kind::Signal || !same_kind(&told, &earlier) => {
+            Ok(Saved::Adopted(earlier))
+                if matches!(earlier.kind, Kind::Signal | Kind::Select) || !same_kind(&told, &earlier) =>
+            {
                 let why = format!("step {} has another's result", earlier.path);
                 self.leave(Left::Retry(why)).await
             }

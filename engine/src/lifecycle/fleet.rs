@@ -81,6 +81,8 @@ pub struct WorkRun {
     pub code_version: u32,
     /// Where its recorded chances come from; none: its origin.
     pub seed_id: Option<RunId>,
+    /// It is to stop, and its code is run to undo what it did.
+    pub undoing: bool,
     /// Wake-ups seen when it was read.
     pub wake_seq: i64,
     /// Finished steps with their results, and open ones.

@@ -99,6 +99,8 @@ pub(super) struct Run {
     pub(super) holder: Option<Holder>,
     pub(super) attempts: u16,
     pub(super) stop: Option<Stop>,
+    /// Of a run that is to stop: its code undoes what it did first; that is done or waived; or not decided.
+    pub(super) undoing: Option<bool>,
     /// Batches that wait to be claimed, and those that are.
     pub(super) batches: (u32, u32),
     pub(super) steps: BTreeMap<String, StepState>,
@@ -129,6 +131,7 @@ impl Run {
         Poked {
             run: self.id(),
             halted: self.stop.is_some() || self.status.is_over(),
+            forced: self.undoing == Some(false),
             paused: self.status == Status::Paused,
             wake_seq: self.wake_seq,
         }
@@ -171,6 +174,7 @@ impl Run {
             attempts: self.attempts,
             code_version: self.code_version.unwrap_or(1),
             seed_id: None,
+            undoing: self.undoing == Some(true),
             wake_seq: self.wake_seq,
             steps: self.steps.values().cloned().collect(),
             signals: self.waiting_signals(),
