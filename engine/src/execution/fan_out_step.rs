@@ -26,7 +26,7 @@ impl OwnerHost {
         self.lock().has_batches = true;
         let planned = tokio::select! {
             planned = planner::plan(&self.shared, &self.held.claim, &known) => planned,
-            _ = self.unwinding() => {
+            () = self.unwinding() => {
                 drop(operation);
                 return self.refused(&path).await;
             }

@@ -25,13 +25,19 @@ mod presence;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;
+#[cfg(test)]
+mod saga_tests;
 mod select_step;
+#[cfg(test)]
+mod select_tests;
 mod send;
 mod settings;
 mod shares;
 mod step_tries;
 mod tally;
 mod tracker;
+#[cfg(test)]
+mod trial;
 mod under_way;
 mod undoables;
 mod undoing;

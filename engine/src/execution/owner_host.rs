@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::task::AtomicWaker;
@@ -71,6 +71,8 @@ pub(super) struct OwnerHost {
     pub(super) poller: AtomicWaker,
     /// The database's clock when the claim was heard of.
     heard: (DateTime<Utc>, Instant),
+    /// Just after the last thing that was recorded before.
+    floor: DateTime<Utc>,
 }
 
 impl OwnerHost {
@@ -91,6 +93,7 @@ impl OwnerHost {
         };
         Self {
             heard: (run.claimed_at, Instant::now()),
+            floor: floor(&run),
             state: Mutex::new(state),
             came: Notify::new(),
             told: Notify::new(),
@@ -108,8 +111,13 @@ impl OwnerHost {
     /// The database's time as this process knows it, as exact as it is recorded. It decides nothing in the tables: it is
     /// what the code is told, and so what is recorded.
     pub(super) fn time(&self) -> DateTime<Utc> {
-        let since = TimeDelta::from_std(self.heard.1.elapsed()).unwrap_or_default();
-        (self.heard.0 + since).trunc_subsecs(6)
+        let (told, then) = self.heard;
+        self.shared.clock.store_time(told, then).trunc_subsecs(6)
+    }
+
+    /// When something is recorded to have happened: never before what is recorded already, whatever the clocks do.
+    pub(super) fn stamp(&self) -> DateTime<Utc> {
+        self.time().max(self.floor)
     }
 
     /// The code is polled; whoever does it is to look again when an operation ends elsewhere.
@@ -121,6 +129,22 @@ impl OwnerHost {
     /// Why the code is to be left, once.
     pub(super) fn take_left(&self) -> Option<Left> {
         self.lock().left.take()
+    }
+
+    /// It does nothing until time passes: its timers are short, and its steps pause before their next try.
+    pub(super) fn sits(&self) -> bool {
+        let pausing = self.held.pausing();
+        let state = self.lock();
+        let timer = || state.waits.values().any(|wait| wait.due_at.is_some());
+        state.operations == pausing && (pausing > 0 || timer())
+    }
+
+    /// A step pauses before its next try, though it counts as something that is done.
+    pub(super) async fn pause(&self, time: Duration) {
+        let pausing = self.held.pause();
+        self.poller.wake();
+        self.shared.clock.sleep(time).await;
+        drop(pausing);
     }
 
     /// Waits look whether what they wait for has come.
@@ -184,7 +208,7 @@ impl OwnerHost {
     }
 
     pub(super) fn new_step(&self, place: String, kind: Kind) -> NewStep {
-        let now = self.time();
+        let now = self.stamp();
         NewStep {
             claim: self.held.claim,
             path: place,
@@ -224,6 +248,12 @@ impl OwnerHost {
             Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
+}
+
+fn floor(run: &WorkRun) -> DateTime<Utc> {
+    let ended = run.steps.iter().filter_map(|step| step.finished_at);
+    let last = ended.max().unwrap_or(run.claimed_at);
+    last.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(last)
 }
 
 fn same_kind(one: &StepState, other: &StepState) -> bool {
@@ -300,11 +330,18 @@ mod tests {
             signals,
             fan_outs: Vec::new(),
         };
+        let take = |name: &str| {
+            host.take_signal(&Place {
+                prefix: String::new(),
+                ordinal: 0,
+                name: name.to_owned(),
+            })
+        };
         host.hear(news(1, vec![listed(1)]));
-        assert_eq!(host.take_signal("other"), None);
-        assert_eq!(host.take_signal("go"), Some(listed(1)));
+        assert_eq!(take("other"), None);
+        assert_eq!(take("go"), Some(listed(1)));
         host.hear(news(2, vec![listed(1), listed(2)]));
-        assert_eq!((host.take_signal("go"), host.seen()), (Some(listed(2)), 2));
-        assert_eq!(host.take_signal("go"), None);
+        assert_eq!((take("go"), host.seen()), (Some(listed(2)), 2));
+        assert_eq!(take("go"), None);
     }
 }

@@ -104,7 +104,7 @@ impl OwnerHost {
     ) -> anyhow::Result<Vec<u8>> {
         let cap = options.max_result.unwrap_or(self.shared.settings.max_result);
         loop {
-            let failure = match try_once(action, options.timeout, &tries.path, cap).await {
+            let failure = match self.try_once(action, options.timeout, &tries.path, cap).await {
                 Ok(result) => return Ok(result),
                 Err(failure) => failure,
             };
@@ -178,6 +178,26 @@ impl OwnerHost {
         }
     }
 
+    async fn try_once(
+        &self,
+        action: &mut Action,
+        timeout: Option<Duration>,
+        path: &str,
+        cap: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let tried = match timeout {
+            None => action().await,
+            Some(timeout) => tokio::select! {
+                biased;
+                tried = action() => tried,
+                () = self.shared.clock.sleep(timeout) => return Err(Failure::TimedOut(timeout)),
+            },
+        };
+        let result = tried.map_err(Failure::Error)?;
+        check_size(path, &result, cap).map_err(Failure::Known)?;
+        Ok(result)
+    }
+
     /// What is to be tried, once it is due; or how it ended before.
     async fn first_try(
         self: &Arc<Self>,
@@ -240,7 +260,7 @@ impl OwnerHost {
         };
         tracing::info!(%run, step = tries.path, attempts = tries.failures, ?pause, "the step is tried again");
         if pause <= LONGEST_PAUSE_IN_PLACE {
-            tokio::time::sleep(pause).await;
+            self.pause(pause).await;
             return Ok(());
         }
         let due_at = TimeDelta::from_std(pause)
@@ -273,18 +293,6 @@ impl OwnerHost {
 
 fn is_cancelled(error: &StepError) -> bool {
     matches!(error, StepError::Cancelled { .. })
-}
-
-async fn try_once(action: &mut Action, timeout: Option<Duration>, path: &str, cap: usize) -> Result<Vec<u8>, Failure> {
-    let tried = match timeout {
-        None => action().await,
-        Some(timeout) => tokio::time::timeout(timeout, action())
-            .await
-            .map_err(|_| Failure::TimedOut(timeout))?,
-    };
-    let result = tried.map_err(Failure::Error)?;
-    check_size(path, &result, cap).map_err(Failure::Known)?;
-    Ok(result)
 }
 
 impl Failure {

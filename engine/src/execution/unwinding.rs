@@ -1,8 +1,6 @@
 //! How the code of a run is brought to its end: nothing new of it begins and nothing is waited for.
 
-use std::future::pending;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::owner_host::OwnerHost;
 use crate::lifecycle::WorkRun;
@@ -11,7 +9,7 @@ use crate::workflow::{StepError, UNDO};
 /// Whether the code is brought to its end, and why.
 #[derive(Debug, Default)]
 pub(super) struct Unwinding {
-    since: Option<Instant>,
+    is_begun: bool,
     /// The run is to stop; else it failed before, as is recorded.
     stops: bool,
     /// It was so from the first, and the code was told everything recorded before it was refused anything.
@@ -24,7 +22,7 @@ impl Unwinding {
     pub(super) fn of(run: &WorkRun) -> Self {
         let failed = run.step(UNDO).is_some();
         Self {
-            since: (run.undoing || failed).then(Instant::now),
+            is_begun: run.undoing || failed,
             stops: run.undoing,
             from_first: run.undoing || failed,
             refusals: 0,
@@ -32,7 +30,7 @@ impl Unwinding {
     }
 
     pub(super) fn is_begun(&self) -> bool {
-        self.since.is_some()
+        self.is_begun
     }
 }
 
@@ -54,7 +52,7 @@ impl OwnerHost {
     /// Brings the code to its end: because the run is to stop, or because it failed.
     pub(super) fn unwind(&self, stops: bool) {
         let mut state = self.lock();
-        state.unwinding.since.get_or_insert_with(Instant::now);
+        state.unwinding.is_begun = true;
         state.unwinding.stops |= stops;
         drop(state);
         self.ring();
@@ -62,25 +60,21 @@ impl OwnerHost {
     }
 
     /// Ends once the code is being brought to its end.
-    pub(super) async fn unwinding(&self) -> Instant {
+    pub(super) async fn unwinding(&self) {
         loop {
             let mut came = std::pin::pin!(self.came.notified());
             came.as_mut().enable();
-            let since = self.lock().unwinding.since;
-            match since {
-                Some(since) => return since,
-                None => came.await,
+            if self.unwinds() {
+                return;
             }
+            came.await;
         }
     }
 
     /// Ends when the code has taken too long to come to its end.
     pub(super) async fn past_grace(&self) {
-        let since = self.unwinding().await;
-        match since.checked_add(self.shared.settings.cancel_grace) {
-            Some(until) => tokio::time::sleep_until(until.into()).await,
-            None => pending().await,
-        }
+        self.unwinding().await;
+        self.shared.clock.sleep(self.shared.settings.cancel_grace).await;
     }
 
     /// Refuses a step, or a wait that has begun.

@@ -108,7 +108,7 @@ impl OwnerHost {
         let _operation = self.begin();
         step.finished_at = match (&signal, due_at) {
             (None, Some(due)) => due,
-            _ => self.time(),
+            _ => self.stamp(),
         };
         step.signal_seq = signal.as_ref().map(|signal| signal.seq);
         step.result = signal.map(|signal| signal.payload);
