@@ -10,7 +10,8 @@ with pick as (
             -- The first bounds the scan, since no rank is later than wake_at; the second is looked at in the index.
             and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
             and r.claim_id is null and r.status in ('queued', 'running', 'suspended')
-            and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $8) = $9
+            -- What is to stop is run only to undo what it did.
+            and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $8) = $9
             and case when r.started_at is null then r.workflow = any ($3)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($5) end
             and (r.after_run is null or not exists (
@@ -36,5 +37,6 @@ with pick as (
 )
 select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id, slot, created_at, traceparent,
        wake_seq, started_at, claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id,
-       parent_id, coalesce(depth, 0::smallint) as depth
+       parent_id, coalesce(depth, 0::smallint) as depth,
+       coalesce(undoing, false) as undoing
   from claimed

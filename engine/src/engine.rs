@@ -393,6 +393,7 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         plan_ahead: config.worker.plan_ahead as usize,
         runs: config.workflows.in_flight as usize,
         max_result: config.workflows.max_result as usize,
+        cancel_grace: config.workflows.cancel_grace,
         poll: config.worker.poll,
         lease: config.lease.duration,
         renew: config.lease.renew,

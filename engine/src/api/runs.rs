@@ -89,6 +89,9 @@ pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
+    /// Of a cancellation: what the run did is not undone.
+    #[serde(default)]
+    force: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -281,8 +284,15 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>
     };
     let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
     check_text("reason", reason)?;
+    if act.force && !matches!(verb, Verb::Cancel) {
+        return Err(Problem::field("force", "is only for a cancellation"));
+    }
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     let (status, wanted): (_, &[&str]) = match verb {
+        Verb::Cancel if act.force => (
+            operator.force_cancel_run(run, reason).await?,
+            &["cancelled", "stopping"],
+        ),
         Verb::Cancel => (operator.cancel_run(run, reason).await?, &["cancelled", "stopping"]),
         Verb::Pause => (operator.pause_run(run, reason).await?, &["paused"]),
         Verb::Resume => (operator.resume_run(run).await?, &["queued", "running", "suspended"]),

@@ -33,10 +33,13 @@ pub(super) enum Command {
         /// The run
         run: Uuid,
     },
-    /// Cancel a run: nothing more is claimed, batches in flight stop at their next message
+    /// Cancel a run: nothing new begins, batches in flight stop at their next message, what its code did it undoes
     Cancel {
         /// The run
         run: Uuid,
+        /// Undo nothing, and wait for no code that does; the run's reason then says what was not undone
+        #[arg(long)]
+        force: bool,
         /// Why, for the record
         #[arg(long)]
         reason: Option<String>,
@@ -88,8 +91,12 @@ impl Command {
                 .await
             }
             Self::Show { run } => show(context, run).await,
-            Self::Cancel { run, reason } => {
-                let status = context.operator().await?.cancel_run(run, reason.as_deref()).await;
+            Self::Cancel { run, force, reason } => {
+                let operator = context.operator().await?;
+                let status = match force {
+                    true => operator.force_cancel_run(run, reason.as_deref()).await,
+                    false => operator.cancel_run(run, reason.as_deref()).await,
+                };
                 acted(
                     context,
                     run,

@@ -177,12 +177,22 @@ impl<O> RunHandle<O> {
         Ok(status.as_deref().and_then(RunStatus::from_name))
     }
 
-    /// Asks it to stop; answers its state now. One that is over stays as it is.
+    /// Asks it to stop: its code comes to its end and undoes what it did. Answers its state now; one that is over stays as
+    /// it is.
     ///
     /// # Errors
     /// The database failed.
     pub async fn cancel(&self, reason: &str) -> Result<Option<RunStatus>, DatabaseError> {
         self.client.operator.cancel_run(self.id, Some(reason)).await?;
+        self.status().await
+    }
+
+    /// Asks it to stop without undoing what it did; answers its state now. Why it ended then says what was not undone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn force_cancel(&self, reason: &str) -> Result<Option<RunStatus>, DatabaseError> {
+        self.client.operator.force_cancel_run(self.id, Some(reason)).await?;
         self.status().await
     }
 }

@@ -59,6 +59,7 @@ pub(super) static KEYS: &[Key] = keys! {
     worker.plan_ahead => "unclaimed batches planned ahead";
     workflows.in_flight => "runs whose code runs at once per replica";
     workflows.max_result => "largest result of a step in bytes";
+    workflows.cancel_grace => "how long the code of a cancelled run may take to come to its end";
     redelivery.page => "undelivered rows claimed at once";
     redelivery.max_attempts => "attempts before a message is dead";
     redelivery.first_delay => "delay after the first attempt";

@@ -127,6 +127,8 @@ pub struct WorkflowsConfig {
     pub in_flight: u32,
     /// Largest result of a step, in bytes.
     pub max_result: u32,
+    /// How long the code of a cancelled run may take to come to its end.
+    pub cancel_grace: Duration,
 }
 
 /// Section `redelivery`.
@@ -268,6 +270,7 @@ impl Default for Config {
             workflows: WorkflowsConfig {
                 in_flight: 1024,
                 max_result: 256 * 1024,
+                cancel_grace: seconds(30),
             },
             redelivery: RedeliveryConfig {
                 page: 1000,

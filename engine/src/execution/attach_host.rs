@@ -4,14 +4,17 @@ use std::future::pending;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::history::{Asked, History, Version};
+use super::history::{Asked, History, Selected, Version};
 use super::owner_host::done;
 use crate::lifecycle::{Kind, RunId, RunStore, StepStatus, TransactionWork, WorkRun, derived_id};
-use crate::workflow::{Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, StepOptions, WaitFor};
+use crate::workflow::{
+    Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo, WaitFor,
+};
 
 /// Answers what is recorded until the fan-out is reached and hands that over. A step that is not over at this moment
 /// stays pending: beside the fan-out others may be on their way, and the run's owner alone carries them out.
@@ -54,12 +57,12 @@ impl AttachHost {
 }
 
 impl ContextHost for AttachHost {
-    fn step(self: Arc<Self>, place: Place, _: StepOptions, _: Action) -> Outcome {
-        self.recorded(&place, Kind::Step)
+    fn step(self: Arc<Self>, place: Place, _: StepOptions, _: Action, undo: Option<Undo>) -> Outcome {
+        self.recorded(&place, undo.map_or(Kind::Step, |_| Kind::Undoable))
     }
 
-    fn transact(self: Arc<Self>, place: Place, _: TransactionWork) -> Outcome {
-        self.recorded(&place, Kind::Transaction)
+    fn transact(self: Arc<Self>, place: Place, _: TransactionWork, undo: Option<Undo>) -> Outcome {
+        self.recorded(&place, undo.map_or(Kind::Transaction, |_| Kind::Undoable))
     }
 
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome {
@@ -112,6 +115,47 @@ impl ContextHost for AttachHost {
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
         let differs = self.lock().ask_join(&place);
         async move { differs.map_or(Ok(()), |how| Err(anyhow::anyhow!(how))) }.boxed()
+    }
+
+    fn select(self: Arc<Self>, place: Place, count: usize) -> BoxFuture<'static, anyhow::Result<Race>> {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let selected = history.ask_select(&place, count);
+        drop(history);
+        async move {
+            let won = match selected {
+                Selected::Open => None,
+                Selected::Won(winner, step) => Some((winner, step.finished_at.unwrap_or(step.started_at))),
+                Selected::Diverged(how) => anyhow::bail!(how),
+            };
+            // A fan-out that has lost may have batches all the same.
+            let holds = |number: &usize| self.path.starts_with(&place.branch(*number));
+            let retraced = (0..count).filter(holds).collect();
+            Ok(Race { won, retraced })
+        }
+        .boxed()
+    }
+
+    /// Nothing is decided here: the fan-out may be in any branch.
+    fn decides(&self) -> bool {
+        false
+    }
+
+    fn lose(&self, _: &[String]) {}
+
+    fn won(self: Arc<Self>, _: Place, _: usize, _: Vec<String>) -> BoxFuture<'static, anyhow::Result<DateTime<Utc>>> {
+        pending().boxed()
+    }
+
+    fn is_retraced(&self, _: &[String]) -> bool {
+        false
+    }
+
+    fn undo_lost(self: Arc<Self>, _: Vec<String>) -> BoxFuture<'static, anyhow::Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn is_cancelled(&self, _: &str, _: u32) -> bool {
+        false
     }
 
     fn version(

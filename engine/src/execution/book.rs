@@ -83,10 +83,15 @@ impl Lease {
 
     /// Waits until the holder must stop.
     pub(crate) async fn must_stop(&self) -> Fate {
+        self.turns_from(Fate::Held).await
+    }
+
+    /// Waits until its fate is another one.
+    pub(crate) async fn turns_from(&self, known: Fate) -> Fate {
         loop {
             let changed = self.changed.notified();
             let fate = self.fate();
-            if fate != Fate::Held {
+            if fate != known {
                 return fate;
             }
             let until = *lock(&self.trusted_until);
@@ -133,6 +138,7 @@ impl Drop for Pausing<'_> {
 struct Poke {
     wake_seq: AtomicI64,
     paused: AtomicBool,
+    forced: AtomicBool,
     changed: Notify,
 }
 
@@ -142,6 +148,7 @@ impl HeldRun {
         let poke = Poke {
             wake_seq: AtomicI64::new(wake_seq),
             paused: AtomicBool::new(false),
+            forced: AtomicBool::new(false),
             changed: Notify::new(),
         };
         Self {
@@ -168,12 +175,13 @@ impl HeldRun {
 
     /// Heard of the run.
     pub(crate) fn heard(&self, poked: &Poked) {
+        let was_forced = self.poke.forced.swap(poked.forced, Ordering::AcqRel);
         if poked.halted {
             self.lease.halt();
         }
         let before = self.poke.wake_seq.fetch_max(poked.wake_seq, Ordering::AcqRel);
         let paused = self.poke.paused.swap(poked.paused, Ordering::AcqRel);
-        if before < poked.wake_seq || paused != poked.paused {
+        if before < poked.wake_seq || paused != poked.paused || was_forced != poked.forced {
             self.sits(false);
             self.poke.changed.notify_one();
         }
@@ -182,6 +190,11 @@ impl HeldRun {
     /// Nothing new of it is to begin.
     pub(crate) fn is_paused(&self) -> bool {
         self.poke.paused.load(Ordering::Acquire)
+    }
+
+    /// It is to stop without undoing what it did.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.poke.forced.load(Ordering::Acquire)
     }
 
     /// Completes when something was heard of the run; one waits.

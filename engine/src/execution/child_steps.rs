@@ -1,10 +1,11 @@
 //! Children of a run that is ours: starting them, waiting for their ends, and what becomes of them when it ends first.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::executor::Shared;
 use super::history::Asked;
-use super::owner_host::{Left, OwnerHost, done};
+use super::owner_host::{Left, OwnerHost};
 use crate::lifecycle::{
     ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, OpenWait, RunId, StepStatus, derived_id,
 };
@@ -21,13 +22,11 @@ impl OwnerHost {
     ) -> anyhow::Result<RunId> {
         let path = place.to_string();
         let id = derived_id(self.run.id, &path);
-        match asked {
-            Asked::Ended(_) | Asked::Open(_) => return Ok(id),
-            Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
-            Asked::New => {}
+        if matches!(asked, Asked::Ended(_) | Asked::Open(_)) {
+            return Ok(id);
         }
-        if let Some(left) = self.to_be_left() {
-            return self.leave(left).await;
+        if let ControlFlow::Break(refused) = self.comes_to(&path, asked).await {
+            return refused.map(|_| id);
         }
         self.check_child(&child)?;
         let _operation = self.begin();
@@ -77,9 +76,13 @@ impl OwnerHost {
 
     /// Waits for the end of a child and records it, unless it is recorded.
     pub(super) async fn run_child_end(self: Arc<Self>, path: String) -> anyhow::Result<Done> {
-        let recorded = self.lock().history.step(&path).cloned();
-        if let Some(step) = recorded.filter(|step| step.status != StepStatus::Open) {
-            return done(step);
+        let asked = match self.lock().history.step(&path).cloned() {
+            Some(step) if step.status != StepStatus::Open => Asked::Ended(step),
+            Some(step) => Asked::Open(step),
+            None => Asked::New,
+        };
+        if let ControlFlow::Break(ended) = self.comes_to(&path, asked).await {
+            return ended;
         }
         let wait = OpenWait {
             path: path.clone(),
@@ -89,7 +92,7 @@ impl OwnerHost {
         };
         let ended = self
             .wait_until(wait, |host| host.lock().ended_children.get(&path).cloned())
-            .await;
+            .await?;
         let _operation = self.begin();
         let mut step = self.new_step(path.clone(), Kind::Child);
         step.ends_open = true;

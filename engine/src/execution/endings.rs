@@ -34,12 +34,13 @@ impl Together for Store {
     }
 
     fn bytes(write: &Ending) -> usize {
-        match &write.act {
+        let waits: usize = write.act.waits().iter().map(|wait| wait.path.len()).sum();
+        let rest = match &write.act {
             Act::Complete { output } => output.len(),
-            Act::Fail { reason } | Act::Quarantine { reason } => reason.len(),
-            Act::Wait { waits, .. } => waits.iter().map(|wait| wait.path.len()).sum(),
-            Act::HandBack { .. } => 0,
-        }
+            Act::Fail { reason } | Act::Quarantine { reason } | Act::NotUndone { reason, .. } => reason.len(),
+            Act::Wait { .. } | Act::WaitToUndo { .. } | Act::Unwound | Act::HandBack { .. } => 0,
+        };
+        waits + rest
     }
 
     fn lost() -> LetGo {

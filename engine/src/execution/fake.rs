@@ -16,6 +16,7 @@ use super::run_task::drive;
 use super::settings::ExecutionSettings;
 use crate::delivery::{BreakerPolicy, Breakers, Message, Publisher, Rejected, Ticket, TopicError, TopicInfo};
 use crate::lifecycle::*;
+use crate::memory::MemoryRunStore;
 use crate::workflow::{Registry, Resources, Workflow};
 
 /// Turns before a test is given up: a run that goes round in a circle ends here.
@@ -180,6 +181,7 @@ impl FakeStore {
                 return LetGo::Held(Poked {
                     run: RUN,
                     halted: false,
+                    forced: false,
                     paused: false,
                     wake_seq: row.wake_seq,
                 });
@@ -202,6 +204,7 @@ impl FakeStore {
             Act::Fail { reason } => (row.status, row.reason) = ("failed", Some(reason)),
             Act::Quarantine { reason } => (row.status, row.reason) = ("quarantined", Some(reason)),
             Act::HandBack { .. } => row.due_at = row.now,
+            Act::WaitToUndo { .. } | Act::NotUndone { .. } | Act::Unwound => unreachable!(),
         }
         row.claim = None;
         LetGo::Done
@@ -245,6 +248,7 @@ fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
         seed_id: None,
         parent_id: None,
         depth: 0,
+        undoing: false,
         wake_seq: row.wake_seq,
         steps: row.steps.values().cloned().collect(),
         signals: waiting.cloned().collect(),
@@ -270,6 +274,9 @@ impl RunStore for FakeStore {
     }
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         Ok(self.write(step, true))
+    }
+    async fn settle_select(&self, _: &NewStep, _: &[String]) -> Result<Saved, FleetError> {
+        unreachable!()
     }
     async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {
         unreachable!()
@@ -357,7 +364,7 @@ impl Stage {
         let mut registry = Registry::default();
         registry.add(workflow);
         let executor = Executor::new(ExecutorParts {
-            fleet: Arc::new(NoFleet),
+            fleet: Arc::new(NoFleet(MemoryRunStore::new(Arc::new(SystemClock), Duration::ZERO))),
             runs: store.clone(),
             publisher: Arc::new(NoPublisher),
             breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
@@ -406,7 +413,7 @@ impl Stage {
     }
 }
 
-struct NoPublisher;
+pub(super) struct NoPublisher;
 
 impl Publisher for NoPublisher {
     fn publish(&self, _: &Message, _: Ticket) -> Result<(), Rejected> {
@@ -423,7 +430,7 @@ impl Publisher for NoPublisher {
     }
 }
 
-struct NoFleet;
+pub(super) struct NoFleet(pub(super) MemoryRunStore);
 
 #[async_trait]
 impl Fleet for NoFleet {
@@ -436,8 +443,8 @@ impl Fleet for NoFleet {
     async fn read_run(&self, _: RunId) -> Result<Option<WorkRun>, FleetError> {
         unreachable!()
     }
-    async fn fail_claimed_run(&self, _: &RunClaim, _: &str) -> Result<Ended, FleetError> {
-        unreachable!()
+    async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError> {
+        Ok(self.0.fail_claimed_run(claim, reason))
     }
     async fn open_fan_out(&self, _: &RunClaim, _: &str, _: bool) -> Result<Option<StepState>, FleetError> {
         unreachable!()
@@ -486,8 +493,8 @@ impl Fleet for NoFleet {
     async fn request_stop(&self, _: RunId, _: &str) -> Result<(), FleetError> {
         unreachable!()
     }
-    async fn settle_stop(&self, _: RunId) -> Result<bool, FleetError> {
-        Ok(false)
+    async fn settle_stop(&self, run: RunId) -> Result<bool, FleetError> {
+        Ok(self.0.settle_stop(run))
     }
     async fn sweep(&self) -> Result<Swept, FleetError> {
         unreachable!()

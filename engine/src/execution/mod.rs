@@ -30,16 +30,28 @@ mod publications;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;
+#[cfg(test)]
+mod saga_tests;
+mod select_step;
+#[cfg(test)]
+mod select_tests;
 mod send;
 mod settings;
 mod shares;
 mod step_tries;
 mod tally;
 mod tracker;
+#[cfg(test)]
+mod trial;
+mod under_way;
+mod undoables;
+mod undoing;
+mod unwinding;
 mod waits;
 mod window;
 mod work;
 mod worker;
+mod writes;
 
 pub use executor::{Executor, ExecutorParts, Hints};
 pub(crate) use presence::be_present;

@@ -1,5 +1,6 @@
 //! Commands that runs publish, many in one commit, each with the step that records it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use super::book::HeldRun;
 use super::group::{Group, Together};
 use super::history::Asked;
-use super::owner_host::{Left, OwnerHost, done};
+use super::owner_host::OwnerHost;
 use crate::lifecycle::{FleetError, Kind, NewPublication, RunClaim, RunStore, Saved, StepStatus};
 use crate::workflow::{Done, Place, Publication, StepError, to_json};
 
@@ -64,13 +65,8 @@ impl OwnerHost {
         publication: Publication,
         asked: Asked,
     ) -> anyhow::Result<Done> {
-        match asked {
-            Asked::Ended(step) => return done(step),
-            Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
-            Asked::Open(_) | Asked::New => {}
-        }
-        if let Some(left) = self.to_be_left() {
-            return self.leave(left).await;
+        if let ControlFlow::Break(ended) = self.comes_to(&place.to_string(), asked).await {
+            return ended;
         }
         let _operation = self.begin();
         let mut step = self.new_step(place.to_string(), Kind::Publish);
@@ -80,7 +76,7 @@ impl OwnerHost {
                 let told = step.clone().into_state();
                 let new = NewPublication { step, command };
                 let saved = self.shared.publications.publish(&self.held, new).await;
-                self.heard_of(told, saved).await
+                self.saved(told, saved).await
             }
             Err(error) => {
                 step.status = StepStatus::Failed;

@@ -1,6 +1,5 @@
 //! Runs the code of one run: polls it until it ends, waits, or is not ours any more.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -13,8 +12,9 @@ use tracing::Instrument;
 use super::book::{Fate, HeldRun, Lease};
 use super::child_steps::look_after_family;
 use super::executor::Shared;
-use super::letting_go::{Outcome, end, hear, let_go, suspend};
+use super::letting_go::{end, let_go, suspend};
 use super::owner_host::{Left, OwnerHost};
+use super::undoing::End;
 use super::waits::Stalled;
 use crate::lifecycle::{RunClaim, WorkRun};
 use crate::telemetry;
@@ -42,14 +42,23 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
 
 /// What a look at the code found.
 enum Looked {
-    Ended(Outcome),
+    Ended(End),
     Left(Left),
     Stalled(Stalled),
     /// The first timer ended.
     Due,
 }
 
-type Code<'a> = BoxFuture<'a, Outcome>;
+type Code = BoxFuture<'static, End>;
+
+/// Says that the code is dropped, and not something by it.
+struct Closing<'a>(&'a OwnerHost);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
 
 /// Runs the workflow's code once. It is dropped where it is when it waits: it is run again over what it recorded.
 /// Answers why it was left and what wake-ups were seen.
@@ -66,20 +75,31 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
     };
     let held = &host.held;
     let context = Context::new(run.clone(), host.clone(), shared.resources.clone());
-    let mut code: Code<'_> = AssertUnwindSafe(async { workflow.run(context, &run.params).await })
-        .catch_unwind()
-        .boxed();
+    let mut code: Code = host.clone().carry_out(workflow, context).boxed();
+    // Dropped before the code is: what that drops is not dropped by the code.
+    let _closing = Closing(host);
+    let mut known = Fate::Held;
     loop {
         let looked = tokio::select! {
             biased;
-            fate = held.lease.must_stop() => {
-                // In doubt it is left as it is: only a run that is known to be ours may be put to sleep.
-                return if fate == Fate::Halted { Left::Halted } else { Left::Lost };
+            fate = held.lease.turns_from(known) => {
+                known = fate;
+                match fate {
+                    Fate::Held => continue,
+                    Fate::Halted if held.is_forced() => return Left::Halted,
+                    Fate::Halted => host.unwind(true),
+                    // In doubt it is left as it is: only a run that is known to be ours may be put to sleep.
+                    Fate::Doubted | Fate::Lost => return Left::Lost,
+                }
+                continue;
             }
             () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
             looked = look(&mut code, host) => looked,
             () = held.poked() => {
-                hear(shared, host).await;
+                if held.is_forced() {
+                    return Left::Halted;
+                }
+                host.hear_news().await;
                 continue;
             }
         };
@@ -91,16 +111,16 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
                     return left;
                 }
             }
-            Looked::Ended(outcome) => {
+            Looked::Ended(ended) => {
                 drop(code);
-                return end(shared, host, outcome).await;
+                return end(shared, host, ended).await;
             }
         }
     }
 }
 
 /// Polls the code until something is to be done about it.
-async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
+async fn look(code: &mut Code, host: &OwnerHost) -> Looked {
     let mut timer: Option<(DateTime<Utc>, BoxFuture<'_, ()>)> = None;
     future::poll_fn(|cx| {
         host.held.sits(false);
@@ -110,8 +130,15 @@ async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
         if let Some(left) = host.take_left() {
             return Poll::Ready(Looked::Left(left));
         }
-        if let Poll::Ready(outcome) = polled {
-            return Poll::Ready(Looked::Ended(outcome));
+        if let Poll::Ready(ended) = polled {
+            return Poll::Ready(Looked::Ended(ended));
+        }
+        if let Some(dropped) = host.dropped() {
+            return Poll::Ready(Looked::Left(Left::Diverged(dropped)));
+        }
+        if host.tell_refusals() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if let Some(stalled) = host.stalled()
             && !is_soon(host, stalled.due_at)

@@ -24,6 +24,8 @@ pub struct ExecutionSettings {
     pub runs: usize,
     /// Most bytes of a step's result, unless the step says otherwise.
     pub max_result: usize,
+    /// How long the code of a run that is to stop may take to come to its end.
+    pub cancel_grace: Duration,
     /// How often to look for work when nobody hints at any.
     pub poll: Duration,
     /// How long a claim holds.
@@ -54,6 +56,7 @@ impl ExecutionSettings {
             plan_ahead: 512,
             runs: 1024,
             max_result: 256 * 1024,
+            cancel_grace: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(60),
             renew: Duration::from_secs(20),

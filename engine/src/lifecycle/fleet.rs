@@ -85,6 +85,8 @@ pub struct WorkRun {
     pub parent_id: Option<RunId>,
     /// How many runs stand above it.
     pub depth: u16,
+    /// It is to stop, and its code is run to undo what it did.
+    pub undoing: bool,
     /// Wake-ups seen when it was read.
     pub wake_seq: i64,
     /// Finished steps with their results, and open ones.

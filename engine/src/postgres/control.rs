@@ -100,12 +100,30 @@ impl Operator {
         run
     }
 
-    /// Cancels a run; answers its state now, `stopping` while batches are in flight, or `unknown`.
+    /// Cancels a run; answers its state now, `stopping` while anything of it is held or to be undone, or `unknown`.
     ///
     /// # Errors
     /// The database failed.
     pub async fn cancel_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
-        self.ask(CANCEL_RUN, run, Some(reason)).await
+        self.stop_run(run, reason, false).await
+    }
+
+    /// Cancels a run whose code is not to undo what it did first; its reason then says what was not undone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn force_cancel_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
+        self.stop_run(run, reason, true).await
+    }
+
+    async fn stop_run(&self, run: Uuid, reason: Option<&str>, force: bool) -> Result<String, DatabaseError> {
+        let query = self.database.statement(CANCEL_RUN).bind(run);
+        let query = query
+            .bind(reason.map(str::to_owned))
+            .bind(self.actor.clone())
+            .bind(force);
+        let answer = document(&self.database, query).await?;
+        Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
     }
 
     /// Pauses a run; answers its state now, or `unknown`.

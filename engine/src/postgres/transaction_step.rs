@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::run_store::{PostgresRunStore, transact};
 use crate::lifecycle::{FleetError, NewStep, Transacted, TransactionWork};
-use crate::workflow::{Context, StepFuture, check_size, fatal, to_json};
+use crate::workflow::{Context, StepFuture, TransactionUndo, Undo, check_size, fatal, to_json};
 
 type Work = Box<dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<Vec<u8>>> + Send + Sync>;
 
@@ -27,12 +27,40 @@ impl Context {
         T: Serialize + DeserializeOwned + Send + 'static,
         F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + Sync + 'static,
     {
-        let erased: Work = Box::new(move |connection| {
-            let done = work(connection);
-            async move { to_json(&done.await?) }.boxed()
-        });
-        self.transact(name, Arc::new(TransactionStep(erased)))
+        self.transact(name, erase(work), None)
     }
+
+    /// The same, and says how it is undone, as [`Context::step_with_undo`] does: in another transaction, which also happens
+    /// once, with what the first one returned. What failed or was not committed leaves nothing to undo.
+    pub fn transaction_with_undo<T, F, U>(&self, name: &str, work: F, undo: U) -> StepFuture<T>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + Sync + 'static,
+        U: for<'c> Fn(&'c mut PgConnection, T) -> BoxFuture<'c, anyhow::Result<()>> + Send + Sync + 'static,
+    {
+        let undo: TransactionUndo = Box::new(move |result| {
+            erase(move |connection| match serde_json::from_slice(&result) {
+                Ok(result) => undo(connection, result),
+                Err(error) => {
+                    let why = format!("what it returned does not read: {error}");
+                    async move { Err(fatal(anyhow::anyhow!(why))) }.boxed()
+                }
+            })
+        });
+        self.transact(name, erase(work), Some(Undo::Transaction(undo)))
+    }
+}
+
+fn erase<T, F>(work: F) -> TransactionWork
+where
+    T: Serialize + Send + 'static,
+    F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + Sync + 'static,
+{
+    let erased: Work = Box::new(move |connection| {
+        let done = work(connection);
+        async move { to_json(&done.await?) }.boxed()
+    });
+    Arc::new(TransactionStep(erased))
 }
 
 impl PostgresRunStore {

@@ -220,7 +220,7 @@ impl<O> ChildHandle<O> {
                 }
             }
         };
-        let done = self.ctx.host().step(place, StepOptions::default(), erase(send));
+        let done = self.ctx.host().step(place, StepOptions::default(), erase(send), None);
         self.ctx
             .told(done, move |done| from_json(&path, done.result.as_deref()))
     }
@@ -238,7 +238,7 @@ impl<O> ChildHandle<O> {
                 anyhow::Ok(runs.cancel_run(child, &reason).await?)
             }
         };
-        let done = self.ctx.host().step(place, StepOptions::default(), erase(ask));
+        let done = self.ctx.host().step(place, StepOptions::default(), erase(ask), None);
         self.ctx
             .told(done, move |done| from_json(&path, done.result.as_deref()))
     }

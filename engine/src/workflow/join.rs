@@ -36,7 +36,7 @@ impl Context {
                 while failed.is_none() && under_way.len() < at_once.max(1) {
                     let Some((number, item)) = items.next() else { break };
                     results.push(None);
-                    let branch = each(self.branch(&place, number, now), item);
+                    let branch = each(self.branch_of_join(&place, number, now), item);
                     under_way.push(async move { (number, branch.await) });
                 }
                 match under_way.next().await {

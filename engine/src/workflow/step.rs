@@ -94,6 +94,12 @@ pub enum StepError {
         /// Why.
         reason: String,
     },
+    /// It was not begun, or waits no longer: the run is to come to its end. Never recorded.
+    #[error("step {path} is not done: the run is to come to its end")]
+    Cancelled {
+        /// The step.
+        path: String,
+    },
 }
 
 /// An error that is not tried again.

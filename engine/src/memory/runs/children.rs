@@ -150,7 +150,7 @@ impl Runs {
             .map(Run::id)
             .collect();
         for child in children {
-            self.request_stop(child, Status::Cancelled, &reason);
+            self.request_stop(child, Status::Cancelled, &reason, false, now);
             changed = true;
         }
         if let Some(parent) = self.by_id.get_mut(&run).filter(|_| is_over) {
@@ -164,12 +164,12 @@ impl Runs {
         changed
     }
 
-    pub(super) fn cancel(&mut self, run: RunId, reason: &str, now: DateTime<Utc>) -> &'static str {
+    pub(super) fn cancel(&mut self, run: RunId, reason: &str, force: bool, now: DateTime<Utc>) -> &'static str {
         let mut meant = run;
         while let Some(next) = self.by_id.get(&meant).and_then(|run| run.continued_as) {
             meant = next;
         }
-        let state = self.request_stop(meant, Status::Cancelled, reason);
+        let state = self.request_stop(meant, Status::Cancelled, reason, force, now);
         self.stop_children(meant, now);
         let child = self.by_id.get(&meant).filter(|run| run.status.is_over());
         if let Some(parent) = child.and_then(|child| child.parent.as_ref()).map(|parent| parent.run) {

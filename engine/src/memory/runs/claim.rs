@@ -53,7 +53,7 @@ impl Runs {
         };
         let may = run.status.may_be_claimed()
             && run.holder.is_none()
-            && run.stop.is_none()
+            && (run.stop.is_none() || run.undoing == Some(true))
             && (run.attempts >= SUSPECT_AFTER) == page.suspects
             && page.runnable.iter().any(|runnable| runs(runnable, run))
             && after_is_over();

@@ -17,9 +17,7 @@ impl Runs {
     }
 
     fn check(&mut self, ending: &Ending) -> Result<(), FleetError> {
-        let Act::Wait { waits, .. } = &ending.act else {
-            return Ok(());
-        };
+        let waits = ending.act.waits();
         waits.iter().try_for_each(|wait| check_path(&wait.path))?;
         match self.held(&ending.claim) {
             Some(run) if run.steps.len() + waits.len() > MOST_STEPS => {
@@ -31,9 +29,10 @@ impl Runs {
 
     fn let_go_of(&mut self, ending: &Ending, now: DateTime<Utc>) -> LetGo {
         let due_at = match &ending.act {
-            Act::Wait { due_at, .. } => *due_at,
+            Act::Wait { due_at, .. } | Act::WaitToUndo { due_at, .. } => *due_at,
             Act::HandBack { delay, .. } => Some(now + *delay),
             Act::Complete { .. } | Act::Fail { .. } | Act::Quarantine { .. } => None,
+            Act::NotUndone { .. } | Act::Unwound => None,
         };
         let ready = due_at.map(|at| self.ready(at));
         let Some(run) = self.held(&ending.claim) else {
@@ -62,7 +61,8 @@ impl Run {
                 let unfinished = ending.had_batches && self.batches != (0, 0);
                 self.stop.is_none() && self.status == Status::Running && !unfinished
             }
-            Act::Quarantine { .. } | Act::HandBack { .. } => true,
+            Act::WaitToUndo { seen, .. } => self.wake_seq == seen && self.undoing != Some(false),
+            Act::Quarantine { .. } | Act::NotUndone { .. } | Act::Unwound | Act::HandBack { .. } => true,
         }
     }
 
@@ -87,7 +87,30 @@ impl Run {
                 }
                 batches.then(|| "waits for its batches".to_owned())
             }
+            Act::WaitToUndo { waits, .. } => {
+                self.attempts = 0;
+                self.is_to_undo(waits, now);
+                None
+            }
+            Act::NotUndone { reason, waits } => {
+                self.is_to_undo(waits, now);
+                self.end_with(Status::Quarantined, reason)
+            }
+            Act::Unwound => {
+                self.undoing = Some(false);
+                Some("came to its end, as asked".to_owned())
+            }
             Act::HandBack { reason, .. } => Some(reason.as_deref().map_or("handed back".to_owned(), storable_reason)),
+        }
+    }
+
+    /// Kept from its end until it is undone; forced, it is not waited for.
+    fn is_to_undo(&mut self, waits: &[OpenWait], now: DateTime<Utc>) {
+        if self.stop.is_some() {
+            self.undoing = self.undoing.or(Some(true));
+        }
+        for wait in waits {
+            self.open(wait, now);
         }
     }
 

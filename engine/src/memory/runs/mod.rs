@@ -137,24 +137,41 @@ impl MemoryRunStore {
     /// Asks a run to end as cancelled, or the one that goes on in its place, and its children with it; answers the state
     /// it is in now.
     pub fn cancel_run(&self, run: RunId, reason: &str) -> &'static str {
+        self.cancel(run, reason, false)
+    }
+
+    /// Asks a run to end as cancelled without undoing what it did; answers the state it is in now.
+    pub fn force_cancel_run(&self, run: RunId, reason: &str) -> &'static str {
+        self.cancel(run, reason, true)
+    }
+
+    fn cancel(&self, run: RunId, reason: &str, force: bool) -> &'static str {
         let now = self.clock.now();
-        self.lock().cancel(run, &storable_reason(reason), now)
+        self.lock().cancel(run, &storable_reason(reason), force, now)
     }
 
     /// Asks a run to end as failed; answers the state it is in now.
     pub fn fail_run(&self, run: RunId, reason: &str) -> &'static str {
-        self.lock().request_stop(run, Status::Failed, &storable_reason(reason))
+        self.stop_run(run, Status::Failed, reason, false)
+    }
+
+    fn stop_run(&self, run: RunId, status: Status, reason: &str, force: bool) -> &'static str {
+        let now = self.clock.now();
+        self.lock()
+            .request_stop(run, status, &storable_reason(reason), force, now)
     }
 
     /// Ends the run as failed by its holder, though batches of it may be in flight.
     #[must_use]
     pub fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Ended {
-        self.lock().fail_claimed(claim, &storable_reason(reason))
+        let now = self.clock.now();
+        self.lock().fail_claimed(claim, &storable_reason(reason), now)
     }
 
-    /// Ends a run that was asked to stop, once nothing of it is held.
+    /// Ends a run that was asked to stop, once nothing of it is held and what it did is undone.
     pub fn settle_stop(&self, run: RunId) -> bool {
-        self.lock().settle_stop(run)
+        let now = self.clock.now();
+        self.lock().settle_stop(run, now)
     }
 
     /// Opens a fan-out under the run's claim, or finds it open.
@@ -255,6 +272,10 @@ impl RunStore for MemoryRunStore {
 
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         self.lock().settle(step)
+    }
+
+    async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+        self.lock().settle_select(step, lost)
     }
 
     async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {

@@ -99,6 +99,8 @@ pub(super) struct Run {
     pub(super) holder: Option<Holder>,
     pub(super) attempts: u16,
     pub(super) stop: Option<Stop>,
+    /// Of a run that is to stop: its code undoes what it did first; that is done or waived; or not decided.
+    pub(super) undoing: Option<bool>,
     /// Batches that wait to be claimed, and those that are.
     pub(super) batches: (u32, u32),
     pub(super) steps: BTreeMap<String, StepState>,
@@ -144,6 +146,7 @@ impl Run {
         Poked {
             run: self.id(),
             halted: self.stop.is_some() || self.status.is_over(),
+            forced: self.undoing == Some(false),
             paused: self.status == Status::Paused,
             wake_seq: self.wake_seq,
         }
@@ -188,6 +191,7 @@ impl Run {
             seed_id: None,
             parent_id: self.parent.as_ref().map(|parent| parent.run),
             depth: self.parent.as_ref().map_or(0, |parent| parent.depth),
+            undoing: self.undoing == Some(true),
             wake_seq: self.wake_seq,
             steps: self.steps.values().cloned().collect(),
             signals: self.waiting_signals(),

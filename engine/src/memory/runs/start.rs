@@ -59,6 +59,7 @@ impl Runs {
             holder: None,
             attempts: 0,
             stop: None,
+            undoing: None,
             batches: (0, 0),
             steps: BTreeMap::new(),
             signals: Vec::new(),

@@ -114,6 +114,7 @@ fn poked(row: &PgRow) -> Result<Poked, sqlx::Error> {
     Ok(Poked {
         run: row.try_get("id")?,
         halted: row.try_get("halted")?,
+        forced: row.try_get("forced")?,
         paused: row.try_get("paused")?,
         wake_seq: row.try_get("wake_seq")?,
     })
@@ -158,6 +159,16 @@ fn column(act: &Act) -> Column<'_> {
             due_at: *due_at,
             ..bare(if *batches { "wait_batches" } else { "wait" })
         },
+        Act::WaitToUndo { seen, due_at, .. } => Column {
+            seen: *seen,
+            due_at: *due_at,
+            ..bare("wait_to_undo")
+        },
+        Act::NotUndone { reason, .. } => Column {
+            reason: Some(storable_reason(reason)),
+            ..bare("not_undone")
+        },
+        Act::Unwound => bare("unwound"),
         Act::HandBack { delay, reason } => Column {
             delay: *delay,
             reason: reason.as_deref().map(storable_reason),
@@ -180,8 +191,7 @@ impl Waits {
     fn of(group: &[Ending]) -> Self {
         let mut all = Self::default();
         for (at, ending) in (1..).zip(group) {
-            let Act::Wait { waits, .. } = &ending.act else { continue };
-            for wait in waits {
+            for wait in ending.act.waits() {
                 all.at.push(at);
                 all.paths.push(wait.path.clone());
                 all.kinds.push(wait.kind.as_str());

@@ -85,6 +85,9 @@ impl RunStore for PostgresRunStore {
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         self.settle_step_row(step).await
     }
+    async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+        self.settle_select_row(step, lost).await
+    }
     async fn transact(
         &self,
         step: &NewStep,
