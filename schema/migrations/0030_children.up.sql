@@ -144,12 +144,18 @@ begin
     return 'sent';
 end $$;
 
-do $$ begin
+do $$
+declare
+    role text;
+begin
     revoke all on function lockgate.last_run(uuid), lockgate.wake_parent(uuid), lockgate.stop_children(uuid, integer) from public;
     if exists (select 1 from pg_roles where rolname = 'lockgate_engine') then
-        grant execute on function lockgate.last_run(uuid), lockgate.wake_parent(uuid), lockgate.stop_children(uuid, integer)
-            to lockgate_engine;
+        grant execute on function lockgate.wake_parent(uuid), lockgate.stop_children(uuid, integer) to lockgate_engine;
     end if;
+    for role in select rolname from pg_roles
+                 where rolname in ('lockgate_engine', 'lockgate_operator', 'lockgate_reader') loop
+        execute format('grant execute on function lockgate.last_run(uuid) to %I', role);
+    end loop;
     if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
         grant select (parent_id, parent_path, depth, detached, continued_as) on lockgate.task_runs to lockgate_reader;
     end if;

@@ -168,7 +168,7 @@ impl<O> RunHandle<O> {
         }
     }
 
-    /// Its state now; none: it is not there.
+    /// Its state now, or of the run that goes on in its place; none: it is not there.
     ///
     /// # Errors
     /// The database failed.
@@ -177,8 +177,8 @@ impl<O> RunHandle<O> {
         Ok(status.as_deref().and_then(RunStatus::from_name))
     }
 
-    /// Asks it to stop: its code comes to its end and undoes what it did. Answers its state now; one that is over stays as
-    /// it is.
+    /// Asks it to stop, or the run that goes on in its place: its code comes to its end and undoes what it did. Answers its
+    /// state now; one that is over stays as it is.
     ///
     /// # Errors
     /// The database failed.

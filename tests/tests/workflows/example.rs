@@ -60,11 +60,8 @@ async fn a_total_of_more_signals_than_a_run_takes_is_whole() {
     assert_eq!(cluster.count(tell, run).await, 150);
     let _replica = cluster.replica();
     let client = Client::new(Database::new(&DatabaseSettings::new(cluster.url())).unwrap());
-    let result = client.run::<i64>(run).result();
-    let total = tokio::time::timeout(PATIENCE, async { result.await })
-        .await
-        .unwrap()
-        .unwrap();
+    let handle = client.run::<i64>(run);
+    let total = tokio::time::timeout(PATIENCE, handle.result()).await.unwrap().unwrap();
     assert_eq!(total, 150 * 151 / 2);
     let rounds = "select count(*) from lockgate.task_runs where workflow = 'running-total' and id <> $1";
     assert_eq!(cluster.count(rounds, run).await, 1);

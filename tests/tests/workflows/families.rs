@@ -32,8 +32,8 @@ fn client(cluster: &Cluster) -> Client {
 }
 
 async fn told(cluster: &Cluster, run: Uuid) -> Result<FamilyTold, RunError> {
-    let result = client(cluster).run::<FamilyTold>(run).result();
-    tokio::time::timeout(PATIENCE, async { result.await }).await.unwrap()
+    let handle = client(cluster).run::<FamilyTold>(run);
+    tokio::time::timeout(PATIENCE, handle.result()).await.unwrap()
 }
 
 async fn holds(cluster: &Cluster) {
@@ -54,11 +54,8 @@ async fn reminders() -> (Cluster, Uuid) {
 
 /// Every child is there once and over, and who was reminded got one message.
 async fn all_are_reminded(cluster: &Cluster, run: Uuid) {
-    let result = client(cluster).run::<Reminded>(run).result();
-    let reminded = tokio::time::timeout(PATIENCE, async { result.await })
-        .await
-        .unwrap()
-        .unwrap();
+    let handle = client(cluster).run::<Reminded>(run);
+    let reminded = tokio::time::timeout(PATIENCE, handle.result()).await.unwrap().unwrap();
     assert_eq!(
         (reminded.reminded + reminded.idle, reminded.failed),
         (CHILDREN.unsigned_abs(), 0)
