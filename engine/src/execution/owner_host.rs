@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
@@ -89,8 +89,8 @@ impl OwnerHost {
     /// The database's time as this process knows it, as exact as it is recorded. It decides nothing in the tables: it is
     /// what the code is told, and so what is recorded.
     pub(super) fn time(&self) -> DateTime<Utc> {
-        let since = TimeDelta::from_std(self.heard.1.elapsed()).unwrap_or_default();
-        (self.heard.0 + since).trunc_subsecs(6)
+        let (told, then) = self.heard;
+        self.shared.clock.store_time(told, then).trunc_subsecs(6)
     }
 
     /// Whoever polls the code is to look again when an operation ends elsewhere.
@@ -101,6 +101,22 @@ impl OwnerHost {
     /// Why the code is to be left, once.
     pub(super) fn take_left(&self) -> Option<Left> {
         self.lock().left.take()
+    }
+
+    /// It does nothing until time passes: its timers are short, and its steps pause before their next try.
+    pub(super) fn sits(&self) -> bool {
+        let pausing = self.held.pausing();
+        let state = self.lock();
+        let timer = || state.waits.values().any(|wait| wait.due_at.is_some());
+        state.operations == pausing && (pausing > 0 || timer())
+    }
+
+    /// A step pauses before its next try, though it counts as something that is done.
+    pub(super) async fn pause(&self, time: Duration) {
+        let pausing = self.held.pause();
+        self.poller.wake();
+        self.shared.clock.sleep(time).await;
+        drop(pausing);
     }
 
     /// Waits look whether what they wait for has come.

@@ -1,7 +1,6 @@
 //! Runs the code of one run: polls it until it ends, waits, or is not ours any more.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -9,7 +8,6 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::{FutureExt, future};
-use tokio::time::Sleep;
 use tracing::Instrument;
 
 use super::book::{Fate, HeldRun, Lease};
@@ -100,8 +98,9 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
 
 /// Polls the code until something is to be done about it.
 async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
-    let mut timer: Option<(DateTime<Utc>, Pin<Box<Sleep>>)> = None;
+    let mut timer: Option<(DateTime<Utc>, BoxFuture<'_, ()>)> = None;
     future::poll_fn(|cx| {
+        host.held.sits(false);
         host.polled_by(cx.waker());
         let polled = code.poll_unpin(cx);
         // Code that was left may have gone on with an error: it is not to be believed.
@@ -116,14 +115,17 @@ async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
         {
             return Poll::Ready(Looked::Stalled(stalled));
         }
-        let Some(due) = host.next_due() else {
-            return Poll::Pending;
-        };
-        let (_, sleep) = match timer.take().filter(|(at, _)| *at == due) {
-            Some(same) => timer.insert(same),
-            None => timer.insert((due, Box::pin(tokio::time::sleep(until(host, due))))),
-        };
-        sleep.poll_unpin(cx).map(|()| Looked::Due)
+        if let Some(due) = host.next_due() {
+            let (_, sleep) = match timer.take().filter(|(at, _)| *at == due) {
+                Some(same) => timer.insert(same),
+                None => timer.insert((due, host.shared.clock.sleep(until(host, due)))),
+            };
+            if sleep.poll_unpin(cx).is_ready() {
+                return Poll::Ready(Looked::Due);
+            }
+        }
+        host.held.sits(host.sits());
+        Poll::Pending
     })
     .await
 }
