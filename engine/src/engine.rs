@@ -334,6 +334,7 @@ impl Host for EngineBuilder {
 fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| match payload {
         "stop" => hints.stops.notify_one(),
+        "queue" => hints.queues_changed(),
         "leader" => hints.leader.notify_one(),
         "undelivered" => hints.undelivered.notify_one(),
         _ => hints.ring(),

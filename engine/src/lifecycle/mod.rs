@@ -21,7 +21,8 @@ pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
 pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
-pub use queues::{HIGHEST_PRIORITY, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule};
+pub(crate) use queues::misnamed;
+pub use queues::{HIGHEST_PRIORITY, Holds, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule, QueueSettings};
 pub use run_store::RunStore;
 pub use steps::{
     Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,
