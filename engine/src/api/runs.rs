@@ -20,7 +20,8 @@ use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
 use crate::inspect::{ProofAnswer, RUN_STATES, RunDetail, RunSummary, WhyAnswer};
-use crate::postgres::{Inspector, ManualStart, ManualStarted, OLD_SNAPSHOT, Operator, RunFilter};
+use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misnamed};
+use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator, RunFilter};
 
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;
@@ -54,6 +55,21 @@ pub(super) struct StartRequest<'a> {
     /// It fails when it is not over so many seconds after its start.
     #[schemars(range(min = 1, max = 3_000_000_000_i64))]
     deadline_s: Option<i64>,
+    /// From which queue it is claimed; not given: the one with its workflow's name.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    queue: Option<String>,
+    /// It is claimed before runs of lower priority that came up to 15 seconds a step earlier.
+    #[schemars(range(min = 0, max = 20))]
+    priority: Option<u8>,
+    /// On whose behalf it runs: in a fair queue tenants take turns.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    tenant: Option<String>,
+    /// It counts under this key where its queue has a limit for each key.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    limit_key: Option<String>,
+    /// A run that waits under this key gets the input and time of this one.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    debounce_key: Option<String>,
 }
 
 /// A run that was started, now or before under the same key.
@@ -61,7 +77,7 @@ pub(super) struct StartRequest<'a> {
 pub(super) struct Started {
     /// The run.
     run_id: Uuid,
-    /// `new` or `found`.
+    /// `new`, `found` or `debounced`.
     outcome: Cow<'static, str>,
 }
 
@@ -112,19 +128,39 @@ pub(super) async fn start(
     let start = api.manual_start(request, &incoming)?;
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     match operator.start(&start).await? {
-        ManualStarted::New(run) => {
+        lifecycle::Started::New(run) => {
             let place = format!("/api/v1/runs/{run}");
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }
-        ManualStarted::Found(run) => Ok(started(run, "found").into_response()),
-        ManualStarted::Held => Err(Problem::new(
+        lifecycle::Started::Found(run) => Ok(started(run, "found").into_response()),
+        lifecycle::Started::Debounced(run) => Ok(started(run, "debounced").into_response()),
+        lifecycle::Started::Held => Err(Problem::new(
             StatusCode::CONFLICT,
             "another unfinished run holds the singleton key",
         )),
-        ManualStarted::Busy => Err(Problem::unavailable(
-            "the singleton key is contended; nothing was started",
+        lifecycle::Started::Busy => Err(Problem::unavailable(
+            "its key is contended; nothing was started",
         )),
     }
+}
+
+/// What says from where and in what order it is claimed.
+fn check_flow(request: &StartRequest<'_>) -> Result<(), Problem> {
+    if request.priority.is_some_and(|priority| priority > HIGHEST_PRIORITY) {
+        return Err(Problem::field("priority", "is not from 0 to 20"));
+    }
+    let names = [
+        ("queue", &request.queue),
+        ("tenant", &request.tenant),
+        ("limit_key", &request.limit_key),
+        ("debounce_key", &request.debounce_key),
+    ];
+    for (field, name) in names {
+        if let Some(why) = name.as_deref().and_then(misnamed) {
+            return Err(Problem::field(field, &why));
+        }
+    }
+    Ok(())
 }
 
 fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
@@ -135,7 +171,7 @@ fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
 }
 
 impl Api {
-    fn manual_start(&self, request: StartRequest<'_>, incoming: &Incoming) -> Result<ManualStart, Problem> {
+    fn manual_start(&self, request: StartRequest<'_>, incoming: &Incoming) -> Result<NewRun, Problem> {
         check_text("workflow", Some(&request.workflow))?;
         check_text("idempotency_key", request.idempotency_key.as_deref())?;
         check_text("singleton_key", request.singleton_key.as_deref())?;
@@ -159,17 +195,21 @@ impl Api {
             Some(_) => return Err(Problem::field("deadline_s", "is not from 1 to 3000000000")),
             None => None,
         };
-        Ok(ManualStart {
-            run_id: Uuid::now_v7(),
-            workflow: request.workflow,
+        check_flow(&request)?;
+        Ok(NewRun {
             params,
+            queue: request.queue,
+            priority: request.priority.unwrap_or_default(),
+            tenant: request.tenant,
+            limit_key: request.limit_key,
+            debounce_key: request.debounce_key,
             singleton_key: request.singleton_key,
             idempotency_key: request.idempotency_key,
             start_at: request.start_at,
             pace_per_s: request.pace_per_s,
             deadline,
             traceparent: incoming.traceparent.as_deref().map(str::to_owned),
-            actor: None,
+            ..NewRun::new(request.workflow)
         })
     }
 

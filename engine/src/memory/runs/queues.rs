@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Runs;
-use super::run::{Holder, Ready, Run};
+use super::run::{Holder, Ready, Run, Status};
 use crate::lifecycle::{ClaimPage, Holds, LimitedClaim, QueueNews, QueueRule, QueueSettings, RunId};
 
 /// Nobody asks for the next token more often.
@@ -225,6 +225,11 @@ impl Runs {
 }
 
 impl Run {
+    /// It is queued, perhaps paused, and its code has never run.
+    pub(super) fn has_not_begun(&self) -> bool {
+        matches!(self.status, Status::Queued | Status::Paused) && self.started_at.is_none()
+    }
+
     fn is_waiting(&self) -> bool {
         self.ready.is_some() && self.holder.is_none() && self.status.may_be_claimed()
     }
