@@ -1,6 +1,6 @@
 -- Picks runs of a limited queue, whose row is locked, by tenant and key: a step from each to the next, beginning behind
 -- those whose turn was last, so that neither a tenant with much nor a key that is full stands before the others. In a fair
--- queue those tenants go first who have fewest runs under way. $8: picked already, $9: room.
+-- queue those tenants go first who have fewest runs under way. $6: picked already, $7: room.
 with recursive gate as (
     select q.max_per_key, q.fair, coalesce(q.last_tenant, '') as tenant, coalesce(q.last_key, '') as key
       from lockgate.queues q where q.name = $1
@@ -10,7 +10,7 @@ with recursive gate as (
      where coalesce(r.queue, r.workflow) = $1 and r.holds is not null and r.finished_at is null
        and (r.claim_id is not null or r.holds = 'run')
     union all
-    select coalesce(r.tenant, ''), coalesce(r.limit_key, '') from lockgate.task_runs r where r.id = any ($8)
+    select coalesce(r.tenant, ''), coalesce(r.limit_key, '') from lockgate.task_runs r where r.id = any ($6)
 ), held as (
     select (select coalesce(jsonb_object_agg(key, n), '{}') from (select key, count(*) as n from holders group by 1) k) as by_key,
            (select coalesce(jsonb_object_agg(tenant, n), '{}') from (select tenant, count(*) as n from holders group by 1) t) as by_tenant
@@ -39,7 +39,7 @@ with recursive gate as (
      where s.turn < 256 and not (x.wrapped and (x.tenant, x.key) > (gate.tenant, gate.key))
 ), turns as (
     select s.tenant, s.key, s.turn,
-           least(greatest(1, ceil($9::double precision / count(*) over ()))::bigint,
+           least($7::bigint, greatest(1, ceil(greatest($7::double precision, 1024) / count(*) over ()))::bigint,
                  case when s.key <> '' then gate.max_per_key - coalesce((held.by_key ->> s.key)::bigint, 0) end) as take
       from steps s cross join gate cross join held
      where s.turn > 0
@@ -51,12 +51,12 @@ with recursive gate as (
            from lockgate.task_runs r
           where coalesce(r.queue, r.workflow) = $1 and coalesce(r.tenant, '') = t.tenant
             and coalesce(r.limit_key, '') = t.key and (r.tenant is not null or r.limit_key is not null)
-            and r.wake_at is not null and r.id <> all ($8)
+            and r.wake_at is not null and r.id <> all ($6)
             and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
             and r.claim_id is null and r.status in ('queued', 'running', 'suspended') and r.holds is distinct from 'run'
-            and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $6) = $7
-            and case when r.started_at is null then r.workflow = any ($3)
-                     else r.workflow || '@' || coalesce(r.code_version, 1) = any ($4) end
+            and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $4) = $5
+            and case when r.started_at is null then r.workflow = any ($2)
+                     else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
             and (r.after_run is null or not exists (
                  select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
           order by coalesce(r.rank, r.wake_at)
@@ -65,16 +65,16 @@ with recursive gate as (
     (select r.id, coalesce(r.rank, r.wake_at), '', '', 0
        from lockgate.task_runs r
       where coalesce(r.queue, r.workflow) = $1 and r.tenant is null and r.limit_key is null
-        and r.wake_at is not null and r.id <> all ($8)
+        and r.wake_at is not null and r.id <> all ($6)
         and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
         and r.claim_id is null and r.status in ('queued', 'running', 'suspended') and r.holds is distinct from 'run'
-        and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $6) = $7
-        and case when r.started_at is null then r.workflow = any ($3)
-                 else r.workflow || '@' || coalesce(r.code_version, 1) = any ($4) end
+        and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $4) = $5
+        and case when r.started_at is null then r.workflow = any ($2)
+                 else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
         and (r.after_run is null or not exists (
              select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
       order by coalesce(r.rank, r.wake_at)
-      limit $9)
+      limit $7)
 ), fit as (
     select k.*, row_number() over (partition by k.tenant order by k.rank, k.id)
                 + coalesce((held.by_tenant ->> k.tenant)::bigint, 0) as under_way
@@ -89,7 +89,7 @@ with recursive gate as (
                                             f.rank, f.id) as place
       from fit f cross join gate
      order by place
-     limit $9
+     limit $7
 ), picked as (
     -- Locked only now: what is not chosen is not touched.
     select r.id

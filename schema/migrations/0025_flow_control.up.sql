@@ -1,7 +1,7 @@
 -- Queues: how many of their runs are under way at once, how fast they begin, and whose turn it is. A queue without a row
 -- has no limits, and its claims look at nothing of this.
 create table lockgate.queues (
-    name text primary key check (name <> '' and octet_length(name) <= 200),
+    name text primary key check (name <> '' and length(name) <= 200),
     max_running integer check (max_running > 0),
     max_per_key integer check (max_per_key > 0),
     rate_per_s double precision check (rate_per_s > 0 and rate_per_s <= 1000000),
@@ -128,8 +128,8 @@ declare
         'holds ' || set_queue.holds, 'max_attempt ' || set_queue.max_attempt);
     how text := null;
 begin
-    if coalesce(set_queue.name, '') = '' or octet_length(set_queue.name) > 200 then
-        how := 'a name has 1 to 200 bytes';
+    if coalesce(set_queue.name, '') = '' or length(set_queue.name) > 200 then
+        how := 'a name has 1 to 200 characters';
     elsif set_queue.max_running < 1 or set_queue.max_per_key < 1 then
         how := 'a limit is at least 1; pause_queue keeps everything back';
     elsif set_queue.max_per_key > set_queue.max_running then
@@ -202,8 +202,8 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     who text := lockgate.acting_user(pause_queue.actor);
 begin
-    if coalesce(pause_queue.name, '') = '' or octet_length(pause_queue.name) > 200 then
-        raise exception 'pause_queue: a name has 1 to 200 bytes; nothing was changed'
+    if coalesce(pause_queue.name, '') = '' or length(pause_queue.name) > 200 then
+        raise exception 'pause_queue: a name has 1 to 200 characters; nothing was changed'
             using errcode = 'invalid_parameter_value';
     end if;
     insert into lockgate.queues as q (name, actor, paused_at, paused_by, pause_reason)

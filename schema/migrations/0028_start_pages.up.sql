@@ -22,8 +22,8 @@ declare
     wrong text := case
         when p_priority not between 0 and 20 then 'priority ' || p_priority || ' is not from 0 to 20'
         when '' in (p_queue, p_tenant, p_limit_key, p_debounce_key) then 'a queue, tenant or key is empty'
-        when greatest(octet_length(p_queue), octet_length(p_tenant), octet_length(p_limit_key),
-                      octet_length(p_debounce_key)) > 200 then 'a queue, tenant or key has more than 200 bytes'
+        when greatest(length(p_queue), length(p_tenant), length(p_limit_key), length(p_debounce_key)) > 200
+            then 'a queue, tenant or key has more than 200 characters'
     end;
 begin
     if wrong is not null then

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fleet::{RunClaim, WorkRun};
 
-/// Longest name of a queue, tenant, limit key or debounce key, in bytes.
+/// Longest name of a queue, tenant, limit key or debounce key, in characters.
 pub const LONGEST_QUEUE_NAME: usize = 200;
 /// Highest priority of a run.
 pub const HIGHEST_PRIORITY: u8 = 20;
@@ -209,10 +209,10 @@ impl QueueSettings {
 
 /// Why something cannot be the name of a queue, a tenant or a key; none: it can.
 pub(crate) fn misnamed(name: &str) -> Option<String> {
-    match name.len() {
+    match name.chars().count() {
         0 => Some("is empty".to_owned()),
         length if length > LONGEST_QUEUE_NAME => {
-            Some(format!("has {length} bytes, more than {LONGEST_QUEUE_NAME}"))
+            Some(format!("has {length} characters, more than {LONGEST_QUEUE_NAME}"))
         }
         _ if name.contains('\0') => Some("contains a zero character".to_owned()),
         _ => None,
@@ -228,7 +228,7 @@ mod tests {
         let queue = || QueueSettings::new("mails");
         let wrong = [
             (QueueSettings::new(""), "name is empty"),
-            (QueueSettings::new("x".repeat(201)), "201 bytes"),
+            (QueueSettings::new("x".repeat(201)), "201 characters"),
             (queue().max_running(0), "at least 1"),
             (queue().max_running(u32::MAX), "at most"),
             (queue().max_running(2).max_per_key(3), "never be reached"),

@@ -76,7 +76,7 @@ struct FleetFacts {
 /// Reads what people and scripts see.
 #[derive(Debug, Clone)]
 pub struct Inspector {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl Inspector {

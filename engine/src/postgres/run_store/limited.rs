@@ -170,7 +170,12 @@ impl Claim {
 
     async fn pick(&self, connection: &mut PgConnection, gate: &Gate) -> Result<Picked, sqlx::Error> {
         let query = self
-            .bound(PICK_LIMITED_RUNS, i64::from(self.share.take))
+            .database
+            .statement(PICK_LIMITED_RUNS)
+            .bind(self.share.queue.clone())
+            .bind(i64::from(self.share.take))
+            .bind(self.asked.names.clone())
+            .bind(self.asked.replayed.clone())
             .bind(gate.allowance)
             .bind(SUSPECT_AFTER)
             .bind(self.suspects);
@@ -200,8 +205,11 @@ impl Claim {
         room: i64,
     ) -> Result<(), sqlx::Error> {
         let query = self
-            .bound(PICK_RUNS_BY_TURN, i64::from(self.share.take))
-            .bind(None::<f64>)
+            .database
+            .statement(PICK_RUNS_BY_TURN)
+            .bind(self.share.queue.clone())
+            .bind(self.asked.names.clone())
+            .bind(self.asked.replayed.clone())
             .bind(SUSPECT_AFTER)
             .bind(self.suspects)
             .bind(picked.fit.clone())
@@ -212,16 +220,6 @@ impl Claim {
             picked.more = row.try_get("more")?;
         }
         Ok(())
-    }
-
-    /// A statement that picks, with the values that both of them have.
-    fn bound(&self, sql: &'static str, take: i64) -> Query {
-        self.database
-            .statement(sql)
-            .bind(self.share.queue.clone())
-            .bind(take)
-            .bind(self.asked.names.clone())
-            .bind(self.asked.replayed.clone())
     }
 
     fn claim_query(&self, ids: Vec<RunId>) -> Query {
