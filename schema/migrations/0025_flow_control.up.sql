@@ -120,7 +120,9 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 #variable_conflict use_column
 declare
     who text := lockgate.acting_user(set_queue.actor);
-    wanted_burst integer := coalesce(set_queue.burst, greatest(1, ceil(set_queue.rate_per_s))::integer);
+    -- A rate out of range is refused below, before it is used.
+    wanted_burst integer := case when set_queue.rate_per_s > 0 and set_queue.rate_per_s <= 1000000
+        then coalesce(set_queue.burst, greatest(1, ceil(set_queue.rate_per_s))::integer) end;
     was lockgate.queues;
     left_over double precision;
     what text := concat_ws(', ', 'max_running ' || set_queue.max_running, 'max_per_key ' || set_queue.max_per_key,
@@ -156,8 +158,8 @@ begin
         return 'same';
     end if;
     -- What was saved up stays; a rate that is new begins with a whole burst.
-    left_over := least(wanted_burst, coalesce(least(was.burst,
-        was.tokens + was.rate_per_s * extract(epoch from clock_timestamp() - was.refilled_at)), wanted_burst));
+    left_over := case when wanted_burst is not null then least(wanted_burst, coalesce(least(was.burst,
+        was.tokens + was.rate_per_s * extract(epoch from clock_timestamp() - was.refilled_at)), wanted_burst)) end;
     insert into lockgate.queues as q (name, max_running, max_per_key, rate_per_s, burst, tokens, refilled_at, fair, holds,
         max_attempt, actor)
     values (set_queue.name, set_queue.max_running, set_queue.max_per_key, set_queue.rate_per_s, wanted_burst, left_over,
@@ -276,7 +278,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
      cross join lateral (
          select count(*) filter (where w.wake_at <= clock_timestamp()) as waiting,
                 count(*) filter (where w.wake_at > clock_timestamp()) as later,
-                greatest(clock_timestamp() - min(w.wake_at), '0') as oldest
+                case when min(w.wake_at) <= clock_timestamp() then clock_timestamp() - min(w.wake_at) end as oldest
            from (select r.wake_at from lockgate.task_runs r
                   where coalesce(r.queue, r.workflow) = n.name and r.wake_at is not null and r.claim_id is null
                     and r.status in ('queued', 'running', 'suspended')

@@ -103,7 +103,7 @@ pub(super) struct RunList {
 pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -346,7 +346,7 @@ fn run_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 /// Text that the tables can keep and index.
-fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
+pub(super) fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
     match text {
         Some(text) if text.is_empty() || text.chars().count() > LONGEST => {
             Err(Problem::field(field, "is empty or longer than 500 characters"))
@@ -357,7 +357,7 @@ fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
 }
 
 /// A document; what is wrong with it is said with the field, where it is known.
-fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+pub(super) fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

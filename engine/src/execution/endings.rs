@@ -36,7 +36,7 @@ impl Together for Store {
     fn bytes(write: &Ending) -> usize {
         match &write.act {
             Act::Complete { output } => output.len(),
-            Act::Fail { reason } | Act::Quarantine { reason } => reason.len(),
+            Act::Fail { reason } | Act::Quarantine { reason } | Act::Overrun { reason } => reason.len(),
             Act::Wait { waits, .. } => waits.iter().map(|wait| wait.path.len()).sum(),
             Act::HandBack { .. } => 0,
         }

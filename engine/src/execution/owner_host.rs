@@ -27,6 +27,8 @@ pub(super) enum Left {
     Lost,
     /// The store or the source failed; try again.
     Retry(String),
+    /// It ran longer than its queue lets code run.
+    Overran(Duration),
     /// Its code is not the one that ran before; says how.
     Diverged(String),
 }

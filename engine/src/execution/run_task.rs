@@ -1,6 +1,7 @@
 //! Runs the code of one run: polls it until it ends, waits, or is not ours any more.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -66,6 +67,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
     let mut code: Code<'_> = AssertUnwindSafe(async { workflow.run(context, &run.params).await })
         .catch_unwind()
         .boxed();
+    let mut overrun = pin!(overrun(shared, shared.queues.max_attempt(&run.queue)));
     loop {
         let looked = tokio::select! {
             biased;
@@ -75,6 +77,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
             }
             () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
             looked = look(&mut code, host) => looked,
+            limit = &mut overrun => return Left::Overran(limit),
             () = held.poked() => {
                 hear(shared, host).await;
                 continue;
@@ -94,6 +97,15 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
             }
         }
     }
+}
+
+/// Waits as long as the code may run; for ever where nothing limits it.
+async fn overrun(shared: &Shared, limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else {
+        return future::pending().await;
+    };
+    shared.clock.sleep(limit).await;
+    limit
 }
 
 /// Polls the code until something is to be done about it.

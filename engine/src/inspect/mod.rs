@@ -3,6 +3,7 @@
 mod answers;
 mod undelivered;
 mod why;
+mod why_flow;
 #[cfg(test)]
 mod why_tests;
 mod why_text;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
+pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
 pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
     causes,

@@ -87,7 +87,7 @@ impl Runs {
         let is_known = self.by_id.contains_key(&run.id);
         match self.start(start_of(run), now) {
             Ok(Some(id)) if id == run.id && !is_known => Ok(Started::New(id)),
-            Ok(Some(id)) if self.waits_under(id, run.debounce_key.as_ref()) => Ok(Started::Debounced(id)),
+            Ok(Some(id)) if id != run.id && self.waits_under(id, run.debounce_key.as_ref()) => Ok(Started::Debounced(id)),
             Ok(Some(id)) => Ok(Started::Found(id)),
             Ok(None) => Ok(Started::Held),
             Err(error) => Err(FleetError::Refused(error.to_string())),
