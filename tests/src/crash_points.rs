@@ -94,6 +94,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W10", &["suspend.after_commit"], "a waiting run let go of → its process hears so", "run suspended, waits open", "its timer, or a signal, wakes it"),
     at("W11", &[], "a signal commits while its run is let go of", "one more wake-up", "letting go is refused and the signal taken, or the run is awake"),
     at("W13", &["endings.before_commit"], "a group of ends sent → commit", "runs leased", "recovered; replayed over recorded steps and ended"),
+    at("W17", &["limits.before_commit", "limits.after_claim"], "runs of a limited queue picked → claimed → their code", "nothing, or places held by leased runs", "claimed again; leases end, and their places with them"),
     at("W18", &[], "lease gone → checkpoint, transaction, end", "another's claim", "0 rows: nothing is written; a first result counts for both"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),

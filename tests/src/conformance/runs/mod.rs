@@ -121,6 +121,7 @@ macro_rules! every_run_case {
                 a_run_that_is_to_stop_neither_waits_nor_ends_otherwise,
                 unfinished_batches_keep_a_run_from_its_end,
                 of_many_ends_at_once_one_counts,
+                code_that_runs_too_long_five_times_is_set_aside,
             }
             signal_run {
                 a_signal_wakes_a_run_that_waits,
