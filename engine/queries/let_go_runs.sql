@@ -20,7 +20,8 @@ with m as (
            attempts = case when m.act in ('wait', 'wait_batches') then 0 else r.attempts end,
            -- Code that records something each time is slow, and goes on.
            overruns = case when m.act in ('wait', 'wait_batches') then null
-                           when m.act = 'overrun' then case when n.progressed then 1 else coalesce(r.overruns, 0) + 1 end
+                           when m.act = 'overrun' then case when n.progressed then 1
+                                when coalesce(r.overruns, 0) < 4 then coalesce(r.overruns, 0) + 1 end
                            else r.overruns end,
            claim_id = null, claimed_by = null, lease_until = null, alone = null
       from m

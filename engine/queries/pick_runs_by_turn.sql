@@ -62,18 +62,22 @@ with recursive gate as (
           order by coalesce(r.rank, r.wake_at)
           limit greatest(0, t.take)) c
     union all
-    (select r.id, coalesce(r.rank, r.wake_at), '', '', 0
-       from lockgate.task_runs r
-      where coalesce(r.queue, r.workflow) = $1 and r.tenant is null and r.limit_key is null
-        and r.wake_at is not null and r.id <> all ($6)
-        and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
-        and r.claim_id is null and r.status in ('queued', 'running', 'suspended') and r.holds is distinct from 'run'
+    -- What has neither tenant nor key has no index of its own: as far as it stands among the first.
+    (select r.id, r.place, '', '', 0
+       from (select h.*, coalesce(h.rank, h.wake_at) as place
+               from lockgate.task_runs h
+              where coalesce(h.queue, h.workflow) = $1 and h.wake_at is not null
+                and coalesce(h.rank, h.wake_at) <= (select clock_timestamp()) and h.wake_at <= (select clock_timestamp())
+                and h.claim_id is null and h.status in ('queued', 'running', 'suspended')
+              order by coalesce(h.rank, h.wake_at)
+              limit (select 1000)) r
+      where r.tenant is null and r.limit_key is null and r.id <> all ($6) and r.holds is distinct from 'run'
         and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $4) = $5
         and case when r.started_at is null then r.workflow = any ($2)
                  else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
         and (r.after_run is null or not exists (
              select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
-      order by coalesce(r.rank, r.wake_at)
+      order by r.place
       limit $7)
 ), fit as (
     select k.*, row_number() over (partition by k.tenant order by k.rank, k.id)

@@ -22,6 +22,7 @@ pub mod own_servers;
 pub mod place_order;
 pub mod proxy;
 pub mod replica;
+pub mod report_queue;
 mod servers;
 pub mod smtp_sink;
 pub mod steps_story;

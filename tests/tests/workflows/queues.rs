@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lockgate::inspect::{Cause, FlowCause, causes};
 use lockgate::postgres::{Database, DatabaseSettings, Inspector};
 use lockgate_tests::replica::PATIENCE;
+use lockgate_tests::report_queue;
 use lockgate_tests::steps_story::{Story, assert_once_but};
 use lockgate_tests::wait_until;
 use serde_json::{Value, json};
@@ -70,6 +71,29 @@ async fn a_queue_of_any_name_is_found_and_its_limit_holds_from_end_to_end() {
     )
     .await;
     assert_eq!(overlaps, 2);
+}
+
+#[tokio::test]
+async fn the_example_of_the_document_is_code_that_runs() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let document = std::fs::read_to_string(format!("{root}/docs/queues.md")).unwrap();
+    let code = std::fs::read_to_string(format!("{root}/tests/src/report_queue.rs")).unwrap();
+    let (_, shown) = code.split_once("// The document from here.\n").unwrap();
+    let (shown, _) = shown.split_once("// To here.\n").unwrap();
+    assert!(document.contains(shown.trim_end()), "docs/queues.md shows other code");
+    // Two wishes of one customer are one report.
+    let database = lockgate_tests::TestDatabase::new().await;
+    let client = lockgate::client::Client::new(database.database());
+    let wishes = [
+        report_queue::wish(&client, "acme").await.unwrap().id(),
+        report_queue::wish(&client, "acme").await.unwrap().id(),
+        report_queue::wish(&client, "other").await.unwrap().id(),
+    ];
+    assert!(wishes[0] == wishes[1] && wishes[1] != wishes[2], "{wishes:?}");
+    let urgent = client.start::<report_queue::MakeReport>(&"acme".to_owned()).priority(21);
+    let refused = urgent.send().await.unwrap_err().to_string();
+    assert_eq!(refused, "priority 21 is above 20; nothing was started");
+    drop(report_queue::engine());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -105,8 +105,11 @@ impl Run {
     fn overrun(&mut self, reason: &str) -> String {
         let progressed = self.steps.values().any(|step| step.claim_token == self.token);
         self.overruns = if progressed { 1 } else { self.overruns + 1 };
-        if self.overruns >= MOST_OVERRUNS && !progressed && self.status == Status::Running {
-            self.end_with(Status::Quarantined, &format!("{reason}, five times in a row"));
+        if self.overruns >= MOST_OVERRUNS && !progressed {
+            self.overruns = 0;
+            if self.status == Status::Running {
+                self.end_with(Status::Quarantined, &format!("{reason}, five times in a row"));
+            }
         }
         storable_reason(reason)
     }

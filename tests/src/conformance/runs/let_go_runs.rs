@@ -1,5 +1,7 @@
 //! Letting go of runs: they end, wait, or are handed back.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use lockgate::lifecycle::{Act, Ending, Kind, LetGo, OpenWait, RunClaim, StepStatus};
 use serde_json::json;
