@@ -11,7 +11,7 @@ use super::executor::Shared;
 use super::limited::{self, Got};
 use super::queues::refresh;
 use super::run_task::drive;
-use super::shares::Queues;
+use super::shares::{MOST_QUEUES, Queues};
 use super::worker::jittered;
 use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 
@@ -33,7 +33,8 @@ async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
     let mut idle = 0u32;
     while let Some(mut free) = free_slots(shared, &slots).await {
         refresh(shared).await;
-        queues.serve(shared.queues.served(shared.workflows()));
+        let served = shared.queues.served(shared.workflows());
+        queues.serve(worth_asking(shared, &served).await);
         let shares = queues.deal(free.num_permits());
         let got = look(shared, shares.clone()).await;
         let more = queues.learn(&shares, got.runs.iter().map(|(_, run, _)| run.queue.as_str()));
@@ -58,13 +59,24 @@ async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
         drop(free);
         let pause = jittered(shared.settings.poll * if idle > 5 { 2 } else { 1 });
         let pause = got.again.map_or(pause, |again| again.min(pause));
-        let due = until_due(shared, queues.names(), pause).await;
+        let due = until_due(shared, &served, pause).await;
         tokio::select! {
             () = shared.stopping.cancelled() => {}
             () = shared.hints.runs.notified() => shared.queues.ring(),
             () = shared.clock.pause(due) => {}
         }
     }
+}
+
+/// Of more queues than one question takes, those in which something waits.
+async fn worth_asking(shared: &Shared, served: &[String]) -> Vec<String> {
+    if served.len() <= MOST_QUEUES {
+        return served.to_vec();
+    }
+    shared.runs.waiting_queues(served).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "could not look into the queues");
+        served.to_vec()
+    })
 }
 
 /// Claims what is shared out: a page of the queues without limits, then of the others.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::lifecycle::Share;
 
 /// Most queues in one question.
-const MOST_QUEUES: usize = 64;
+pub(crate) const MOST_QUEUES: usize = 64;
 
 /// The queues that are served, and which of them had more than was asked for.
 #[derive(Debug)]
@@ -22,10 +22,6 @@ impl Queues {
             full: BTreeSet::new(),
             turn: 0,
         }
-    }
-
-    pub(crate) fn names(&self) -> &[String] {
-        &self.names
     }
 
     /// From now on these are served.
@@ -71,7 +67,8 @@ impl Queues {
         for queue in came {
             *got.entry(queue).or_default() += 1;
         }
-        let mut more = false;
+        // What was not asked now may have something too, as long as anything comes.
+        let mut more = self.names.len() > asked.len() && !got.is_empty();
         for share in asked {
             if got
                 .get(share.queue.as_str())
@@ -132,6 +129,8 @@ mod tests {
         let first = queues.deal(1_000);
         assert_eq!(first.len(), MOST_QUEUES);
         assert_eq!(first.iter().map(|share| share.take).sum::<u32>(), 1_000);
+        assert!(queues.learn(&first, ["7"].into_iter()), "the others are asked at once");
+        assert!(!queues.learn(&first, std::iter::empty()));
         let second = queues.deal(1_000);
         let all: BTreeSet<_> = first.iter().chain(&second).map(|share| share.queue.clone()).collect();
         assert_eq!(all.len(), 100);
