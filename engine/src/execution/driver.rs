@@ -58,7 +58,9 @@ async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
         }
         drop(free);
         let pause = jittered(shared.settings.poll * if idle > 5 { 2 } else { 1 });
-        let pause = got.again.map_or(pause, |again| again.min(pause));
+        // Asked in vain again and again, it is asked more and more rarely.
+        let again = got.again.map(|again| again * (1 << idle.saturating_sub(1).min(6)));
+        let pause = again.map_or(pause, |again| again.min(pause));
         let due = until_due(shared, &served, pause).await;
         tokio::select! {
             () = shared.stopping.cancelled() => {}

@@ -92,7 +92,8 @@ async fn ten_runs_of_a_tenant_are_served_at_once_beside_a_hundred_thousand() {
     scene.holds().await;
 }
 
-/// In no stretch of time, by the database's clock, more came than its length and the burst allow.
+/// In no stretch of time, by the database's clock, more came than its length and the burst allow; a run's instant lies
+/// somewhere within its claim, whose length counts beside.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rate_holds_for_two_replicas_that_race() {
     let scene = Scene::new().await;
@@ -105,17 +106,20 @@ async fn a_rate_holds_for_two_replicas_that_race() {
     let race = (0..2).map(|_| {
         let store = store(&scene.database);
         async move {
-            let mut claims = 0;
+            let (mut claims, mut longest) = (0, Duration::ZERO);
             while Instant::now() < over {
+                let asked = Instant::now();
                 let got = store.claim_limited_runs(&page(&["orders"], 50)).await.unwrap();
+                longest = longest.max(asked.elapsed());
                 claims += got.runs.len();
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            claims
+            (claims, longest)
         }
     });
-    let claims: Vec<usize> = futures::future::join_all(race).await;
+    let (claims, longest): (Vec<usize>, Vec<Duration>) = futures::future::join_all(race).await.into_iter().unzip();
     assert!(claims.iter().all(|claims| *claims > 0), "{claims:?}");
+    let longest = longest.iter().max().unwrap().as_secs_f64();
     let rows = sqlx::query(
         "select extract(epoch from claimed_at)::float8 as at from lockgate.task_runs where claimed_at is not null order by 1",
     );
@@ -124,7 +128,7 @@ async fn a_rate_holds_for_two_replicas_that_race() {
     assert_eq!(times.len(), claims.iter().sum::<usize>());
     for (first, from) in times.iter().enumerate() {
         for (last, to) in times.iter().enumerate().skip(first) {
-            let allowed = f64::from(burst) + rate * (to - from) + 1.0;
+            let allowed = f64::from(burst) + rate * (to - from + longest) + 1.0;
             let came = (last - first + 1) as f64;
             assert!(came <= allowed, "{came} in {} s, allowed {allowed}", to - from);
         }
