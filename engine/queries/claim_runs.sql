@@ -23,7 +23,7 @@ with pick as (
      limit case when $9 then 1 end
 ), claimed as (
     update lockgate.task_runs r
-       set status = 'running', wake_at = null, rank = null,
+       set status = 'running', wake_at = null, rank = null, debounce_key = null,
            claim_token = r.claim_token + 1, claim_id = $6, claimed_by = $7, claimed_at = clock_timestamp(),
            lease_until = clock_timestamp() + make_interval(secs => $10), alone = case when $9 then true end,
            started_at = coalesce(r.started_at, clock_timestamp()),

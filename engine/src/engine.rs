@@ -21,9 +21,9 @@ use crate::delivery::{
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
-use crate::lifecycle::{Fleet, Heartbeat, SystemClock};
+use crate::lifecycle::{Fleet, Heartbeat, QueueSettings, SystemClock};
 use crate::postgres::{
-    Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresOutbox,
+    Database, DatabaseSettings, FleetSettings, Migrator, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
     PostgresRunStore, PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
@@ -34,6 +34,8 @@ use crate::workflow::{Registry, Resources, Workflow};
 const LEADER_CONNECTIONS: u32 = 3;
 /// Four groups of checkpoints on their way and two of runs that are let go of, or a page that is claimed.
 const GROUP_CONNECTIONS: u32 = 6;
+/// Between tries to set what the binary says of queues.
+const DECLARE_PAUSE: Duration = Duration::from_secs(1);
 /// How long Kafka gets to settle what is on its way when everything else has ended.
 const LAST_OUTCOMES: Duration = Duration::from_secs(2);
 
@@ -68,6 +70,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn workflow<W: Workflow>(mut self, workflow: W) -> Self {
         self.registry.add(workflow);
+        self
+    }
+
+    /// Sets limits of a queue when the first replica starts that says so. What is set then is changed by operators only:
+    /// `lockgate queues sync` sets it to what the binary says.
+    #[must_use]
+    pub fn queue(mut self, settings: QueueSettings) -> Self {
+        self.registry.add_queue(settings);
         self
     }
 
@@ -183,6 +193,7 @@ impl EngineBuilder {
             settings: redelivery_settings(config),
             hint: place.hints.undelivered.clone(),
         });
+        declare_queues(&place.database, &self.registry, &stop).await?;
         let transactions = place.database.clone();
         let outbox = OutboxRelay::new(OutboxParts {
             store: Arc::new(PostgresOutbox::new(place.database, place.replica)),
@@ -232,6 +243,25 @@ async fn watch_schema(database: Database, period: Duration, stop: CancellationTo
             }
         }
     }
+}
+
+/// Sets what the binary says of queues for which nothing is set, before anything is claimed from them. A database that is
+/// away is waited for: without it nothing is claimed either.
+async fn declare_queues(database: &Database, registry: &Registry, stop: &CancellationToken) -> anyhow::Result<()> {
+    let operator = Operator::new(database.clone(), None);
+    for settings in registry.queues() {
+        let wrong = |why| anyhow::anyhow!("queue {}: {why}", settings.name);
+        settings.check().map_err(wrong)?;
+        while let Err(error) = operator.set_queue(settings, Some("declared by code"), true).await {
+            anyhow::ensure!(!error.is_for_good(), "queue {} cannot be set: {error}", settings.name);
+            tracing::warn!(queue = settings.name, %error, "the queue is not set yet");
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(DECLARE_PAUSE) => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A replica and what its sides share.
@@ -334,6 +364,7 @@ impl Host for EngineBuilder {
 fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| match payload {
         "stop" => hints.stops.notify_one(),
+        "queue" => hints.queues_changed(),
         "leader" => hints.leader.notify_one(),
         "undelivered" => hints.undelivered.notify_one(),
         _ => hints.ring(),

@@ -189,6 +189,17 @@ impl Client {
         self.answer(request.body(json.into())).await
     }
 
+    /// Puts JSON.
+    pub async fn put(&self, path: &str, json: impl Into<String>) -> Answer {
+        let request = self.request(Method::PUT, path).header(CONTENT_TYPE, "application/json");
+        self.answer(request.body(json.into())).await
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.answer(self.request(Method::DELETE, path)).await
+    }
+
     /// Posts lines.
     pub async fn post_lines(&self, lines: impl Into<reqwest::Body>) -> Answer {
         let request = self.request(Method::POST, "/api/v1/email-commands");
@@ -218,7 +229,7 @@ impl Client {
         let paths = self.document["paths"].as_object().unwrap();
         let matches = |pattern: &str| {
             let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
-            let same = |(pattern, part): (&&str, &&str)| pattern == part || *pattern == "{id}";
+            let same = |(pattern, part): (&&str, &&str)| pattern == part || pattern.starts_with('{');
             pattern.len() == path.len() && pattern.iter().zip(&path).all(same)
         };
         let media = headers

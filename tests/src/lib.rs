@@ -23,6 +23,7 @@ pub mod own_servers;
 pub mod place_order;
 pub mod proxy;
 pub mod replica;
+pub mod report_queue;
 pub mod running_total;
 mod servers;
 pub mod smtp_sink;

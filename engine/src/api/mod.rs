@@ -9,6 +9,7 @@ mod health;
 mod lines;
 mod openapi;
 mod problem;
+mod queues;
 mod routes;
 mod runs;
 mod server;

@@ -20,7 +20,7 @@ use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
 use crate::inspect::{ProofAnswer, RUN_STATES, RunDetail, RunSummary, WhyAnswer};
-use crate::lifecycle::{self, NewRun};
+use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misnamed};
 use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator, RunFilter};
 
 /// Inputs are stored with the run and read with every claim of it.
@@ -55,6 +55,21 @@ pub(super) struct StartRequest<'a> {
     /// It fails when it is not over so many seconds after its start.
     #[schemars(range(min = 1, max = 3_000_000_000_i64))]
     deadline_s: Option<i64>,
+    /// From which queue it is claimed; not given: the one with its workflow's name.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    queue: Option<String>,
+    /// It is claimed before runs of lower priority that came up to 15 seconds a step earlier.
+    #[schemars(range(min = 0, max = 20))]
+    priority: Option<u8>,
+    /// On whose behalf it runs: in a fair queue tenants take turns.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    tenant: Option<String>,
+    /// It counts under this key where its queue has a limit for each key.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    limit_key: Option<String>,
+    /// A run that waits under this key gets the input and time of this one.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    debounce_key: Option<String>,
 }
 
 /// A run that was started, now or before under the same key.
@@ -62,7 +77,7 @@ pub(super) struct StartRequest<'a> {
 pub(super) struct Started {
     /// The run.
     run_id: Uuid,
-    /// `new` or `found`.
+    /// `new`, `found` or `debounced`.
     outcome: Cow<'static, str>,
 }
 
@@ -88,7 +103,7 @@ pub(super) struct RunList {
 pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Of a cancellation: what the run did is not undone.
     #[serde(default)]
     force: bool,
@@ -121,14 +136,32 @@ pub(super) async fn start(
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }
         lifecycle::Started::Found(run) => Ok(started(run, "found").into_response()),
+        lifecycle::Started::Debounced(run) => Ok(started(run, "debounced").into_response()),
         lifecycle::Started::Held => Err(Problem::new(
             StatusCode::CONFLICT,
             "another unfinished run holds the singleton key",
         )),
-        lifecycle::Started::Busy => Err(Problem::unavailable(
-            "the singleton key is contended; nothing was started",
-        )),
+        lifecycle::Started::Busy => Err(Problem::unavailable("its key is contended; nothing was started")),
     }
+}
+
+/// What says from where and in what order it is claimed.
+fn check_flow(request: &StartRequest<'_>) -> Result<(), Problem> {
+    if request.priority.is_some_and(|priority| priority > HIGHEST_PRIORITY) {
+        return Err(Problem::field("priority", "is not from 0 to 20"));
+    }
+    let names = [
+        ("queue", &request.queue),
+        ("tenant", &request.tenant),
+        ("limit_key", &request.limit_key),
+        ("debounce_key", &request.debounce_key),
+    ];
+    for (field, name) in names {
+        if let Some(why) = name.as_deref().and_then(misnamed) {
+            return Err(Problem::field(field, &why));
+        }
+    }
+    Ok(())
 }
 
 fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
@@ -163,8 +196,14 @@ impl Api {
             Some(_) => return Err(Problem::field("deadline_s", "is not from 1 to 3000000000")),
             None => None,
         };
+        check_flow(&request)?;
         Ok(NewRun {
             params,
+            queue: request.queue,
+            priority: request.priority.unwrap_or_default(),
+            tenant: request.tenant,
+            limit_key: request.limit_key,
+            debounce_key: request.debounce_key,
             singleton_key: request.singleton_key,
             idempotency_key: request.idempotency_key,
             start_at: request.start_at,
@@ -315,7 +354,7 @@ fn run_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 /// Text that the tables can keep and index.
-fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
+pub(super) fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
     match text {
         Some(text) if text.is_empty() || text.chars().count() > LONGEST => {
             Err(Problem::field(field, "is empty or longer than 500 characters"))
@@ -326,7 +365,7 @@ fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
 }
 
 /// A document; what is wrong with it is said with the field, where it is known.
-fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+pub(super) fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

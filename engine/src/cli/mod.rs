@@ -20,6 +20,7 @@ mod host;
 mod migrate;
 mod outbox;
 mod output;
+mod queues;
 mod replicas;
 mod run;
 mod runs;
@@ -127,6 +128,9 @@ enum Command {
     /// Look at replicas
     #[command(subcommand)]
     Replicas(replicas::Command),
+    /// Look at queues and set their limits
+    #[command(subcommand)]
+    Queues(queues::Command),
     /// Look at schedules and change them
     Schedules(schedules::SchedulesArgs),
     /// Make, look at and revoke tokens of the HTTP API
@@ -216,6 +220,7 @@ async fn dispatch(
         Command::Outbox(command) => command.execute(&context).await,
         Command::Verify(args) => args.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
+        Command::Queues(command) => command.execute(&context).await,
         Command::Schedules(args) => args.run(&context).await,
         Command::Tokens(command) => command.execute(&context).await,
         Command::Doctor(args) => args.execute(&context).await,

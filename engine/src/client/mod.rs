@@ -3,6 +3,7 @@
 mod handle;
 mod start;
 mod start_all;
+mod start_flow;
 mod waiting;
 
 use std::sync::Arc;

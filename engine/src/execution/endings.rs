@@ -37,7 +37,8 @@ impl Together for Store {
         let waits: usize = write.act.waits().iter().map(|wait| wait.path.len()).sum();
         let rest = match &write.act {
             Act::Complete { output } => output.len(),
-            Act::Fail { reason } | Act::Quarantine { reason } | Act::NotUndone { reason, .. } => reason.len(),
+            Act::Fail { reason } | Act::Quarantine { reason } | Act::Overrun { reason } => reason.len(),
+            Act::NotUndone { reason, .. } => reason.len(),
             Act::Wait { .. } | Act::WaitToUndo { .. } | Act::Unwound | Act::HandBack { .. } => 0,
         };
         waits + rest

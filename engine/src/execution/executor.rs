@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -17,6 +18,7 @@ use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
 use super::presence::leave;
 use super::publications::Publications;
+use super::queues::QueueBook;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
@@ -38,9 +40,17 @@ pub struct Hints {
     pub leader: Arc<Notify>,
     /// Undelivered messages are due.
     pub undelivered: Arc<Notify>,
+    /// What is set for queues was changed since it was read.
+    pub queues: AtomicBool,
 }
 
 impl Hints {
+    /// Somebody changed what is set for a queue.
+    pub fn queues_changed(&self) {
+        self.queues.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
     /// Somebody started or woke a run.
     pub fn ring(&self) {
         self.runs.notify_one();
@@ -90,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fan_outs: FanOuts,
     pub(crate) book: Arc<Book>,
+    pub(crate) queues: QueueBook,
     pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
@@ -173,6 +184,7 @@ impl Executor {
             hints: parts.hints,
             clock: parts.clock,
             book,
+            queues: QueueBook::default(),
             floor: Floor::default(),
             window,
             work: WorkList::default(),

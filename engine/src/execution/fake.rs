@@ -266,6 +266,9 @@ impl RunStore for FakeStore {
     async fn claim_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         unreachable!()
     }
+    async fn claim_limited_runs(&self, _: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        unreachable!()
+    }
     async fn read_claimed_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         unreachable!()
     }
@@ -344,6 +347,15 @@ impl RunStore for FakeStore {
         }])
     }
     async fn next_due(&self, _: &[String]) -> Result<Option<Duration>, FleetError> {
+        unreachable!()
+    }
+    async fn read_queues(&self, _: &[String]) -> Result<QueueNews, FleetError> {
+        unreachable!()
+    }
+    async fn waiting_queues(&self, _: &[String]) -> Result<Vec<String>, FleetError> {
+        unreachable!()
+    }
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
         unreachable!()
     }
 }

@@ -141,6 +141,12 @@ pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left
             let stops = shared.stopping.is_cancelled();
             Some(hand_back(if stops { Duration::ZERO } else { RETRY }, Some(why)))
         }
+        Left::Overran(limit) => {
+            let limit = humantime::format_duration(limit);
+            let reason = format!("its code ran longer than max_attempt of its queue ({limit})");
+            tracing::warn!(run = %held.claim.run, reason, "the run's code is dropped");
+            Some(Act::Overrun { reason })
+        }
         Left::Diverged(reason) => {
             tracing::error!(run = %held.claim.run, reason, "the run is set aside");
             Some(Act::Quarantine { reason })

@@ -21,12 +21,14 @@ mod group;
 mod history;
 mod keeper;
 mod letting_go;
+mod limited;
 mod owner_host;
 mod owner_verbs;
 mod pipeline;
 mod planner;
 mod presence;
 mod publications;
+mod queues;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;

@@ -32,6 +32,8 @@ pub(super) enum Left {
     Lost,
     /// The store or the source failed; try again.
     Retry(String),
+    /// It ran longer than its queue lets code run.
+    Overran(Duration),
     /// Its code is not the one that ran before, or not one that can be run again; says how.
     Diverged(String),
     /// It was to stop, and what it did is undone.

@@ -1,5 +1,6 @@
 //! Runs the code of one run: polls it until it ends, waits, or is not ours any more.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -79,6 +80,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
     // Dropped before the code is: what that drops is not dropped by the code.
     let _closing = Closing(host);
     let mut known = Fate::Held;
+    let mut overrun = pin!(overrun(shared, shared.queues.max_attempt(&run.queue)));
     loop {
         let looked = tokio::select! {
             biased;
@@ -95,6 +97,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
             }
             () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
             looked = look(&mut code, host) => looked,
+            limit = &mut overrun => return Left::Overran(limit),
             () = held.poked() => {
                 if held.is_forced() {
                     return Left::Halted;
@@ -117,6 +120,15 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
             }
         }
     }
+}
+
+/// Waits as long as the code may run; for ever where nothing limits it.
+async fn overrun(shared: &Shared, limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else {
+        return future::pending().await;
+    };
+    shared.clock.sleep(limit).await;
+    limit
 }
 
 /// Polls the code until something is to be done about it.

@@ -3,6 +3,7 @@
 mod answers;
 mod undelivered;
 mod why;
+mod why_flow;
 #[cfg(test)]
 mod why_tests;
 mod why_text;
@@ -20,6 +21,7 @@ pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
     causes,
 };
+pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::why_flow::{self, FlowCause, FlowFacts};
+
 /// What was read of one run. Times are of the database clock.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -166,6 +168,8 @@ pub struct WhyFacts {
     pub leader: LeaderFacts,
     /// Old snapshots.
     pub snapshots: Vec<OldSnapshot>,
+    /// Its queue; none: it is over.
+    pub flow: Option<FlowFacts>,
 }
 
 /// Why a run is not moving.
@@ -254,6 +258,7 @@ pub enum Cause {
     StepWaits(OpenStep),
     WaitsToBeWoken,
     OldSnapshot(OldSnapshot),
+    Queue(FlowCause),
     NothingHolds {
         finished_last_minute: i64,
         batches_waiting: i64,
@@ -280,8 +285,12 @@ pub fn causes(facts: &WhyFacts) -> Vec<Cause> {
     } else if stops.is_empty() {
         stops.extend(fleet(run, &facts.replicas));
     }
+    let limits = why_flow::limits(run, facts.flow.as_ref());
+    stops.extend(limits.into_iter().map(Cause::Queue));
     let mut slows = dead_holders(run);
     slows.extend(work(run, &facts.replicas));
+    let places = why_flow::place(facts.flow.as_ref());
+    slows.extend(places.into_iter().map(Cause::Queue));
     if stops.is_empty() {
         slows.extend(waits(run));
         if slows.is_empty() || run.finished_last_minute > 0 {

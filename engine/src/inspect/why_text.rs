@@ -160,6 +160,7 @@ fn work(cause: &Cause) -> Option<String> {
                 (_, None) => format!("step {} waits", step.step),
             }
         }
+        Cause::Queue(cause) => cause.to_string(),
         Cause::WaitsToBeWoken => "it waits to be woken: nothing of it is to do until something wakes it".to_owned(),
         Cause::OldSnapshot(snapshot) => {
             let by = snapshot.application.as_deref().filter(|name| !name.is_empty());

@@ -8,6 +8,7 @@ mod fleet;
 mod ids;
 mod manager;
 mod new_run;
+mod queues;
 mod run_store;
 mod steps;
 
@@ -27,6 +28,8 @@ pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
 pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
 pub use new_run::{NewRun, Parent, Started};
+pub(crate) use queues::misnamed;
+pub use queues::{HIGHEST_PRIORITY, Holds, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule, QueueSettings};
 pub use run_store::RunStore;
 pub use steps::{
     Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,

@@ -8,6 +8,7 @@ use super::children::{Continuation, EndedChild, NewChild, NewPublication};
 use super::fleet::{FleetError, RunClaim, WorkRun};
 use super::manager::RunId;
 use super::new_run::{NewRun, Started};
+use super::queues::{LimitedClaim, QueueNews};
 use super::steps::{
     ClaimPage, Ending, LetGo, NewSignal, NewStep, News, Poked, Saved, Signalled, Transacted, TransactionWork,
 };
@@ -23,6 +24,8 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// Claims runs whose code may go on, those that have waited longest first, with their steps and signals.
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
+    /// Claims runs of one queue that has limits, as many as they allow: the page has one share.
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError>;
     /// Reads what a claim whose answer was lost got, if anything.
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
 
@@ -76,6 +79,12 @@ pub trait RunStore: Send + Sync + 'static {
     async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError>;
     /// What reached these runs.
     async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError>;
+    /// What is set for queues, and which queues runs of these workflows wait in.
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError>;
+    /// Which of these queues have a run that may go on.
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError>;
+    /// Queues that have runs which holders died on.
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError>;
     /// How long until the first run of these queues may go on; none: nothing is due by itself.
     async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError>;
 }

@@ -270,6 +270,12 @@ pub enum Act {
     },
     /// It is to stop, and what it did is undone.
     Unwound,
+    /// Its code ran longer than its queue allows: it is run again, and set aside when it does so five times in a row
+    /// without a step recorded.
+    Overrun {
+        /// In words.
+        reason: String,
+    },
     /// Its code is run again after the delay.
     HandBack {
         /// Not before this long from now.

@@ -23,8 +23,8 @@ const LOST_TRIES: u32 = 2;
 /// Acts on runs for a person.
 #[derive(Debug, Clone)]
 pub struct Operator {
-    database: Database,
-    actor: Option<String>,
+    pub(super) database: Database,
+    pub(super) actor: Option<String>,
 }
 
 impl Operator {

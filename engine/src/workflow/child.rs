@@ -13,9 +13,7 @@ use super::continuing::params_of;
 use super::host::NewRunOfMine;
 use super::step::{StepFuture, StepOptions, erase, from_json};
 use super::{Workflow, fatal};
-use crate::lifecycle::{ChildWishes, NewSignal, RunId, Signalled};
-
-const HIGHEST_PRIORITY: u8 = 20;
+use crate::lifecycle::{ChildWishes, HIGHEST_PRIORITY, NewSignal, RunId, Signalled};
 
 /// What may be said of a child.
 #[derive(Debug, Clone, Default, PartialEq)]

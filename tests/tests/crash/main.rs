@@ -92,6 +92,7 @@ points! {
     "W13" w13_before_an_end_is_committed workflow::before_an_end;
     "W14" w14_waking_a_parent family::waking_a_parent;
     "W16" w16_going_on_as_another family::going_on;
+    "W17" w17_around_a_claim_from_a_limited_queue workflow::around_a_limited_claim;
     "W18" w18_a_zombie_records_nothing workflow::zombie;
     "W22" w22_stopping_children family::stopping_children;
     "W23" w23_publishing family::publishing;

@@ -8,4 +8,5 @@ mod leases;
 mod lost;
 mod mixed;
 mod operators;
+mod queues;
 mod waits;

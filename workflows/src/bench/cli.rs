@@ -79,6 +79,9 @@ struct WorkflowsArgs {
     /// How long each closed loop runs
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Measure instead what limits cost that do not bind, over so many pairs of backlogs each
+    #[arg(long, value_name = "PAIRS")]
+    limits: Option<usize>,
 }
 
 #[derive(Args)]
@@ -204,6 +207,7 @@ impl WorkflowsArgs {
             brokers: brokers(context)?,
             runs: self.runs as usize,
             seconds: self.seconds,
+            limits: self.limits,
         })
     }
 }

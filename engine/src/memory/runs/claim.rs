@@ -26,11 +26,7 @@ impl Runs {
     pub(super) fn claim(&mut self, page: &ClaimPage, holder: Holder) -> Vec<(RunClaim, WorkRun)> {
         let mut picked = Vec::new();
         for share in &page.shares {
-            let of_queue = self.by_id.values().filter(|run| run.queue() == share.queue);
-            let mut ready: Vec<(Ready, RunId)> = of_queue
-                .filter_map(|run| Some((self.claimable(run, page, holder.since)?, run.id())))
-                .collect();
-            ready.sort_unstable();
+            let ready = self.ready_of(&share.queue, page, holder.since);
             let take = usize::try_from(share.take).unwrap_or(usize::MAX);
             picked.extend(ready.into_iter().take(take).map(|(_, run)| run));
         }
@@ -42,6 +38,16 @@ impl Runs {
             Some(run.take(page, holder))
         });
         claimed.collect()
+    }
+
+    /// The runs of a queue that may be claimed, in their order.
+    pub(super) fn ready_of(&self, queue: &str, page: &ClaimPage, now: DateTime<Utc>) -> Vec<(Ready, RunId)> {
+        let of_queue = self.by_id.values().filter(|run| run.queue() == queue);
+        let mut ready: Vec<(Ready, RunId)> = of_queue
+            .filter_map(|run| Some((self.claimable(run, page, now)?, run.id())))
+            .collect();
+        ready.sort_unstable();
+        ready
     }
 
     /// Its place, if its code may run now and is here.
@@ -100,7 +106,7 @@ fn runs(runnable: &Runnable, run: &Run) -> bool {
 }
 
 impl Run {
-    fn take(&mut self, page: &ClaimPage, holder: Holder) -> (RunClaim, WorkRun) {
+    pub(super) fn take(&mut self, page: &ClaimPage, holder: Holder) -> (RunClaim, WorkRun) {
         if self.started_at.is_none() {
             let runnable = page.runnable.iter().find(|runnable| runs(runnable, self));
             self.code_version = runnable.map(|runnable| runnable.newest);
@@ -108,6 +114,7 @@ impl Run {
         }
         self.status = Status::Running;
         self.ready = None;
+        self.debounce_key = None;
         self.token += 1;
         self.holder = Some(holder);
         self.work(&holder)

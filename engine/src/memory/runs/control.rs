@@ -76,6 +76,7 @@ impl Runs {
     pub(super) fn sweep(&mut self, now: DateTime<Utc>) -> Swept {
         let runs = self.recover(now);
         let ready = self.ready(now);
+        self.hold_places();
         let is_late = |run: &&mut Run| !run.status.is_over() && run.stop.is_none() && run.is_overdue(now);
         let overdue = self.by_id.values_mut().filter(is_late).map(|run| {
             run.request_stop(Status::Failed, "not over before its deadline", false, ready);

@@ -10,6 +10,7 @@ mod control;
 mod endings;
 mod fan_outs;
 mod publish;
+mod queues;
 mod recover;
 mod run;
 mod signals;
@@ -28,9 +29,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::lifecycle::{
-    ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, ManagerError, NewChild,
-    NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueuedCommand, RunClaim, RunId, RunStore, Saved,
-    Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
+    ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, LimitedClaim, ManagerError, NewChild,
+    NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueueNews, QueueSettings, QueuedCommand, RunClaim, RunId,
+    RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
 use run::{Ready, Run, Status};
@@ -49,6 +50,7 @@ pub struct MemoryRunStore {
 #[derive(Default)]
 struct Runs {
     by_id: BTreeMap<RunId, Run>,
+    queues: BTreeMap<String, queues::Queue>,
     turns: u64,
     /// What runs have published, in order.
     published: Vec<(RunId, QueuedCommand)>,
@@ -96,6 +98,29 @@ impl MemoryRunStore {
     pub fn start_run(&self, start: RunStart) -> Result<Option<RunId>, ManagerError> {
         let now = self.clock.now();
         self.lock().start(start, now)
+    }
+
+    /// Makes the settings of a queue what is given; a pause stays.
+    ///
+    /// # Errors
+    /// They make no sense.
+    pub fn set_queue(&self, settings: QueueSettings) -> Result<(), ManagerError> {
+        settings.check().map_err(ManagerError::Invalid)?;
+        let now = self.clock.now();
+        self.lock().set_queue(settings, now);
+        Ok(())
+    }
+
+    /// Nothing of the queue is claimed until it is resumed.
+    pub fn pause_queue(&self, name: &str) {
+        let now = self.clock.now();
+        self.lock().pause_queue(name, true, now);
+    }
+
+    /// Runs of the queue are claimed again.
+    pub fn resume_queue(&self, name: &str) {
+        let now = self.clock.now();
+        self.lock().pause_queue(name, false, now);
     }
 
     /// Renews the leases of these claims; answers those that are gone.
@@ -260,6 +285,24 @@ impl RunStore for MemoryRunStore {
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         let holder = claim::holder(page, self.replica, self.clock.now(), self.lease);
         Ok(self.lock().claim(page, holder))
+    }
+
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        let holder = claim::holder(page, self.replica, self.clock.now(), self.lease);
+        Ok(self.lock().claim_limited(page, holder))
+    }
+
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        Ok(self.lock().read_queues(workflows))
+    }
+
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
+        let now = self.clock.now();
+        Ok(self.lock().waiting_queues(queues, now))
+    }
+
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        Ok(self.lock().suspect_queues())
     }
 
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {

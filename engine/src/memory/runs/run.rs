@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::views::RunChange;
-use crate::lifecycle::{Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
+use crate::lifecycle::{Holds, Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
 
 /// A run goes before one of a priority lower by one that became ready this much earlier.
 const PRIORITY_STEP: Duration = Duration::from_secs(15);
@@ -85,6 +85,13 @@ pub(super) struct StoredSignal {
 pub(super) struct Run {
     pub(super) request: RunRequest,
     pub(super) queue: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) limit_key: Option<String>,
+    pub(super) debounce_key: Option<String>,
+    /// Last claimed from a limited queue; how long it holds its place there.
+    pub(super) holds: Option<Holds>,
+    /// How often in a row its code ran too long.
+    pub(super) overruns: u16,
     pub(super) priority: u8,
     pub(super) after_run: Option<RunId>,
     pub(super) created_at: DateTime<Utc>,

@@ -11,6 +11,8 @@ use crate::lifecycle::{Act, Ending, FleetError, LetGo, Poked, RunClaim, RunId, s
 use crate::postgres::database::DatabaseError;
 
 const LET_GO_RUNS: &str = include_str!("../../../queries/let_go_runs.sql");
+/// Before code is run again that ran too long.
+const OVERRUN_PAUSE: Duration = Duration::from_secs(1);
 const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
 
 impl PostgresRunStore {
@@ -169,6 +171,11 @@ fn column(act: &Act) -> Column<'_> {
             ..bare("not_undone")
         },
         Act::Unwound => bare("unwound"),
+        Act::Overrun { reason } => Column {
+            reason: Some(storable_reason(reason)),
+            delay: OVERRUN_PAUSE,
+            ..bare("overrun")
+        },
         Act::HandBack { delay, reason } => Column {
             delay: *delay,
             reason: reason.as_deref().map(storable_reason),

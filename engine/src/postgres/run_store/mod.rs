@@ -3,6 +3,7 @@
 mod children;
 mod claim;
 mod endings;
+mod limited;
 mod news;
 mod publish;
 pub(super) mod rows;
@@ -21,8 +22,9 @@ use uuid::Uuid;
 
 use super::database::Database;
 use crate::lifecycle::{
-    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, NewChild, NewPublication, NewRun, NewSignal,
-    NewStep, News, Poked, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted, TransactionWork, WorkRun,
+    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication, NewRun,
+    NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted,
+    TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -76,6 +78,9 @@ impl RunStore for PostgresRunStore {
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.claim_page(page).await
     }
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        self.claim_limited_page(page).await
+    }
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.read_claimed_page(page).await
     }
@@ -128,6 +133,15 @@ impl RunStore for PostgresRunStore {
     }
     async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
         self.read_news_of(runs).await
+    }
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        self.read_queue_rows(workflows).await
+    }
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
+        self.waiting_queue_rows(queues).await
+    }
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        self.suspect_queue_rows().await
     }
     async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
         self.next_due_of(queues).await

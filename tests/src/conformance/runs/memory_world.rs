@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Clock, Ended, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Clock, Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
 use uuid::Uuid;
 
@@ -61,6 +61,19 @@ impl RunWorld for MemoryWorld {
     }
     async fn start(&self, start: RunStart) -> Option<RunId> {
         self.store.start_run(start).unwrap()
+    }
+    async fn start_new(&self, run: &NewRun) -> Started {
+        self.replica().start_run(run).await.unwrap()
+    }
+    async fn set_queue(&self, settings: QueueSettings) {
+        self.store.set_queue(settings).unwrap();
+    }
+    async fn pause_queue(&self, name: &str, paused: bool) {
+        if paused {
+            self.store.pause_queue(name);
+        } else {
+            self.store.resume_queue(name);
+        }
     }
     async fn end_leases(&self, claim: &RunClaim) {
         self.store.end_leases(claim.claim_id);

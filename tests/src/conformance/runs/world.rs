@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Ended, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::RunStart;
 use uuid::Uuid;
 
@@ -86,6 +86,12 @@ pub trait RunWorld: Send + Sync {
     /// Starts a run; `None`: another holds its singleton key.
     async fn start(&self, start: RunStart) -> Option<RunId>;
 
+    /// Starts a run as whoever starts one does, or finds the one that answers for it.
+    async fn start_new(&self, run: &NewRun) -> Started;
+    /// Makes the settings of a queue what is given.
+    async fn set_queue(&self, settings: QueueSettings);
+    /// Pauses a queue, or resumes it.
+    async fn pause_queue(&self, name: &str, paused: bool);
     /// The holder of this claim has died: its leases end.
     async fn end_leases(&self, claim: &RunClaim);
     /// Renews a lease; answers whether it was held.

@@ -1,5 +1,6 @@
 //! `lockgate bench workflows`: runs of step workflows, from their start to their end, on a replica in this process.
 
+mod limits;
 mod load;
 mod report;
 mod shapes;
@@ -10,6 +11,7 @@ use lockgate::client::Client;
 use lockgate::postgres::{Database, DatabaseSettings};
 use sqlx::Executor;
 
+pub use limits::LimitsCost;
 pub use report::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport};
 
 use self::load::Fleet;
@@ -28,6 +30,8 @@ pub struct WorkflowsSettings {
     pub runs: usize,
     /// How long each closed loop runs.
     pub seconds: u64,
+    /// Measures instead what limits cost that do not bind, over so many pairs of backlogs each.
+    pub limits: Option<usize>,
 }
 
 /// Measures it, telling `progress` where it is.
@@ -63,6 +67,11 @@ async fn measure(
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         ..WorkflowsParts::default()
     };
+    if let Some(pairs) = settings.limits {
+        parts.limits = limits::costs(&bench, pairs, progress).await?;
+        place.remove_topic(&topic).await?;
+        return Ok(WorkflowsReport::of(parts));
+    }
     progress(&format!("a backlog of {} runs without steps", settings.runs));
     let nothing = vec![(); settings.runs];
     parts.no_step = Some(

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::LimitsCost;
 use crate::bench::Cpu;
 
 /// The figures, and what they were made of.
@@ -50,6 +51,8 @@ pub struct WorkflowsParts {
     pub pick_up: Option<LatencyMs>,
     /// Clients, and runs a second.
     pub closed_loops: Vec<(usize, f64)>,
+    /// What limits cost that do not bind.
+    pub limits: Vec<LimitsCost>,
 }
 
 /// Runs that were started before a replica was there.
@@ -142,6 +145,32 @@ impl WorkflowsReport {
         for (clients, per_s) in &self.parts.closed_loops {
             let _ = writeln!(text, "{clients} clients: {per_s:.0} runs of three steps a second");
         }
+        for cost in &self.parts.limits {
+            let _ = writeln!(text, "{}", of_limits(cost));
+        }
         text
     }
+}
+
+fn of_limits(cost: &LimitsCost) -> String {
+    let middle = |backlogs: &[Backlog], of: fn(&Backlog) -> f64| {
+        let mut all: Vec<f64> = backlogs.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    };
+    let cpu: fn(&Backlog) -> f64 = |backlog| backlog.cpu_us_per_run.sum();
+    let server: fn(&Backlog) -> f64 = |backlog| backlog.cpu_us_per_run.postgres.unwrap_or_default();
+    let wal: fn(&Backlog) -> f64 = |backlog| backlog.wal_bytes_per_run;
+    format!(
+        "{}, {}: CPU {:.1} -> {:.1} us a run (Postgres {:.1} -> {:.1}), {:+.1} %; WAL {:.0} -> {:.0} B",
+        cost.workflow,
+        cost.limits,
+        middle(&cost.without, cpu),
+        middle(&cost.with, cpu),
+        middle(&cost.without, server),
+        middle(&cost.with, server),
+        (cost.ratio().unwrap_or(1.0) - 1.0) * 100.0,
+        middle(&cost.without, wal),
+        middle(&cost.with, wal)
+    )
 }
