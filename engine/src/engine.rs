@@ -21,7 +21,7 @@ use crate::delivery::{
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
-use crate::lifecycle::{Fleet, Heartbeat};
+use crate::lifecycle::{Fleet, Heartbeat, SystemClock};
 use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresOutbox,
     PostgresRunStore, PostgresUndelivered, SchemaError, listen,
@@ -200,6 +200,7 @@ impl EngineBuilder {
             resources,
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
+            clock: Arc::new(SystemClock),
         });
         let (executed, redelivered, relayed) = tokio::join!(
             executor.run(stop.clone()),

@@ -20,7 +20,7 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher};
-use crate::lifecycle::{Fleet, Heartbeat, RunStore};
+use crate::lifecycle::{Clock, Fleet, Heartbeat, RunStore};
 use crate::workflow::{Registry, Resources};
 
 /// Rung by whoever knows of something to do; the polls find it anyway.
@@ -64,6 +64,8 @@ pub struct ExecutorParts {
     pub settings: ExecutionSettings,
     /// Wake-ups from outside.
     pub hints: Arc<Hints>,
+    /// By which it waits; a test moves its own.
+    pub clock: Arc<dyn Clock>,
 }
 
 pub(crate) struct Shared {
@@ -77,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) resources: Resources,
     pub(crate) settings: ExecutionSettings,
     pub(crate) hints: Arc<Hints>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fan_outs: FanOuts,
     pub(crate) book: Book,
     pub(crate) floor: Floor,
@@ -149,6 +152,7 @@ impl Executor {
             resources: parts.resources,
             settings: parts.settings,
             hints: parts.hints,
+            clock: parts.clock,
             book: Book::default(),
             floor: Floor::default(),
             window,

@@ -306,6 +306,7 @@ impl Stage {
             resources: Resources::default(),
             settings: ExecutionSettings::new(Uuid::nil()),
             hints: Arc::new(Hints::default()),
+            clock: Arc::new(SystemClock),
         });
         {
             let mut row = store.row();
