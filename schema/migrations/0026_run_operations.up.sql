@@ -18,6 +18,51 @@ create index task_runs_attributes on lockgate.task_runs using gin (attributes js
 -- show_run, run_timeline, find_runs: runs that began with another's steps.
 create index task_runs_forks on lockgate.task_runs (forked_from) where forked_from is not null;
 
+drop function lockgate.start_run(text, jsonb, text, text, timestamptz, integer, interval);
+create function lockgate.start_run(
+    workflow text, params jsonb default '{}', idempotency_key text default null, singleton_key text default null,
+    start_at timestamptz default null, pace_per_s integer default null, deadline interval default null,
+    attributes jsonb default null, queue text default null, priority integer default null, tenant text default null,
+    limit_key text default null, debounce_key text default null)
+returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    started record;
+begin
+    if coalesce(workflow, '') = '' then
+        raise exception 'start_run: workflow is empty; nothing was started' using hint = 'name a workflow';
+    end if;
+    if jsonb_typeof(attributes) <> 'object' or octet_length(attributes::text) > 32768
+       or exists (select from jsonb_each(attributes) a where jsonb_typeof(a.value) not in ('string', 'number', 'boolean')) then
+        raise exception 'start_run: attributes are not an object of strings, numbers and booleans of at most 32 kB; nothing was started'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    select * into started from lockgate.try_start_new_run(
+        p_id => lockgate.new_id(), p_workflow => workflow, p_params => convert_to(coalesce(params, '{}')::text, 'UTF8'),
+        p_driven_by => 'engine', p_singleton_key => singleton_key, p_idempotency_key => idempotency_key, p_schedule => null,
+        p_slot => null, p_wake_at => start_at, p_pace_per_s => pace_per_s, p_deadline => deadline, p_origin_id => null,
+        p_traceparent => null, p_leader_term => null, p_actor => session_user::text, p_queue => queue,
+        p_priority => priority::smallint, p_tenant => tenant, p_limit_key => limit_key, p_debounce_key => debounce_key,
+        p_attributes => nullif(attributes, '{}'));
+    if started.outcome = 'busy' then
+        raise exception 'start_run: singleton key % is contended; nothing was started', singleton_key
+            using errcode = 'lock_not_available', hint = 'try again';
+    end if;
+    return started.run_id;
+end $$;
+comment on function lockgate.start_run(text, jsonb, text, text, timestamptz, integer, interval, jsonb, text, integer, text, text,
+    text) is
+    'Starts a run of a workflow; the same idempotency key gives the same run; null when another run holds the singleton key';
+
+create function lockgate.merged_attributes(p_old jsonb, p_new jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    -- More than the table takes would keep the run from being let go: then those it had stay.
+    select case when octet_length(m.merged::text) <= 32768 then nullif(m.merged, '{}') else p_old end
+      from (select jsonb_strip_nulls(coalesce(p_old, '{}') || p_new) as merged) m
+$$;
+comment on function lockgate.merged_attributes(jsonb, jsonb) is
+    'Attributes of a run with those that its code set; one that is null is taken away';
+
 create function lockgate.step_place(p_path text) returns integer[]
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select array_agg(substring(s.part from '^\d+')::integer order by s.at)
@@ -346,13 +391,20 @@ declare
 begin
     execute (select string_agg(format('revoke all on function %s from public', p.oid::regprocedure), ';')
                from pg_proc p where p.pronamespace = 'lockgate'::regnamespace and p.proname in ('step_place', 'step_order',
-                    'steps_before', 'find_step', 'repeat_run', 'repeated', 'retry_run', 'fork_run', 'run_timeline', 'backfill_schedule'));
+                    'steps_before', 'find_step', 'start_run', 'merged_attributes', 'repeat_run', 'repeated', 'retry_run', 'fork_run', 'run_timeline', 'backfill_schedule'));
     for role in select rolname from pg_roles where rolname in ('lockgate_engine', 'lockgate_operator') loop
         execute format('grant execute on function
             lockgate.repeat_run(uuid, uuid, text, text, bytea, boolean, text, text), lockgate.retry_run(uuid, text, text, text),
             lockgate.fork_run(uuid, jsonb, text, boolean, text, text),
             lockgate.run_timeline(uuid, text, integer, boolean),
             lockgate.backfill_schedule(text, timestamptz[], integer, boolean, text, timestamptz[]) to %I', role);
+    end loop;
+    if exists (select 1 from pg_roles where rolname = 'lockgate_engine') then
+        grant execute on function lockgate.merged_attributes(jsonb, jsonb) to lockgate_engine;
+    end if;
+    for role in select rolname from pg_roles where rolname in ('lockgate_engine', 'lockgate_operator', 'lockgate_sender') loop
+        execute format('grant execute on function lockgate.start_run(text, jsonb, text, text, timestamptz, integer, interval,
+            jsonb, text, integer, text, text, text) to %I', role);
     end loop;
     if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
         grant execute on function lockgate.run_timeline(uuid, text, integer, boolean) to lockgate_reader;

@@ -10,6 +10,8 @@ mod lines;
 mod openapi;
 mod problem;
 mod routes;
+mod run_acts;
+mod run_steps;
 mod runs;
 mod server;
 mod token;

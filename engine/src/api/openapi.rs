@@ -14,9 +14,11 @@ use super::commands::Accepted;
 use super::health::Health;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::routes::{Answer, ROUTES, Route, WITH_ROLE};
+use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
+use super::run_steps::Timeline;
 use super::runs::{Act, Acted, RunList, StartRequest, Started};
 use crate::delivery::{EmailCommandRequest, email_schema};
-use crate::inspect::{ProofAnswer, RunDetail, WhyAnswer};
+use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer};
 
 /// Made once: nobody needs a token to ask for it.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -137,12 +139,19 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<EmailCommandRequest<'_>>();
     read.subschema_for::<StartRequest<'_>>();
     read.subschema_for::<Act>();
+    read.subschema_for::<SignalRequest>();
+    read.subschema_for::<RetryRequest>();
+    read.subschema_for::<ForkRequest<'_>>();
+    read.subschema_for::<ActionRequest>();
     let mut written: SchemaGenerator = settings().for_serialize().into_generator();
     written.subschema_for::<Accepted>();
     written.subschema_for::<LineAnswer<'_>>();
     written.subschema_for::<Started>();
     written.subschema_for::<Acted>();
     written.subschema_for::<RunList>();
+    written.subschema_for::<SignalAnswer>();
+    written.subschema_for::<ActedRuns>();
+    written.subschema_for::<Timeline>();
     written.subschema_for::<RunDetail>();
     written.subschema_for::<ProofAnswer>();
     written.subschema_for::<WhyAnswer>();

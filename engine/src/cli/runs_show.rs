@@ -31,10 +31,17 @@ pub(super) fn detail(found: &RunDetail) -> String {
         .claimed_by
         .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
     optional("code run by", holder);
-    optional(
-        "retry of",
-        (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
-    );
+    let origin = (found.origin_id != run.run_id).then(|| found.origin_id.to_string());
+    optional("ids of", origin);
+    optional("made of", run.forked_from.map(|run| run.to_string()));
+    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
+    optional("done again", (!forks.is_empty()).then(|| forks.join(", ")));
+    optional("started by", run.parent_id.map(|run| format!("run {run}")));
+    optional("queue", (run.queue != run.workflow).then(|| clean(&run.queue)));
+    optional("tenant", run.tenant.as_deref().map(clean));
+    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
+    let attributes = run.attributes.as_ref().map(|all| all.iter().map(attribute).collect::<Vec<_>>());
+    optional("attributes", attributes.map(|all| all.join(", ")));
     let batches: Vec<String> = found
         .batches
         .iter()

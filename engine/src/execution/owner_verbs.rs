@@ -32,6 +32,10 @@ impl ContextHost for OwnerHost {
         self.run_fan_out(place, fan_out, asked).boxed()
     }
 
+    fn set_attribute(&self, name: &str, value: serde_json::Value) -> Result<(), String> {
+        self.held.set_attribute(name, value)
+    }
+
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
         let differs = self.lock().history.ask_join(&place);
         async move {

@@ -1,5 +1,6 @@
 //! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
 
+mod attributes;
 mod check;
 mod claims;
 mod clock;
@@ -10,6 +11,7 @@ mod new_run;
 mod run_store;
 mod steps;
 
+pub(crate) use attributes::{MOST_ATTRIBUTES, misfit_attribute, misfit_attributes};
 pub(crate) use check::{check_ids, storable_reason};
 pub(crate) use claims::{Claims, Held, Known};
 pub use clock::{Clock, SystemClock};

@@ -59,6 +59,8 @@ pub(crate) trait ContextHost: Send + Sync {
     fn transact(self: Arc<Self>, place: Place, work: TransactionWork) -> Outcome;
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome;
     fn fan_out(self: Arc<Self>, place: Place, fan_out: Arc<dyn FanOut>) -> Outcome;
+    /// Sets an attribute of the run, or says why not.
+    fn set_attribute(&self, name: &str, value: serde_json::Value) -> Result<(), String>;
     /// The code goes on in branches from here; never returns into code that differs from the one that ran.
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>>;
     /// Which version of a change this run takes; `next` is the ordinal of the next place of the branch.

@@ -148,6 +148,7 @@ pub fn ending(claim: RunClaim, act: Act) -> Ending {
         claim,
         act,
         had_batches: true,
+        attributes: None,
     }
 }
 

@@ -56,6 +56,7 @@ async fn queue_makes_each_run_wait_for_the_one_before() {
         claim,
         act: Act::Complete { output },
         had_batches: false,
+        attributes: None,
     };
     assert_eq!(runs.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
     let (_, second) = claim_all(&runs).await.pop().unwrap();

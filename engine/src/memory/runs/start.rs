@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 
 use super::Runs;
 use super::run::{Run, Status};
 use super::views::RunStart;
-use crate::lifecycle::{Driver, FleetError, ManagerError, NewRun, RunId, RunRequest, Started};
+use crate::lifecycle::{Driver, FleetError, ManagerError, NewRun, RunId, RunRequest, Started, misfit_attributes};
 
 /// More runs than any test needs; what is over stays, as in the tables until retention.
 const MOST_RUNS: usize = 100_000;
@@ -42,6 +43,7 @@ impl Runs {
             output: None,
             started_at: None,
             code_version: None,
+            attributes: start.attributes,
             ready: Some(ready),
             wake_seq: 0,
             token: 0,
@@ -122,6 +124,10 @@ fn start_of(run: &NewRun) -> RunStart {
         queue: run.queue,
         priority: run.priority,
         after_run: None,
+        attributes: match run.attributes {
+            Some(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        },
     }
 }
 
@@ -133,6 +139,9 @@ fn check(start: &RunStart) -> Result<(), ManagerError> {
     }
     if start.priority > HIGHEST_PRIORITY {
         return invalid(format!("priority {} is above {HIGHEST_PRIORITY}", start.priority));
+    }
+    if let Some(wrong) = misfit_attributes(&start.attributes) {
+        return invalid(wrong);
     }
     match start.queue.as_deref() {
         Some(queue) if queue.is_empty() || queue.contains('\0') => invalid("the queue has no name".to_owned()),

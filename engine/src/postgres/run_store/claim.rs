@@ -1,7 +1,7 @@
 //! Claiming pages of runs.
 
 use futures::FutureExt;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
 use super::news::{read_signals, signals_of};
 use super::rows::{read_steps, steps_of, work_run};
@@ -56,7 +56,7 @@ impl PostgresRunStore {
         let (database, claim_id) = (self.database.clone(), page.claim_id);
         let read = self.database.run(move |connection| {
             async move {
-                let mut page = Vec::new();
+                let (mut page, mut begun) = (Vec::new(), Vec::new());
                 for row in &query.fetch_all(&mut *connection).await? {
                     let (token, run) = work_run(row)?;
                     let claim = RunClaim {
@@ -64,9 +64,12 @@ impl PostgresRunStore {
                         token,
                         claim_id,
                     };
+                    if row.try_get("begun")? {
+                        begun.push(run.id);
+                    }
                     page.push((claim, run));
                 }
-                read_past(&database, connection, &mut page).await?;
+                read_past(&database, connection, begun, &mut page).await?;
                 Ok(page)
             }
             .boxed()
@@ -79,15 +82,15 @@ fn of((claim, _): &(RunClaim, WorkRun)) -> RunId {
     claim.run
 }
 
-/// Reads what is recorded of the runs; of those that were never claimed or woken there is nothing.
+/// Reads what is recorded of the runs; of those that have not begun or were never woken there is nothing.
 async fn read_past(
     database: &crate::postgres::Database,
     connection: &mut PgConnection,
+    begun: Vec<RunId>,
     page: &mut [(RunClaim, WorkRun)],
 ) -> Result<(), sqlx::Error> {
-    let claimed_before: Vec<_> = page.iter().filter(|(claim, _)| claim.token > 1).map(of).collect();
-    if !claimed_before.is_empty() {
-        let mut steps = read_steps(&mut *connection, steps_of(database, claimed_before, None)).await?;
+    if !begun.is_empty() {
+        let mut steps = read_steps(&mut *connection, steps_of(database, begun, None)).await?;
         for (claim, run) in &mut *page {
             run.steps = steps.remove(&claim.run).unwrap_or_default();
         }

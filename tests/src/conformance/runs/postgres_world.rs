@@ -9,6 +9,7 @@ use lockgate::lifecycle::{Ended, Fleet, Kind, RunClaim, RunId, RunStore, StepSta
 use lockgate::memory::RunStart;
 use lockgate::postgres::{Database, FleetSettings, PostgresFleet, PostgresRunStore, PostgresTaskRunManager};
 use sqlx::{PgPool, Row, postgres::PgRow};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake};
@@ -205,6 +206,10 @@ fn run_seen(row: &PgRow) -> RunSeen {
         run,
         status: row.get("status"),
         reason: row.get("reason"),
+        attributes: match row.get("attributes") {
+            Some(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        },
         output: row.get("output"),
         // The ordinary version is not written down.
         code_version: begun.then_some(version.unwrap_or(1).cast_unsigned()),
