@@ -218,7 +218,7 @@ impl Client {
         let paths = self.document["paths"].as_object().unwrap();
         let matches = |pattern: &str| {
             let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
-            let same = |(pattern, part): (&&str, &&str)| pattern == part || *pattern == "{id}";
+            let same = |(pattern, part): (&&str, &&str)| pattern == part || pattern.starts_with('{');
             pattern.len() == path.len() && pattern.iter().zip(&path).all(same)
         };
         let media = headers

@@ -95,6 +95,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W11", &[], "a signal commits while its run is let go of", "one more wake-up", "letting go is refused and the signal taken, or the run is awake"),
     at("W13", &["endings.before_commit"], "a group of ends sent → commit", "runs leased", "recovered; replayed over recorded steps and ended"),
     at("W18", &[], "lease gone → checkpoint, transaction, end", "another's claim", "0 rows: nothing is written; a first result counts for both"),
+    at("W21", &["fork.before_commit"], "a run and its copied steps written → commit", "nothing", "asked again, under an id made before: one run"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

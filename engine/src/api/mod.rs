@@ -13,6 +13,7 @@ mod routes;
 mod run_acts;
 mod run_steps;
 mod runs;
+mod schedules;
 mod server;
 mod token;
 mod trace;

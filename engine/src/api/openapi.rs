@@ -16,6 +16,7 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::routes::{Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
+use super::schedules::{BackfillRequest, Backfilled};
 use super::runs::{Act, Acted, RunList, StartRequest, Started};
 use crate::delivery::{EmailCommandRequest, email_schema};
 use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer};
@@ -93,7 +94,10 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": schema,
         })
     });
-    id.into_iter().chain(others).collect()
+    let name = route.path.contains("{name}").then(
+        || json!({ "name": "name", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1, "maxLength": 500 } }),
+    );
+    id.into_iter().chain(name).chain(others).collect()
 }
 
 fn responses(route: &Route) -> Value {
@@ -143,6 +147,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<RetryRequest>();
     read.subschema_for::<ForkRequest<'_>>();
     read.subschema_for::<ActionRequest>();
+    read.subschema_for::<BackfillRequest>();
     let mut written: SchemaGenerator = settings().for_serialize().into_generator();
     written.subschema_for::<Accepted>();
     written.subschema_for::<LineAnswer<'_>>();
@@ -152,6 +157,7 @@ fn schemas() -> Map<String, Value> {
     written.subschema_for::<SignalAnswer>();
     written.subschema_for::<ActedRuns>();
     written.subschema_for::<Timeline>();
+    written.subschema_for::<Backfilled>();
     written.subschema_for::<RunDetail>();
     written.subschema_for::<ProofAnswer>();
     written.subschema_for::<WhyAnswer>();

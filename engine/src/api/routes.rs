@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::body::{JSON, NDJSON};
 use super::gate::Role;
-use super::{Api, commands, health, openapi, run_acts, run_steps, runs};
+use super::{Api, commands, health, openapi, run_acts, run_steps, runs, schedules};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -287,6 +287,18 @@ pub(super) const ROUTES: &[Route] = &[
             "listSteps",
             "How a run went: steps, claims, changes and signals in order",
             || get(run_steps::list),
+        )
+    },
+    Route {
+        takes: &[(JSON, "BackfillRequest")],
+        body_required: true,
+        answers: &[Answer(200, "What became of the slots", JSON, "Backfilled")],
+        problems: &[400, 404, 408, 413, 415, 500],
+        ..act(
+            "/api/v1/schedules/{name}/backfill",
+            "backfillSchedule",
+            "Start runs for past slots of a schedule that have none",
+            || post(schedules::backfill),
         )
     },
     open("/api/v1/openapi.json", "openapi", "This document", || {

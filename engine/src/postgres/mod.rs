@@ -44,7 +44,7 @@ pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
 pub use run_control::{Again, BulkAct, RepeatRun};
 pub use run_store::{PostgresRunStore, transact};
-pub use schedules::{ScheduleSpec, ScheduleView, Schedules, SetOutcome};
+pub use schedules::{Backfill, NotBackfilled, ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 pub use source::{SqlSource, SqlValue};
 pub use undelivered::PostgresUndelivered;
 pub use undelivered_desk::UndeliveredDesk;

@@ -1,6 +1,7 @@
 //! Every crash point: die there, start again, and nothing is lost, nothing invented, and no more sent twice than promised.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod claim;
 mod consume;
 mod direct;
@@ -89,6 +90,7 @@ points! {
     "W11" w11_a_signal_comes_while_the_run_is_let_go_of workflow::signalled_while_it_suspends;
     "W13" w13_before_an_end_is_committed workflow::before_an_end;
     "W18" w18_a_zombie_records_nothing workflow::zombie;
+    "W21" w21_before_a_copy_of_a_run_is_committed again::before_commit;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }
