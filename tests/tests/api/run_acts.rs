@@ -78,7 +78,7 @@ async fn a_run_that_is_over_is_retried_forked_and_deleted() {
     assert_eq!((&shown["forked_from"], &shown["steps"][0]["path"]), (&json!(run), &json!("0:charge")));
     assert_eq!(shown["steps"].as_array().unwrap().len(), 1);
     let bare = client.request(Method::POST, &of("/retry"));
-    client.answer(bare).await.is(201).json();
+    let _ = client.answer(bare).await.is(201);
     let fork = r#"{"params": {"day": "2026-01-31"}, "keep_message_ids": true}"#;
     let forked = client.post(&of("/fork"), fork).await.is(201).json();
     let shown = client.get(&format!("{RUNS}/{}", forked["run_id"].as_str().unwrap())).await.is(200).json();

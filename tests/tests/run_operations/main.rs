@@ -3,6 +3,7 @@
 
 mod again;
 mod bulk;
+mod document;
 mod found;
 mod signals;
 mod timeline;
