@@ -2,8 +2,8 @@
 -- handed back. What is to stop is let go of to undo later, or undone. A claim is audited here, once, with the instant it began. Waits that have a row keep it while it is open.
 with m as (
     select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::timestamptz[],
-                         $8::double precision[], $9::bigint[], $10::boolean[]) with ordinality
-        m (run_id, token, claim_id, act, output, reason, due_at, delay_s, seen, had_batches, at)
+                         $8::double precision[], $9::bigint[], $10::boolean[], $17::jsonb[]) with ordinality
+        m (run_id, token, claim_id, act, output, reason, due_at, delay_s, seen, had_batches, attributes, at)
 ), gone as (
     update lockgate.task_runs r
        set status = case when m.act = 'complete' then 'completed' when m.act = 'fail' then 'failed'
@@ -27,6 +27,8 @@ with m as (
                            when m.act = 'overrun' then case when n.progressed then 1
                                 when coalesce(r.overruns, 0) < 4 then coalesce(r.overruns, 0) + 1 end
                            else r.overruns end,
+           attributes = case when m.attributes is null then r.attributes
+                             else lockgate.merged_attributes(r.attributes, m.attributes) end,
            claim_id = null, claimed_by = null, lease_until = null, alone = null
       from m
      cross join lateral (

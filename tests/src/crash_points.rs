@@ -99,6 +99,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W16", &["continue.before_commit", "continue.after_commit"], "a run's end and the one that goes on sent → commit, or → its process hears so", "neither, or both", "replayed and ended again, or nothing is left to do"),
     at("W17", &["limits.before_commit", "limits.after_claim"], "runs of a limited queue picked → claimed → their code", "nothing, or places held by leased runs", "claimed again; leases end, and their places with them"),
     at("W18", &[], "lease gone → checkpoint, transaction, end", "another's claim", "0 rows: nothing is written; a first result counts for both"),
+    at("W21", &["fork.before_commit"], "a run and its copied steps written → commit", "nothing", "asked again, under an id made before: one run"),
     at("W22", &["stop_children.mid"], "a page of the children of a run that is over is stopped → the next", "the others at work, their steps open", "the sweep stops them, and theirs"),
     at("W23", &["publications.before_commit", "publications.after_commit"], "commands and their steps sent → commit, or → their code hears so", "neither, or both", "published again, or replayed: one row, one message id"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),

@@ -35,7 +35,7 @@ pub(super) fn detail(found: &RunDetail) -> String {
         .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
     optional("code run by", holder);
     optional(
-        "retry of",
+        "ids of",
         (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
     );
     let counted = |counts: &BTreeMap<String, i64>| {
@@ -45,9 +45,20 @@ pub(super) fn detail(found: &RunDetail) -> String {
             .collect();
         (!counts.is_empty()).then(|| counts.join(", "))
     };
-    optional("child of", found.parent_id.map(|parent| child_of(parent, found)));
+    optional("made of", run.forked_from.map(|run| run.to_string()));
+    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
+    optional("done again", (!forks.is_empty()).then(|| forks.join(", ")));
+    optional("child of", run.parent_id.map(|parent| child_of(parent, found)));
     optional("goes on as", found.continued_as.map(|next| next.to_string()));
     optional("children", counted(&found.children));
+    optional("queue", (run.queue != run.workflow).then(|| clean(&run.queue)));
+    optional("tenant", run.tenant.as_deref().map(clean));
+    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
+    let attributes = run
+        .attributes
+        .as_ref()
+        .map(|all| all.iter().map(attribute).collect::<Vec<_>>());
+    optional("attributes", attributes.map(|all| all.join(", ")));
     optional("batches", counted(&found.batches));
     let mut shown = String::new();
     for (name, value) in lines {

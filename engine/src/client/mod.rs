@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use handle::{RunError, RunHandle, RunStatus};
+pub use handle::{RunError, RunHandle, RunStatus, SignalError};
 pub use start::{Start, StartError};
 pub use start_all::StartAllError;
 pub(crate) use waiting::{AskRuns, EndedRun};

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::start_all::params_of;
 use super::{Client, RunHandle};
-use crate::lifecycle::{NewRun, Started};
+use crate::lifecycle::{NewRun, Started, misfit_attributes};
 use crate::postgres::DatabaseError;
 use crate::workflow::Workflow;
 
@@ -92,6 +92,16 @@ impl<W: Workflow> Start<W> {
     /// Fails it when it is not over this long after its start.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.request.deadline = Some(time);
+        self
+    }
+
+    /// Gives it an attribute by which it is found: a string, a number or a boolean of at most 500 bytes; at most 16 of them.
+    pub fn attribute(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        let given = self.request.attributes.get_or_insert_with(|| serde_json::json!({}));
+        given[name] = value.into();
+        if let Some(wrong) = given.as_object().and_then(misfit_attributes) {
+            self.invalid = Some(StartError::Invalid(wrong));
+        }
         self
     }
 

@@ -65,6 +65,11 @@ impl ContextHost for AttachHost {
         self.recorded(&place, undo.map_or(Kind::Transaction, |_| Kind::Undoable))
     }
 
+    /// The owner's code sets it.
+    fn set_attribute(&self, _: &str, _: serde_json::Value) -> Result<(), String> {
+        Ok(())
+    }
+
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome {
         self.recorded(&place, wait.kind())
     }

@@ -35,13 +35,14 @@ impl Together for Store {
 
     fn bytes(write: &Ending) -> usize {
         let waits: usize = write.act.waits().iter().map(|wait| wait.path.len()).sum();
+        let attributes = write.attributes.iter().flatten().map(|(name, _)| name.len() + 500);
         let rest = match &write.act {
             Act::Complete { output } => output.len(),
             Act::Fail { reason } | Act::Quarantine { reason } | Act::Overrun { reason } => reason.len(),
             Act::NotUndone { reason, .. } => reason.len(),
             Act::Wait { .. } | Act::WaitToUndo { .. } | Act::Unwound | Act::HandBack { .. } => 0,
         };
-        waits + rest
+        waits + attributes.sum::<usize>() + rest
     }
 
     fn lost() -> LetGo {

@@ -61,6 +61,7 @@ async fn ask(shared: &Shared, held: &Arc<HeldRun>, act: Act, had_batches: bool) 
         claim: held.claim,
         act,
         had_batches,
+        attributes: held.attributes(),
     };
     shared.endings.let_go(held, ending).await
 }

@@ -69,6 +69,10 @@ impl ContextHost for OwnerHost {
         Some(self.shared.runs.clone())
     }
 
+    fn set_attribute(&self, name: &str, value: serde_json::Value) -> Result<(), String> {
+        self.held.set_attribute(name, value)
+    }
+
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
         let differs = self.lock().history.ask_join(&place);
         async move {

@@ -1,5 +1,6 @@
 //! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
 
+mod attributes;
 mod check;
 mod children;
 mod claims;
@@ -12,6 +13,7 @@ mod queues;
 mod run_store;
 mod steps;
 
+pub(crate) use attributes::{MOST_ATTRIBUTES, misfit_attribute, misfit_attributes};
 pub(crate) use check::{check_ids, storable_reason};
 pub(crate) use children::DEEPEST;
 pub use children::{

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::fleet::RunClaim;
@@ -305,6 +306,8 @@ pub struct Ending {
     pub act: Act,
     /// The run has fan-outs: it cannot end while a batch is unfinished.
     pub had_batches: bool,
+    /// What its code set of the run's attributes; a null takes one away.
+    pub attributes: Option<Map<String, Value>>,
 }
 
 /// What became of letting go.

@@ -18,7 +18,7 @@ const RESUME_RUN: &str = include_str!("../../queries/resume_run.sql");
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often a lost answer is asked for again.
-const LOST_TRIES: u32 = 2;
+pub(super) const LOST_TRIES: u32 = 2;
 
 /// Acts on runs for a person.
 #[derive(Debug, Clone)]
@@ -142,7 +142,12 @@ impl Operator {
         self.ask(RESUME_RUN, run, None).await
     }
 
-    async fn ask(&self, sql: &'static str, run: Uuid, reason: Option<Option<&str>>) -> Result<String, DatabaseError> {
+    pub(super) async fn ask(
+        &self,
+        sql: &'static str,
+        run: Uuid,
+        reason: Option<Option<&str>>,
+    ) -> Result<String, DatabaseError> {
         let mut query = self.database.statement(sql).bind(run);
         if let Some(reason) = reason {
             query = query.bind(reason.map(str::to_owned));

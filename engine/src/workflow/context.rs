@@ -253,6 +253,18 @@ impl Context {
         StepFuture::new(done)
     }
 
+    /// Sets an attribute of the run, by which it is found (`runs list --attribute`); `null` takes one away. It is written
+    /// with the next record of the run's state: when it next waits, or ends, or is handed on; what must be found from the
+    /// beginning is given at the start. In a replay it is set again, so it may say nothing that a replay would not.
+    ///
+    /// # Errors
+    /// The name does not have 1 to 100 bytes, the value is no string, number or boolean or longer than 500 bytes, or
+    /// there are 16 others already.
+    pub fn set_attribute(&self, name: &str, value: impl Into<serde_json::Value>) -> anyhow::Result<()> {
+        let set = self.host.set_attribute(name, value.into());
+        set.map_err(|wrong| anyhow::anyhow!(wrong))
+    }
+
     /// The instant of the last thing that this run recorded, so the same in every replay: when its code began, when a
     /// step ended, until when it slept.
     #[must_use]

@@ -90,6 +90,8 @@ pub(crate) trait ContextHost: Send + Sync {
     fn publish(self: Arc<Self>, place: Place, publication: Publication) -> Outcome;
     /// The store, for steps about other runs; none: nothing is done here.
     fn runs(&self) -> Option<Arc<dyn RunStore>>;
+    /// Sets an attribute of the run, or says why not.
+    fn set_attribute(&self, name: &str, value: serde_json::Value) -> Result<(), String>;
     /// The code goes on in branches from here; never returns into code that differs from the one that ran.
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>>;
     /// The code comes to a select of so many branches; never returns into code that differs from the one that ran.

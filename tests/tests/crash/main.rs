@@ -1,6 +1,7 @@
 //! Every crash point: die there, start again, and nothing is lost, nothing invented, and no more sent twice than promised.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod claim;
 mod consume;
 mod direct;
@@ -94,6 +95,7 @@ points! {
     "W16" w16_going_on_as_another family::going_on;
     "W17" w17_around_a_claim_from_a_limited_queue workflow::around_a_limited_claim;
     "W18" w18_a_zombie_records_nothing workflow::zombie;
+    "W21" w21_before_a_copy_of_a_run_is_committed again::before_commit;
     "W22" w22_stopping_children family::stopping_children;
     "W23" w23_publishing family::publishing;
     "N1" n1_every_request_is_lost_once end::every_request_lost;

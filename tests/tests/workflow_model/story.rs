@@ -290,6 +290,7 @@ async fn ending(world: &dyn RunWorld, claim: RunClaim, act: &ActOp, had_batches:
         claim,
         act,
         had_batches,
+        attributes: None,
     }
 }
 

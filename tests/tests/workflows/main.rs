@@ -1,6 +1,7 @@
 //! Durable workflows on real servers: steps, waits, signals, and fan-outs beside them.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod example;
 mod families;
 mod kills;

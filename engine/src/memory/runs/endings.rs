@@ -54,6 +54,13 @@ impl Runs {
             _ => Status::Running,
         };
         run.ready = ready;
+        for (name, value) in ending.attributes.iter().flatten() {
+            if value.is_null() {
+                run.attributes.remove(name);
+            } else {
+                run.attributes.insert(name.clone(), value.clone());
+            }
+        }
         let why = run.act(&ending.act, now);
         run.end_claim(from, run.status.as_str(), why);
         LetGo::Done

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::views::RunChange;
@@ -100,6 +101,7 @@ pub(super) struct Run {
     pub(super) output: Option<Vec<u8>>,
     pub(super) started_at: Option<DateTime<Utc>>,
     pub(super) code_version: Option<u32>,
+    pub(super) attributes: Map<String, Value>,
     pub(super) ready: Option<Ready>,
     pub(super) wake_seq: i64,
     pub(super) token: i64,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 
 use super::Runs;
 use super::run::{Parent, Run, Status};
 use super::views::RunStart;
 use crate::lifecycle::{
-    Driver, FleetError, HIGHEST_PRIORITY, ManagerError, NewRun, RunId, RunRequest, Started, misnamed,
+    Driver, FleetError, HIGHEST_PRIORITY, ManagerError, NewRun, RunId, RunRequest, Started, misfit_attributes, misnamed,
 };
 
 /// More runs than any test needs; what is over stays, as in the tables until retention.
@@ -62,6 +63,7 @@ impl Runs {
             output: None,
             started_at: None,
             code_version: None,
+            attributes: start.attributes,
             ready: Some(ready),
             wake_seq: 0,
             token: 0,
@@ -170,6 +172,10 @@ fn start_of(run: &NewRun) -> RunStart {
         tenant: run.tenant,
         limit_key: run.limit_key,
         debounce_key: run.debounce_key,
+        attributes: match run.attributes {
+            Some(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        },
     }
 }
 
@@ -181,6 +187,9 @@ fn check(start: &RunStart) -> Result<(), ManagerError> {
     }
     if start.priority > HIGHEST_PRIORITY {
         return invalid(format!("priority {} is above {HIGHEST_PRIORITY}", start.priority));
+    }
+    if let Some(wrong) = misfit_attributes(&start.attributes) {
+        return invalid(wrong);
     }
     let names = [
         ("queue", &start.queue),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::FutureExt;
+use serde_json::Value;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{PostgresRunStore, Query};
@@ -73,6 +74,7 @@ impl PostgresRunStore {
             .bind(waits.due)
             .bind(waits.attempts)
             .bind(self.replica)
+            .bind(attributes(group))
     }
 
     pub(super) async fn poked_rows(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
@@ -110,6 +112,15 @@ async fn judge_refused(
         }
     }
     Ok(())
+}
+
+/// Sent empty when no code of the group set any.
+fn attributes(group: &[Ending]) -> Vec<Option<Value>> {
+    if group.iter().all(|ending| ending.attributes.is_none()) {
+        return Vec::new();
+    }
+    let set = group.iter().map(|ending| ending.attributes.clone().map(Value::Object));
+    set.collect()
 }
 
 fn poked(row: &PgRow) -> Result<Poked, sqlx::Error> {

@@ -87,13 +87,13 @@ impl PostgresRunStore {
             }
             .boxed()
         });
-        let mut claimed = claimed.await?;
+        let (mut claimed, begun) = claimed.await?;
         if !claimed.runs.is_empty() {
             fail::fail_point!("limits.after_claim");
             let database = self.database.clone();
             let read = self.database.run(move |connection| {
                 async move {
-                    read_past(&database, connection, &mut claimed.runs).await?;
+                    read_past(&database, connection, begun, &mut claimed.runs).await?;
                     Ok(claimed)
                 }
                 .boxed()
@@ -159,13 +159,14 @@ impl Claim {
         let again = next_look(&gate, &picked);
         let ids: Vec<RunId> = picked.again.into_iter().chain(picked.fit).collect();
         if ids.is_empty() {
-            return Ok(LimitedClaim {
+            let nothing = LimitedClaim {
                 again,
                 ..LimitedClaim::default()
-            });
+            };
+            return Ok((nothing, Vec::new()));
         }
-        let runs = claims_of(self.claim_query(ids), self.claim_id, connection).await?;
-        Ok(LimitedClaim { runs, again })
+        let (runs, begun) = claims_of(self.claim_query(ids), self.claim_id, connection).await?;
+        Ok((LimitedClaim { runs, again }, begun))
     }
 
     async fn pick(&self, connection: &mut PgConnection, gate: &Gate) -> Result<Picked, sqlx::Error> {

@@ -36,6 +36,7 @@ impl MemoryWorld {
             run: view.id,
             status: view.status.to_owned(),
             reason: view.reason,
+            attributes: view.attributes,
             output: view.output,
             code_version: view.code_version,
             wake,

@@ -35,6 +35,7 @@ macro_rules! every_run_case {
                 a_page_starts_all_of_its_runs,
                 a_page_asked_for_again_starts_those_that_are_not_there,
                 a_run_of_a_key_is_found_or_held,
+                a_run_has_the_attributes_it_is_started_with,
             }
             claim_runs {
                 a_started_run_is_claimed_with_its_input,
@@ -124,6 +125,7 @@ macro_rules! every_run_case {
                 a_run_that_is_to_stop_neither_waits_nor_ends_otherwise,
                 unfinished_batches_keep_a_run_from_its_end,
                 of_many_ends_at_once_one_counts,
+                what_its_code_set_of_its_attributes_is_written,
                 code_that_runs_too_long_five_times_is_set_aside,
             }
             start_children {

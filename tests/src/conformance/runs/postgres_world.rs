@@ -11,6 +11,7 @@ use lockgate::lifecycle::{
 };
 use lockgate::memory::RunStart;
 use lockgate::postgres::{Database, FleetSettings, Operator, PostgresFleet, PostgresRunStore, PostgresTaskRunManager};
+use serde_json::{Map, Value};
 use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -234,6 +235,10 @@ fn run_seen(row: &PgRow) -> RunSeen {
         run,
         status: row.get("status"),
         reason: row.get("reason"),
+        attributes: match row.get("attributes") {
+            Some(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        },
         output: row.get("output"),
         // The ordinary version is not written down.
         code_version: begun.then_some(version.unwrap_or(1).cast_unsigned()),

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use lockgate::lifecycle::{Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::RunStart;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// When a run's code may go on by itself.
@@ -30,6 +31,8 @@ pub struct RunSeen {
     pub status: String,
     /// Why it is in that state.
     pub reason: Option<String>,
+    /// By what it is found.
+    pub attributes: Map<String, Value>,
     /// What it returned.
     pub output: Option<Vec<u8>>,
     /// Version that it began with; none: it has not begun.
