@@ -1,10 +1,10 @@
 -- Claims a page under one claim id: of each queue so many, those that have waited longest first. Runs that holders died
 -- on are asked for apart ($9), so that what kills a process takes few others with it.
 with pick as (
-    select p.id, p.was
+    select p.id
       from unnest($1::text[], $2::integer[]) ask (queue, take)
      cross join lateral (
-         select r.id, r.status as was
+         select r.id
            from lockgate.task_runs r
           where coalesce(r.queue, r.workflow) = ask.queue and r.wake_at is not null
             -- The first bounds the scan, since no rank is later than wake_at; the second is looked at in the index.
@@ -31,8 +31,8 @@ with pick as (
            code_version = case when r.started_at is null
                                then nullif(($4::integer[])[array_position($3::text[], r.workflow)], 1)
                                else r.code_version end
-      from pick
-     where r.id = pick.id
+     -- As an array, so that each is looked up by its key, also by a plan that was made when there were no runs.
+     where r.id = any (array(select id from pick))
     returning r.*
 )
 select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::cli::{ExtraCommand, Host, Roles};
+use crate::client::Client;
 use crate::config::Config;
 use crate::delivery::{
     BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxSettings, Publisher, RedeliveryLoop,
@@ -22,6 +23,7 @@ use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_pre
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::{Fleet, Heartbeat, QueueSettings, SystemClock};
+use crate::local::Local;
 use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, Migrator, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
     PostgresRunStore, PostgresUndelivered, SchemaError, listen,
@@ -32,8 +34,8 @@ use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
 const LEADER_CONNECTIONS: u32 = 3;
-/// Four groups of checkpoints on their way and two of runs that are let go of, or a page that is claimed.
-const GROUP_CONNECTIONS: u32 = 6;
+/// Four groups of checkpoints on their way, two of starts and two of runs that are let go of, or a page that is claimed.
+const GROUP_CONNECTIONS: u32 = 8;
 /// Between tries to set what the binary says of queues.
 const DECLARE_PAUSE: Duration = Duration::from_secs(1);
 /// How long Kafka gets to settle what is on its way when everything else has ended.
@@ -52,6 +54,7 @@ impl Engine {
             resources: Resources::default(),
             commands: Vec::new(),
             door: None,
+            local: Arc::default(),
         }
     }
 }
@@ -63,6 +66,7 @@ pub struct EngineBuilder {
     resources: Resources,
     commands: Vec<fn() -> Box<dyn ExtraCommand>>,
     door: Option<Arc<dyn CommandDoor>>,
+    local: Arc<Local>,
 }
 
 impl EngineBuilder {
@@ -102,6 +106,13 @@ impl EngineBuilder {
         self
     }
 
+    /// A client of this database in the process of this engine: while it runs here and has room, runs begin in the moment
+    /// they are started, and their ends are told and not asked for.
+    #[must_use]
+    pub fn client(&self, database: Database) -> Client {
+        Client::beside(database, self.local.clone())
+    }
+
     /// Runs a replica until told to stop, then drains it.
     ///
     /// # Errors
@@ -116,7 +127,10 @@ impl EngineBuilder {
         };
         let schema = tokio::spawn(watch_schema(database.clone(), config.lease.renew, stop.clone()));
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
-        let hints = Arc::new(Hints::default());
+        let hints = Arc::new(Hints {
+            local: self.local.clone(),
+            ..Hints::default()
+        });
         let background = CancellationToken::new();
         let listener = tokio::spawn(listen(
             config.direct_settings()?.url,

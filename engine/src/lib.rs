@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod kafka;
 pub mod leader;
 pub mod lifecycle;
+mod local;
 pub mod memory;
 pub mod postgres;
 mod serving;

@@ -84,6 +84,8 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("S3", &["mail.after_claim"], "an e-mail claimed → handed to the mail server", "sending", "the lease ends; sent once"),
     at("S4", &["mail.after_send"], "the mail server took it → marked as sent", "sending", "the lease ends; sent again under the same Message-ID, at most 8 a crash"),
     at("S5", &[], "the mail server took it → the database takes no mark", "sending", "the mark is repeated until the lease ends and no more of the page is offered; only after a longer outage sent again, at most 8 an outage and sender"),
+    at("W1", &["start_runs.before_commit"], "starts on their way → commit", "nothing", "nothing was started, and whoever asks again starts it; a repeat under the same id starts none twice"),
+    at("W2", &["start_runs.after_commit"], "starts committed → their caller hears so", "runs queued, or leased when they began at once", "claimed by anybody, or recovered when their leases end"),
     at("W3", &["claim_runs.after_commit"], "a page of runs claimed → their code", "runs leased", "leases end, recovered; nobody is blamed who only stood beside"),
     at("W4", &["step.before_save"], "a step's code returned → its checkpoint", "no row", "it is done again: at least once"),
     at("W5", &["steps.before_commit"], "a group of checkpoints sent → commit", "none of the group", "as W4, for all in it"),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod api;
+pub mod beside;
 pub mod chaos_family;
 pub mod chaos_steps;
 pub mod cli;

@@ -117,7 +117,18 @@ impl<W: Workflow> Start<W> {
     /// [`StartError`] says for each case whether anything was started.
     pub async fn send(mut self) -> Result<RunHandle<W::Output>, StartError> {
         self.check()?;
-        let started = self.client.operator.start(&self.request).await?;
+        let run = self.client.operator.named(self.request.clone());
+        let started = if run.has_key() {
+            let started = self.client.operator.start(&run).await?;
+            if matches!(started, Started::New(_)) {
+                self.client.starts.ring(&run);
+            }
+            started
+        } else {
+            let id = run.id;
+            self.client.starts.start(run).await?;
+            Started::New(id)
+        };
         self.handle(started)
     }
 

@@ -198,6 +198,11 @@ impl HeldRun {
         self.sits.store(sits, Ordering::Release);
     }
 
+    /// Somebody took over, or long since may have.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lease.fate() == Fate::Lost
+    }
+
     /// Heard of the run.
     pub(crate) fn heard(&self, poked: &Poked) {
         let was_forced = self.poke.forced.swap(poked.forced, Ordering::AcqRel);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::alone::Floor;
 use super::book::Book;
 use super::checkpoints::Checkpoints;
+use super::eager::{EagerStarts, ShortQueues};
 use super::endings::Endings;
 use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
@@ -24,7 +25,8 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
-use crate::lifecycle::{Clock, Fleet, Heartbeat, RunStore};
+use crate::lifecycle::{Clock, Fleet, Heartbeat, NewRun, RunStore};
+use crate::local::{Beside, Local};
 use crate::workflow::{Registry, Resources};
 
 /// Rung by whoever knows of something to do; the polls find it anyway.
@@ -42,6 +44,8 @@ pub struct Hints {
     pub undelivered: Arc<Notify>,
     /// What is set for queues was changed since it was read.
     pub queues: AtomicBool,
+    /// The clients and replicas of this process.
+    pub(crate) local: Arc<Local>,
 }
 
 impl Hints {
@@ -104,6 +108,10 @@ pub(crate) struct Shared {
     pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
+    /// Places for runs whose code runs.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) run_tasks: TaskTracker,
+    pub(crate) short_queues: ShortQueues,
     /// Nothing new is claimed.
     pub(crate) stopping: CancellationToken,
     /// What is in flight is handed back at the next look.
@@ -115,6 +123,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn workflows(&self) -> Vec<String> {
         self.registry.names()
+    }
+
+    /// Whether this replica takes such a run by itself, some time.
+    pub(crate) fn runs_of(&self, run: &NewRun) -> bool {
+        run.queue.is_none() && self.registry.get(&run.workflow).is_some()
     }
 
     pub(crate) fn heartbeat(&self) -> Heartbeat {
@@ -164,7 +177,7 @@ impl Executor {
             fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone(), parts.resources.clone()),
             fleet: parts.fleet,
             checkpoints: Checkpoints::new(parts.runs.clone(), parts.settings.runs),
-            endings: Endings::new(parts.runs.clone(), parts.settings.runs),
+            endings: Endings::new(parts.runs.clone(), parts.hints.local.clone(), parts.settings.runs),
             children: Children::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
             continuations: Continuations::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
             parents: Parents::new(
@@ -174,6 +187,9 @@ impl Executor {
                 parts.settings.runs,
             ),
             publications: Publications::new(parts.runs.clone(), parts.settings.runs),
+            slots: Arc::new(Semaphore::new(parts.settings.runs)),
+            run_tasks: TaskTracker::new(),
+            short_queues: ShortQueues::new(parts.registry.names()),
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
@@ -212,9 +228,12 @@ impl Executor {
         }
         tasks.spawn(worker::scout(shared.clone()));
         tasks.spawn(driver::run(shared.clone()));
+        let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
+        shared.hints.local.join(eager.clone());
         let keeper = tokio::spawn(keeper::run(shared.clone()));
         stop.cancelled().await;
         shared.stopping.cancel();
+        shared.hints.local.leave(&eager);
         tasks.close();
         let deadline = shared.settings.drain;
         let mut in_time = finished_within(&tasks, deadline / 2).await;

@@ -263,6 +263,9 @@ impl RunStore for FakeStore {
     async fn start_run(&self, _: &NewRun) -> Result<Started, FleetError> {
         unreachable!()
     }
+    async fn start_claimed_runs(&self, _: &[&Birth], _: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        unreachable!()
+    }
     async fn claim_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         unreachable!()
     }

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::book::{Book, HeldRun};
 use super::executor::Hints;
-use super::group::{Group, Together};
-use crate::lifecycle::{Continuation, FleetError, LetGo, NewChild, RunClaim, RunId, RunStore};
+use super::group::{Group, Together, Trouble, fleet_trouble};
+use crate::lifecycle::{Continuation, FleetError, LetGo, NewChild, RunId, RunStore};
 
 /// Parents woken by one statement.
 const PAGE: usize = 1_000;
@@ -20,12 +20,12 @@ pub(crate) struct Children(Group<Starts>);
 
 impl Children {
     pub(crate) fn new(runs: Arc<dyn RunStore>, hints: Arc<Hints>, room: usize) -> Self {
-        Self(Group::new(Arc::new(Starts { runs, hints }), room))
+        Self(Group::new(Starts { runs, hints }, room))
     }
 
     /// Starts a child; `false`: the parent is not ours any more. An error is for good, and says that nothing was started.
     pub(crate) async fn start(&self, held: &Arc<HeldRun>, child: NewChild) -> Result<bool, FleetError> {
-        self.0.write(held, child).await
+        self.0.write(held.clone(), child).await
     }
 }
 
@@ -37,21 +37,35 @@ struct Starts {
 #[async_trait]
 impl Together for Starts {
     type Write = NewChild;
+    type Held = Arc<HeldRun>;
     type Answer = bool;
+    type Error = FleetError;
 
-    fn claim(write: &NewChild) -> RunClaim {
-        write.claim
+    fn run(write: &NewChild) -> RunId {
+        write.claim.run
     }
 
     fn bytes(write: &NewChild) -> usize {
         write.path.len() + write.params.len()
     }
 
-    fn lost() -> bool {
-        false
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
     }
 
-    async fn all(&self, writes: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<bool, FleetError> {
+        Ok(false)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[NewChild], _: bool) -> Result<Vec<bool>, FleetError> {
         fail::fail_point!("children.before_commit");
         let started = self.runs.start_children(writes).await;
         fail::fail_point!("children.after_commit");
@@ -62,7 +76,7 @@ impl Together for Starts {
     }
 
     async fn one(&self, write: &NewChild) -> Result<bool, FleetError> {
-        let started = self.all(std::slice::from_ref(write)).await?;
+        let started = self.all(std::slice::from_ref(write), true).await?;
         Ok(started.first().copied().unwrap_or(false))
     }
 }
@@ -72,12 +86,12 @@ pub(crate) struct Continuations(Group<GoOn>);
 
 impl Continuations {
     pub(crate) fn new(runs: Arc<dyn RunStore>, hints: Arc<Hints>, room: usize) -> Self {
-        Self(Group::new(Arc::new(GoOn { runs, hints }), room))
+        Self(Group::new(GoOn { runs, hints }, room))
     }
 
     /// Ends a run by starting the one that goes on; an error is for good, and the claim still holds.
     pub(crate) async fn go_on(&self, held: &Arc<HeldRun>, run: Continuation) -> Result<LetGo, FleetError> {
-        self.0.write(held, run).await
+        self.0.write(held.clone(), run).await
     }
 }
 
@@ -89,21 +103,35 @@ struct GoOn {
 #[async_trait]
 impl Together for GoOn {
     type Write = Continuation;
+    type Held = Arc<HeldRun>;
     type Answer = LetGo;
+    type Error = FleetError;
 
-    fn claim(write: &Continuation) -> RunClaim {
-        write.claim
+    fn run(write: &Continuation) -> RunId {
+        write.claim.run
     }
 
     fn bytes(write: &Continuation) -> usize {
         write.params.len()
     }
 
-    fn lost() -> LetGo {
-        LetGo::Lost
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
     }
 
-    async fn all(&self, writes: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<LetGo, FleetError> {
+        Ok(LetGo::Lost)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[Continuation], _: bool) -> Result<Vec<LetGo>, FleetError> {
         fail::fail_point!("continue.before_commit");
         let gone = self.runs.continue_runs(writes).await;
         fail::fail_point!("continue.after_commit");
@@ -114,7 +142,7 @@ impl Together for GoOn {
     }
 
     async fn one(&self, write: &Continuation) -> Result<LetGo, FleetError> {
-        let gone = self.all(std::slice::from_ref(write)).await?;
+        let gone = self.all(std::slice::from_ref(write), true).await?;
         Ok(gone.first().copied().unwrap_or(LetGo::Lost))
     }
 }

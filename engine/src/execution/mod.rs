@@ -10,6 +10,7 @@ mod child_steps;
 #[cfg(test)]
 mod child_tests;
 mod driver;
+mod eager;
 mod endings;
 mod executor;
 #[cfg(test)]
@@ -18,6 +19,8 @@ mod families;
 mod fan_out_step;
 mod fan_outs;
 mod group;
+#[cfg(test)]
+mod group_tests;
 mod history;
 mod keeper;
 mod letting_go;
@@ -56,5 +59,6 @@ mod worker;
 mod writes;
 
 pub use executor::{Executor, ExecutorParts, Hints};
+pub(crate) use group::{Group, Together, Trouble};
 pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;

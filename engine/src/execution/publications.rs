@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::book::HeldRun;
-use super::group::{Group, Together};
+use super::group::{Group, Together, Trouble, fleet_trouble};
 use super::history::Asked;
 use super::owner_host::OwnerHost;
-use crate::lifecycle::{FleetError, Kind, NewPublication, RunClaim, RunStore, Saved, StepStatus};
+use crate::lifecycle::{FleetError, Kind, NewPublication, RunId, RunStore, Saved, StepStatus};
 use crate::workflow::{Done, Place, Publication, StepError, to_json};
 
 /// The commands on their way into the outbox.
@@ -17,11 +17,11 @@ pub(crate) struct Publications(Group<Store>);
 
 impl Publications {
     pub(crate) fn new(runs: Arc<dyn RunStore>, room: usize) -> Self {
-        Self(Group::new(Arc::new(Store(runs)), room))
+        Self(Group::new(Store(runs), room))
     }
 
     async fn publish(&self, held: &Arc<HeldRun>, publication: NewPublication) -> Result<Saved, FleetError> {
-        self.0.write(held, publication).await
+        self.0.write(held.clone(), publication).await
     }
 }
 
@@ -30,21 +30,35 @@ struct Store(Arc<dyn RunStore>);
 #[async_trait]
 impl Together for Store {
     type Write = NewPublication;
+    type Held = Arc<HeldRun>;
     type Answer = Saved;
+    type Error = FleetError;
 
-    fn claim(write: &NewPublication) -> RunClaim {
-        write.step.claim
+    fn run(write: &NewPublication) -> RunId {
+        write.step.claim.run
     }
 
     fn bytes(write: &NewPublication) -> usize {
         write.step.path.len() + write.command.payload.len()
     }
 
-    fn lost() -> Saved {
-        Saved::Lost
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
     }
 
-    async fn all(&self, writes: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<Saved, FleetError> {
+        Ok(Saved::Lost)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[NewPublication], _: bool) -> Result<Vec<Saved>, FleetError> {
         fail::fail_point!("publications.before_commit");
         let published = self.0.publish(writes).await;
         fail::fail_point!("publications.after_commit");
@@ -52,7 +66,7 @@ impl Together for Store {
     }
 
     async fn one(&self, write: &NewPublication) -> Result<Saved, FleetError> {
-        let mut published = self.all(std::slice::from_ref(write)).await?;
+        let mut published = self.all(std::slice::from_ref(write), true).await?;
         Ok(published.pop().unwrap_or(Saved::Lost))
     }
 }

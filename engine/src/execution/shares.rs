@@ -32,6 +32,11 @@ impl Queues {
         }
     }
 
+    /// Whether it had more than was asked for.
+    pub(crate) fn is_full(&self, name: &str) -> bool {
+        self.full.contains(name)
+    }
+
     /// Deals so many slots out, never more: queues that filled their share last time divide what the others leave, which
     /// are asked for one run each, so that one busy queue of ten gets the page. Queues take turns where slots are few.
     pub(crate) fn deal(&mut self, slots: usize) -> Vec<Share> {

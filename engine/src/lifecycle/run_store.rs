@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::children::{Continuation, EndedChild, NewChild, NewPublication};
 use super::fleet::{FleetError, RunClaim, WorkRun};
 use super::manager::RunId;
-use super::new_run::{NewRun, Started};
+use super::new_run::{Birth, NewRun, Started};
 use super::queues::{LimitedClaim, QueueNews};
 use super::steps::{
     ClaimPage, Ending, LetGo, NewSignal, NewStep, News, Poked, Saved, Signalled, Transacted, TransactionWork,
@@ -21,6 +23,9 @@ pub trait RunStore: Send + Sync + 'static {
     async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError>;
     /// Starts one run, or finds the one that answers for it.
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError>;
+    /// Starts runs without keys, all or none, that are claimed under this id from their first moment on; answers when that
+    /// was. [`RunStore::read_claimed_runs`] tells what became of them when the answer is lost.
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError>;
 
     /// Claims runs whose code may go on, those that have waited longest first, with their steps and signals.
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;

@@ -422,3 +422,15 @@ pub struct ClaimPage {
     /// Asks for runs that holders died on, instead of the others.
     pub suspects: bool,
 }
+
+impl ClaimPage {
+    /// A page that asks for nothing: what was claimed under this id is read with it.
+    pub(crate) fn of_claim(claim_id: Uuid) -> Self {
+        Self {
+            claim_id,
+            shares: Vec::new(),
+            runnable: Vec::new(),
+            suspects: false,
+        }
+    }
+}

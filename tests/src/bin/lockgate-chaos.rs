@@ -12,6 +12,7 @@ use lockgate::cli::{Execute, Exit, Failure, Outcome, extra};
 use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Handover};
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
+use lockgate_tests::beside::StartBeside;
 use lockgate_tests::chaos_family::ChaosFamily;
 use lockgate_tests::chaos_steps::ChaosSteps;
 use lockgate_tests::place_order::PlaceOrder;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
             .workflow(TaskReminders)
             .workflow(TaskReminder)
             .workflow(ChaosFamily)
-            .command(extra::<SubmitDirect>),
+            .command(extra::<SubmitDirect>)
+            .command(extra::<StartBeside>),
     )
 }
 

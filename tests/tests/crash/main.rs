@@ -80,6 +80,8 @@ points! {
     "S3" s3_an_email_is_claimed consume::mail_claimed;
     "S4" s4_an_email_is_taken_by_the_server consume::mail_taken;
     "S5" s5_an_email_cannot_be_marked consume::mail_not_marked;
+    "W1" w1_before_starts_are_committed workflow::before_starts;
+    "W2" w2_after_starts_are_committed workflow::after_starts;
     "W3" w3_after_a_page_of_runs_is_claimed workflow::after_a_claim;
     "W4" w4_before_a_checkpoint workflow::before_a_checkpoint;
     "W5" w5_before_a_group_of_checkpoints_is_committed workflow::before_a_group;

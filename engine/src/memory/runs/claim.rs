@@ -112,11 +112,22 @@ impl Run {
             self.code_version = runnable.map(|runnable| runnable.newest);
             self.started_at = Some(holder.since);
         }
+        self.hold(holder);
+        self.work(&holder)
+    }
+
+    /// In the moment of its start.
+    pub(super) fn begin(&mut self, code_version: u32, holder: Holder) {
+        self.code_version = Some(code_version);
+        self.started_at = Some(holder.since);
+        self.hold(holder);
+    }
+
+    fn hold(&mut self, holder: Holder) {
         self.status = Status::Running;
         self.ready = None;
         self.debounce_key = None;
         self.token += 1;
         self.holder = Some(holder);
-        self.work(&holder)
     }
 }

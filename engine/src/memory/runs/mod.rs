@@ -29,9 +29,10 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::lifecycle::{
-    ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, LimitedClaim, ManagerError, NewChild,
-    NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueueNews, QueueSettings, QueuedCommand, RunClaim, RunId,
-    RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
+    Birth, ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, LimitedClaim, ManagerError,
+    NewChild, NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueueNews, QueueSettings, QueuedCommand,
+    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun,
+    storable_reason,
 };
 pub use clock::VirtualClock;
 use run::{Ready, Run, Status};
@@ -280,6 +281,16 @@ impl RunStore for MemoryRunStore {
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
         let now = self.clock.now();
         self.lock().start_new(run, now)
+    }
+
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        let holder = claim::holder(
+            &ClaimPage::of_claim(claim_id),
+            self.replica,
+            self.clock.now(),
+            self.lease,
+        );
+        self.lock().start_claimed(births, holder)
     }
 
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::Runs;
-use super::run::{Parent, Run, Status};
+use super::run::{Holder, Parent, Run, Status};
 use super::views::RunStart;
 use crate::lifecycle::{
-    Driver, FleetError, HIGHEST_PRIORITY, ManagerError, NewRun, RunId, RunRequest, Started, misfit_attributes, misnamed,
+    Birth, Driver, FleetError, HIGHEST_PRIORITY, ManagerError, NewRun, RunId, RunRequest, Started, misfit_attributes,
+    misnamed,
 };
 
 /// More runs than any test needs; what is over stays, as in the tables until retention.
@@ -97,6 +98,18 @@ impl Runs {
             )));
         }
         page.iter().try_for_each(|run| self.start_new(run, now).map(|_| ()))
+    }
+
+    /// Born claimed: begun in the moment of their start.
+    pub(super) fn start_claimed(&mut self, births: &[&Birth], holder: Holder) -> Result<DateTime<Utc>, FleetError> {
+        let page: Vec<NewRun> = births.iter().map(|birth| birth.run.clone()).collect();
+        self.start_page(&page, false, holder.since)?;
+        for birth in births {
+            if let Some(run) = self.by_id.get_mut(&birth.run.id) {
+                run.begin(birth.code_version, holder);
+            }
+        }
+        Ok(holder.since)
     }
 
     pub(super) fn start_new(&mut self, run: &NewRun, now: DateTime<Utc>) -> Result<Started, FleetError> {

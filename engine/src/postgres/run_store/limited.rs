@@ -67,7 +67,7 @@ struct Claim {
 impl PostgresRunStore {
     pub(super) async fn claim_limited_page(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
         let Some(share) = page.shares.first() else {
-            return Ok(LimitedClaim::default());
+            return Ok(Default::default());
         };
         let claim = Claim {
             database: self.database.clone(),
@@ -138,18 +138,20 @@ impl PostgresRunStore {
 }
 
 impl Claim {
-    async fn run(self, connection: &mut PgConnection) -> Result<LimitedClaim, sqlx::Error> {
+    /// What it got, and which runs of it may have steps.
+    async fn run(self, connection: &mut PgConnection) -> Result<(LimitedClaim, Vec<RunId>), sqlx::Error> {
         let lock = self.database.statement(LOCK_QUEUE).bind(self.share.queue.clone());
         let Some(gate) = lock.fetch_optional(&mut *connection).await?.as_ref().map(gate) else {
             // Somebody else claims from it this moment, or it has no limits any more.
-            return Ok(LimitedClaim {
+            let busy = LimitedClaim {
                 again: Some(BUSY_PAUSE),
                 ..LimitedClaim::default()
-            });
+            };
+            return Ok((busy, Vec::new()));
         };
         let gate = gate?;
         if gate.paused {
-            return Ok(LimitedClaim::default());
+            return Ok(Default::default());
         }
         let picked = self.pick(connection, &gate).await?;
         let spent = picked.fit.len();

@@ -17,14 +17,15 @@ pub use transact::transact;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::database::Database;
 use crate::lifecycle::{
-    ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication, NewRun,
-    NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted,
-    TransactionWork, WorkRun,
+    Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
+    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
+    Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -74,6 +75,12 @@ impl RunStore for PostgresRunStore {
     }
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
         Ok(self.database.start_run(run, true).await?)
+    }
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        let started = self
+            .database
+            .start_claimed_runs(births, claim_id, self.replica, self.lease);
+        Ok(started.await?)
     }
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.claim_page(page).await
