@@ -36,6 +36,8 @@ mod window;
 mod work;
 mod worker;
 
+#[cfg(feature = "testing")]
+pub(crate) use executor::Shared;
 pub use executor::{Executor, ExecutorParts, Hints};
 pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;

@@ -64,6 +64,8 @@ impl Runs {
 
     pub(super) fn sweep(&mut self, now: DateTime<Utc>) -> Swept {
         let runs = self.recover(now);
+        let batches = self.by_id.values_mut().map(|run| run.recover_batches(now)).sum();
+        let fan_outs = self.complete_idle(now);
         let is_late = |run: &&mut Run| !run.status.is_over() && run.stop.is_none() && run.is_overdue(now);
         let overdue = self.by_id.values_mut().filter(is_late).map(|run| {
             run.request_stop(Status::Failed, "not over before its deadline");
@@ -75,7 +77,9 @@ impl Runs {
             .filter_map(|run| run.settle_stop().then_some(()))
             .count();
         Swept {
+            batches,
             runs,
+            fan_outs,
             stopped: overdue + settled as u64,
             ..Swept::default()
         }
@@ -87,10 +91,12 @@ impl Runs {
 }
 
 impl Run {
+    pub(super) fn overdue_at(&self) -> Option<DateTime<Utc>> {
+        self.request.deadline.map(|deadline| self.created_at + deadline)
+    }
+
     fn is_overdue(&self, now: DateTime<Utc>) -> bool {
-        self.request
-            .deadline
-            .is_some_and(|deadline| self.created_at + deadline < now)
+        self.overdue_at().is_some_and(|at| at <= now)
     }
 
     fn request_stop(&mut self, status: Status, reason: &str) -> &'static str {
@@ -110,7 +116,7 @@ impl Run {
 
     /// Asked to stop, its code is not running and no batch of it is held: it is over.
     fn settle_stop(&mut self) -> bool {
-        let (_, held_batches) = self.batches;
+        let (_, held_batches) = self.unfinished();
         if self.status.is_over() || self.holder.is_some() || held_batches > 0 {
             return false;
         }

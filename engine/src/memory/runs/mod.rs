@@ -2,11 +2,15 @@
 //!
 //! Everything is behind one lock, so every verb is atomic. Claims, leases and waits go by the store's clock alone.
 
+mod batches;
 mod claim;
 mod clock;
 mod control;
 mod endings;
 mod fan_outs;
+mod fleet;
+#[cfg(feature = "testing")]
+mod kit;
 mod recover;
 mod run;
 mod signals;
@@ -26,9 +30,12 @@ use uuid::Uuid;
 
 use crate::lifecycle::{
     ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewSignal, NewStep, News, Poked, RunClaim, RunId,
-    RunStore, Saved, Signalled, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
+    RunStore, Saved, Signalled, StepState, Swept, Transacted, TransactionWork, UndeliveredItem, WorkRun,
+    storable_reason,
 };
 pub use clock::VirtualClock;
+#[cfg(feature = "testing")]
+pub(crate) use kit::Pulse;
 use run::{Ready, Run, Status};
 pub use views::{RunChange, RunStart, RunView, SignalView};
 
@@ -46,6 +53,8 @@ pub struct MemoryRunStore {
 struct Runs {
     by_id: BTreeMap<RunId, Run>,
     turns: u64,
+    /// What fan-outs could not deliver.
+    undelivered: Vec<(RunId, UndeliveredItem)>,
 }
 
 impl Runs {
@@ -199,6 +208,12 @@ impl MemoryRunStore {
         let runs = self.lock();
         let signals = runs.by_id.get(&run).into_iter().flat_map(|run| &run.signals);
         signals.map(SignalView::of).collect()
+    }
+
+    /// What fan-outs could not deliver, in order.
+    #[must_use]
+    pub fn undelivered(&self) -> Vec<(RunId, UndeliveredItem)> {
+        self.lock().undelivered()
     }
 
     /// What happened to a run, in order.

@@ -49,6 +49,7 @@ impl Runs {
             attempts: 0,
             stop: None,
             batches: (0, 0),
+            planned: BTreeMap::new(),
             steps: BTreeMap::new(),
             signals: Vec::new(),
             changes: VecDeque::new(),

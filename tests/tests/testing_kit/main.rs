@@ -1,0 +1,7 @@
+//! The testing kit, as a user's tests use it: time, signals, crashes, fan-outs and transactions of a whole engine in memory.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod crashes;
+mod fan_outs;
+mod time;
+mod transactions;
