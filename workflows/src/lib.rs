@@ -8,4 +8,4 @@ pub mod tracker;
 
 mod daily_task_reports;
 
-pub use daily_task_reports::{DailyTaskReports, ReportInput};
+pub use daily_task_reports::{DailyTaskReports, ReportInput, ReportSummary};

@@ -20,6 +20,7 @@ mod run_results;
 mod run_store;
 mod schedules;
 mod source;
+mod starts;
 #[cfg(feature = "testing")]
 mod test_database;
 mod transaction_step;
@@ -28,8 +29,7 @@ mod undelivered_desk;
 mod verification;
 
 pub use api_tokens::{ApiTokens, NewToken, TokenFacts, TokenHash, TokenSummary};
-pub(crate) use control::StartPage;
-pub use control::{ManualStart, ManualStarted, Operator};
+pub use control::Operator;
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use enqueue::{EnqueueError, Outbox};
 pub use fallback::PostgresFallback;

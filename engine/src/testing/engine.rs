@@ -233,7 +233,7 @@ impl World {
     }
 
     /// What the test did not give, though a workflow needs it.
-    pub(super) fn missing(&self) -> Option<&'static str> {
+    pub(super) fn missing(&self) -> Option<String> {
         self.parts().around.missing.noted()
     }
 

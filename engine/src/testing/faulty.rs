@@ -13,8 +13,8 @@ use super::crashes::{CLAIM, Crashes, STEP, Write};
 use super::sources::Missing;
 use crate::execution::Shared;
 use crate::lifecycle::{
-    Act, ClaimPage, Ending, FleetError, LetGo, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore, Saved,
-    Signalled, Transacted, TransactionWork, WorkRun,
+    Act, ClaimPage, Ending, FleetError, LetGo, NewRun, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore,
+    Saved, Signalled, Started, Transacted, TransactionWork, WorkRun,
 };
 use crate::memory::MemoryRunStore;
 use crate::postgres::{Apart, TestPostgres, transact_apart};
@@ -28,6 +28,8 @@ pub(super) struct Surroundings {
     /// One transaction at a time: its end and its record are not one commit here.
     pub(super) transactions: Arc<Mutex<()>>,
 }
+
+const START: &str = "start";
 
 /// One replica's store.
 pub(super) struct Faulty {
@@ -170,6 +172,16 @@ fn ending_write(ending: &Ending) -> Write {
 
 #[async_trait]
 impl RunStore for Faulty {
+    async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError> {
+        let writes: Vec<Write> = page.iter().map(|run| Write::new(run.id, START)).collect();
+        self.write(&writes, self.store.start_runs(page, again)).await
+    }
+
+    async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
+        self.write(&[Write::new(run.id, START)], RunStore::start_run(&self.store, run))
+            .await
+    }
+
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.alive()?;
         let runs = self.store.claim_runs(page).await?;

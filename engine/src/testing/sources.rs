@@ -71,26 +71,30 @@ pub(crate) fn fake_rows<R: 'static>(
     ids: &[i64],
 ) -> Option<anyhow::Result<Vec<(i64, R)>>> {
     let fake = fake(resources, name)?;
-    Some(match fake.row.downcast_ref::<Row<R>>() {
-        Some(row) => Ok(ids.iter().filter_map(|id| Some((*id, row(*id)?))).collect()),
-        None => Err(anyhow::anyhow!(
-            "the rows of the fake source {name} are not {}",
-            std::any::type_name::<R>()
-        )),
-    })
+    if let Some(row) = fake.row.downcast_ref::<Row<R>>() {
+        return Some(Ok(ids.iter().filter_map(|id| Some((*id, row(*id)?))).collect()));
+    }
+    let why = format!(
+        "the rows of the fake source {name} are to be {}",
+        std::any::type_name::<R>()
+    );
+    if let Some(missing) = resources.get::<Missing>() {
+        missing.note(&why);
+    }
+    Some(Err(anyhow::anyhow!(why)))
 }
 
 /// What a workflow needed and the test did not give; the test fails with it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Missing(Arc<OnceLock<&'static str>>);
+pub(super) struct Missing(Arc<OnceLock<String>>);
 
 impl Missing {
-    pub(super) fn note(&self, what: &'static str) {
-        let _ = self.0.set(what);
+    pub(super) fn note(&self, what: impl Into<String>) {
+        let _ = self.0.set(what.into());
     }
 
-    pub(super) fn noted(&self) -> Option<&'static str> {
-        self.0.get().copied()
+    pub(super) fn noted(&self) -> Option<String> {
+        self.0.get().cloned()
     }
 }
 

@@ -52,16 +52,16 @@ fn order(effects: &Effects) -> Order {
 #[tokio::test]
 async fn a_crash_before_a_steps_record_does_it_again_and_one_after_does_not() {
     for (engine, times) in [
-        (TestEngine::new().crash_before("0:charge"), 2),
-        (TestEngine::new().crash_after("0:charge"), 1),
-        (TestEngine::new().crash_before("3:join/1/0:ship"), 1),
+        (TestEngine::new().crash_before("1:charge"), 2),
+        (TestEngine::new().crash_after("1:charge"), 1),
+        (TestEngine::new().crash_before("4:join/1/0:ship"), 1),
         (TestEngine::new(), 1),
     ] {
         let effects = Effects::default();
         let engine = engine.workflow(order(&effects));
         let run = engine.start::<Order>(&()).await;
         run.result().await.unwrap();
-        assert_eq!((effects.count("charge"), engine.now()), (times, engine.now()));
+        assert_eq!(effects.count("charge"), times);
         effects.assert_at_least_once("ship");
     }
 }
@@ -85,7 +85,7 @@ async fn every_crash_is_tried_and_time_stands_still_meanwhile() {
         let engine = engine.workflow(order(&effects));
         let run = engine.start::<Order>(&()).await;
         engine.advance(HOUR + HOUR / 2).await;
-        run.assert_waits_at("2:go");
+        run.assert_waits_at("3:go");
         run.signal("go", &7).await;
         outputs.lock().unwrap().insert(run.result().await.unwrap());
         for what in ["charge", "label", "ship"] {
@@ -126,6 +126,7 @@ impl Workflow for Changed {
     type Output = String;
 
     async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<String> {
+        let _ = ctx.uuid();
         ctx.step("refund", || async { anyhow::Ok(()) }).await?;
         Ok("refunded".to_owned())
     }

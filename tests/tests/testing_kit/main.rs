@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod crashes;
+mod example;
 mod fan_outs;
+mod shipped;
 mod time;
 mod transactions;

@@ -26,9 +26,10 @@ impl Workflow for Booking {
 
 #[tokio::test]
 async fn a_transaction_is_done_once_whatever_crashes() {
+    let database = postgres().await;
+    database.execute("create table bookings (amount bigint not null)").await;
     let crashed = every_crash(async |engine| {
-        let database = postgres().await;
-        database.execute("create table bookings (amount bigint not null)").await;
+        database.execute("truncate bookings").await;
         let engine = engine.workflow(Booking).database(&database);
         let run = engine.start::<Booking>(&17).await;
         run.assert_completed_with(&0).await;
