@@ -148,7 +148,7 @@ fn number_of(name: &str) -> usize {
 }
 
 /// On a connection of its own: what it did is done, whether its step hears so or not.
-async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
+pub(crate) async fn effect(run: RunId, name: String) -> anyhow::Result<()> {
     static POOL: OnceCell<PgPool> = OnceCell::const_new();
     let connect = || async {
         PgPool::connect(&std::env::var("LOCKGATE_CHAOS_EFFECTS")?)
@@ -156,7 +156,12 @@ async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize
             .map_err(anyhow::Error::from)
     };
     let pool = POOL.get_or_try_init(connect).await?;
-    sqlx::query(EFFECT).bind(run).bind(&name).execute(pool).await?;
+    sqlx::query(EFFECT).bind(run).bind(name).execute(pool).await?;
+    Ok(())
+}
+
+async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
+    effect(run, name.clone()).await?;
     tokio::time::sleep(pause).await;
     Ok(number_of(&name))
 }

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod chaos_steps;
+pub mod chaos_versions;
 pub mod cli;
 mod cli_pgbouncer;
 pub mod cluster;

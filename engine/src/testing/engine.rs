@@ -26,6 +26,8 @@ const BEGINNING: DateTime<Utc> = match DateTime::from_timestamp_secs(1_767_225_6
 };
 /// Longer than any test: leases end with the replica that holds them.
 const LEASE: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+/// Real time that a step may take unless the test says otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Batches at a time.
 const BATCHES: usize = 2;
 
@@ -53,6 +55,7 @@ struct Parts {
     sources: FakeSources,
     settings: ExecutionSettings,
     around: Surroundings,
+    patience: Duration,
 }
 
 /// A process of the test.
@@ -90,6 +93,7 @@ impl TestEngine {
                 crashes,
                 ..Surroundings::default()
             },
+            patience: PATIENCE,
         };
         let world = World {
             store: MemoryRunStore::new(clock.clone(), LEASE),
@@ -141,6 +145,13 @@ impl TestEngine {
     #[must_use]
     pub fn batch_size(self, items: usize) -> Self {
         self.with(|parts| parts.settings.batch_size = items.max(1))
+    }
+
+    /// How much real time a step may take, a minute unless said otherwise: one that takes longer counts as hanging.
+    #[must_use]
+    pub fn patience(self, real: Duration) -> Self {
+        self.world.parts().patience = real;
+        self
     }
 
     /// Sends commands of a kind to a topic, as in the configuration.
@@ -230,6 +241,10 @@ impl World {
         let mut random = [0; 10];
         random[2..].copy_from_slice(&count.to_be_bytes());
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.parts().patience
     }
 
     /// What the test did not give, though a workflow needs it.

@@ -50,7 +50,7 @@ impl SentMessage {
     pub fn header(&self, name: &str) -> Option<String> {
         let mut headers = self.0.headers.iter();
         let (_, value) = headers.find(|(known, _)| *known == name)?;
-        Some(String::from_utf8_lossy(value.as_ref()).into_owned())
+        Some(String::from_utf8_lossy(value).into_owned())
     }
 
     /// Its stable id, by which consumers know a repetition.

@@ -11,10 +11,6 @@ use crate::memory::Pulse;
 /// Looks without a pause; then the processor is left to whatever takes real time.
 const BUSY_LOOKS: u32 = 2_000;
 const PAUSE: Duration = Duration::from_micros(200);
-/// Real time after which a test is told what goes on instead of being kept waiting.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long moving the clock waits for steps that are under way.
-const COURTESY: Duration = Duration::from_millis(100);
 /// It counts as idle when it was so often in a row, with everybody asked in between.
 const SURE: u32 = 3;
 
@@ -22,14 +18,14 @@ impl TestEngine {
     /// Lets everything happen that happens by itself, without any time passing.
     ///
     /// # Panics
-    /// Something needs more than a minute of real time, or what the test did not give.
+    /// A step takes longer than [`TestEngine::patience`], or a workflow needs what the test did not give.
     pub async fn run_until_idle(&self) {
         let _turn = self.world.turn.lock().await;
         self.world.settle().await;
     }
 
-    /// Lets so much time pass, and everything happen that is due meanwhile, each at its instant. A step that is under
-    /// way is waited for a tenth of a second of real time and then finds that time has passed, as its timeout does.
+    /// Lets so much time pass, and everything happen that is due meanwhile, each at its instant. For a step that takes
+    /// longer than [`TestEngine::patience`] time passes all the same, so that its timeout comes.
     ///
     /// # Panics
     /// A workflow needs what the test did not give.
@@ -37,23 +33,24 @@ impl TestEngine {
         let _turn = self.world.turn.lock().await;
         let until = self.now() + time;
         loop {
-            self.world.settle_within(COURTESY).await;
+            self.world.settle_within(self.world.patience()).await;
             match self.world.next_event().filter(|at| *at <= until) {
                 Some(at) => self.world.move_to(at),
                 None => break,
             }
         }
         self.world.move_to(until);
-        self.world.settle_within(COURTESY).await;
+        self.world.settle_within(self.world.patience()).await;
     }
 }
 
 impl World {
     /// Until nothing more happens unless time passes.
     pub(super) async fn settle(&self) {
-        if !self.settle_within(PATIENCE).await {
+        let patience = self.patience();
+        if !self.settle_within(patience).await {
             let busy = self.busy();
-            panic!("after {PATIENCE:?} of real time the engine is still busy: {busy}");
+            panic!("after {patience:?} of real time the engine is still busy: {busy}");
         }
     }
 

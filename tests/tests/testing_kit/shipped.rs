@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lockgate::testing::{TestEngine, TestPostgres, every_crash, postgres};
-use lockgate_workflows::{DailyTaskReports, ReportInput, tracker};
+use lockgate::testing::{TestEngine, TestHandle, TestPostgres, every_crash, postgres};
+use lockgate_workflows::{DailyTaskReports, ReportInput, ReportSummary, tracker};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -25,6 +25,13 @@ fn input(team: Option<&str>) -> ReportInput {
         day: None,
         summary_to: team.map(str::to_owned),
     }
+}
+
+/// Starts a run a second later, so that the test can do something to the tables before.
+async fn start(engine: &TestEngine, team: Option<&str>) -> TestHandle<ReportSummary> {
+    let second = Duration::from_secs(1);
+    let start = engine.start::<DailyTaskReports>(&input(team));
+    start.at(engine.now() + second).await
 }
 
 async fn summaries(database: &TestPostgres) -> i64 {
@@ -65,9 +72,9 @@ async fn daily_task_reports_survives_every_crash_and_tells_the_team_once() {
             .execute("truncate lockgate.outbox; truncate lockgate.undelivered_messages")
             .await;
         let engine = engine.workflow(DailyTaskReports).database(&database).batch_size(10);
-        let run = engine.start::<DailyTaskReports>(&input(Some("team@example.org"))).await;
+        let run = start(&engine, Some("team@example.org")).await;
         owe(&pool, run.id()).await;
-        engine.advance(Duration::from_secs(25)).await;
+        engine.advance(Duration::from_secs(26)).await;
         run.assert_waits_at("5:sleep");
         assert_eq!((reports(&engine).len(), summaries(&database).await), (REPORTS, 0));
         pay(&pool).await;
@@ -84,7 +91,7 @@ async fn the_team_hears_after_an_hour_of_what_is_still_to_be_delivered() {
     let (database, pool) = tracker().await;
     let engine = TestEngine::new().workflow(DailyTaskReports).database(&database);
     let begun = engine.now();
-    let run = engine.start::<DailyTaskReports>(&input(Some("team@example.org"))).await;
+    let run = start(&engine, Some("team@example.org")).await;
     owe(&pool, run.id()).await;
     assert_eq!(run.result().await.unwrap().undelivered, Some(1));
     let waited = (engine.now() - begun).num_minutes();
@@ -99,9 +106,9 @@ async fn without_a_team_nobody_is_told_and_nothing_waited_for_and_who_came_later
         .workflow(DailyTaskReports)
         .database(&database)
         .crash_after("0:snapshot");
-    let run = engine.start::<DailyTaskReports>(&input(None)).await;
+    let run = start(&engine, None).await;
     owe(&pool, run.id()).await;
-    engine.run_until_idle().await;
+    engine.advance(Duration::from_secs(1)).await;
     tracker::seed(&pool, USERS * 2, |_| {}).await.unwrap();
     let summary = run.result().await.unwrap();
     assert_eq!((summary.sent.items, summary.undelivered), (REPORTS as u64, None));

@@ -134,7 +134,9 @@ impl Workflow for Retries {
 #[tokio::test]
 async fn pauses_between_tries_and_timeouts_go_by_the_clock_of_the_test() {
     let effects = Effects::default();
-    let engine = TestEngine::new().workflow(Retries(effects.clone()));
+    let engine = TestEngine::new()
+        .workflow(Retries(effects.clone()))
+        .patience(Duration::from_millis(20));
     let run = engine.start::<Retries>(&()).await;
     let begun = Instant::now();
     engine.advance(DAY).await;

@@ -7,4 +7,6 @@ mod leases;
 mod lost;
 mod mixed;
 mod operators;
+mod reports;
+mod versions;
 mod waits;

@@ -107,11 +107,8 @@ impl Runs {
             return PlanProgress::Lost;
         };
         step.planned = chunk.last;
-        let ends = chunk
-            .batches
-            .iter()
-            .filter_map(|batch| batch.ids.as_slice().last().copied());
-        step.plan_cursor = ends.last().or(step.plan_cursor);
+        let last = chunk.batches.last().and_then(|batch| batch.ids.as_slice().last());
+        step.plan_cursor = last.copied().or(step.plan_cursor);
         for batch in &chunk.batches {
             let seq = run.planned.last_key_value().map_or(0, |(last, _)| *last) + 1;
             let stored = StoredBatch {
