@@ -20,6 +20,8 @@ pub mod memory;
 pub mod postgres;
 mod serving;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trigger;
 pub mod verify;
 pub mod workflow;

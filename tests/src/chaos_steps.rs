@@ -175,9 +175,13 @@ async fn mended() -> anyhow::Result<()> {
 }
 
 /// On a connection of its own: what it did is done, whether its step hears so or not.
+pub(crate) async fn effect(run: RunId, name: String) -> anyhow::Result<()> {
+    sqlx::query(EFFECT).bind(run).bind(name).execute(pool().await?).await?;
+    Ok(())
+}
+
 pub(crate) async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
-    let pool = pool().await?;
-    sqlx::query(EFFECT).bind(run).bind(&name).execute(pool).await?;
+    effect(run, name.clone()).await?;
     tokio::time::sleep(pause).await;
     Ok(number_of(&name))
 }

@@ -7,6 +7,7 @@ pub mod api;
 pub mod beside;
 pub mod chaos_family;
 pub mod chaos_steps;
+pub mod chaos_versions;
 pub mod cli;
 mod cli_pgbouncer;
 pub mod cluster;

@@ -203,6 +203,12 @@ impl HeldRun {
         self.lease.fate() == Fate::Lost
     }
 
+    /// It does nothing until time passes, and has heard of so many wake-ups.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_still(&self, wake_seq: i64) -> bool {
+        self.sits.load(Ordering::Acquire) && self.poke.wake_seq.load(Ordering::Acquire) >= wake_seq
+    }
+
     /// Heard of the run.
     pub(crate) fn heard(&self, poked: &Poked) {
         let was_forced = self.poke.forced.swap(poked.forced, Ordering::AcqRel);

@@ -144,6 +144,16 @@ impl Shared {
         }
     }
 
+    /// As if the process had died: nothing more is begun, and what is under way is left where it is.
+    #[cfg(feature = "testing")]
+    pub(crate) fn die(&self) {
+        self.stopping.cancel();
+        self.hurry.cancel();
+        self.over.cancel();
+        self.book.runs().iter().for_each(|held| held.lease.lose());
+        self.book.batches().iter().for_each(|held| held.lease.lose());
+    }
+
     /// Forgets fan-outs of runs that nothing here works on.
     pub(crate) fn forget_idle(&self) {
         let busy: BTreeSet<Uuid> = self
@@ -213,8 +223,8 @@ impl Executor {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }
 

@@ -58,6 +58,8 @@ mod work;
 mod worker;
 mod writes;
 
+#[cfg(feature = "testing")]
+pub(crate) use executor::Shared;
 pub use executor::{Executor, ExecutorParts, Hints};
 pub(crate) use group::{Group, Together, Trouble};
 pub(crate) use presence::be_present;

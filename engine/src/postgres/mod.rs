@@ -24,6 +24,8 @@ mod run_store;
 mod schedules;
 mod source;
 mod starts;
+#[cfg(feature = "testing")]
+mod test_database;
 mod transaction_step;
 mod undelivered;
 mod undelivered_desk;
@@ -50,6 +52,10 @@ pub use run_control::{Again, BulkAct, RepeatRun};
 pub use run_store::{PostgresRunStore, transact};
 pub use schedules::{Backfill, NotBackfilled, ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 pub use source::{SqlSource, SqlValue};
+#[cfg(feature = "testing")]
+pub use test_database::{TestPostgres, postgres_for_test};
+#[cfg(feature = "testing")]
+pub(crate) use transaction_step::{Apart, transact_apart};
 pub use undelivered::PostgresUndelivered;
 pub use undelivered_desk::UndeliveredDesk;
 pub use verification::PostgresRunTables;

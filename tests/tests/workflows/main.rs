@@ -10,4 +10,6 @@ mod lost;
 mod mixed;
 mod operators;
 mod queues;
+mod reports;
+mod versions;
 mod waits;

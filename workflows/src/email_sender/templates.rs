@@ -26,7 +26,7 @@ pub struct Text {
 }
 
 /// The files of `workflows/templates`, for those who name no directory of their own.
-const SHIPPED: [(&str, &str); 6] = [
+const SHIPPED: [(&str, &str); 8] = [
     ("welcome/en", include_str!("../../templates/welcome/en.txt")),
     ("welcome/de", include_str!("../../templates/welcome/de.txt")),
     (
@@ -39,6 +39,14 @@ const SHIPPED: [(&str, &str); 6] = [
     ),
     ("open-tasks/en", include_str!("../../templates/open-tasks/en.txt")),
     ("open-tasks/de", include_str!("../../templates/open-tasks/de.txt")),
+    (
+        "daily-report-summary/en",
+        include_str!("../../templates/daily-report-summary/en.txt"),
+    ),
+    (
+        "daily-report-summary/de",
+        include_str!("../../templates/daily-report-summary/de.txt"),
+    ),
 ];
 
 impl Templates {

@@ -73,7 +73,7 @@ impl Run {
         match ending.act {
             Act::Wait { seen, .. } => self.stop.is_none() && self.wake_seq == seen,
             Act::Complete { .. } | Act::Fail { .. } => {
-                let unfinished = ending.had_batches && self.batches != (0, 0);
+                let unfinished = ending.had_batches && self.unfinished() != (0, 0);
                 self.stop.is_none() && self.status == Status::Running && !unfinished
             }
             Act::WaitToUndo { seen, .. } => self.wake_seq == seen && self.undoing != Some(false),

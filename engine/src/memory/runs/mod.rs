@@ -2,6 +2,7 @@
 //!
 //! Everything is behind one lock, so every verb is atomic. Claims, leases and waits go by the store's clock alone.
 
+mod batches;
 mod children;
 mod claim;
 mod clock;
@@ -9,6 +10,9 @@ mod continuing;
 mod control;
 mod endings;
 mod fan_outs;
+mod fleet;
+#[cfg(feature = "testing")]
+mod kit;
 mod publish;
 mod queues;
 mod recover;
@@ -31,10 +35,12 @@ use uuid::Uuid;
 use crate::lifecycle::{
     Birth, ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, LimitedClaim, ManagerError,
     NewChild, NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueueNews, QueueSettings, QueuedCommand,
-    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun,
-    storable_reason,
+    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork,
+    UndeliveredItem, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
+#[cfg(feature = "testing")]
+pub(crate) use kit::Pulse;
 use run::{Ready, Run, Status};
 pub use views::{RunChange, RunStart, RunView, SignalView};
 
@@ -55,6 +61,8 @@ struct Runs {
     turns: u64,
     /// What runs have published, in order.
     published: Vec<(RunId, QueuedCommand)>,
+    /// What fan-outs could not deliver.
+    undelivered: Vec<(RunId, UndeliveredItem)>,
 }
 
 impl Runs {
@@ -249,6 +257,12 @@ impl MemoryRunStore {
         let runs = self.lock();
         let signals = runs.by_id.get(&run).into_iter().flat_map(|run| &run.signals);
         signals.map(SignalView::of).collect()
+    }
+
+    /// What fan-outs could not deliver, in order.
+    #[must_use]
+    pub fn undelivered(&self) -> Vec<(RunId, UndeliveredItem)> {
+        self.lock().undelivered()
     }
 
     /// What happened to a run, in order.

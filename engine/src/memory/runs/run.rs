@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::batches::StoredBatch;
 use super::views::RunChange;
 use crate::lifecycle::{Holds, Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
 
@@ -110,8 +111,10 @@ pub(super) struct Run {
     pub(super) stop: Option<Stop>,
     /// Of a run that is to stop: its code undoes what it did first; that is done or waived; or not decided.
     pub(super) undoing: Option<bool>,
-    /// Batches that wait to be claimed, and those that are.
+    /// Batches that a test says wait to be claimed, and those that it says are.
     pub(super) batches: (u32, u32),
+    /// Those that were planned, by number.
+    pub(super) planned: BTreeMap<i32, StoredBatch>,
     pub(super) steps: BTreeMap<String, StepState>,
     pub(super) signals: Vec<StoredSignal>,
     pub(super) changes: VecDeque<RunChange>,
@@ -151,6 +154,15 @@ impl Run {
         self.token == claim.token && self.holder.is_some_and(|holder| holder.claim_id == claim.claim_id)
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn claim(&self) -> Option<RunClaim> {
+        self.holder.map(|holder| RunClaim {
+            run: self.id(),
+            token: self.token,
+            claim_id: holder.claim_id,
+        })
+    }
+
     pub(super) fn poked(&self) -> Poked {
         Poked {
             run: self.id(),
@@ -184,7 +196,12 @@ impl Run {
             token: self.token,
             claim_id: holder.claim_id,
         };
-        let work = WorkRun {
+        (claim, self.read(holder.since))
+    }
+
+    /// As its code sees it, read or claimed then.
+    pub(super) fn read(&self, claimed_at: DateTime<Utc>) -> WorkRun {
+        WorkRun {
             id: self.id(),
             workflow: self.request.workflow.clone(),
             queue: self.queue().to_owned(),
@@ -194,7 +211,7 @@ impl Run {
             created_at: self.created_at,
             traceparent: self.request.traceparent.clone(),
             started_at: self.started_at,
-            claimed_at: holder.since,
+            claimed_at,
             attempts: self.attempts,
             code_version: self.code_version.unwrap_or(1),
             seed_id: None,
@@ -204,8 +221,7 @@ impl Run {
             wake_seq: self.wake_seq,
             steps: self.steps.values().cloned().collect(),
             signals: self.waiting_signals(),
-        };
-        (claim, work)
+        }
     }
 
     /// Takes the claim from its holder; it is recorded once, here, with the instant it began.

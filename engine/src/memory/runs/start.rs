@@ -73,6 +73,7 @@ impl Runs {
             stop: None,
             undoing: None,
             batches: (0, 0),
+            planned: BTreeMap::new(),
             steps: BTreeMap::new(),
             signals: Vec::new(),
             changes: VecDeque::new(),
