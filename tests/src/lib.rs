@@ -20,6 +20,7 @@ pub mod nemesis;
 pub mod notes;
 pub mod own_servers;
 pub mod place_order;
+pub mod probes;
 pub mod proxy;
 pub mod replica;
 mod servers;

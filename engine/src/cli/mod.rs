@@ -199,6 +199,12 @@ async fn dispatch(
     if let Command::Completions(args) = parsed {
         return args.execute(command);
     }
+    if let Command::Config(command) = &parsed
+        && let Some(text) = command.prints()
+    {
+        output::write(&text)?;
+        return Ok(Exit::Ok);
+    }
     let context = context(host, global)?;
     let level = if matches!(parsed, Command::Run(_)) {
         "info"

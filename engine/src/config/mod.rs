@@ -3,6 +3,7 @@
 mod keys;
 mod load;
 mod nearest;
+mod sample;
 mod secret;
 mod setting;
 mod show;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
 pub use nearest::nearest;
+pub use sample::{reference, sample};
 pub use secret::{Opaque, Secret, without_password};
 pub use show::ShownValue;
 pub use validate::Problem;
@@ -45,6 +47,8 @@ pub struct Config {
     pub direct: DirectConfig,
     /// Commands that were committed with their caller's rows.
     pub outbox: OutboxConfig,
+    /// What is told of how a replica is.
+    pub health: HealthConfig,
     /// Stopping.
     pub drain: DrainConfig,
     /// What is deleted when.
@@ -168,6 +172,15 @@ pub struct OutboxConfig {
     pub poll: Duration,
 }
 
+/// Section `health`.
+#[derive(Clone, PartialEq)]
+pub struct HealthConfig {
+    /// Where it is told; none: nowhere.
+    pub listen: Option<String>,
+    /// How often the servers are looked at.
+    pub every: Duration,
+}
+
 /// Section `drain`.
 #[derive(Clone, PartialEq)]
 pub struct DrainConfig {
@@ -280,6 +293,10 @@ impl Default for Config {
                 page: 1000,
                 lanes: 8,
                 poll: Duration::from_millis(250),
+            },
+            health: HealthConfig {
+                listen: None,
+                every: seconds(5),
             },
             drain: DrainConfig { deadline: seconds(25) },
             retention: RetentionConfig {

@@ -20,10 +20,12 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher};
+use crate::health::Pulse;
 use crate::lifecycle::{Fleet, Heartbeat, RunStore};
 use crate::workflow::{Registry, Resources};
 
-/// Rung by whoever knows of something to do; the polls find it anyway.
+/// What an executor and the rest of its replica tell each other. Most are rung by whoever knows of something to do; the
+/// polls find it anyway.
 #[derive(Debug, Default)]
 pub struct Hints {
     /// A run's code may go on.
@@ -36,6 +38,8 @@ pub struct Hints {
     pub leader: Arc<Notify>,
     /// Undelivered messages are due.
     pub undelivered: Arc<Notify>,
+    /// Beaten by the loop that renews leases.
+    pub leases: Pulse,
 }
 
 impl Hints {
