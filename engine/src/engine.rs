@@ -22,7 +22,7 @@ use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_pre
 use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
-use crate::lifecycle::{Fleet, Heartbeat};
+use crate::lifecycle::{Fleet, Heartbeat, SystemClock};
 use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, PostgresOutbox,
     PostgresRunStore, PostgresUndelivered, listen,
@@ -225,6 +225,7 @@ impl EngineBuilder {
             resources,
             settings: execution_settings(config, place.roles, place.replica),
             hints: place.hints,
+            clock: Arc::new(SystemClock),
         });
         let (executed, redelivered, relayed) = tokio::join!(
             executor.run(stop.clone()),

@@ -1,7 +1,8 @@
 //! Starting, looking at, stopping and proving runs: JSON shapes, exit codes and what is left in the tables.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use lockgate::postgres::{Database, DatabaseSettings, ManualStart, ManualStarted, Operator};
+use lockgate::lifecycle::{NewRun, Started};
+use lockgate::postgres::{Database, DatabaseSettings, Operator};
 use lockgate_tests::TestDatabase;
 use lockgate_tests::cli::{Finished, Program};
 use serde_json::{Value, json};
@@ -232,20 +233,12 @@ async fn a_start_whose_answer_is_lost_is_asked_for_again_and_starts_one_run() {
     assert_eq!(scene.one::<i64>("select last_value from public.tries").await, 2);
     let settings = DatabaseSettings::new(scene.database.url());
     let operator = Operator::new(Database::new(&settings).unwrap(), None);
-    let request = ManualStart {
-        run_id: uuid::Uuid::now_v7(),
-        workflow: "daily-mail".into(),
-        params: b"{}".to_vec(),
-        ..ManualStart::default()
-    };
+    let request = NewRun::new("daily-mail");
     let answers = [
         operator.start_by_hand(&request).await.unwrap(),
         operator.start_by_hand(&request).await.unwrap(),
     ];
-    assert_eq!(
-        answers,
-        [ManualStarted::New(request.run_id), ManualStarted::Found(request.run_id)]
-    );
+    assert_eq!(answers, [Started::New(request.id), Started::Found(request.id)]);
 }
 
 #[tokio::test]

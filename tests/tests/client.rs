@@ -165,8 +165,8 @@ async fn runs_are_started_in_pages_and_an_error_says_which() {
         .unwrap();
     assert_eq!(runs, 3_500);
     // A page whose answer was lost is asked for again: those that are there stay as they are.
-    let again = "select lockgate.start_runs($1, 'letter', array_fill('1'::bytea, array[cardinality($1)]), true, null, null, \
-                 null, null, null, null)";
+    let again = "select lockgate.start_runs($1, array_fill('letter'::text, array[cardinality($1)]),
+                     array_fill('1'::bytea, array[cardinality($1)]), true)";
     let mut asked = ids[..3].to_vec();
     asked.push(Uuid::now_v7());
     let started: i64 = sqlx::query_scalar(again)

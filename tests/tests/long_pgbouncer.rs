@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use lockgate::postgres::{Database, DatabaseSettings, Inspector, ManualStart, ManualStarted, Operator};
+use lockgate::lifecycle::{NewRun, Started};
+use lockgate::postgres::{Database, DatabaseSettings, Inspector, Operator};
 use lockgate_tests::PgBouncer;
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::replica::PATIENCE;
@@ -60,22 +61,19 @@ async fn a_whole_run_with_a_kill_goes_through_it() {
 async fn ask(database: Database, client: usize) {
     let (operator, inspector) = (Operator::new(database.clone(), None), Inspector::new(database));
     for round in 0..ROUNDS {
-        let run = Uuid::now_v7();
-        let start = ManualStart {
-            run_id: run,
-            workflow: format!("nobody-has-this-{client}-{round}"),
-            params: b"{}".to_vec(),
+        let start = NewRun {
             idempotency_key: Some(format!("{client}-{round}")),
-            ..ManualStart::default()
+            ..NewRun::new(format!("nobody-has-this-{client}-{round}"))
         };
-        assert_eq!(operator.start_by_hand(&start).await.unwrap(), ManualStarted::New(run));
-        let other = ManualStart {
-            run_id: Uuid::now_v7(),
+        let run = start.id;
+        assert_eq!(operator.start_by_hand(&start).await.unwrap(), Started::New(run));
+        let other = NewRun {
+            id: Uuid::now_v7(),
             ..start.clone()
         };
-        assert_eq!(operator.start_by_hand(&other).await.unwrap(), ManualStarted::Found(run));
+        assert_eq!(operator.start_by_hand(&other).await.unwrap(), Started::Found(run));
         let shown = serde_json::to_value(inspector.show_run(run).await.unwrap().unwrap()).unwrap();
-        assert!(shown.to_string().contains(&start.workflow), "{shown}");
+        assert!(shown.to_string().contains(&*start.workflow), "{shown}");
         let progress = inspector.progress_of_run(run).await.unwrap().unwrap();
         assert_eq!(progress.planned, 0);
         assert!(inspector.proof(run).await.unwrap().is_some());

@@ -20,7 +20,8 @@ use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
 use crate::inspect::{ProofAnswer, RUN_STATES, RunDetail, RunSummary, WhyAnswer};
-use crate::postgres::{Inspector, ManualStart, ManualStarted, OLD_SNAPSHOT, Operator, RunFilter};
+use crate::lifecycle::{self, NewRun};
+use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator, RunFilter};
 
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;
@@ -112,16 +113,16 @@ pub(super) async fn start(
     let start = api.manual_start(request, &incoming)?;
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     match operator.start(&start).await? {
-        ManualStarted::New(run) => {
+        lifecycle::Started::New(run) => {
             let place = format!("/api/v1/runs/{run}");
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }
-        ManualStarted::Found(run) => Ok(started(run, "found").into_response()),
-        ManualStarted::Held => Err(Problem::new(
+        lifecycle::Started::Found(run) => Ok(started(run, "found").into_response()),
+        lifecycle::Started::Held => Err(Problem::new(
             StatusCode::CONFLICT,
             "another unfinished run holds the singleton key",
         )),
-        ManualStarted::Busy => Err(Problem::unavailable(
+        lifecycle::Started::Busy => Err(Problem::unavailable(
             "the singleton key is contended; nothing was started",
         )),
     }
@@ -135,7 +136,7 @@ fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
 }
 
 impl Api {
-    fn manual_start(&self, request: StartRequest<'_>, incoming: &Incoming) -> Result<ManualStart, Problem> {
+    fn manual_start(&self, request: StartRequest<'_>, incoming: &Incoming) -> Result<NewRun, Problem> {
         check_text("workflow", Some(&request.workflow))?;
         check_text("idempotency_key", request.idempotency_key.as_deref())?;
         check_text("singleton_key", request.singleton_key.as_deref())?;
@@ -159,9 +160,7 @@ impl Api {
             Some(_) => return Err(Problem::field("deadline_s", "is not from 1 to 3000000000")),
             None => None,
         };
-        Ok(ManualStart {
-            run_id: Uuid::now_v7(),
-            workflow: request.workflow,
+        Ok(NewRun {
             params,
             singleton_key: request.singleton_key,
             idempotency_key: request.idempotency_key,
@@ -169,7 +168,7 @@ impl Api {
             pace_per_s: request.pace_per_s,
             deadline,
             traceparent: incoming.traceparent.as_deref().map(str::to_owned),
-            actor: None,
+            ..NewRun::new(request.workflow)
         })
     }
 

@@ -10,7 +10,8 @@ use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
 use crate::lifecycle::LARGEST_PARAMS;
-use crate::postgres::{DatabaseError, Inspector, ManualStart, ManualStarted, Operator};
+use crate::lifecycle::{NewRun, Started};
+use crate::postgres::{DatabaseError, Inspector, Operator};
 use crate::telemetry;
 
 #[derive(clap::Args)]
@@ -83,15 +84,13 @@ impl Args {
         ended?.outcome(run_id)
     }
 
-    fn request(&self) -> Result<ManualStart, Failure> {
+    fn request(&self) -> Result<NewRun, Failure> {
         for (flag, key) in [("--key", &self.key), ("--singleton", &self.singleton)] {
             if key.as_deref() == Some("") {
                 return Err(Failure::new(Exit::Usage, format!("{flag} is empty")).hint("give a key or leave it out"));
             }
         }
-        Ok(ManualStart {
-            run_id: Uuid::now_v7(),
-            workflow: self.workflow.clone(),
+        Ok(NewRun {
             params: read_params(&self.params)?,
             singleton_key: self.singleton.clone(),
             idempotency_key: self.key.clone(),
@@ -101,21 +100,21 @@ impl Args {
             traceparent: std::env::var("TRACEPARENT")
                 .ok()
                 .filter(|text| telemetry::is_traceparent(text)),
-            actor: None,
+            ..NewRun::new(self.workflow.clone())
         })
     }
 
-    async fn start(&self, operator: &Operator, request: &ManualStart) -> Result<(Uuid, &'static str), Failure> {
+    async fn start(&self, operator: &Operator, request: &NewRun) -> Result<(Uuid, &'static str), Failure> {
         let key = self.singleton.as_deref().unwrap_or_default();
         match operator.start(request).await.map_err(|error| self.lost(error))? {
-            ManualStarted::New(run) => Ok((run, "new")),
-            ManualStarted::Found(run) => Ok((run, "found")),
-            ManualStarted::Held => Err(Failure::new(
+            Started::New(run) => Ok((run, "new")),
+            Started::Found(run) => Ok((run, "found")),
+            Started::Held => Err(Failure::new(
                 Exit::Conflict,
                 format!("another unfinished run holds singleton key {key}"),
             )
             .hint("wait for it (`runs list`), cancel it, or use another key")),
-            ManualStarted::Busy => {
+            Started::Busy => {
                 Err(Failure::new(Exit::Conflict, format!("singleton key {key} is contended")).hint("try again"))
             }
         }

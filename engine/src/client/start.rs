@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::start_all::params_of;
 use super::{Client, RunHandle};
-use crate::postgres::{DatabaseError, ManualStart, ManualStarted};
+use crate::lifecycle::{NewRun, Started};
+use crate::postgres::DatabaseError;
 use crate::workflow::Workflow;
 
 /// Why a run was not started.
@@ -34,7 +34,7 @@ pub enum StartError {
 #[must_use = "nothing is started before `send` or `send_in`"]
 pub struct Start<W> {
     client: Client,
-    request: ManualStart,
+    request: NewRun,
     invalid: Option<StartError>,
     workflow: PhantomData<fn() -> W>,
 }
@@ -50,11 +50,9 @@ impl<W: Workflow> Start<W> {
         };
         Self {
             client,
-            request: ManualStart {
-                run_id: Uuid::now_v7(),
-                workflow: W::NAME.to_owned(),
+            request: NewRun {
                 params,
-                ..ManualStart::default()
+                ..NewRun::new(W::NAME)
             },
             invalid,
             workflow: PhantomData,
@@ -122,7 +120,7 @@ impl<W: Workflow> Start<W> {
         self.invalid.take().map_or(Ok(()), Err)
     }
 
-    pub(crate) fn request(&self) -> ManualStart {
+    pub(crate) fn request(&self) -> NewRun {
         self.request.clone()
     }
 
@@ -130,12 +128,12 @@ impl<W: Workflow> Start<W> {
         &self.client.operator
     }
 
-    pub(crate) fn handle(self, started: ManualStarted) -> Result<RunHandle<W::Output>, StartError> {
+    pub(crate) fn handle(self, started: Started) -> Result<RunHandle<W::Output>, StartError> {
         let key = self.request.singleton_key.unwrap_or_default();
         match started {
-            ManualStarted::New(run) | ManualStarted::Found(run) => Ok(RunHandle::new(self.client, run)),
-            ManualStarted::Held => Err(StartError::Held(key)),
-            ManualStarted::Busy => Err(StartError::Busy(key)),
+            Started::New(run) | Started::Found(run) => Ok(RunHandle::new(self.client, run)),
+            Started::Held => Err(StartError::Held(key)),
+            Started::Busy => Err(StartError::Busy(key)),
         }
     }
 }

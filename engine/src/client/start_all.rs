@@ -1,13 +1,9 @@
 //! Many runs of one workflow, started in pages.
 
-use std::mem::take;
-
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::{Client, StartError};
-use crate::lifecycle::{LARGEST_PARAMS, RunId};
-use crate::postgres::StartPage;
+use crate::lifecycle::{LARGEST_PARAMS, NewRun, RunId};
 use crate::workflow::Workflow;
 
 /// Runs started by one statement.
@@ -45,14 +41,14 @@ impl Client {
             Ok(page) => page,
             Err(why) => return Err(StartAllError { started, why }),
         };
-        while !page.ids.is_empty() {
+        while !page.is_empty() {
             // The next page is made while the server writes this one.
             let (written, next) = futures::join!(self.operator.start_runs(&page), async { page_of::<W>(&mut inputs) });
             if let Err(error) = written {
                 let why = error.into();
                 return Err(StartAllError { started, why });
             }
-            started.append(&mut take(&mut page.ids));
+            started.extend(page.iter().map(|run| run.id));
             page = match next {
                 Ok(next) => next,
                 Err(why) => return Err(StartAllError { started, why }),
@@ -63,21 +59,20 @@ impl Client {
 }
 
 /// As many as fit; none are left when it is empty.
-fn page_of<W: Workflow>(inputs: &mut impl Iterator<Item = W::Input>) -> Result<StartPage, StartError>
+fn page_of<W: Workflow>(inputs: &mut impl Iterator<Item = W::Input>) -> Result<Vec<NewRun>, StartError>
 where
     W::Input: Serialize,
 {
-    let mut page = StartPage {
-        workflow: W::NAME,
-        ..StartPage::default()
-    };
+    let mut page = Vec::new();
     let mut bytes = 0;
-    while page.ids.len() < PAGE && bytes < PAGE_BYTES {
+    while page.len() < PAGE && bytes < PAGE_BYTES {
         let Some(input) = inputs.next() else { break };
         let params = params_of::<W>(&input)?;
         bytes += params.len();
-        page.ids.push(Uuid::now_v7());
-        page.params.push(params);
+        page.push(NewRun {
+            params,
+            ..NewRun::new(W::NAME)
+        });
     }
     Ok(page)
 }

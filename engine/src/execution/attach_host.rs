@@ -57,11 +57,7 @@ impl ContextHost for AttachHost {
     }
 
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome {
-        let kind = match wait {
-            WaitFor::Instant(_) => Kind::Sleep,
-            WaitFor::Signal { .. } => Kind::Signal,
-        };
-        self.recorded(&place, kind)
+        self.recorded(&place, wait.kind())
     }
 
     fn fan_out(self: Arc<Self>, place: Place, fan_out: Arc<dyn FanOut>) -> Outcome {

@@ -1,7 +1,7 @@
 //! The claims this process holds, and what is known of their fate.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,6 +112,20 @@ pub(crate) struct HeldRun {
     pub(crate) claim: RunClaim,
     pub(crate) lease: Lease,
     poke: Poke,
+    /// It does nothing until time passes or something reaches it.
+    sits: AtomicBool,
+    /// Steps of it that pause before their next try.
+    pausing: AtomicU32,
+}
+
+/// A step that pauses.
+pub(crate) struct Pausing<'a>(&'a HeldRun);
+
+impl Drop for Pausing<'_> {
+    fn drop(&mut self) {
+        self.0.sits(false);
+        self.0.pausing.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What others did to a run that is held, as far as the keeper has heard.
@@ -130,7 +144,26 @@ impl HeldRun {
             paused: AtomicBool::new(false),
             changed: Notify::new(),
         };
-        Self { claim, lease, poke }
+        Self {
+            claim,
+            lease,
+            poke,
+            sits: AtomicBool::new(false),
+            pausing: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn pause(&self) -> Pausing<'_> {
+        self.pausing.fetch_add(1, Ordering::AcqRel);
+        Pausing(self)
+    }
+
+    pub(crate) fn pausing(&self) -> u32 {
+        self.pausing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn sits(&self, sits: bool) {
+        self.sits.store(sits, Ordering::Release);
     }
 
     /// Heard of the run.
@@ -141,6 +174,7 @@ impl HeldRun {
         let before = self.poke.wake_seq.fetch_max(poked.wake_seq, Ordering::AcqRel);
         let paused = self.poke.paused.swap(poked.paused, Ordering::AcqRel);
         if before < poked.wake_seq || paused != poked.paused {
+            self.sits(false);
             self.poke.changed.notify_one();
         }
     }

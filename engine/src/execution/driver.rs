@@ -58,7 +58,7 @@ async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
         tokio::select! {
             () = shared.stopping.cancelled() => {}
             () = shared.hints.runs.notified() => {}
-            () = tokio::time::sleep(due) => {}
+            () = shared.clock.pause(due) => {}
         }
     }
 }
@@ -115,7 +115,7 @@ async fn claim_suspects(shared: &Arc<Shared>) {
         }
         tokio::select! {
             () = shared.stopping.cancelled() => {}
-            () = tokio::time::sleep(jittered(shared.settings.poll * 2)) => {}
+            () = shared.clock.pause(jittered(shared.settings.poll * 2)) => {}
         }
     }
 }

@@ -21,7 +21,7 @@ use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher};
 use crate::health::Pulse;
-use crate::lifecycle::{Fleet, Heartbeat, RunStore};
+use crate::lifecycle::{Clock, Fleet, Heartbeat, RunStore};
 use crate::workflow::{Registry, Resources};
 
 /// What an executor and the rest of its replica tell each other. Most are rung by whoever knows of something to do; the
@@ -68,6 +68,8 @@ pub struct ExecutorParts {
     pub settings: ExecutionSettings,
     /// Wake-ups from outside.
     pub hints: Arc<Hints>,
+    /// By which it waits; a test moves its own.
+    pub clock: Arc<dyn Clock>,
 }
 
 pub(crate) struct Shared {
@@ -81,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) resources: Resources,
     pub(crate) settings: ExecutionSettings,
     pub(crate) hints: Arc<Hints>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fan_outs: FanOuts,
     pub(crate) book: Book,
     pub(crate) floor: Floor,
@@ -153,6 +156,7 @@ impl Executor {
             resources: parts.resources,
             settings: parts.settings,
             hints: parts.hints,
+            clock: parts.clock,
             book: Book::default(),
             floor: Floor::default(),
             window,

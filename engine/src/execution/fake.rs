@@ -234,6 +234,12 @@ fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
 
 #[async_trait]
 impl RunStore for FakeStore {
+    async fn start_runs(&self, _: &[NewRun], _: bool) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn start_run(&self, _: &NewRun) -> Result<Started, FleetError> {
+        unreachable!()
+    }
     async fn claim_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         unreachable!()
     }
@@ -300,6 +306,7 @@ impl Stage {
             resources: Resources::default(),
             settings: ExecutionSettings::new(Uuid::nil()),
             hints: Arc::new(Hints::default()),
+            clock: Arc::new(SystemClock),
         });
         {
             let mut row = store.row();

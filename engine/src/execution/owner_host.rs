@@ -1,24 +1,20 @@
-//! Carries out the steps of a run that is ours: what is recorded is answered, what is new is done and recorded.
+//! What this process knows of a run that is ours, and how its steps are recorded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use chrono::{DateTime, SubsecRound, Utc};
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::book::HeldRun;
 use super::executor::Shared;
-use super::history::{Asked, History, Version, version_path};
-use super::planner::{self, PlanEnd};
-use crate::lifecycle::{Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, TransactionWork, WorkRun};
-use crate::workflow::{Action, ContextHost, Done, FanOut, Outcome, Place, StepOptions, WaitFor, to_json};
+use super::history::{Asked, History};
+use crate::lifecycle::{Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun};
+use crate::workflow::{Done, Place};
 
 /// Why a run's code was left before it ended.
 #[derive(Debug)]
@@ -35,42 +31,30 @@ pub(super) enum Left {
     Diverged(String),
 }
 
-/// What a run that does nothing waits for.
-#[derive(Debug, PartialEq)]
-pub(super) struct Stalled {
-    /// Wake-ups seen.
-    pub(super) seen: i64,
-    /// When the first of its timers ends.
-    pub(super) due_at: Option<DateTime<Utc>>,
-    /// Fan-outs are among what it waits for.
-    pub(super) batches: bool,
-    /// All others.
-    pub(super) waits: Vec<OpenWait>,
-}
-
 #[derive(Debug)]
-struct State {
-    history: History,
+pub(super) struct State {
+    pub(super) history: History,
     left: Option<Left>,
     /// Steps on their way: closures, checkpoints, plans. While there are any the run does something.
-    operations: u32,
-    has_batches: bool,
-    waits: BTreeMap<String, OpenWait>,
-    signals: VecDeque<Signal>,
+    pub(super) operations: u32,
+    pub(super) has_batches: bool,
+    /// What the code is at that something outside ends.
+    pub(super) waits: BTreeMap<String, OpenWait>,
+    pub(super) signals: VecDeque<Signal>,
     /// Signals that a step has taken here, though the store may not have heard so yet.
-    taken: BTreeSet<i64>,
-    seen: i64,
+    pub(super) taken: BTreeSet<i64>,
+    pub(super) seen: i64,
 }
 
 pub(super) struct OwnerHost {
     pub(super) shared: Arc<Shared>,
     pub(super) held: Arc<HeldRun>,
-    run: Arc<WorkRun>,
+    pub(super) run: Arc<WorkRun>,
     state: Mutex<State>,
     /// Something came that a wait may have waited for.
-    came: Notify,
+    pub(super) came: Notify,
     /// Whoever polls the code.
-    poller: AtomicWaker,
+    pub(super) poller: AtomicWaker,
     /// The database's clock when the claim was heard of.
     heard: (DateTime<Utc>, Instant),
 }
@@ -98,15 +82,15 @@ impl OwnerHost {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database's time as this process knows it, as exact as it is recorded. It decides nothing in the tables: it is
     /// what the code is told, and so what is recorded.
     pub(super) fn time(&self) -> DateTime<Utc> {
-        let since = TimeDelta::from_std(self.heard.1.elapsed()).unwrap_or_default();
-        (self.heard.0 + since).trunc_subsecs(6)
+        let (told, then) = self.heard;
+        self.shared.clock.store_time(told, then).trunc_subsecs(6)
     }
 
     /// Whoever polls the code is to look again when an operation ends elsewhere.
@@ -119,24 +103,20 @@ impl OwnerHost {
         self.lock().left.take()
     }
 
-    /// What the code waits for, when it does nothing else.
-    pub(super) fn stalled(&self) -> Option<Stalled> {
+    /// It does nothing until time passes: its timers are short, and its steps pause before their next try.
+    pub(super) fn sits(&self) -> bool {
+        let pausing = self.held.pausing();
         let state = self.lock();
-        if state.operations > 0 || state.waits.is_empty() {
-            return None;
-        }
-        let waits = state.waits.values();
-        Some(Stalled {
-            seen: state.seen,
-            due_at: waits.clone().filter_map(|wait| wait.due_at).min(),
-            batches: waits.clone().any(|wait| wait.kind == Kind::FanOut),
-            waits: waits.filter(|wait| wait.kind != Kind::FanOut).cloned().collect(),
-        })
+        let timer = || state.waits.values().any(|wait| wait.due_at.is_some());
+        state.operations == pausing && (pausing > 0 || timer())
     }
 
-    /// When the first timer of those the code waits for ends.
-    pub(super) fn next_due(&self) -> Option<DateTime<Utc>> {
-        self.lock().waits.values().filter_map(|wait| wait.due_at).min()
+    /// A step pauses before its next try, though it counts as something that is done.
+    pub(super) async fn pause(&self, time: Duration) {
+        let pausing = self.held.pause();
+        self.poller.wake();
+        self.shared.clock.sleep(time).await;
+        drop(pausing);
     }
 
     /// Waits look whether what they wait for has come.
@@ -201,36 +181,6 @@ impl OwnerHost {
         stops.then(|| Left::Retry("this replica stops".to_owned()))
     }
 
-    /// Waits until `over` says so; the run may be let go of meanwhile, and then this never ends.
-    pub(super) async fn wait_until<T>(self: &Arc<Self>, wait: OpenWait, over: impl Fn(&Self) -> Option<T>) -> T {
-        let path = wait.path.clone();
-        self.lock().waits.insert(path.clone(), wait);
-        // The wait may be awaited in a task of the code's own.
-        self.poller.wake();
-        let _waiting = Waiting(self.clone(), path);
-        loop {
-            let mut came = std::pin::pin!(self.came.notified());
-            came.as_mut().enable();
-            if let Some(over) = over(self) {
-                return over;
-            }
-            came.await;
-        }
-    }
-
-    pub(super) fn is_past(&self, due_at: Option<DateTime<Utc>>) -> bool {
-        due_at.is_some_and(|due| due <= self.time())
-    }
-
-    /// Takes the first signal of a name.
-    fn take_signal(&self, name: &str) -> Option<Signal> {
-        let mut state = self.lock();
-        let at = state.signals.iter().position(|signal| signal.name == name)?;
-        let signal = state.signals.remove(at)?;
-        state.taken.insert(signal.seq);
-        Some(signal)
-    }
-
     pub(super) fn new_step(&self, place: String, kind: Kind) -> NewStep {
         let now = self.time();
         NewStep {
@@ -264,36 +214,6 @@ impl OwnerHost {
             Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
-
-    async fn plan_and_wait(self: Arc<Self>, path: String, fan_out: Arc<dyn FanOut>) -> anyhow::Result<Done> {
-        let known = self.shared.fan_outs.learn(&self.run, &path, fan_out);
-        let operation = self.begin();
-        self.lock().has_batches = true;
-        match planner::plan(&self.shared, &self.held.claim, &known).await {
-            Ok(PlanEnd::Whole) => {}
-            Ok(PlanEnd::Halted) => return self.leave(Left::Halted).await,
-            Ok(PlanEnd::Lost) => return self.leave(Left::Lost).await,
-            Ok(PlanEnd::Retry(why)) => return self.leave(Left::Retry(why)).await,
-            Err(error) => return Err(error.context(format!("planning step {path}"))),
-        }
-        // Nothing to send, or all of it sent while we planned.
-        if let Err(error) = self.shared.fleet.complete_fan_out(self.run.id, &path).await {
-            tracing::warn!(run = %self.run.id, step = path, %error, "could not complete the fan-out");
-        }
-        drop(operation);
-        let wait = OpenWait {
-            path: path.clone(),
-            kind: Kind::FanOut,
-            due_at: None,
-            attempts: 0,
-        };
-        let over = |host: &Self| {
-            let state = host.lock();
-            let step = state.history.step(&path)?;
-            (step.status != StepStatus::Open).then(|| step.clone())
-        };
-        done(self.wait_until(wait, over).await)
-    }
 }
 
 fn same_kind(one: &StepState, other: &StepState) -> bool {
@@ -311,15 +231,6 @@ impl Drop for Operation {
     }
 }
 
-/// A wait that the code is at.
-struct Waiting(Arc<OwnerHost>, String);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.lock().waits.remove(&self.1);
-    }
-}
-
 /// A recorded end, as the code is told.
 pub(super) fn done(step: StepState) -> anyhow::Result<Done> {
     let at = step.finished_at.unwrap_or(step.started_at);
@@ -334,103 +245,6 @@ pub(super) fn done(step: StepState) -> anyhow::Result<Done> {
         result: step.result,
         at,
     })
-}
-
-impl ContextHost for OwnerHost {
-    fn step(self: Arc<Self>, place: Place, options: StepOptions, action: Action) -> Outcome {
-        let asked = self.ask(&place, Kind::Step);
-        self.run_step(place, options, action, asked).boxed()
-    }
-
-    fn transact(self: Arc<Self>, place: Place, work: TransactionWork) -> Outcome {
-        let asked = self.ask(&place, Kind::Transaction);
-        self.run_transaction(place, work, asked).boxed()
-    }
-
-    fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome {
-        let (kind, due_at) = match wait {
-            WaitFor::Instant(at) => (Kind::Sleep, Some(at)),
-            WaitFor::Signal { until } => (Kind::Signal, until),
-        };
-        let asked = self.ask(&place, kind);
-        async move {
-            let (open, due_at) = match asked {
-                Asked::Ended(step) => return done(step),
-                Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
-                // What it said when it began to wait counts.
-                Asked::Open(step) => (true, step.due_at),
-                Asked::New => (false, due_at),
-            };
-            let mut step = self.new_step(place.to_string(), kind);
-            step.ends_open = open;
-            let wait = OpenWait {
-                path: step.path.clone(),
-                kind,
-                due_at,
-                attempts: 0,
-            };
-            let over = |host: &Self| {
-                let signal = (kind == Kind::Signal).then(|| host.take_signal(&place.name)).flatten();
-                (signal.is_some() || host.is_past(due_at)).then_some(signal)
-            };
-            let signal = self.wait_until(wait, over).await;
-            let _operation = self.begin();
-            step.finished_at = match (&signal, due_at) {
-                (None, Some(due)) => due,
-                _ => self.time(),
-            };
-            step.signal_seq = signal.as_ref().map(|signal| signal.seq);
-            step.result = signal.map(|signal| signal.payload);
-            self.save(step).await
-        }
-        .boxed()
-    }
-
-    fn fan_out(self: Arc<Self>, place: Place, fan_out: Arc<dyn FanOut>) -> Outcome {
-        let asked = self.ask(&place, Kind::FanOut);
-        async move {
-            match asked {
-                Asked::Ended(step) => done(step),
-                Asked::Diverged(how) => self.leave(Left::Diverged(how)).await,
-                Asked::Open(_) | Asked::New => self.plan_and_wait(place.to_string(), fan_out).await,
-            }
-        }
-        .boxed()
-    }
-
-    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
-        let differs = self.lock().history.ask_join(&place);
-        async move {
-            match differs {
-                Some(how) => self.leave(Left::Diverged(how)).await,
-                None => Ok(()),
-            }
-        }
-        .boxed()
-    }
-
-    fn version(
-        self: Arc<Self>,
-        prefix: String,
-        next: u32,
-        change: String,
-        range: RangeInclusive<u32>,
-    ) -> BoxFuture<'static, anyhow::Result<u32>> {
-        let version = self.lock().history.version(&prefix, next, &change, &range);
-        async move {
-            let new = match version {
-                Version::Taken(version) => return Ok(version),
-                Version::Diverged(how) => return self.leave(Left::Diverged(how)).await,
-                Version::New(version) => version,
-            };
-            let _operation = self.begin();
-            let mut step = self.new_step(version_path(&prefix, &change), Kind::Version);
-            step.result = Some(to_json(&new)?);
-            let recorded = self.save(step).await?.result.unwrap_or_default();
-            Ok(serde_json::from_slice(&recorded)?)
-        }
-        .boxed()
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
-//! Runs the code of one run: polls it, lets go of it while it waits, and ends it.
+//! Runs the code of one run: polls it until it ends, waits, or is not ours any more.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,18 +8,17 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::{FutureExt, future};
-use tokio::time::Sleep;
 use tracing::Instrument;
 
 use super::book::{Fate, HeldRun, Lease};
 use super::executor::Shared;
-use super::owner_host::{Left, OwnerHost, Stalled};
-use crate::lifecycle::{Act, Ended, Ending, FleetError, LetGo, RunClaim, WorkRun};
+use super::letting_go::{Outcome, end, hear, let_go, suspend};
+use super::owner_host::{Left, OwnerHost};
+use super::waits::Stalled;
+use crate::lifecycle::{RunClaim, WorkRun};
 use crate::telemetry;
 use crate::workflow::Context;
 
-/// Before a run is tried again whose store or source failed.
-const RETRY: Duration = Duration::from_secs(1);
 /// A wait that ends sooner is sat out: letting go costs two writes and a claim.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
@@ -42,14 +39,14 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
 
 /// What a look at the code found.
 enum Looked {
-    Ended(Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>),
+    Ended(Outcome),
     Left(Left),
     Stalled(Stalled),
     /// The first timer ended.
     Due,
 }
 
-type Code<'a> = BoxFuture<'a, Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>>;
+type Code<'a> = BoxFuture<'a, Outcome>;
 
 /// Runs the workflow's code once. It is dropped where it is when it waits: it is run again over what it recorded.
 /// Answers why it was left and what wake-ups were seen.
@@ -101,8 +98,9 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
 
 /// Polls the code until something is to be done about it.
 async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
-    let mut timer: Option<(DateTime<Utc>, Pin<Box<Sleep>>)> = None;
+    let mut timer: Option<(DateTime<Utc>, BoxFuture<'_, ()>)> = None;
     future::poll_fn(|cx| {
+        host.held.sits(false);
         host.polled_by(cx.waker());
         let polled = code.poll_unpin(cx);
         // Code that was left may have gone on with an error: it is not to be believed.
@@ -117,14 +115,17 @@ async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
         {
             return Poll::Ready(Looked::Stalled(stalled));
         }
-        let Some(due) = host.next_due() else {
-            return Poll::Pending;
-        };
-        let (_, sleep) = match timer.take().filter(|(at, _)| *at == due) {
-            Some(same) => timer.insert(same),
-            None => timer.insert((due, Box::pin(tokio::time::sleep(until(host, due))))),
-        };
-        sleep.poll_unpin(cx).map(|()| Looked::Due)
+        if let Some(due) = host.next_due() {
+            let (_, sleep) = match timer.take().filter(|(at, _)| *at == due) {
+                Some(same) => timer.insert(same),
+                None => timer.insert((due, host.shared.clock.sleep(until(host, due)))),
+            };
+            if sleep.poll_unpin(cx).is_ready() {
+                return Poll::Ready(Looked::Due);
+            }
+        }
+        host.held.sits(host.sits());
+        Poll::Pending
     })
     .await
 }
@@ -135,135 +136,4 @@ fn until(host: &OwnerHost, due: DateTime<Utc>) -> Duration {
 
 fn is_soon(host: &OwnerHost, due_at: Option<DateTime<Utc>>) -> bool {
     due_at.is_some_and(|due| until(host, due) < SHORT_WAIT)
-}
-
-async fn hear(shared: &Shared, host: &OwnerHost) {
-    match shared.runs.read_news(&[host.held.claim.run]).await {
-        Ok(news) => news.into_iter().for_each(|news| host.hear(news)),
-        // Letting go is refused as long as the news is not heard.
-        Err(error) => tracing::warn!(run = %host.held.claim.run, %error, "could not read what reached the run"),
-    }
-}
-
-/// Lets go of a run that waits; `None` when it goes on because something came meanwhile.
-async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled) -> Option<Left> {
-    let act = Act::Wait {
-        seen: stalled.seen,
-        due_at: stalled.due_at,
-        batches: stalled.batches,
-        waits: stalled.waits,
-    };
-    fail::fail_point!("suspend.before_commit");
-    let gone = ask(shared, &host.held, act, stalled.batches).await;
-    fail::fail_point!("suspend.after_commit");
-    match gone {
-        Ok(LetGo::Done) => Some(Left::Gone),
-        Ok(LetGo::Lost) => Some(Left::Lost),
-        Ok(LetGo::Held(poked)) if poked.halted => Some(Left::Halted),
-        Ok(LetGo::Held(_)) if shared.stopping.is_cancelled() => Some(Left::Retry("this replica stops".to_owned())),
-        Ok(LetGo::Held(_)) => {
-            hear(shared, host).await;
-            None
-        }
-        Err(error) => Some(Left::Retry(error.to_string())),
-    }
-}
-
-async fn ask(shared: &Shared, held: &Arc<HeldRun>, act: Act, had_batches: bool) -> Result<LetGo, FleetError> {
-    let ending = Ending {
-        claim: held.claim,
-        act,
-        had_batches,
-    };
-    shared.endings.let_go(held, ending).await
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
-}
-
-async fn end(shared: &Shared, host: &OwnerHost, outcome: Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>) -> Left {
-    fail::fail_point!("run.before_end", |_| Left::Lost);
-    if let Some(how) = host.never_asked() {
-        return Left::Diverged(how);
-    }
-    let written = match outcome {
-        Ok(Ok(output)) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
-        Ok(Err(error)) => fail(shared, host, format!("{error:#}")).await,
-        Err(panic) => {
-            fail(
-                shared,
-                host,
-                format!("the workflow's code panicked: {}", panic_text(&*panic)),
-            )
-            .await
-        }
-    };
-    match written {
-        Ok(LetGo::Done) => {
-            fail::fail_point!("run.after_end", |_| Left::Gone);
-            Left::Gone
-        }
-        // Taken over, or ended by a request whose answer was lost: either way no longer ours.
-        Ok(LetGo::Lost) => Left::Lost,
-        // Stopped or paused meanwhile: the row decides.
-        Ok(LetGo::Held(_)) => Left::Halted,
-        Err(error) => Left::Retry(error.to_string()),
-    }
-}
-
-async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo, FleetError> {
-    let claim = &host.held.claim;
-    tracing::error!(run = %claim.run, reason, "the run failed");
-    let act = Act::Fail { reason: reason.clone() };
-    match ask(shared, &host.held, act, host.has_batches()).await? {
-        // Batches of it are unfinished, or it was stopped or paused: it ends when they are back.
-        LetGo::Held(_) => match shared.fleet.fail_claimed_run(claim, &reason).await? {
-            Ended::Done => Ok(LetGo::Done),
-            Ended::Lost => Ok(LetGo::Lost),
-        },
-        decided => Ok(decided),
-    }
-}
-
-/// Gives the claim up as fits.
-async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<(), FleetError> {
-    let act = match left {
-        Left::Gone | Left::Lost => return Ok(()),
-        Left::Halted => {
-            let act = Act::Wait {
-                seen,
-                due_at: None,
-                batches: true,
-                waits: Vec::new(),
-            };
-            // A paused run sleeps until it is resumed; a stopped one ends when its batches are back.
-            match ask(shared, held, act, true).await? {
-                LetGo::Held(_) => Some(hand_back(Duration::ZERO, None)),
-                LetGo::Done | LetGo::Lost => None,
-            }
-        }
-        Left::Retry(why) => {
-            tracing::warn!(run = %held.claim.run, why, "the run's code is run again in a moment");
-            let stops = shared.stopping.is_cancelled();
-            Some(hand_back(if stops { Duration::ZERO } else { RETRY }, Some(why)))
-        }
-        Left::Diverged(reason) => {
-            tracing::error!(run = %held.claim.run, reason, "the run is set aside");
-            Some(Act::Quarantine { reason })
-        }
-    };
-    if let Some(act) = act {
-        ask(shared, held, act, true).await?;
-    }
-    shared.fleet.settle_stop(held.claim.run).await?;
-    Ok(())
-}
-
-fn hand_back(delay: Duration, reason: Option<String>) -> Act {
-    Act::HandBack { delay, reason }
 }

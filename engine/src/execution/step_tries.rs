@@ -53,7 +53,7 @@ impl OwnerHost {
         let mut step = self.new_step(tries.path.clone(), Kind::Step);
         let cap = options.max_result.unwrap_or(self.shared.settings.max_result);
         loop {
-            match try_once(&mut action, options.timeout, &tries.path, cap).await {
+            match self.try_once(&mut action, options.timeout, &tries.path, cap).await {
                 Ok(result) => return self.ended(step, &tries, StepStatus::Completed, result).await,
                 Err(failure) => {
                     let Some(error) = self.failed(&mut tries, failure, &mut operation).await else {
@@ -98,6 +98,26 @@ impl OwnerHost {
                 return self.ended(step, &tries, StepStatus::Failed, to_json(&error)?).await;
             }
         }
+    }
+
+    async fn try_once(
+        &self,
+        action: &mut Action,
+        timeout: Option<Duration>,
+        path: &str,
+        cap: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let tried = match timeout {
+            None => action().await,
+            Some(timeout) => tokio::select! {
+                biased;
+                tried = action() => tried,
+                () = self.shared.clock.sleep(timeout) => return Err(Failure::TimedOut(timeout)),
+            },
+        };
+        let result = tried.map_err(Failure::Error)?;
+        check_size(path, &result, cap).map_err(Failure::Known)?;
+        Ok(result)
     }
 
     /// What is to be tried, once it is due; or how it ended before.
@@ -156,7 +176,7 @@ impl OwnerHost {
         };
         tracing::info!(%run, step = tries.path, attempts = tries.failures, ?pause, "the step is tried again");
         if pause <= LONGEST_PAUSE_IN_PLACE {
-            tokio::time::sleep(pause).await;
+            self.pause(pause).await;
             return None;
         }
         let due_at = TimeDelta::from_std(pause)
@@ -187,18 +207,6 @@ impl OwnerHost {
         step.ends_open = tries.open;
         Box::pin(self.save(step))
     }
-}
-
-async fn try_once(action: &mut Action, timeout: Option<Duration>, path: &str, cap: usize) -> Result<Vec<u8>, Failure> {
-    let tried = match timeout {
-        None => action().await,
-        Some(timeout) => tokio::time::timeout(timeout, action())
-            .await
-            .map_err(|_| Failure::TimedOut(timeout))?,
-    };
-    let result = tried.map_err(Failure::Error)?;
-    check_size(path, &result, cap).map_err(Failure::Known)?;
-    Ok(result)
 }
 
 impl Failure {

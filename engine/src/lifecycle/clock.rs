@@ -1,9 +1,9 @@
 //! What time it is, and waiting for it: by the system's clock, or by one that a test moves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// The clock of whoever runs the code of workflows. It decides nothing in a store, which has its own.
 #[async_trait]
@@ -12,6 +12,21 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> DateTime<Utc>;
     /// Returns when it is that late.
     async fn sleep_until(&self, at: DateTime<Utc>);
+
+    /// Returns after so long.
+    async fn sleep(&self, time: Duration) {
+        self.sleep_until(self.now() + time).await;
+    }
+
+    /// Between two looks for work: returns after so long at the latest.
+    async fn pause(&self, longest: Duration) {
+        self.sleep(longest).await;
+    }
+
+    /// What time it is in a store that told it then, by this process's monotonic clock.
+    fn store_time(&self, told: DateTime<Utc>, then: Instant) -> DateTime<Utc> {
+        told + TimeDelta::from_std(then.elapsed()).unwrap_or_default()
+    }
 }
 
 /// The clock of this machine.
@@ -29,6 +44,11 @@ impl Clock for SystemClock {
         while let Some(left) = until(self.now(), at) {
             tokio::time::sleep(left).await;
         }
+    }
+
+    /// By the monotonic clock, whatever becomes of the other.
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 

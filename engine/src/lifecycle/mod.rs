@@ -6,6 +6,7 @@ mod clock;
 mod fleet;
 mod ids;
 mod manager;
+mod new_run;
 mod run_store;
 mod steps;
 
@@ -20,6 +21,7 @@ pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
 pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
+pub use new_run::{NewRun, Parent, Started};
 pub use run_store::RunStore;
 pub use steps::{
     Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::fleet::{FleetError, RunClaim, WorkRun};
 use super::manager::RunId;
+use super::new_run::{NewRun, Started};
 use super::steps::{
     ClaimPage, Ending, LetGo, NewSignal, NewStep, News, Poked, Saved, Signalled, Transacted, TransactionWork,
 };
@@ -13,6 +14,12 @@ use super::steps::{
 /// The verbs of whoever runs the code of workflows. Groups carry writes of many runs, each judged by its own claim.
 #[async_trait]
 pub trait RunStore: Send + Sync + 'static {
+    /// Starts runs without keys, all in one commit or none; asked again, those that are not there. Refused while another
+    /// request for one of the same ids is under way.
+    async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError>;
+    /// Starts one run, or finds the one that answers for it.
+    async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError>;
+
     /// Claims runs whose code may go on, those that have waited longest first, with their steps and signals.
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
     /// Reads what a claim whose answer was lost got, if anything.

@@ -20,14 +20,14 @@ mod run_results;
 mod run_store;
 mod schedules;
 mod source;
+mod starts;
 mod transaction_step;
 mod undelivered;
 mod undelivered_desk;
 mod verification;
 
 pub use api_tokens::{ApiTokens, NewToken, TokenFacts, TokenHash, TokenSummary};
-pub(crate) use control::StartPage;
-pub use control::{ManualStart, ManualStarted, Operator};
+pub use control::Operator;
 pub use database::{Database, DatabaseError, DatabaseSettings};
 pub use enqueue::{EnqueueError, Outbox};
 pub use fallback::PostgresFallback;

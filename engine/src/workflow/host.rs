@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use super::fan_out::FanOut;
 use super::path::Place;
 use super::step::{Action, StepError, StepOptions};
-use crate::lifecycle::TransactionWork;
+use crate::lifecycle::{Kind, TransactionWork};
 
 /// How a step ended, as recorded.
 #[derive(Debug, Clone)]
@@ -29,6 +29,24 @@ pub(crate) enum WaitFor {
     Instant(DateTime<Utc>),
     /// A signal that has the place's name, or the clock.
     Signal { until: Option<DateTime<Utc>> },
+}
+
+impl WaitFor {
+    /// What such a step is.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Instant(_) => Kind::Sleep,
+            Self::Signal { .. } => Kind::Signal,
+        }
+    }
+
+    /// When the clock ends it.
+    pub(crate) fn due_at(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Instant(at) => Some(at),
+            Self::Signal { until } => until,
+        }
+    }
 }
 
 /// What a step comes to. It stays pending for ever when the code is not to go on from here.

@@ -19,7 +19,7 @@ const START: &[&str] = &[
     "--output",
     "json",
 ];
-const STATEMENT: &str = "Starts a run for a person";
+const STATEMENT: &str = "Starts one run for whoever may act";
 
 async fn runs(cluster: &Cluster) -> i64 {
     sqlx::query_scalar("select count(*) from lockgate.task_runs")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -13,6 +13,7 @@ use crate::lifecycle::Clock;
 /// A clock for tests. It knows who waits for what, so that it can jump to the next instant that anybody waits for.
 #[derive(Debug)]
 pub struct VirtualClock {
+    /// Sent again, unchanged, to whoever only pauses.
     now: watch::Sender<DateTime<Utc>>,
     waiting: Mutex<Waiting>,
 }
@@ -46,6 +47,11 @@ impl VirtualClock {
             *now = at.max(*now);
             later
         });
+    }
+
+    /// Ends every pause between two looks for work; nobody sleeps shorter for it.
+    pub fn nudge(&self) {
+        self.now.send_modify(|_| {});
     }
 
     /// The first instant that somebody sleeps until.
@@ -90,6 +96,15 @@ impl Clock for VirtualClock {
         let _sleeper = self.wait(at);
         // The clock lives as long as this borrows it, so the only answer is that the instant has come.
         let _ = shown.wait_for(|now| *now >= at).await;
+    }
+
+    /// Until it is moved or nudged: time passes only when somebody says so.
+    async fn pause(&self, _longest: Duration) {
+        let _ = self.now.subscribe().changed().await;
+    }
+
+    fn store_time(&self, _told: DateTime<Utc>, _then: Instant) -> DateTime<Utc> {
+        self.now()
     }
 }
 

@@ -25,8 +25,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::lifecycle::{
-    ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewSignal, NewStep, News, Poked, RunClaim, RunId,
-    RunStore, Saved, Signalled, StepState, Swept, Transacted, TransactionWork, WorkRun, storable_reason,
+    ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewRun, NewSignal, NewStep, News, Poked,
+    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun,
+    storable_reason,
 };
 pub use clock::VirtualClock;
 use run::{Ready, Run, Status};
@@ -217,6 +218,16 @@ impl MemoryRunStore {
 
 #[async_trait]
 impl RunStore for MemoryRunStore {
+    async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError> {
+        let now = self.clock.now();
+        self.lock().start_page(page, again, now)
+    }
+
+    async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
+        let now = self.clock.now();
+        self.lock().start_new(run, now)
+    }
+
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         let holder = claim::holder(page, self.replica, self.clock.now(), self.lease);
         Ok(self.lock().claim(page, holder))

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::Runs;
 use super::run::{Run, Status};
 use super::views::RunStart;
-use crate::lifecycle::{Driver, ManagerError, RunId};
+use crate::lifecycle::{Driver, FleetError, ManagerError, NewRun, RunId, RunRequest, Started};
 
 /// More runs than any test needs; what is over stays, as in the tables until retention.
 const MOST_RUNS: usize = 100_000;
@@ -58,6 +58,32 @@ impl Runs {
         Ok(Some(id))
     }
 
+    pub(super) fn start_page(&mut self, page: &[NewRun], again: bool, now: DateTime<Utc>) -> Result<(), FleetError> {
+        let is_there = |run: &&NewRun| self.by_id.contains_key(&run.id);
+        if !again && let Some(run) = page.iter().find(is_there) {
+            return Err(FleetError::Refused(format!("there is a run {}", run.id)));
+        }
+        // All or none.
+        let refused = |error: ManagerError| FleetError::Refused(error.to_string());
+        page.iter().try_for_each(|run| check(&start_of(run)).map_err(refused))?;
+        if self.by_id.len() + page.len() > MOST_RUNS {
+            return Err(FleetError::Refused(format!(
+                "no more than {MOST_RUNS} runs fit in memory"
+            )));
+        }
+        page.iter().try_for_each(|run| self.start_new(run, now).map(|_| ()))
+    }
+
+    pub(super) fn start_new(&mut self, run: &NewRun, now: DateTime<Utc>) -> Result<Started, FleetError> {
+        let is_known = self.by_id.contains_key(&run.id);
+        match self.start(start_of(run), now) {
+            Ok(Some(id)) if id == run.id && !is_known => Ok(Started::New(id)),
+            Ok(Some(id)) => Ok(Started::Found(id)),
+            Ok(None) => Ok(Started::Held),
+            Err(error) => Err(FleetError::Refused(error.to_string())),
+        }
+    }
+
     /// The run that answers for this request already.
     fn same_start(&self, start: &RunStart) -> Option<RunId> {
         let asked = &start.request;
@@ -73,6 +99,29 @@ impl Runs {
             (same_key && asked.workflow == other.workflow) || (asked.slot.is_some() && asked.slot == other.slot)
         };
         self.by_id.values().find(same).map(Run::id)
+    }
+}
+
+fn start_of(run: &NewRun) -> RunStart {
+    let run = run.clone();
+    let request = RunRequest {
+        id: run.id,
+        params: run.params,
+        singleton_key: run.singleton_key,
+        idempotency_key: run.idempotency_key,
+        start_at: run.start_at,
+        pace_per_s: run.pace_per_s.map(i32::unsigned_abs),
+        deadline: run.deadline,
+        origin_id: run.origin_id,
+        traceparent: run.traceparent,
+        actor: run.actor,
+        ..RunRequest::new(run.workflow).for_engine()
+    };
+    RunStart {
+        request,
+        queue: run.queue,
+        priority: run.priority,
+        after_run: None,
     }
 }
 

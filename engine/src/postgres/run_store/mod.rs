@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::database::Database;
 use crate::lifecycle::{
-    ClaimPage, Ending, FleetError, LetGo, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore, Saved, Signalled,
-    Transacted, TransactionWork, WorkRun,
+    ClaimPage, Ending, FleetError, LetGo, NewRun, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore, Saved,
+    Signalled, Started, Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -63,6 +63,12 @@ impl PostgresRunStore {
 
 #[async_trait]
 impl RunStore for PostgresRunStore {
+    async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError> {
+        Ok(self.database.start_runs(page, again).await?)
+    }
+    async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
+        Ok(self.database.start_run(run, true).await?)
+    }
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.claim_page(page).await
     }

@@ -27,6 +27,9 @@ macro_rules! every_run_case {
                 keys_and_slots_find_the_first_run,
                 a_singleton_key_is_held_until_its_run_is_over,
                 a_run_past_its_deadline_fails,
+                a_page_starts_all_of_its_runs,
+                a_page_asked_for_again_starts_those_that_are_not_there,
+                a_run_of_a_key_is_found_or_held,
             }
             claim_runs {
                 a_started_run_is_claimed_with_its_input,

@@ -1,7 +1,7 @@
 //! Starting runs, as far as running their code depends on it; the verb has a suite of its own.
 
-use chrono::TimeDelta;
-use lockgate::lifecycle::{LetGo, RunRequest};
+use chrono::{DateTime, TimeDelta, Utc};
+use lockgate::lifecycle::{FleetError, LetGo, NewRun, RunRequest, Started};
 use lockgate::memory::RunStart;
 
 use super::crew::*;
@@ -100,4 +100,67 @@ pub(super) async fn a_run_past_its_deadline_fails(world: &dyn RunWorld) {
     world.sweep().await;
     assert_eq!(status(world, held).await, is("failed", Wake::Never));
     assert_eq!(status(world, endless).await, is("queued", Wake::Due));
+}
+
+/// Runs of two workflows, one of them urgent, one for later, one without anything.
+fn mixed_page(later: DateTime<Utc>) -> Vec<NewRun> {
+    let at = |start_at| NewRun {
+        start_at,
+        ..NewRun::new(WORKFLOW)
+    };
+    let elsewhere = NewRun {
+        queue: Some(WORKFLOW.to_owned()),
+        ..NewRun::new("refunds")
+    };
+    let urgent = NewRun {
+        priority: 20,
+        params: b"[1]".to_vec(),
+        ..NewRun::new(WORKFLOW)
+    };
+    vec![at(None), at(Some(later)), elsewhere, urgent]
+}
+
+pub(super) async fn a_page_starts_all_of_its_runs(world: &dyn RunWorld) {
+    let store = world.replica();
+    let page_of_four = mixed_page(world.now().await + TimeDelta::days(1));
+    store.start_runs(&page_of_four, false).await.unwrap();
+    let mut seen = world.runs().await;
+    seen.retain(|run| run.status == "queued" && run.claim.is_none());
+    let wakes: Vec<Wake> = page_of_four
+        .iter()
+        .map(|start| seen.iter().find(|run| run.run == start.id).unwrap().wake)
+        .collect();
+    assert_eq!(wakes, [Wake::Due, Wake::Later, Wake::Due, Wake::Due]);
+    let (first, run) = store.claim_runs(&page(1)).await.unwrap().remove(0);
+    assert_eq!((first.run, run.params), (page_of_four[3].id, b"[1]".to_vec()));
+    assert_eq!(claimed(&*store, &page(10)).await, [page_of_four[0].id]);
+}
+
+pub(super) async fn a_page_asked_for_again_starts_those_that_are_not_there(world: &dyn RunWorld) {
+    let store = world.replica();
+    let all = mixed_page(world.now().await);
+    store.start_runs(&all[..2], false).await.unwrap();
+    let refused = store.start_runs(&all, false).await;
+    assert!(matches!(refused, Err(FleetError::Refused(_))), "{refused:?}");
+    assert_eq!(world.runs().await.len(), 2, "all of a page or none");
+    for _ in 0..2 {
+        store.start_runs(&all, true).await.unwrap();
+        assert_eq!(world.runs().await.len(), 4);
+    }
+}
+
+pub(super) async fn a_run_of_a_key_is_found_or_held(world: &dyn RunWorld) {
+    let store = world.replica();
+    let keyed = |idempotency: Option<&str>, singleton: Option<&str>| NewRun {
+        idempotency_key: idempotency.map(str::to_owned),
+        singleton_key: singleton.map(str::to_owned),
+        ..NewRun::new(WORKFLOW)
+    };
+    let first = keyed(Some("monday"), Some("one"));
+    assert_eq!(store.start_run(&first).await.unwrap(), Started::New(first.id));
+    for again in [first.clone(), keyed(Some("monday"), None)] {
+        assert_eq!(store.start_run(&again).await.unwrap(), Started::Found(first.id));
+    }
+    assert_eq!(store.start_run(&keyed(None, Some("one"))).await.unwrap(), Started::Held);
+    assert_eq!(world.runs().await.len(), 1);
 }

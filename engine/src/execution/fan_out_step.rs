@@ -1,0 +1,53 @@
+//! A fan-out of a run that is ours: planned here, its batches sent by whoever has time.
+
+use std::sync::Arc;
+
+use super::history::Asked;
+use super::owner_host::{Left, OwnerHost, done};
+use super::planner::{self, PlanEnd};
+use crate::lifecycle::{Kind, OpenWait, StepStatus};
+use crate::workflow::{Done, FanOut, Place};
+
+impl OwnerHost {
+    /// Plans a fan-out and waits for its batches, unless its end is recorded.
+    pub(super) async fn run_fan_out(
+        self: Arc<Self>,
+        place: Place,
+        fan_out: Arc<dyn FanOut>,
+        asked: Asked,
+    ) -> anyhow::Result<Done> {
+        match asked {
+            Asked::Ended(step) => return done(step),
+            Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
+            Asked::Open(_) | Asked::New => {}
+        }
+        let path = place.to_string();
+        let known = self.shared.fan_outs.learn(&self.run, &path, fan_out);
+        let operation = self.begin();
+        self.lock().has_batches = true;
+        match planner::plan(&self.shared, &self.held.claim, &known).await {
+            Ok(PlanEnd::Whole) => {}
+            Ok(PlanEnd::Halted) => return self.leave(Left::Halted).await,
+            Ok(PlanEnd::Lost) => return self.leave(Left::Lost).await,
+            Ok(PlanEnd::Retry(why)) => return self.leave(Left::Retry(why)).await,
+            Err(error) => return Err(error.context(format!("planning step {path}"))),
+        }
+        // Nothing to send, or all of it sent while we planned.
+        if let Err(error) = self.shared.fleet.complete_fan_out(self.run.id, &path).await {
+            tracing::warn!(run = %self.run.id, step = path, %error, "could not complete the fan-out");
+        }
+        drop(operation);
+        let wait = OpenWait {
+            path: path.clone(),
+            kind: Kind::FanOut,
+            due_at: None,
+            attempts: 0,
+        };
+        let over = |host: &Self| {
+            let state = host.lock();
+            let step = state.history.step(&path)?;
+            (step.status != StepStatus::Open).then(|| step.clone())
+        };
+        done(self.wait_until(wait, over).await)
+    }
+}

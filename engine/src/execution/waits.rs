@@ -1,0 +1,117 @@
+//! Waits of a run that is ours: what its code is at that something outside ends.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::history::Asked;
+use super::owner_host::{Left, OwnerHost, done};
+use crate::lifecycle::{Kind, OpenWait, Signal};
+use crate::workflow::{Done, Place, WaitFor};
+
+/// What a run that does nothing waits for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Stalled {
+    /// Wake-ups seen.
+    pub(super) seen: i64,
+    /// When the first of its timers ends.
+    pub(super) due_at: Option<DateTime<Utc>>,
+    /// Fan-outs are among what it waits for.
+    pub(super) batches: bool,
+    /// All others.
+    pub(super) waits: Vec<OpenWait>,
+}
+
+impl OwnerHost {
+    /// What the code waits for, when it does nothing else.
+    pub(super) fn stalled(&self) -> Option<Stalled> {
+        let state = self.lock();
+        if state.operations > 0 || state.waits.is_empty() {
+            return None;
+        }
+        let waits = state.waits.values();
+        Some(Stalled {
+            seen: state.seen,
+            due_at: waits.clone().filter_map(|wait| wait.due_at).min(),
+            batches: waits.clone().any(|wait| wait.kind == Kind::FanOut),
+            waits: waits.filter(|wait| wait.kind != Kind::FanOut).cloned().collect(),
+        })
+    }
+
+    /// When the first timer of those the code waits for ends.
+    pub(super) fn next_due(&self) -> Option<DateTime<Utc>> {
+        self.lock().waits.values().filter_map(|wait| wait.due_at).min()
+    }
+
+    /// Waits until `over` says so; the run may be let go of meanwhile, and then this never ends.
+    pub(super) async fn wait_until<T>(self: &Arc<Self>, wait: OpenWait, over: impl Fn(&Self) -> Option<T>) -> T {
+        let path = wait.path.clone();
+        self.lock().waits.insert(path.clone(), wait);
+        // The wait may be awaited in a task of the code's own.
+        self.poller.wake();
+        let _waiting = Waiting(self.clone(), path);
+        loop {
+            let mut came = std::pin::pin!(self.came.notified());
+            came.as_mut().enable();
+            if let Some(over) = over(self) {
+                return over;
+            }
+            came.await;
+        }
+    }
+
+    pub(super) fn is_past(&self, due_at: Option<DateTime<Utc>>) -> bool {
+        due_at.is_some_and(|due| due <= self.time())
+    }
+
+    /// Takes the first signal of a name.
+    pub(super) fn take_signal(&self, name: &str) -> Option<Signal> {
+        let mut state = self.lock();
+        let at = state.signals.iter().position(|signal| signal.name == name)?;
+        let signal = state.signals.remove(at)?;
+        state.taken.insert(signal.seq);
+        Some(signal)
+    }
+
+    /// Waits for an instant or a signal, unless its end is recorded.
+    pub(super) async fn run_wait(self: Arc<Self>, place: Place, wait: WaitFor, asked: Asked) -> anyhow::Result<Done> {
+        let (kind, due_at) = (wait.kind(), wait.due_at());
+        let (open, due_at) = match asked {
+            Asked::Ended(step) => return done(step),
+            Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
+            // What it said when it began to wait counts.
+            Asked::Open(step) => (true, step.due_at),
+            Asked::New => (false, due_at),
+        };
+        let mut step = self.new_step(place.to_string(), kind);
+        step.ends_open = open;
+        let wait = OpenWait {
+            path: step.path.clone(),
+            kind,
+            due_at,
+            attempts: 0,
+        };
+        let over = |host: &Self| {
+            let signal = (kind == Kind::Signal).then(|| host.take_signal(&place.name)).flatten();
+            (signal.is_some() || host.is_past(due_at)).then_some(signal)
+        };
+        let signal = self.wait_until(wait, over).await;
+        let _operation = self.begin();
+        step.finished_at = match (&signal, due_at) {
+            (None, Some(due)) => due,
+            _ => self.time(),
+        };
+        step.signal_seq = signal.as_ref().map(|signal| signal.seq);
+        step.result = signal.map(|signal| signal.payload);
+        self.save(step).await
+    }
+}
+
+/// A wait that the code is at.
+struct Waiting(Arc<OwnerHost>, String);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.lock().waits.remove(&self.1);
+    }
+}

@@ -1,0 +1,113 @@
+//! What a run is started with.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::manager::RunId;
+
+/// The run whose code starts another, and the step that does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// The run.
+    pub id: RunId,
+    /// Path of the step.
+    pub path: String,
+    /// How many runs stand above the new one, from 1.
+    pub depth: u8,
+}
+
+/// A run to be started, which the engine drives. All but its workflow may be left as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// The id it will have unless an earlier run answers for it; asking again under the same id starts none twice.
+    pub id: RunId,
+    /// Its workflow.
+    pub workflow: Cow<'static, str>,
+    /// Its input, exact bytes of a JSON document.
+    pub params: Vec<u8>,
+    /// From where it is claimed; none: the queue with its workflow's name.
+    pub queue: Option<String>,
+    /// It goes before runs of lower priority that came up to 15 seconds a step earlier; at most 20.
+    pub priority: u8,
+    /// On whose behalf it runs.
+    pub tenant: Option<String>,
+    /// Key of the limits that hold for each key.
+    pub limit_key: Option<String>,
+    /// A later start under this key replaces it while it is queued.
+    pub debounce_key: Option<String>,
+    /// By what it is found: an object of strings, numbers and booleans.
+    pub attributes: Option<serde_json::Value>,
+    /// Whose child it is.
+    pub parent: Option<Parent>,
+    /// Namespace of its message ids; none: its own.
+    pub origin_id: Option<RunId>,
+    /// Where its recorded chances come from; none: its origin.
+    pub seed_id: Option<RunId>,
+    /// Run whose steps it begins with.
+    pub forked_from: Option<RunId>,
+    /// It starts no earlier.
+    pub start_at: Option<DateTime<Utc>>,
+    /// It fails when it is not over this long after its start.
+    pub deadline: Option<Duration>,
+    /// Messages per second that the fleet may send for it.
+    pub pace_per_s: Option<i32>,
+    /// W3C trace context to continue.
+    pub traceparent: Option<String>,
+    /// At most one unfinished run has this key.
+    pub singleton_key: Option<String>,
+    /// At most one run of the workflow ever has this key.
+    pub idempotency_key: Option<String>,
+    /// Who asks.
+    pub actor: Option<String>,
+}
+
+impl NewRun {
+    /// A run of a workflow with the empty input, under an id of its own.
+    #[must_use]
+    pub fn new(workflow: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            workflow: workflow.into(),
+            params: b"{}".to_vec(),
+            queue: None,
+            priority: 0,
+            tenant: None,
+            limit_key: None,
+            debounce_key: None,
+            attributes: None,
+            parent: None,
+            origin_id: None,
+            seed_id: None,
+            forked_from: None,
+            start_at: None,
+            deadline: None,
+            pace_per_s: None,
+            traceparent: None,
+            singleton_key: None,
+            idempotency_key: None,
+            actor: None,
+        }
+    }
+
+    /// Whether another run may answer for it, so that it is started by a statement of its own.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        self.singleton_key.is_some() || self.idempotency_key.is_some() || self.debounce_key.is_some()
+    }
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// A new run.
+    New(RunId),
+    /// An earlier run has the idempotency key, or the id.
+    Found(RunId),
+    /// Another unfinished run holds the singleton key.
+    Held,
+    /// Contended this moment.
+    Busy,
+}

@@ -1,0 +1,123 @@
+//! Starting runs: pages of those without keys, and one by one those that an earlier run may answer for.
+
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+use super::database::{Database, DatabaseError};
+use super::inspect::document;
+use crate::lifecycle::{NewRun, Started};
+
+const START_RUNS: &str = include_str!("../../queries/start_runs.sql");
+const START_BY_HAND: &str = include_str!("../../queries/start_by_hand.sql");
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    outcome: String,
+    run_id: Option<Uuid>,
+}
+
+impl Database {
+    /// Starts runs without keys, all in one commit or none; asked again, those that are not there. Nobody is rung.
+    pub(crate) async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), DatabaseError> {
+        debug_assert!(!page.iter().any(NewRun::has_key));
+        document::<i64>(self, self.start_page(page, again)).await.map(|_| ())
+    }
+
+    /// Starts one run, or finds the one that answers for it; `rings` says whether the statement rings the replicas.
+    pub(crate) async fn start_run(&self, run: &NewRun, rings: bool) -> Result<Started, DatabaseError> {
+        answered(document(self, self.start_one(run, rings)).await?)
+    }
+
+    /// The same in the caller's own transaction, which rings the replicas with its commit.
+    pub(super) async fn start_run_in(
+        &self,
+        transaction: &mut PgConnection,
+        run: &NewRun,
+    ) -> Result<Started, DatabaseError> {
+        let row = self.start_one(run, true).fetch_one(transaction).await?;
+        answered(Some(row.try_get::<Json<Answer>, _>(0)?.0))
+    }
+
+    fn start_page(&self, page: &[NewRun], again: bool) -> Query<'static, sqlx::Postgres, PgArguments> {
+        self.statement(START_RUNS)
+            .bind(page.iter().map(|run| run.id).collect::<Vec<_>>())
+            .bind(page.iter().map(|run| &*run.workflow).collect::<Vec<_>>())
+            .bind(page.iter().map(|run| &*run.params).collect::<Vec<_>>())
+            .bind(again)
+            .bind(column(page, |run| run.queue.as_deref()))
+            .bind(column(page, priority))
+            .bind(column(page, |run| run.tenant.as_deref()))
+            .bind(column(page, |run| run.limit_key.as_deref()))
+            .bind(column(page, |run| run.attributes.as_ref()))
+            .bind(column(page, |run| run.parent.as_ref().map(|parent| parent.id)))
+            .bind(column(page, |run| run.parent.as_ref().map(|parent| &*parent.path)))
+            .bind(column(page, depth))
+            .bind(column(page, |run| run.origin_id))
+            .bind(column(page, |run| run.seed_id))
+            .bind(column(page, |run| run.forked_from))
+            .bind(column(page, |run| run.start_at))
+            .bind(column(page, |run| run.deadline.map(|deadline| deadline.as_secs_f64())))
+            .bind(column(page, |run| run.pace_per_s))
+            .bind(column(page, |run| run.traceparent.as_deref()))
+            .bind(column(page, |run| run.actor.as_deref()))
+    }
+
+    fn start_one(&self, run: &NewRun, rings: bool) -> Query<'static, sqlx::Postgres, PgArguments> {
+        self.statement(START_BY_HAND)
+            .bind(run.id)
+            .bind(&*run.workflow)
+            .bind(&run.params)
+            .bind(&run.singleton_key)
+            .bind(&run.idempotency_key)
+            .bind(run.start_at)
+            .bind(run.pace_per_s)
+            .bind(run.deadline.map(|deadline| deadline.as_secs_f64()))
+            .bind(&run.traceparent)
+            .bind(&run.actor)
+            .bind(&run.queue)
+            .bind(priority(run))
+            .bind(&run.tenant)
+            .bind(&run.limit_key)
+            .bind(&run.debounce_key)
+            .bind(&run.attributes)
+            .bind(run.parent.as_ref().map(|parent| parent.id))
+            .bind(run.parent.as_ref().map(|parent| &*parent.path))
+            .bind(depth(run))
+            .bind(run.origin_id)
+            .bind(run.seed_id)
+            .bind(run.forked_from)
+            .bind(rings)
+    }
+}
+
+/// A column of the page; one that no run has a value in is sent empty.
+fn column<'a, T>(page: &'a [NewRun], of: impl Fn(&'a NewRun) -> Option<T>) -> Vec<Option<T>> {
+    if page.iter().all(|run| of(run).is_none()) {
+        return Vec::new();
+    }
+    page.iter().map(of).collect()
+}
+
+/// The ordinary priority is not written down.
+fn priority(run: &NewRun) -> Option<i16> {
+    (run.priority > 0).then(|| i16::from(run.priority))
+}
+
+fn depth(run: &NewRun) -> Option<i16> {
+    run.parent.as_ref().map(|parent| i16::from(parent.depth))
+}
+
+fn answered(answer: Option<Answer>) -> Result<Started, DatabaseError> {
+    match answer.map(|answer| (answer.outcome, answer.run_id)) {
+        Some((outcome, Some(run))) if outcome == "new" => Ok(Started::New(run)),
+        Some((outcome, Some(run))) if outcome == "found" => Ok(Started::Found(run)),
+        Some((outcome, _)) if outcome == "held" => Ok(Started::Held),
+        Some((outcome, _)) if outcome == "busy" => Ok(Started::Busy),
+        _ => Err(DatabaseError::Unanswered(
+            "the start function gave no known outcome".to_owned(),
+        )),
+    }
+}
