@@ -24,8 +24,8 @@ use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::{Fleet, Heartbeat, SystemClock};
 use crate::postgres::{
-    Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, PostgresOutbox,
-    PostgresRunStore, PostgresUndelivered, listen,
+    Database, DatabaseSettings, FleetSettings, PostgresFleet, PostgresLeader, PostgresOutbox, PostgresRunStore,
+    PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
 use crate::telemetry;
@@ -123,7 +123,11 @@ impl EngineBuilder {
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
         let hints = Arc::new(Hints::default());
         if roles.worker {
-            health.watch_pulse("leases", hints.leases.clone(), longest_turn(&config, config.lease.renew));
+            health.watch_pulse(
+                "leases",
+                hints.leases.clone(),
+                longest_turn(&config, config.lease.renew),
+            );
         }
         let background = CancellationToken::new();
         let listener = tokio::spawn(listen(
@@ -169,15 +173,7 @@ impl EngineBuilder {
         let unfit = watching.await.context("the watch over the servers panicked")?;
         database.close().await;
         tracing::info!(%replica, drained, "replica stopped");
-        anyhow::ensure!(
-            drained,
-            "the drain deadline passed; what was held is recovered when its leases end"
-        );
-        anyhow::ensure!(
-            answered,
-            "the drain deadline passed before all requests had ended and all commands had a place"
-        );
-        unfit.map_or(Ok(()), |error| Err(error.into()))
+        ended(drained, answered, unfit)
     }
 
     /// Listens for the HTTP API and answers from then on.
@@ -242,6 +238,19 @@ impl EngineBuilder {
 /// seem dead that waits for it.
 fn longest_turn(config: &Config, period: Duration) -> Duration {
     (period + config.database.deadline) * 2
+}
+
+/// How a replica ended: whether it drained, answered all requests and had a schema that fits.
+fn ended(drained: bool, answered: bool, unfit: Option<SchemaError>) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        drained,
+        "the drain deadline passed; what was held is recovered when its leases end"
+    );
+    anyhow::ensure!(
+        answered,
+        "the drain deadline passed before all requests had ended and all commands had a place"
+    );
+    unfit.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// A replica and what its sides share.

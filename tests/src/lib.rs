@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod api;
+pub mod certificates;
 pub mod chaos_steps;
 pub mod cli;
 mod cli_pgbouncer;
@@ -14,6 +15,7 @@ mod database;
 pub mod doors;
 pub mod invariants;
 mod lossy;
+pub mod mail_server;
 pub mod mailroom;
 pub mod mock_kafka;
 pub mod nemesis;

@@ -28,7 +28,10 @@ impl Probes {
         let address = line.split("address=").nth(1).unwrap().trim();
         Self {
             base: format!("http://{address}"),
-            http: reqwest::Client::builder().timeout(Duration::from_secs(2)).build().unwrap(),
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(2))
+                .build()
+                .unwrap(),
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use lockgate_tests::cluster::Cluster;
+use lockgate_tests::mailroom::Mailroom;
 use lockgate_tests::own_servers::OwnServers;
 use lockgate_tests::probes::{LISTEN, Probes};
 use lockgate_tests::replica::PATIENCE;
@@ -104,7 +105,9 @@ async fn a_draining_replica_is_live_and_not_ready() {
     let probes = Probes::of(&mut replica).await;
     probes.until_amiss(&[]).await;
     // Slow enough that what is in flight is not over when it is asked to stop.
-    let run = cluster.start_paced("chaos-items", json!({"items": 5_000}), Some(300)).await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 5_000}), Some(300))
+        .await;
     wait_until(PATIENCE, "something is in flight", async || {
         let sql = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
         cluster.count(sql, run).await > 0
@@ -125,4 +128,15 @@ async fn an_address_that_is_taken_is_named() {
     assert_eq!(replica.ends().await.code(), Some(1));
     let log = replica.log();
     assert!(log.contains(&format!("health cannot be told at {address}")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_email_sender_tells_too() {
+    let room = Mailroom::new().await.with(LISTEN.0, LISTEN.1).with(EVERY.0, EVERY.1);
+    let mut sender = room.sender();
+    let probes = Probes::of(&mut sender).await;
+    let report = probes.until_amiss(&[]).await;
+    assert_eq!(names(&report), ["replica", "postgres", "schema", "kafka"]);
+    sender.terminate();
+    assert!(sender.ends().await.success());
 }

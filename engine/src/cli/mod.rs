@@ -42,6 +42,7 @@ pub use context::Context;
 pub use exit::{Changed, Exit, Failure, Outcome};
 pub use host::{Execute, ExtraCommand, Host, Roles, extra};
 pub use output::{Format, Output};
+pub use run::GRACE;
 
 use crate::config::{Config, Sources};
 

@@ -11,8 +11,8 @@ use super::{Changed, Context, Exit, Failure, Outcome, Roles};
 use crate::health::{Health, Part, tell};
 use crate::postgres::{Database, Migrator, SchemaError};
 
-/// Beyond the drain's own deadline: time to say what was left.
-const GRACE: Duration = Duration::from_secs(5);
+/// Beyond the drain's own deadline: time to say what was left. Whoever stops a replica must wait longer than both.
+pub const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -97,13 +97,19 @@ pub(super) static KEYS: &[Key] = keys! {
 
 /// Every section, in the order in which people meet them, and what it is about.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
-    ("database", "Postgres. TLS is part of the URL: ?sslmode=verify-full&sslrootcert=/path/ca.pem"),
+    (
+        "database",
+        "Postgres. TLS is part of the URL: ?sslmode=verify-full&sslrootcert=/path/ca.pem",
+    ),
     ("kafka", "The brokers."),
     (
         "kafka.properties",
         "Handed to librdkafka as they are; what would break a promise is refused. In the environment LOCKGATE_KAFKA_PROPERTIES_ and the name with underscores for dots; with _FILE behind it for those that hold a secret.",
     ),
-    ("topics", "Command type to topic. In the environment LOCKGATE_TOPICS_ and the type."),
+    (
+        "topics",
+        "Command type to topic. In the environment LOCKGATE_TOPICS_ and the type.",
+    ),
     ("worker", "Execution of batches."),
     ("workflows", "The code of workflows."),
     ("lease", "Leases of runs and batches."),
@@ -112,7 +118,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("direct", "Commands that come without a run."),
     ("outbox", "Commands that were committed with their caller's rows."),
     ("health", "What probes are told."),
-    ("drain", "Stopping. Whoever stops the process must wait a little longer than this before killing it."),
+    (
+        "drain",
+        "Stopping. Whoever stops the process must wait a little longer than this before killing it.",
+    ),
     ("retention", "What is deleted when."),
     ("api", "The HTTP API."),
     ("telemetry", "Traces."),

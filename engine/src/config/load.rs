@@ -254,7 +254,10 @@ fn from_env(env: &BTreeMap<String, String>) -> Result<Vec<(String, String, Strin
 
 /// A property and its value, which for secrets may be in a file.
 fn property_of(name: &str, property: &str, value: &str) -> Result<(String, String), ConfigError> {
-    match property.strip_suffix(".file").filter(|property| is_secret_property(property)) {
+    match property
+        .strip_suffix(".file")
+        .filter(|property| is_secret_property(property))
+    {
         Some(secret) => Ok((secret.to_owned(), read_secret(name, value)?)),
         None => Ok((property.to_owned(), value.to_owned())),
     }

@@ -33,9 +33,9 @@ pub fn sample() -> String {
                 for key in of_section(section) {
                     let _ = write!(
                         text,
-                        "# {}; {}.\n#{} = {}\n",
+                        "# {}{}\n#{} = {}\n",
                         key.about,
-                        variables(key).join(", "),
+                        well_known(key),
                         name(key),
                         written(key, &defaults)
                     );
@@ -83,6 +83,18 @@ fn of_section(section: &str) -> impl Iterator<Item = &'static Key> {
 
 fn name(key: &Key) -> &'static str {
     key.path.split_once('.').map_or(key.path, |(_, name)| name)
+}
+
+/// Its names in the environment besides ours.
+fn well_known(key: &Key) -> String {
+    let names: Vec<String> = key.env.iter().map(|name| format!("${name}")).collect();
+    let secret = key.secret.then(|| "secret".to_owned());
+    let all: Vec<String> = secret.into_iter().chain(names).collect();
+    if all.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", all.join(", "))
+    }
 }
 
 /// The variables that set it, the strongest first.

@@ -30,8 +30,14 @@ pub async fn tell(listen: Option<&str>, health: &Health, over: CancellationToken
     let listener = listener.with_context(|| format!("health cannot be told at {listen}"))?;
     tracing::info!(address = %listener.local_addr()?, "health is told at /health/live and /health/ready");
     let router = Router::new()
-        .route("/health/live", get(async |State(health): State<Health>| answer(health.live())))
-        .route("/health/ready", get(async |State(health): State<Health>| answer(health.ready())))
+        .route(
+            "/health/live",
+            get(async |State(health): State<Health>| answer(health.live())),
+        )
+        .route(
+            "/health/ready",
+            get(async |State(health): State<Health>| answer(health.ready())),
+        )
         .with_state(health.clone());
     tokio::spawn(serve_router(listener, router, CONNECTIONS, DRAIN, over));
     Ok(())

@@ -27,7 +27,9 @@ impl Pulse {
     /// For how long there was no turn.
     #[must_use]
     pub fn still(&self) -> Duration {
-        START.elapsed().saturating_sub(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+        START
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
 }
 
