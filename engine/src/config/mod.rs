@@ -243,6 +243,15 @@ impl Default for DirectConfig {
     }
 }
 
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            every: Duration::from_secs(5),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -294,10 +303,7 @@ impl Default for Config {
                 lanes: 8,
                 poll: Duration::from_millis(250),
             },
-            health: HealthConfig {
-                listen: None,
-                every: seconds(5),
-            },
+            health: HealthConfig::default(),
             drain: DrainConfig { deadline: seconds(25) },
             retention: RetentionConfig {
                 runs: days(30),
