@@ -1,6 +1,8 @@
 //! The unit of systemd.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Command;
 
 use crate::files::{stopping, text};
 use crate::{image, names};
@@ -51,4 +53,27 @@ fn it_waits_for_the_drain_and_sets_what_is_read() {
         assert_eq!(settings[&format!("Service.{guard}")], ["yes"], "{guard}");
     }
     assert_eq!(settings["Service.ProtectSystem"], ["strict"]);
+}
+
+#[test]
+fn systemd_understands_it() {
+    // The program is not installed where the tests run.
+    let program = lockgate_tests::cluster::program();
+    let unit = text(FILE).replace("/usr/local/bin/lockgate", program.to_str().unwrap());
+    let folder = std::env::temp_dir().join(format!("lockgate-unit-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("lockgate.service");
+    std::fs::write(&file, unit).unwrap();
+    let verified = Command::new("systemd-analyze").arg("verify").arg(&file).output();
+    std::fs::remove_dir_all(folder).unwrap();
+    match verified {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.is_empty(), "{said}");
+        }
+        Err(_) => {
+            let said = "skipped: systemd-analyze is not here to look at the unit\n";
+            std::io::stderr().write_all(said.as_bytes()).unwrap();
+        }
+    }
 }
