@@ -11,6 +11,7 @@ pub mod delivery;
 mod direct;
 mod engine;
 pub mod execution;
+pub mod health;
 pub mod inspect;
 pub mod kafka;
 pub mod leader;

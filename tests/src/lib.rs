@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod beside;
+pub mod certificates;
 pub mod chaos_family;
 pub mod chaos_steps;
 pub mod chaos_versions;
@@ -17,12 +18,14 @@ mod database;
 pub mod doors;
 pub mod invariants;
 mod lossy;
+pub mod mail_server;
 pub mod mailroom;
 pub mod mock_kafka;
 pub mod nemesis;
 pub mod notes;
 pub mod own_servers;
 pub mod place_order;
+pub mod probes;
 pub mod proxy;
 pub mod replica;
 pub mod report_queue;

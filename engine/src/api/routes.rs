@@ -390,6 +390,7 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         answers: &[Answer(200, "It lives", JSON, "Health")],
+        problems: &[503],
         ..open("/healthz", "healthz", "Whether this process lives", || {
             get(health::live)
         })

@@ -47,6 +47,7 @@ pub use context::Context;
 pub use exit::{Changed, Exit, Failure, Outcome};
 pub use host::{Execute, ExtraCommand, Host, Roles, extra};
 pub use output::{Format, Output};
+pub use run::GRACE;
 
 use crate::config::{Config, Sources};
 
@@ -206,6 +207,12 @@ async fn dispatch(
     let parsed = Cli::from_arg_matches(matches).map_err(usage)?.command;
     if let Command::Completions(args) = parsed {
         return args.execute(command);
+    }
+    if let Command::Config(command) = &parsed
+        && let Some(text) = command.prints()
+    {
+        output::write(&text)?;
+        return Ok(Exit::Ok);
     }
     let context = context(host, global)?;
     let level = if matches!(parsed, Command::Run(_)) {

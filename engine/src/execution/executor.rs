@@ -25,11 +25,13 @@ use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
+use crate::health::Pulse;
 use crate::lifecycle::{Clock, Fleet, Heartbeat, NewRun, RunStore};
 use crate::local::{Beside, Local};
 use crate::workflow::{Registry, Resources};
 
-/// Rung by whoever knows of something to do; the polls find it anyway.
+/// What an executor and the rest of its replica tell each other. Most are rung by whoever knows of something to do; the
+/// polls find it anyway.
 #[derive(Debug, Default)]
 pub struct Hints {
     /// A run's code may go on.
@@ -46,6 +48,8 @@ pub struct Hints {
     pub queues: AtomicBool,
     /// The clients and replicas of this process.
     pub(crate) local: Arc<Local>,
+    /// Beaten by the loop that renews leases.
+    pub leases: Pulse,
 }
 
 impl Hints {
