@@ -11,6 +11,7 @@ pub mod delivery;
 mod direct;
 mod engine;
 pub mod execution;
+pub mod health;
 pub mod inspect;
 pub mod kafka;
 pub mod leader;
@@ -20,6 +21,8 @@ pub mod memory;
 pub mod postgres;
 mod serving;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trigger;
 pub mod verify;
 pub mod workflow;

@@ -21,7 +21,9 @@ const ASKED: &str = "select left(regexp_replace(query, '\\s+', ' ', 'g'), 120) a
 async fn asked(pool: &PgPool) -> (i64, String) {
     let rows = pool.fetch_all(ASKED).await.unwrap();
     let calls = |row: &sqlx::postgres::PgRow| row.get::<i64, _>("calls");
-    let lines = rows.iter().map(|row| format!("{:>4} {}\n", calls(row), row.get::<String, _>("query")));
+    let lines = rows
+        .iter()
+        .map(|row| format!("{:>4} {}\n", calls(row), row.get::<String, _>("query")));
     (rows.iter().map(calls).sum(), lines.collect())
 }
 
@@ -31,7 +33,11 @@ async fn an_idle_replica_asks_no_more_than_twice_a_second() {
     let options = "-c shared_preload_libraries=pg_stat_statements";
     let servers = OwnServers::up_with(&["postgres"], &[("PG_OPTS", options)]);
     let cluster = servers.cluster().await;
-    cluster.pool.execute("create extension pg_stat_statements").await.unwrap();
+    cluster
+        .pool
+        .execute("create extension pg_stat_statements")
+        .await
+        .unwrap();
     let _replica = cluster.replica_called(
         &["run", "--roles", "worker"],
         &[

@@ -3,6 +3,7 @@
 mod handle;
 mod start;
 mod start_all;
+mod start_flow;
 mod starts;
 mod waiting;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use handle::{RunError, RunHandle, RunStatus};
+pub use handle::{RunError, RunHandle, RunStatus, SignalError};
 pub use start::{Start, StartError};
 pub use start_all::StartAllError;
 pub(crate) use waiting::{AskRuns, EndedRun};

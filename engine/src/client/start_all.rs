@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{Client, StartError};
-use crate::lifecycle::{LARGEST_PARAMS, NewRun, RunId};
-use crate::workflow::Workflow;
+use crate::lifecycle::{NewRun, RunId};
+use crate::workflow::{self, Workflow};
 
 /// Runs started by one statement.
 const PAGE: usize = 1000;
@@ -84,16 +84,5 @@ pub(super) fn params_of<W: Workflow>(input: &W::Input) -> Result<Vec<u8>, StartE
 where
     W::Input: Serialize,
 {
-    match serde_json::to_vec(input) {
-        Ok(params) if params.len() > LARGEST_PARAMS => Err(StartError::Invalid(format!(
-            "the input of workflow {} is {} bytes, more than {LARGEST_PARAMS}: store it in a table and give its id",
-            W::NAME,
-            params.len()
-        ))),
-        Ok(params) => Ok(params),
-        Err(error) => Err(StartError::Invalid(format!(
-            "the input of workflow {} is not JSON: {error}",
-            W::NAME
-        ))),
-    }
+    workflow::params_of::<W>(input).map_err(StartError::Invalid)
 }

@@ -34,6 +34,8 @@ pub(crate) struct EndedRun {
     pub(crate) output: Option<Vec<u8>>,
     /// Why it has the state it has.
     pub(crate) reason: Option<String>,
+    /// The run that goes on in its place.
+    pub(crate) continued_as: Option<RunId>,
 }
 
 /// Says which of these runs are over.

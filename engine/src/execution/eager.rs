@@ -57,6 +57,7 @@ impl EagerStarts {
             && run.priority == 0
             && run.tenant.is_none()
             && run.limit_key.is_none()
+            && run.debounce_key.is_none()
             && run.parent.is_none()
             && run.origin_id.is_none()
             && run.seed_id.is_none()
@@ -68,7 +69,8 @@ impl EagerStarts {
 impl Beside for EagerStarts {
     fn admits(&self, run: &NewRun) -> Option<Seat> {
         let shared = &self.shared;
-        if shared.stopping.is_cancelled() || !Self::is_plain(run) || !shared.short_queues.is_short(&run.workflow) {
+        let overtakes = !shared.short_queues.is_short(&run.workflow) || !shared.queues.is_open(&run.workflow);
+        if shared.stopping.is_cancelled() || !Self::is_plain(run) || overtakes {
             return None;
         }
         let slot = shared.slots.clone().try_acquire_owned().ok()?;

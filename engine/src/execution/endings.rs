@@ -54,7 +54,7 @@ impl Store {
                 output: None,
                 reason: Some(storable_reason(reason)),
             }),
-            Act::Quarantine { .. } | Act::Wait { .. } | Act::HandBack { .. } => {}
+            _ => {}
         }
     }
 }
@@ -71,12 +71,15 @@ impl Together for Store {
     }
 
     fn bytes(write: &Ending) -> usize {
-        match &write.act {
+        let waits: usize = write.act.waits().iter().map(|wait| wait.path.len()).sum();
+        let attributes = write.attributes.iter().flatten().map(|(name, _)| name.len() + 500);
+        let rest = match &write.act {
             Act::Complete { output } => output.len(),
-            Act::Fail { reason } | Act::Quarantine { reason } => reason.len(),
-            Act::Wait { waits, .. } => waits.iter().map(|wait| wait.path.len()).sum(),
-            Act::HandBack { .. } => 0,
-        }
+            Act::Fail { reason } | Act::Quarantine { reason } | Act::Overrun { reason } => reason.len(),
+            Act::NotUndone { reason, .. } => reason.len(),
+            Act::Wait { .. } | Act::WaitToUndo { .. } | Act::Unwound | Act::HandBack { .. } => 0,
+        };
+        waits + attributes.sum::<usize>() + rest
     }
 
     fn trouble(error: &FleetError) -> Trouble {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::fleet::{RunClaim, WorkRun};
 use super::manager::RunId;
+use super::queues::{HIGHEST_PRIORITY, misnamed};
 
 /// The run whose code starts another, and the step that does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,26 @@ impl NewRun {
         }
     }
 
+    /// Whether it can be started as it is; the input is not looked at.
+    ///
+    /// # Errors
+    /// What cannot be right, in words.
+    pub fn check(&self) -> Result<(), String> {
+        if self.priority > HIGHEST_PRIORITY {
+            return Err(format!("priority {} is above {HIGHEST_PRIORITY}", self.priority));
+        }
+        let names = [
+            ("queue", &self.queue),
+            ("tenant", &self.tenant),
+            ("limit key", &self.limit_key),
+            ("debounce key", &self.debounce_key),
+        ];
+        let wrong = names
+            .iter()
+            .find_map(|(what, name)| Some(format!("the {what} {}", misnamed(name.as_deref()?)?)));
+        wrong.map_or(Ok(()), Err)
+    }
+
     /// Whether another run may answer for it, so that it is started by a statement of its own.
     #[must_use]
     pub fn has_key(&self) -> bool {
@@ -107,6 +128,8 @@ pub enum Started {
     New(RunId),
     /// An earlier run has the idempotency key, or the id.
     Found(RunId),
+    /// A queued run has the debounce key: it was given this input and this time.
+    Debounced(RunId),
     /// Another unfinished run holds the singleton key.
     Held,
     /// Contended this moment.

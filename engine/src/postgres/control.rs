@@ -18,13 +18,13 @@ const RESUME_RUN: &str = include_str!("../../queries/resume_run.sql");
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often a lost answer is asked for again.
-const LOST_TRIES: u32 = 2;
+pub(super) const LOST_TRIES: u32 = 2;
 
 /// Acts on runs for a person.
 #[derive(Debug, Clone)]
 pub struct Operator {
-    database: Database,
-    actor: Option<String>,
+    pub(super) database: Database,
+    pub(super) actor: Option<String>,
     /// Its starts ring the replicas with their commit.
     rings: bool,
 }
@@ -101,12 +101,30 @@ impl Operator {
         run
     }
 
-    /// Cancels a run; answers its state now, `stopping` while batches are in flight, or `unknown`.
+    /// Cancels a run; answers its state now, `stopping` while anything of it is held or to be undone, or `unknown`.
     ///
     /// # Errors
     /// The database failed.
     pub async fn cancel_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
-        self.ask(CANCEL_RUN, run, Some(reason)).await
+        self.stop_run(run, reason, false).await
+    }
+
+    /// Cancels a run whose code is not to undo what it did first; its reason then says what was not undone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn force_cancel_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
+        self.stop_run(run, reason, true).await
+    }
+
+    async fn stop_run(&self, run: Uuid, reason: Option<&str>, force: bool) -> Result<String, DatabaseError> {
+        let query = self.database.statement(CANCEL_RUN).bind(run);
+        let query = query
+            .bind(reason.map(str::to_owned))
+            .bind(self.actor.clone())
+            .bind(force);
+        let answer = document(&self.database, query).await?;
+        Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
     }
 
     /// Pauses a run; answers its state now, or `unknown`.
@@ -125,7 +143,12 @@ impl Operator {
         self.ask(RESUME_RUN, run, None).await
     }
 
-    async fn ask(&self, sql: &'static str, run: Uuid, reason: Option<Option<&str>>) -> Result<String, DatabaseError> {
+    pub(super) async fn ask(
+        &self,
+        sql: &'static str,
+        run: Uuid,
+        reason: Option<Option<&str>>,
+    ) -> Result<String, DatabaseError> {
         let mut query = self.database.statement(sql).bind(run);
         if let Some(reason) = reason {
             query = query.bind(reason.map(str::to_owned));

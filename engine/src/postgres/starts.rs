@@ -157,6 +157,7 @@ fn answered(answer: Option<Answer>) -> Result<Started, DatabaseError> {
     match answer.map(|answer| (answer.outcome, answer.run_id)) {
         Some((outcome, Some(run))) if outcome == "new" => Ok(Started::New(run)),
         Some((outcome, Some(run))) if outcome == "found" => Ok(Started::Found(run)),
+        Some((outcome, Some(run))) if outcome == "debounced" => Ok(Started::Debounced(run)),
         Some((outcome, _)) if outcome == "held" => Ok(Started::Held),
         Some((outcome, _)) if outcome == "busy" => Ok(Started::Busy),
         _ => Err(DatabaseError::Unanswered(

@@ -147,6 +147,24 @@ pub async fn before_an_end() {
     assert_once_but(&effects, &[]);
 }
 
+/// The place of a dead holder is free again with its lease: the next run of the queue is not kept back.
+pub async fn around_a_limited_claim() {
+    for (point, deaths) in [("limits.before_commit", 0), ("limits.after_claim", 1)] {
+        let story = Story::begin(json!({"steps": 2})).await;
+        let set = "select lockgate.set_queue('chaos-steps', max_running => 1, holds => 'run')";
+        sqlx::query(set).execute(&story.cluster.pool).await.unwrap();
+        story.cluster.replica_dying_at(point).crashes().await;
+        let held = "select count(*) from lockgate.task_runs where id = $1 and holds is not null";
+        assert_eq!(story.count(held).await, deaths, "{point}");
+        let _replica = story.cluster.replica();
+        let (_, effects) = story.ends().await;
+        assert_once_but(&effects, &[]);
+        assert_eq!(story.recovered().await, deaths, "{point}");
+        let next = story.cluster.start("chaos-steps", json!({"steps": 1})).await;
+        story.cluster.completes(next).await;
+    }
+}
+
 /// A holder that stood still while another took over: what it does afterwards has happened, what it writes has not.
 pub async fn zombie() {
     let story = Story::begin(json!({"steps": 3, "step_ms": 1_000, "transactions": 1})).await;

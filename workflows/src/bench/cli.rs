@@ -88,6 +88,9 @@ struct WorkflowsArgs {
     /// Runs that are over in the large tables
     #[arg(long, default_value_t = 10_000_000, requires = "big")]
     finished: u32,
+    /// Measure instead what limits cost that do not bind, over so many pairs of backlogs each
+    #[arg(long, value_name = "PAIRS")]
+    limits: Option<usize>,
 }
 
 #[derive(Args)]
@@ -213,6 +216,7 @@ impl WorkflowsArgs {
             brokers: brokers(context)?,
             runs: self.runs as usize,
             seconds: self.seconds,
+            limits: self.limits,
             big: self.big.then_some(BigSettings {
                 sleeping: i64::from(self.sleeping),
                 finished: i64::from(self.finished),

@@ -1,6 +1,7 @@
 //! `lockgate bench workflows`: runs of step workflows, from their start to their end, on a replica in this process.
 
 mod big;
+mod limits;
 mod load;
 mod report;
 mod shapes;
@@ -13,6 +14,7 @@ use lockgate::postgres::{Database, DatabaseSettings};
 use sqlx::Executor;
 
 pub use big::{BigReport, BigSettings};
+pub use limits::LimitsCost;
 pub use report::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport};
 
 use self::load::Fleet;
@@ -31,6 +33,8 @@ pub struct WorkflowsSettings {
     pub runs: usize,
     /// How long each closed loop runs.
     pub seconds: u64,
+    /// Measures instead what limits cost that do not bind, over so many pairs of backlogs each.
+    pub limits: Option<usize>,
     /// Claims in large tables, instead of all else.
     pub big: Option<BigSettings>,
 }
@@ -78,6 +82,11 @@ async fn measure(
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         ..WorkflowsParts::default()
     };
+    if let Some(pairs) = settings.limits {
+        parts.limits = limits::costs(&bench, pairs, progress).await?;
+        place.remove_topic(&topic).await?;
+        return Ok(WorkflowsReport::of(parts));
+    }
     match settings.big {
         Some(big) => parts.big = Some(big::measure(place, &topic, big, progress).await?),
         None => {

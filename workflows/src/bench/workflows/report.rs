@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::LimitsCost;
 use super::big::BigReport;
 use crate::bench::Cpu;
 
@@ -73,6 +74,8 @@ pub struct WorkflowsParts {
     pub slow_commits_per_s: Option<f64>,
     /// Claims in large tables.
     pub big: Option<BigReport>,
+    /// What limits cost that do not bind.
+    pub limits: Vec<LimitsCost>,
 }
 
 /// Runs that were started before a replica was there.
@@ -210,6 +213,32 @@ impl WorkflowsReport {
                 "200 clients, commits 2 ms late: {per_s:.0} runs of three steps a second"
             );
         }
+        for cost in &self.parts.limits {
+            let _ = writeln!(text, "{}", of_limits(cost));
+        }
         text
     }
+}
+
+fn of_limits(cost: &LimitsCost) -> String {
+    let middle = |backlogs: &[Backlog], of: fn(&Backlog) -> f64| {
+        let mut all: Vec<f64> = backlogs.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    };
+    let cpu: fn(&Backlog) -> f64 = |backlog| backlog.cpu_us_per_run.sum();
+    let server: fn(&Backlog) -> f64 = |backlog| backlog.cpu_us_per_run.postgres.unwrap_or_default();
+    let wal: fn(&Backlog) -> f64 = |backlog| backlog.wal_bytes_per_run;
+    format!(
+        "{}, {}: CPU {:.1} -> {:.1} us a run (Postgres {:.1} -> {:.1}), {:+.1} %; WAL {:.0} -> {:.0} B",
+        cost.workflow,
+        cost.limits,
+        middle(&cost.without, cpu),
+        middle(&cost.with, cpu),
+        middle(&cost.without, server),
+        middle(&cost.with, server),
+        (cost.ratio().unwrap_or(1.0) - 1.0) * 100.0,
+        middle(&cost.without, wal),
+        middle(&cost.with, wal)
+    )
 }
