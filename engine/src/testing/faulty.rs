@@ -6,15 +6,18 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::crashes::{CLAIM, Crashes, STEP, Write};
 use super::sources::Missing;
 use crate::execution::Shared;
 use crate::lifecycle::{
-    Act, ClaimPage, Ending, FleetError, LetGo, NewRun, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore,
-    Saved, Signalled, Started, Transacted, TransactionWork, WorkRun,
+    Act, Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
+    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted,
+    TransactionWork, WorkRun,
 };
 use crate::memory::MemoryRunStore;
 use crate::postgres::{Apart, TestPostgres, transact_apart};
@@ -164,6 +167,10 @@ fn ending_write(ending: &Ending) -> Write {
                 }
             )
         }
+        Act::WaitToUndo { .. } => "wait to undo".to_owned(),
+        Act::NotUndone { .. } => "not undone".to_owned(),
+        Act::Unwound => "unwound".to_owned(),
+        Act::Overrun { .. } => "overrun".to_owned(),
         Act::HandBack { .. } => "hand back".to_owned(),
         Act::Quarantine { .. } => "quarantine".to_owned(),
     };
@@ -182,10 +189,22 @@ impl RunStore for Faulty {
             .await
     }
 
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        let writes: Vec<Write> = births.iter().map(|birth| Write::new(birth.run.id, START)).collect();
+        self.write(&writes, self.store.start_claimed_runs(births, claim_id)).await
+    }
+
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.alive()?;
         let runs = self.store.claim_runs(page).await?;
         self.claimed(runs)
+    }
+
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        self.alive()?;
+        let LimitedClaim { runs, again } = self.store.claim_limited_runs(page).await?;
+        let runs = self.claimed(runs)?;
+        Ok(LimitedClaim { runs, again })
     }
 
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
@@ -200,6 +219,11 @@ impl RunStore for Faulty {
 
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         self.write(&[step_write(step)], self.store.settle_step(step)).await
+    }
+
+    async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+        self.write(&[step_write(step)], self.store.settle_select(step, lost))
+            .await
     }
 
     async fn transact(
@@ -222,6 +246,42 @@ impl RunStore for Faulty {
         self.write(&writes, self.store.let_go_runs(group)).await
     }
 
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        let writes: Vec<Write> = group
+            .iter()
+            .map(|run| Write::new(run.claim.run, "go on as another"))
+            .collect();
+        self.write(&writes, self.store.continue_runs(group)).await
+    }
+
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        let writes: Vec<Write> = group
+            .iter()
+            .map(|child| Write::new(child.claim.run, format!("{STEP}{}", child.path)))
+            .collect();
+        self.write(&writes, self.store.start_children(group)).await
+    }
+
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        self.alive()?;
+        RunStore::ended_children(&self.store, parent, paths).await
+    }
+
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
+        self.write(&[Write::new(run, "stop of children")], self.store.stop_children(run))
+            .await
+    }
+
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        let cancel = RunStore::cancel_run(&self.store, run, reason);
+        self.write(&[Write::new(run, "cancel")], cancel).await
+    }
+
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        let writes: Vec<Write> = group.iter().map(|new| step_write(&new.step)).collect();
+        self.write(&writes, self.store.publish(group)).await
+    }
+
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
         let writes: Vec<Write> = runs.iter().map(|run| Write::new(*run, "wake-up")).collect();
         self.write(&writes, self.store.wake_runs(runs)).await
@@ -240,6 +300,21 @@ impl RunStore for Faulty {
     async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
         self.alive()?;
         self.store.read_news(runs).await
+    }
+
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        self.alive()?;
+        self.store.read_queues(workflows).await
+    }
+
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
+        self.alive()?;
+        self.store.waiting_queues(queues).await
+    }
+
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        self.alive()?;
+        self.store.suspect_queues().await
     }
 
     async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
