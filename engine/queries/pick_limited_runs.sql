@@ -19,7 +19,7 @@ with gate as (
      where coalesce(r.queue, r.workflow) = $1 and r.wake_at is not null and r.holds = 'run'
        and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
        and r.claim_id is null and r.status in ('queued', 'running', 'suspended')
-       and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $6) = $7
+       and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $6) = $7
        and case when r.started_at is null then r.workflow = any ($3)
                 else r.workflow || '@' || coalesce(r.code_version, 1) = any ($4) end
      order by coalesce(r.rank, r.wake_at)
@@ -35,7 +35,7 @@ with gate as (
        -- The first bounds the scan, since no rank is later than wake_at; the second is looked at in the index.
        and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
        and r.claim_id is null and r.status in ('queued', 'running', 'suspended') and r.holds is distinct from 'run'
-       and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $6) = $7
+       and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $6) = $7
        and case when r.started_at is null then r.workflow = any ($3)
                 else r.workflow || '@' || coalesce(r.code_version, 1) = any ($4) end
        and (r.after_run is null or not exists (

@@ -54,7 +54,7 @@ with recursive gate as (
             and r.wake_at is not null and r.id <> all ($6)
             and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
             and r.claim_id is null and r.status in ('queued', 'running', 'suspended') and r.holds is distinct from 'run'
-            and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $4) = $5
+            and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $4) = $5
             and case when r.started_at is null then r.workflow = any ($2)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
             and (r.after_run is null or not exists (
@@ -72,7 +72,7 @@ with recursive gate as (
               order by coalesce(h.rank, h.wake_at)
               limit (select 1000)) r
       where r.tenant is null and r.limit_key is null and r.id <> all ($6) and r.holds is distinct from 'run'
-        and r.stop_status is null and r.driven_by = 'engine' and (r.attempts >= $4) = $5
+        and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $4) = $5
         and case when r.started_at is null then r.workflow = any ($2)
                  else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
         and (r.after_run is null or not exists (
@@ -100,7 +100,7 @@ with recursive gate as (
       from chosen c
       join lockgate.task_runs r on r.id = c.id
      where r.wake_at <= clock_timestamp() and r.claim_id is null and r.status in ('queued', 'running', 'suspended')
-       and r.stop_status is null
+       and (r.stop_status is null or r.undoing)
        for no key update of r skip locked
 ), last_turn as (
     -- In a fair queue who was served last, else who was looked at last.

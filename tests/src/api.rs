@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockgate::api::{ApiParts, ApiServer, ApiSettings};
 use lockgate::config::Secret;
 use lockgate::delivery::{CommandDoor, KeyHash, Topics};
+use lockgate::health::Health;
 use lockgate::postgres::Database;
 use lockgate::workflow::Registry;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -53,6 +54,7 @@ impl TestApi {
             database,
             registry,
             token: Some(Secret::new(TOKEN)),
+            health: Health::default(),
             settings,
         };
         let stop = CancellationToken::new();

@@ -33,12 +33,30 @@ impl Scene {
 async fn a_queue_is_set_looked_at_paused_and_removed() {
     let scene = Scene::new().await;
     let set = [
-        "queues", "set", "mails", "--max-running", "5", "--max-per-key", "2", "--rate", "0.5", "--fair", "--holds", "run",
-        "--max-attempt", "10m", "--reason", "small", "--actor", "mia",
+        "queues",
+        "set",
+        "mails",
+        "--max-running",
+        "5",
+        "--max-per-key",
+        "2",
+        "--rate",
+        "0.5",
+        "--fair",
+        "--holds",
+        "run",
+        "--max-attempt",
+        "10m",
+        "--reason",
+        "small",
+        "--actor",
+        "mia",
     ];
     assert_eq!(scene.json(&set).await, json!({"name": "mails", "state": "new"}));
     assert_eq!(scene.json(&set).await["state"], "same");
-    let started = scene.json(&["start", "daily-mail", "--queue", "mails", "--priority", "3"]).await;
+    let started = scene
+        .json(&["start", "daily-mail", "--queue", "mails", "--priority", "3"])
+        .await;
     assert_eq!(started["outcome"], "new");
     let shown = scene.json(&["queues", "show", "mails"]).await;
     for (field, value) in [
@@ -56,7 +74,10 @@ async fn a_queue_is_set_looked_at_paused_and_removed() {
         assert_eq!(shown[field], value, "{field}");
     }
     assert!(shown["actor"].as_str().unwrap().ends_with(" for mia"), "{shown}");
-    assert_eq!(scene.json(&["queues", "pause", "mails", "--reason", "down"]).await["state"], "paused");
+    assert_eq!(
+        scene.json(&["queues", "pause", "mails", "--reason", "down"]).await["state"],
+        "paused"
+    );
     let listed = scene.json(&["queues", "list"]).await;
     assert_eq!(listed[0]["pause_reason"], "down");
     let run = started["run_id"].as_str().unwrap();
@@ -64,7 +85,11 @@ async fn a_queue_is_set_looked_at_paused_and_removed() {
     assert!(why.out.contains("its queue mails was paused"), "{}", why.out);
     assert_eq!(scene.json(&["queues", "resume", "mails"]).await["state"], "active");
     assert_eq!(scene.json(&["queues", "remove", "mails"]).await["state"], "removed");
-    for gone in [["queues", "remove", "mails"], ["queues", "resume", "mails"], ["queues", "show", "none"]] {
+    for gone in [
+        ["queues", "remove", "mails"],
+        ["queues", "resume", "mails"],
+        ["queues", "show", "none"],
+    ] {
         scene.run(&gone).await.exits(3);
     }
 }
@@ -74,7 +99,10 @@ async fn what_makes_no_sense_is_refused() {
     let scene = Scene::new().await;
     for (args, why) in [
         (&["queues", "set", "q", "--max-running", "0"][..], "0 is not in"),
-        (&["queues", "set", "q", "--max-running", "1", "--max-per-key", "2"], "never be reached"),
+        (
+            &["queues", "set", "q", "--max-running", "1", "--max-per-key", "2"],
+            "never be reached",
+        ),
         (&["queues", "set", "q", "--rate=-1"], "above 0"),
         (&["queues", "set", "q", "--burst", "3"], "--rate"),
         (&["queues", "set", "", "--fair"], "empty"),
@@ -97,7 +125,16 @@ async fn a_later_start_under_a_debounce_key_replaces_what_waits() {
     let scene = Scene::new().await;
     let start = async |params: &str| {
         scene
-            .json(&["start", "daily-mail", "--debounce", "k", "--at", "+1h", "--params", params])
+            .json(&[
+                "start",
+                "daily-mail",
+                "--debounce",
+                "k",
+                "--at",
+                "+1h",
+                "--params",
+                params,
+            ])
             .await
     };
     let (first, second) = (start(r#"{"n": 1}"#).await, start(r#"{"n": 2}"#).await);

@@ -7,5 +7,7 @@ pub mod registration;
 pub mod tracker;
 
 mod daily_task_reports;
+mod task_reminders;
 
-pub use daily_task_reports::{DailyTaskReports, ReportInput};
+pub use daily_task_reports::{DailyTaskReports, ReportInput, ReportSummary};
+pub use task_reminders::{Reminded, ReminderInput, TaskReminder, TaskReminders};

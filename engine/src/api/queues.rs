@@ -101,7 +101,9 @@ pub(super) async fn set(State(api): State<Api>, headers: HeaderMap, Path(name): 
         burst: request.burst,
         fair: request.fair,
         holds: request.holds,
-        max_attempt: request.max_attempt_s.map(|seconds| Duration::from_secs(u64::from(seconds))),
+        max_attempt: request
+            .max_attempt_s
+            .map(|seconds| Duration::from_secs(u64::from(seconds))),
         ..QueueSettings::new(name.clone())
     };
     let invalid = |why: String| Problem::new(StatusCode::BAD_REQUEST, format!("{why}; nothing was changed"));
@@ -134,13 +136,7 @@ pub(super) async fn remove(api: State<Api>, headers: HeaderMap, name: Path<Strin
     act(api, headers, name, body, Verb::Remove).await
 }
 
-async fn act(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    Path(name): Path<String>,
-    body: Body,
-    verb: Verb,
-) -> Answer {
+async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String>, body: Body, verb: Verb) -> Answer {
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     named(&name)?;
     let body = read(body, LARGEST_START, api.arrival).await?;

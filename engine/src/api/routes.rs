@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::body::{JSON, NDJSON};
 use super::gate::Role;
-use super::{Api, commands, health, openapi, queues, runs};
+use super::{Api, commands, health, openapi, queues, run_acts, run_steps, runs, schedules};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -55,12 +55,21 @@ const OF_RUN: &[u16] = &[400, 404, 500];
 const OF_START: &[u16] = &[400, 408, 409, 413, 415, 500];
 const OF_QUEUE: &[u16] = &[400, 404, 408, 413, 415, 500];
 const OF_BODY_AND_QUERY: &[u16] = &[400, 408, 413, 415, 500];
+const OF_DELETE: &[u16] = &[400, 404, 409, 500];
+const OF_ACTION: &[u16] = &[400, 408, 413, 415, 500];
 const OF_ACT: &[u16] = &[400, 404, 408, 409, 413, 415, 500];
 
 const TEXT: &str = r#"{"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\u0000]+$"}"#;
 const KEY: &str = r#"{"type": "string", "pattern": "^[!-~]{1,180}$"}"#;
+const REASON: &str = r#"{"type": "string", "maxLength": 500, "pattern": "^[^\u0000]*$"}"#;
+const CURSOR: &str = r#"{"type": "string", "pattern": "^-?[0-9]{1,17}[|][^\u0000]{0,3000}$"}"#;
+const FLAG: &str = r#"{"type": "boolean", "default": false}"#;
 const STATES: &str =
     r#"{"enum": ["queued", "running", "suspended", "paused", "completed", "failed", "cancelled", "quarantined"]}"#;
+const RUN: &str = r#"{"type": "string", "format": "uuid"}"#;
+const INSTANT: &str = r#"{"type": "string", "format": "date-time"}"#;
+const ATTRIBUTES: &str = r#"{"type": "string", "contentMediaType": "application/json"}"#;
+const STEPS: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 500}"#;
 const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}"#;
 
 const fn query(name: &'static str, about: &'static str, schema: &'static str) -> Parameter {
@@ -170,6 +179,22 @@ pub(super) const ROUTES: &[Route] = &[
         parameters: &[
             query("status", "Only of this state", STATES),
             query("workflow", "Only of this workflow", TEXT),
+            query(
+                "queue",
+                "Only from this queue; a run without one is in that of its workflow's name",
+                TEXT,
+            ),
+            query(
+                "attributes",
+                "Only with these attributes: a JSON object such as `{\"customer\": 42}`",
+                ATTRIBUTES,
+            ),
+            query("parent", "Only those that this run's code started", RUN),
+            query("schedule", "Only of this schedule", TEXT),
+            query("tenant", "Only on behalf of this tenant", TEXT),
+            query("since", "Only those started at this instant or later", INSTANT),
+            query("until", "Only those started before this instant", INSTANT),
+            query("after", "Those behind this run: the `next` of the answer before", RUN),
             query("limit", "At most so many", LIMIT),
         ],
         answers: &[Answer(200, "The runs", JSON, "RunList")],
@@ -234,9 +259,12 @@ pub(super) const ROUTES: &[Route] = &[
         takes: &[(JSON, "QueueRequest")],
         body_required: true,
         problems: OF_BODY_AND_QUERY,
-        ..act_on_queue("/api/v1/queues/{name}", "setQueue", "Make a queue's settings what is given", || {
-            put(queues::set)
-        })
+        ..act_on_queue(
+            "/api/v1/queues/{name}",
+            "setQueue",
+            "Make a queue's settings what is given",
+            || put(queues::set),
+        )
     },
     Route {
         method: "delete",
@@ -262,6 +290,95 @@ pub(super) const ROUTES: &[Route] = &[
         "Claim a queue's runs again",
         || post(queues::resume),
     ),
+    Route {
+        takes: &[(JSON, "SignalRequest")],
+        body_required: true,
+        answers: &[Answer(200, "It is told", JSON, "SignalAnswer")],
+        ..act(
+            "/api/v1/runs/{id}/signals",
+            "signalRun",
+            "Tell a run something that its code waits for",
+            || post(run_acts::signal),
+        )
+    },
+    Route {
+        takes: &[(JSON, "RetryRequest")],
+        answers: &[Answer(201, "The new run", JSON, "Started")],
+        ..act(
+            "/api/v1/runs/{id}/retry",
+            "retryRun",
+            "Do again a run that is over, from the step that failed or from a named one: a new run with the same message ids",
+            || post(run_acts::retry),
+        )
+    },
+    Route {
+        takes: &[(JSON, "ForkRequest")],
+        answers: &[Answer(201, "The new run", JSON, "Started")],
+        ..act(
+            "/api/v1/runs/{id}/fork",
+            "forkRun",
+            "Start a run like one that is over, with another input if one is given",
+            || post(run_acts::fork),
+        )
+    },
+    Route {
+        method: "delete",
+        takes: &[],
+        parameters: &[query("reason", "Why, for the record", REASON)],
+        problems: OF_DELETE,
+        ..act(
+            "/api/v1/runs/{id}",
+            "deleteRun",
+            "Delete a run that is over, before retention does",
+            || delete(run_acts::delete),
+        )
+    },
+    Route {
+        takes: &[(JSON, "ActionRequest")],
+        body_required: true,
+        answers: &[Answer(200, "What was done, or would be", JSON, "ActedRuns")],
+        problems: OF_ACTION,
+        ..act(
+            "/api/v1/runs/actions",
+            "actOnRuns",
+            "Cancel, pause, resume, retry or delete all runs that fit",
+            || post(run_acts::act),
+        )
+    },
+    Route {
+        parameters: &[
+            query(
+                "after",
+                "What comes behind this cursor: the `next` of the answer before",
+                CURSOR,
+            ),
+            query("limit", "At most so many", STEPS),
+            query(
+                "values",
+                "With what steps returned and signals told; needs the role `operate`",
+                FLAG,
+            ),
+        ],
+        answers: &[Answer(200, "How it went", JSON, "Timeline")],
+        ..look(
+            "/api/v1/runs/{id}/steps",
+            "listSteps",
+            "How a run went: steps, claims, changes and signals in order",
+            || get(run_steps::list),
+        )
+    },
+    Route {
+        takes: &[(JSON, "BackfillRequest")],
+        body_required: true,
+        answers: &[Answer(200, "What became of the slots", JSON, "Backfilled")],
+        problems: &[400, 404, 408, 413, 415, 500],
+        ..act(
+            "/api/v1/schedules/{name}/backfill",
+            "backfillSchedule",
+            "Start runs for past slots of a schedule that have none",
+            || post(schedules::backfill),
+        )
+    },
     open("/api/v1/openapi.json", "openapi", "This document", || {
         get(openapi::serve)
     }),
@@ -273,6 +390,7 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         answers: &[Answer(200, "It lives", JSON, "Health")],
+        problems: &[503],
         ..open("/healthz", "healthz", "Whether this process lives", || {
             get(health::live)
         })

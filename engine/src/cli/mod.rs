@@ -24,7 +24,11 @@ mod queues;
 mod replicas;
 mod run;
 mod runs;
+mod runs_again;
+mod runs_bulk;
+mod runs_list;
 mod runs_show;
+mod runs_steps;
 pub mod schedules;
 mod start;
 mod tokens;
@@ -43,6 +47,7 @@ pub use context::Context;
 pub use exit::{Changed, Exit, Failure, Outcome};
 pub use host::{Execute, ExtraCommand, Host, Roles, extra};
 pub use output::{Format, Output};
+pub use run::GRACE;
 
 use crate::config::{Config, Sources};
 
@@ -202,6 +207,12 @@ async fn dispatch(
     let parsed = Cli::from_arg_matches(matches).map_err(usage)?.command;
     if let Command::Completions(args) = parsed {
         return args.execute(command);
+    }
+    if let Command::Config(command) = &parsed
+        && let Some(text) = command.prints()
+    {
+        output::write(&text)?;
+        return Ok(Exit::Ok);
     }
     let context = context(host, global)?;
     let level = if matches!(parsed, Command::Run(_)) {

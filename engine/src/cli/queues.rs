@@ -138,7 +138,11 @@ fn unknown(name: &str) -> Failure {
 
 async fn sync(context: &Context) -> Outcome {
     let operator = context.operator().await?;
-    let declared = context.host.registry().into_iter().flat_map(|registry| registry.queues());
+    let declared = context
+        .host
+        .registry()
+        .into_iter()
+        .flat_map(|registry| registry.queues());
     let mut answers = Vec::new();
     for settings in declared {
         settings
@@ -147,7 +151,10 @@ async fn sync(context: &Context) -> Outcome {
         let state = operator.set_queue(settings, Some("declared by code"), false).await;
         answers.push((settings.name.clone(), state.map_err(Failure::of_write)?));
     }
-    let lines: Vec<String> = answers.iter().map(|(name, state)| format!("{name}\t{state}\n")).collect();
+    let lines: Vec<String> = answers
+        .iter()
+        .map(|(name, state)| format!("{name}\t{state}\n"))
+        .collect();
     let answer: Vec<_> = answers
         .iter()
         .map(|(name, state)| serde_json::json!({ "name": name, "state": state }))
@@ -216,7 +223,10 @@ fn others(queue: &QueueSummary) -> String {
     let burst = queue.burst.map(|burst| format!("burst {burst}"));
     let fair = queue.fair.then(|| "fair".to_owned());
     let holds = (queue.holds == Holds::Run).then(|| format!("holds run ({} hold a place)", queue.holding));
-    let max_attempt = queue.max_attempt_s.as_ref().map(|time| format!("max_attempt {}", in_words(time)));
+    let max_attempt = queue
+        .max_attempt_s
+        .as_ref()
+        .map(|time| format!("max_attempt {}", in_words(time)));
     let all: Vec<String> = [burst, fair, holds, max_attempt].into_iter().flatten().collect();
     if all.is_empty() { "-".to_owned() } else { all.join(", ") }
 }

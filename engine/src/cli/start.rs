@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::runs_list::parse_attribute;
 use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
-use crate::lifecycle::{LARGEST_PARAMS, NewRun, Started, misnamed};
+use crate::lifecycle::{LARGEST_PARAMS, NewRun, Started, misfit_attributes, misnamed};
 use crate::postgres::{DatabaseError, Inspector, Operator};
 use crate::telemetry;
 
@@ -37,6 +38,9 @@ pub(super) struct Args {
     deadline: Option<Duration>,
     #[command(flatten)]
     flow: FlowArgs,
+    /// By what it is found later; may be given several times. What reads as a number or a boolean is one; "42" in quotes is a string
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parse_attribute)]
+    attributes: Vec<(String, serde_json::Value)>,
     /// Wait for its end; exits with 1 when it failed or was cancelled
     #[arg(long)]
     wait: bool,
@@ -111,7 +115,12 @@ impl Args {
                 return Err(Failure::new(Exit::Usage, format!("{flag} is empty")).hint("give a key or leave it out"));
             }
         }
+        let attributes: serde_json::Map<_, _> = self.attributes.iter().cloned().collect();
+        if let Some(wrong) = misfit_attributes(&attributes) {
+            return Err(Failure::new(Exit::Usage, format!("--attribute: {wrong}")));
+        }
         Ok(NewRun {
+            attributes: (!attributes.is_empty()).then(|| attributes.into()),
             params: read_params(&self.params)?,
             singleton_key: self.singleton.clone(),
             idempotency_key: self.key.clone(),
@@ -141,9 +150,7 @@ impl Args {
                 format!("another unfinished run holds singleton key {key}"),
             )
             .hint("wait for it (`runs list`), cancel it, or use another key")),
-            Started::Busy => {
-                Err(Failure::new(Exit::Conflict, "its key is contended").hint("try again"))
-            }
+            Started::Busy => Err(Failure::new(Exit::Conflict, "its key is contended").hint("try again")),
         }
     }
 
@@ -169,7 +176,7 @@ fn known_workflow(context: &Context, name: &str) -> Result<(), Failure> {
 }
 
 /// The exact bytes of a JSON document.
-fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::new(Exit::Usage, format!("--params {text} cannot be read: {error}"));
     let bytes = match text.strip_prefix('@') {
@@ -202,12 +209,12 @@ fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Some(delay) = text.strip_prefix('+') {
+pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Some(delay) = text.strip_prefix(['+', '-']) {
         let delay = humantime::parse_duration(delay).map_err(|error| error.to_string())?;
         let delay = chrono::TimeDelta::from_std(delay).map_err(|_| "too far away".to_owned())?;
         return Utc::now()
-            .checked_add_signed(delay)
+            .checked_add_signed(if text.starts_with('-') { -delay } else { delay })
             .ok_or_else(|| "too far away".to_owned());
     }
     DateTime::parse_from_rfc3339(text)

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::executor::Shared;
@@ -21,29 +20,30 @@ const WORTH_ASKING: usize = 64;
 const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let tasks = TaskTracker::new();
-    tokio::join!(claim_pages(&shared, &tasks), claim_suspects(&shared));
-    tasks.close();
-    tasks.wait().await;
+    tokio::join!(claim_pages(&shared), claim_suspects(&shared));
+    shared.run_tasks.close();
+    shared.run_tasks.wait().await;
 }
 
-async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
-    let slots = Arc::new(Semaphore::new(shared.settings.runs));
+async fn claim_pages(shared: &Arc<Shared>) {
     let mut queues = Queues::new(shared.workflows());
     let mut idle = 0u32;
-    while let Some(mut free) = free_slots(shared, &slots).await {
+    while let Some(mut free) = free_slots(shared).await {
         refresh(shared).await;
         let served = shared.queues.served(shared.workflows());
         queues.serve(worth_asking(shared, &served).await);
         let shares = queues.deal(free.num_permits());
         let got = look(shared, shares.clone()).await;
         let more = queues.learn(&shares, got.runs.iter().map(|(_, run, _)| run.queue.as_str()));
+        for share in &shares {
+            shared.short_queues.learn(&share.queue, !queues.is_full(&share.queue));
+        }
         idle = if got.runs.is_empty() { idle.saturating_add(1) } else { 0 };
         for (claim, run, asked) in got.runs {
             // A slot each: no more was asked for than are free.
             let slot = free.split(1);
             let shared = shared.clone();
-            tasks.spawn(async move {
+            shared.run_tasks.clone().spawn(async move {
                 let is_limited = !shared.queues.is_open(&run.queue);
                 drive(shared.clone(), claim, run, asked).await;
                 drop(slot);
@@ -93,7 +93,9 @@ async fn look(shared: &Shared, shares: Vec<Share>) -> Got {
     if !open.is_empty() {
         let asked = Instant::now();
         match claim(shared, &page_of(shared, open, false)).await {
-            Ok(runs) => got.runs.extend(runs.into_iter().map(|(claim, run)| (claim, run, asked))),
+            Ok(runs) => got
+                .runs
+                .extend(runs.into_iter().map(|(claim, run)| (claim, run, asked))),
             // What was granted all the same is recovered when its leases end.
             Err(error) => tracing::warn!(%error, "could not look for runs"),
         }
@@ -114,7 +116,8 @@ async fn until_due(shared: &Shared, queues: &[String], poll: Duration) -> Durati
 }
 
 /// All free slots, when they are worth asking for or nobody has come for a while; `None`: this replica stops.
-async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+async fn free_slots(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    let slots = &shared.slots;
     let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
     let free = tokio::select! {
         biased;
@@ -126,7 +129,8 @@ async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Option<OwnedSema
         },
     };
     let mut free = free.ok()?;
-    let rest = u32::try_from(slots.available_permits()).unwrap_or(0);
+    // Some are left for runs that are started here meanwhile, and begin at once.
+    let rest = u32::try_from(slots.available_permits() * 3 / 4).unwrap_or(0);
     if let Ok(rest) = slots.clone().try_acquire_many_owned(rest) {
         free.merge(rest);
     }

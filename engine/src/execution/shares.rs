@@ -32,6 +32,11 @@ impl Queues {
         }
     }
 
+    /// Whether it had more than was asked for.
+    pub(crate) fn is_full(&self, name: &str) -> bool {
+        self.full.contains(name)
+    }
+
     /// Deals so many slots out, never more: queues that filled their share last time divide what the others leave, which
     /// are asked for one run each, so that one busy queue of ten gets the page. Queues take turns where slots are few.
     pub(crate) fn deal(&mut self, slots: usize) -> Vec<Share> {
@@ -39,7 +44,13 @@ impl Queues {
         if asked == 0 {
             return Vec::new();
         }
-        let names: Vec<&String> = self.names.iter().cycle().skip(self.turn % self.names.len()).take(asked).collect();
+        let names: Vec<&String> = self
+            .names
+            .iter()
+            .cycle()
+            .skip(self.turn % self.names.len())
+            .take(asked)
+            .collect();
         self.turn = (self.turn + asked) % self.names.len();
         let busy = names.iter().filter(|name| self.full.contains(**name)).count();
         let (takers, each) = if busy == 0 { (asked, 0) } else { (busy, 1) };

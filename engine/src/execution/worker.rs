@@ -62,9 +62,9 @@ pub(crate) async fn scout(shared: Arc<Shared>) {
     }
 }
 
-/// Replicas that poll in step would all ask at once.
+/// Replicas that poll in step would all ask at once; never longer than told.
 pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.8..1.2))
+    pause.mul_f64(rand::random_range(0.75..1.0))
 }
 
 pub(crate) async fn run(shared: Arc<Shared>) {

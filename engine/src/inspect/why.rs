@@ -67,14 +67,18 @@ pub struct RunFacts {
 }
 
 /// A step that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenStep {
     /// Its path.
     pub step: String,
-    /// `sleep` or `signal`; any other kind is tried again.
+    /// `sleep`, `signal` or `child`; any other kind is tried again.
     pub kind: String,
     /// When it goes on by itself.
     pub until: Option<DateTime<Utc>>,
+    /// The child that it waits for.
+    pub child: Option<Uuid>,
+    /// State of that child.
+    pub child_status: Option<String>,
 }
 
 /// An unfinished run that goes first.

@@ -315,7 +315,11 @@ mod tests {
         for part in ["3 of at most 3", "queue mails", "00000007 since 2027"] {
             assert!(said[0].contains(part), "{}", said[0]);
         }
-        assert!(said[1].contains("1 of at most 1") && said[1].contains("limit key k"), "{}", said[1]);
+        assert!(
+            said[1].contains("1 of at most 1") && said[1].contains("limit key k"),
+            "{}",
+            said[1]
+        );
         let goes_on = FlowFacts { goes_on: true, ..full };
         assert!(words(&run, &goes_on).is_empty(), "it holds its place already");
     }
@@ -329,7 +333,9 @@ mod tests {
             ..flow
         };
         let causes = limits(&run, Some(&spent));
-        let [FlowCause::Rate { next_at, .. }] = &causes[..] else { panic!("{causes:?}") };
+        let [FlowCause::Rate { next_at, .. }] = &causes[..] else {
+            panic!("{causes:?}")
+        };
         assert_eq!(*next_at, run.now + TimeDelta::milliseconds(1_500));
         assert!(causes[0].to_string().contains("has 0.25 left"));
         let left = FlowFacts {
@@ -358,6 +364,9 @@ mod tests {
             ..flow
         };
         let said = place(Some(&behind))[0].to_string();
-        assert!(said.contains("at least 1000") && said.contains("priority is 3"), "{said}");
+        assert!(
+            said.contains("at least 1000") && said.contains("priority is 3"),
+            "{said}"
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::fleet::{RunClaim, WorkRun};
 use super::manager::RunId;
 use super::queues::{HIGHEST_PRIORITY, misnamed};
 
@@ -133,4 +134,44 @@ pub enum Started {
     Held,
     /// Contended this moment.
     Busy,
+}
+
+/// A run that is claimed from its first moment on, by the replica in whose process it is started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Birth {
+    /// The run; nothing holds it back.
+    pub run: NewRun,
+    /// Which version of the workflow's code it begins with.
+    pub code_version: u32,
+}
+
+impl Birth {
+    /// The claim, and the run as its code sees it, when it was started then.
+    pub(crate) fn claimed(&self, claim_id: Uuid, at: DateTime<Utc>) -> (RunClaim, WorkRun) {
+        let run = self.run.clone();
+        let claim = RunClaim {
+            run: run.id,
+            token: 1,
+            claim_id,
+        };
+        let work = WorkRun {
+            id: run.id,
+            queue: run.workflow.to_string(),
+            workflow: run.workflow.into_owned(),
+            params: run.params,
+            origin_id: run.id,
+            slot: None,
+            created_at: at,
+            traceparent: run.traceparent,
+            started_at: Some(at),
+            claimed_at: at,
+            attempts: 0,
+            code_version: self.code_version,
+            seed_id: None,
+            wake_seq: 0,
+            steps: Vec::new(),
+            signals: Vec::new(),
+        };
+        (claim, work)
+    }
 }

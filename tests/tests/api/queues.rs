@@ -14,8 +14,15 @@ async fn a_queue_is_set_looked_at_paused_and_removed() {
     let answer = client.put(&mails, set).await.is(200).json();
     assert_eq!(answer, json!({"name": "mails of today", "state": "new"}));
     let shown = client.get(&mails).await.is(200).json();
-    assert_eq!((&shown["max_running"], &shown["burst"], &shown["holds"]), (&json!(5), &json!(3), &json!("run")));
-    client.post(&format!("{mails}/pause"), r#"{"reason": "down"}"#).await.is(200).json();
+    assert_eq!(
+        (&shown["max_running"], &shown["burst"], &shown["holds"]),
+        (&json!(5), &json!(3), &json!("run"))
+    );
+    client
+        .post(&format!("{mails}/pause"), r#"{"reason": "down"}"#)
+        .await
+        .is(200)
+        .json();
     let listed = client.get(QUEUES).await.is(200).json();
     assert_eq!(listed["queues"][0]["pause_reason"], "down");
     client.post(&format!("{mails}/resume"), "").await.is(200).json();
@@ -52,5 +59,8 @@ async fn settings_that_cannot_be_are_refused() {
     }
     let debounced = start(r#""debounce_key": "k", "queue": "q", "priority": 20, "limit_key": "l", "tenant": "t""#);
     client.post("/api/v1/runs", debounced.clone()).await.is(201).json();
-    assert_eq!(client.post("/api/v1/runs", debounced).await.is(200).json()["outcome"], "debounced");
+    assert_eq!(
+        client.post("/api/v1/runs", debounced).await.is(200).json()["outcome"],
+        "debounced"
+    );
 }

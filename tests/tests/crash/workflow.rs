@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lockgate_tests::chaos_steps::effects;
+use lockgate_tests::chaos_steps::{create_effects, effects};
+use lockgate_tests::cluster::Cluster;
 use lockgate_tests::steps_story::{Story, assert_once_but};
 use lockgate_tests::wait_until;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A replica dies at a point, another goes on; what was done how often.
 async fn dies_at(point: &str, plan: Value) -> BTreeMap<String, i64> {
@@ -17,6 +19,48 @@ async fn dies_at(point: &str, plan: Value) -> BTreeMap<String, i64> {
     println!("{point}: {effects:?}");
     assert!(told.from < told.to);
     effects
+}
+
+/// A process that starts runs in the company of a replica dies when it starts the second one, which begins at once.
+async fn dies_starting(point: &str) -> (Cluster, i64) {
+    let cluster = Cluster::new().await;
+    create_effects(&cluster.pool).await;
+    let url = cluster.url().to_owned();
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
+    let mut starter = cluster.replica_called(
+        &["start-beside", "3", "{\"steps\": 2}"],
+        &[("LOCKGATE_CRASH_AT", point)],
+    );
+    starter.crashes().await;
+    assert_eq!(starter.log().matches("started ").count(), 1, "{}", starter.log());
+    let begun = "select count(*) from lockgate.task_runs where claim_id is not null";
+    let begun: i64 = sqlx::query_scalar(begun).fetch_one(&cluster.pool).await.unwrap();
+    (cluster, begun)
+}
+
+async fn all_complete(cluster: &Cluster) -> Vec<Uuid> {
+    let _replica = cluster.replica();
+    let runs = "select id from lockgate.task_runs order by id";
+    let runs: Vec<Uuid> = sqlx::query_scalar(runs).fetch_all(&cluster.pool).await.unwrap();
+    for run in &runs {
+        cluster.completes(*run).await;
+        assert_once_but(&effects(&cluster.pool, *run).await, &[]);
+    }
+    runs
+}
+
+pub async fn before_starts() {
+    let (cluster, begun) = dies_starting("start_runs.before_commit:2").await;
+    assert_eq!((begun, all_complete(&cluster).await.len()), (0, 1));
+}
+
+pub async fn after_starts() {
+    let (cluster, begun) = dies_starting("start_runs.after_commit:2").await;
+    assert_eq!(begun, 1, "born claimed");
+    let runs = all_complete(&cluster).await;
+    assert_eq!(runs.len(), 2);
+    let recovered = "select count(*) from lockgate.transitions where run_id = $1 and reason = 'lease ended'";
+    assert_eq!(cluster.count(recovered, runs[1]).await, 1);
 }
 
 pub async fn after_a_claim() {

@@ -67,7 +67,9 @@ async fn a_thousand_full_keys_hold_up_no_other_key() {
     }
     assert_eq!(first, 1_000, "one of each key");
     let free = scene.start().await;
-    scene.run("update lockgate.task_runs set limit_key = 'zz' where limit_key is null").await;
+    scene
+        .run("update lockgate.task_runs set limit_key = 'zz' where limit_key is null")
+        .await;
     // More keys than one look takes: the next looks go on behind.
     let mut found = Vec::new();
     for _ in 0..8 {

@@ -149,6 +149,7 @@ pub fn ending(claim: RunClaim, act: Act) -> Ending {
         claim,
         act,
         had_batches: true,
+        attributes: None,
     }
 }
 

@@ -34,7 +34,10 @@ async fn start_in(story: &Story, queue: &str, key: &str, plan: Value) -> Uuid {
 /// What `runs why` says of its queue.
 async fn why(story: &Story, run: Uuid) -> Vec<FlowCause> {
     let database = Database::new(&DatabaseSettings::new(story.cluster.url())).unwrap();
-    let facts = Inspector::new(database).why(run, Duration::from_secs(60)).await.unwrap();
+    let facts = Inspector::new(database)
+        .why(run, Duration::from_secs(60))
+        .await
+        .unwrap();
     let causes = causes(&facts).into_iter();
     let of_queue = causes.filter_map(|cause| match cause {
         Cause::Queue(cause) => Some(cause),
@@ -90,7 +93,9 @@ async fn the_example_of_the_document_is_code_that_runs() {
         report_queue::wish(&client, "other").await.unwrap().id(),
     ];
     assert!(wishes[0] == wishes[1] && wishes[1] != wishes[2], "{wishes:?}");
-    let urgent = client.start::<report_queue::MakeReport>(&"acme".to_owned()).priority(21);
+    let urgent = client
+        .start::<report_queue::MakeReport>(&"acme".to_owned())
+        .priority(21);
     let refused = urgent.send().await.unwrap_err().to_string();
     assert_eq!(refused, "priority 21 is above 20; nothing was started");
     drop(report_queue::engine());
@@ -109,14 +114,27 @@ async fn why_names_the_limit_and_who_holds_it() {
     story.cluster.reaches(holder, "suspended").await;
     let kept = start_in(&story, "narrow", "k", json!({"steps": 1})).await;
     let found = why(&story, kept).await;
-    let [FlowCause::MaxPerKey { key, holding, holders, .. }] = &found[..] else {
+    let [
+        FlowCause::MaxPerKey {
+            key, holding, holders, ..
+        },
+    ] = &found[..]
+    else {
         panic!("{found:?}");
     };
     assert_eq!((key.as_str(), *holding, holders[0].run_id), ("k", 1, holder));
     assert_eq!(holders[0].replica, None, "it waits in its place");
-    let _: String = ask(&story, "select lockgate.pause_queue('narrow', 'the mail server is down', 'mia')").await;
+    let _: String = ask(
+        &story,
+        "select lockgate.pause_queue('narrow', 'the mail server is down', 'mia')",
+    )
+    .await;
     let found = why(&story, kept).await;
-    assert!(found[0].to_string().contains("for mia: the mail server is down"), "{}", found[0]);
+    assert!(
+        found[0].to_string().contains("for mia: the mail server is down"),
+        "{}",
+        found[0]
+    );
     let _: String = ask(&story, "select lockgate.resume_queue('narrow')").await;
     let _: Option<String> = sqlx::query_scalar("select lockgate.signal_run($1, 'go', '1')")
         .bind(holder)
@@ -144,11 +162,25 @@ async fn a_paused_queue_keeps_back_what_is_started_until_it_is_resumed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn code_that_runs_too_long_is_dropped_and_set_aside_after_five_times() {
     let story = Story::begin(json!({"steps": 1, "step_ms": 3_600_000})).await;
-    let _: String = ask(&story, "select lockgate.set_queue('chaos-steps', max_attempt => '1 second')").await;
+    let _: String = ask(
+        &story,
+        "select lockgate.set_queue('chaos-steps', max_attempt => '1 second')",
+    )
+    .await;
     let _replica = story.cluster.replica();
-    story.cluster.reaches_within(story.run, "quarantined", PATIENCE * 2).await;
-    let reason: String = ask(&story, "select reason from lockgate.task_runs where workflow = 'chaos-steps'").await;
-    assert!(reason.contains("longer than max_attempt") && reason.contains("five times"), "{reason}");
+    story
+        .cluster
+        .reaches_within(story.run, "quarantined", PATIENCE * 2)
+        .await;
+    let reason: String = ask(
+        &story,
+        "select reason from lockgate.task_runs where workflow = 'chaos-steps'",
+    )
+    .await;
+    assert!(
+        reason.contains("longer than max_attempt") && reason.contains("five times"),
+        "{reason}"
+    );
     // What is quick enough is not touched, and what is slow but gets on neither.
     let quick = start_in(&story, "chaos-steps", "k", json!({"steps": 4, "step_ms": 400})).await;
     story.cluster.completes(quick).await;
@@ -163,7 +195,10 @@ async fn two_replicas_share_one_limit() {
     let _: String = ask(&story, "select lockgate.set_queue('chaos-steps', max_running => 3)").await;
     let _replicas = [story.cluster.replica(), story.cluster.replica()];
     for _ in 0..30 {
-        story.cluster.start("chaos-steps", json!({"steps": 1, "step_ms": 100})).await;
+        story
+            .cluster
+            .start("chaos-steps", json!({"steps": 1, "step_ms": 100}))
+            .await;
     }
     let over = "select count(*) from lockgate.task_runs where finished_at is null and $1 is not null";
     wait_until(PATIENCE, "all are over", async || story.count(over).await == 0).await;

@@ -24,9 +24,7 @@ impl Runs {
     }
 
     fn check(&mut self, ending: &Ending) -> Result<(), FleetError> {
-        let Act::Wait { waits, .. } = &ending.act else {
-            return Ok(());
-        };
+        let waits = ending.act.waits();
         waits.iter().try_for_each(|wait| check_path(&wait.path))?;
         match self.held(&ending.claim) {
             Some(run) if run.steps.len() + waits.len() > MOST_STEPS => {
@@ -38,10 +36,11 @@ impl Runs {
 
     fn let_go_of(&mut self, ending: &Ending, now: DateTime<Utc>) -> LetGo {
         let due_at = match &ending.act {
-            Act::Wait { due_at, .. } => *due_at,
+            Act::Wait { due_at, .. } | Act::WaitToUndo { due_at, .. } => *due_at,
             Act::HandBack { delay, .. } => Some(now + *delay),
             Act::Overrun { .. } => Some(now + OVERRUN_PAUSE),
             Act::Complete { .. } | Act::Fail { .. } | Act::Quarantine { .. } => None,
+            Act::NotUndone { .. } | Act::Unwound => None,
         };
         let ready = due_at.map(|at| self.ready(at));
         let Some(run) = self.held(&ending.claim) else {
@@ -55,6 +54,13 @@ impl Runs {
             _ => Status::Running,
         };
         run.ready = ready;
+        for (name, value) in ending.attributes.iter().flatten() {
+            if value.is_null() {
+                run.attributes.remove(name);
+            } else {
+                run.attributes.insert(name.clone(), value.clone());
+            }
+        }
         let why = run.act(&ending.act, now);
         run.end_claim(from, run.status.as_str(), why);
         LetGo::Done
@@ -67,10 +73,12 @@ impl Run {
         match ending.act {
             Act::Wait { seen, .. } => self.stop.is_none() && self.wake_seq == seen,
             Act::Complete { .. } | Act::Fail { .. } => {
-                let unfinished = ending.had_batches && self.batches != (0, 0);
+                let unfinished = ending.had_batches && self.unfinished() != (0, 0);
                 self.stop.is_none() && self.status == Status::Running && !unfinished
             }
-            Act::Quarantine { .. } | Act::HandBack { .. } | Act::Overrun { .. } => true,
+            Act::WaitToUndo { seen, .. } => self.wake_seq == seen && self.undoing != Some(false),
+            Act::Quarantine { .. } | Act::NotUndone { .. } | Act::Unwound => true,
+            Act::HandBack { .. } | Act::Overrun { .. } => true,
         }
     }
 
@@ -96,8 +104,31 @@ impl Run {
                 }
                 batches.then(|| "waits for its batches".to_owned())
             }
+            Act::WaitToUndo { waits, .. } => {
+                self.attempts = 0;
+                self.is_to_undo(waits, now);
+                None
+            }
+            Act::NotUndone { reason, waits } => {
+                self.is_to_undo(waits, now);
+                self.end_with(Status::Quarantined, reason)
+            }
+            Act::Unwound => {
+                self.undoing = Some(false);
+                Some("came to its end, as asked".to_owned())
+            }
             Act::Overrun { reason } => Some(self.overrun(reason)),
             Act::HandBack { reason, .. } => Some(reason.as_deref().map_or("handed back".to_owned(), storable_reason)),
+        }
+    }
+
+    /// Kept from its end until it is undone; forced, it is not waited for.
+    fn is_to_undo(&mut self, waits: &[OpenWait], now: DateTime<Utc>) {
+        if self.stop.is_some() {
+            self.undoing = self.undoing.or(Some(true));
+        }
+        for wait in waits {
+            self.open(wait, now);
         }
     }
 

@@ -127,12 +127,18 @@ impl Runs {
         let take = share.take as usize;
         let (again, fresh): (Vec<_>, Vec<_>) = ready.into_iter().partition(|(_, run)| self.goes_on(*run));
         let again: Vec<RunId> = again.into_iter().take(take).map(|(_, run)| run).collect();
-        let holding = self.by_id.values().filter(|run| run.queue() == share.queue && run.holds_place());
-        let free = queue.settings.max_running.map_or(usize::MAX, |most| {
-            (most as usize).saturating_sub(holding.count())
-        });
+        let holding = self
+            .by_id
+            .values()
+            .filter(|run| run.queue() == share.queue && run.holds_place());
+        let free = queue
+            .settings
+            .max_running
+            .map_or(usize::MAX, |most| (most as usize).saturating_sub(holding.count()));
         // Whole tokens only.
-        let tokens = queue.allowance(now).map_or(usize::MAX, |tokens| tokens.max(0.0) as usize);
+        let tokens = queue
+            .allowance(now)
+            .map_or(usize::MAX, |tokens| tokens.max(0.0) as usize);
         let room = (take - again.len()).min(free).min(tokens);
         let fit = self.fitting(queue, fresh, room);
         let (holds, fair) = (queue.settings.holds, queue.settings.fair);
@@ -186,7 +192,11 @@ impl Runs {
             let under_way = of_tenant.entry(tenant.clone()).or_default();
             *under_way += 1;
             let turn = turns.get(&(tenant, key)).copied().unwrap_or_default();
-            let place = if queue.settings.fair { (*under_way, turn) } else { (0, 0) };
+            let place = if queue.settings.fair {
+                (*under_way, turn)
+            } else {
+                (0, 0)
+            };
             fit.push((place, rank, run));
         }
         fit.sort_unstable();

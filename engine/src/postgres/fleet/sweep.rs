@@ -55,13 +55,14 @@ impl PostgresFleet {
             split: part(self.split_stuck().await),
             stopped: part(self.counted(overdue).await) + part(self.counted(stopped).await),
             fan_outs: part(self.complete_idle().await),
+            parents: part(self.look_after_children().await),
         };
         // What was claimed by who did not know of a limit counts from here on.
         part(self.counted(places).await);
         failed.map_or(Ok(swept), Err)
     }
 
-    async fn affected(&self, query: Query) -> Result<u64, FleetError> {
+    pub(super) async fn affected(&self, query: Query) -> Result<u64, FleetError> {
         Ok(self
             .database
             .run(move |connection| query.execute(connection).boxed())

@@ -1,7 +1,7 @@
 //! Claiming pages of runs.
 
 use futures::FutureExt;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::news::{read_signals, signals_of};
@@ -46,8 +46,8 @@ impl PostgresRunStore {
         let (database, claim_id) = (self.database.clone(), page.claim_id);
         let read = self.database.run(move |connection| {
             async move {
-                let mut page = claims_of(query, claim_id, &mut *connection).await?;
-                read_past(&database, connection, &mut page).await?;
+                let (mut page, begun) = claims_of(query, claim_id, &mut *connection).await?;
+                read_past(&database, connection, begun, &mut page).await?;
                 Ok(page)
             }
             .boxed()
@@ -79,13 +79,13 @@ pub(super) fn asked(page: &ClaimPage) -> Asked {
     }
 }
 
-/// Reads what a claim got.
+/// Reads what a claim got, and which of it may have steps.
 pub(super) async fn claims_of(
     query: Query,
     claim_id: Uuid,
     connection: &mut PgConnection,
-) -> Result<Vec<(RunClaim, WorkRun)>, sqlx::Error> {
-    let mut page = Vec::new();
+) -> Result<(Vec<(RunClaim, WorkRun)>, Vec<RunId>), sqlx::Error> {
+    let (mut page, mut begun) = (Vec::new(), Vec::new());
     for row in &query.fetch_all(connection).await? {
         let (token, run) = work_run(row)?;
         let claim = RunClaim {
@@ -93,24 +93,27 @@ pub(super) async fn claims_of(
             token,
             claim_id,
         };
+        if row.try_get("begun")? {
+            begun.push(run.id);
+        }
         page.push((claim, run));
     }
-    Ok(page)
+    Ok((page, begun))
 }
 
 fn of((claim, _): &(RunClaim, WorkRun)) -> RunId {
     claim.run
 }
 
-/// Reads what is recorded of the runs; of those that were never claimed or woken there is nothing.
+/// Reads what is recorded of the runs; of those that have not begun or were never woken there is nothing.
 pub(super) async fn read_past(
     database: &crate::postgres::Database,
     connection: &mut PgConnection,
+    begun: Vec<RunId>,
     page: &mut [(RunClaim, WorkRun)],
 ) -> Result<(), sqlx::Error> {
-    let claimed_before: Vec<_> = page.iter().filter(|(claim, _)| claim.token > 1).map(of).collect();
-    if !claimed_before.is_empty() {
-        let mut steps = read_steps(&mut *connection, steps_of(database, claimed_before, None)).await?;
+    if !begun.is_empty() {
+        let mut steps = read_steps(&mut *connection, steps_of(database, begun, None)).await?;
         for (claim, run) in &mut *page {
             run.steps = steps.remove(&claim.run).unwrap_or_default();
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::FutureExt;
+use serde_json::Value;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{PostgresRunStore, Query};
@@ -18,7 +19,12 @@ const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
 impl PostgresRunStore {
     pub(super) async fn let_go_rows(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         let query = self.let_go_query(group);
-        let claims: Vec<RunClaim> = group.iter().map(|ending| ending.claim).collect();
+        self.judged(query, group.iter().map(|ending| ending.claim).collect())
+            .await
+    }
+
+    /// Which of these claims a statement gave up, as it answers by place, and what holds the others.
+    pub(super) async fn judged(&self, query: Query, claims: Vec<RunClaim>) -> Result<Vec<LetGo>, FleetError> {
         let poked = |runs: Vec<RunId>| self.database.statement(POKED_RUNS).bind(runs);
         let runs = claims.iter().map(|claim| claim.run).collect();
         let rest = poked(runs);
@@ -68,6 +74,7 @@ impl PostgresRunStore {
             .bind(waits.due)
             .bind(waits.attempts)
             .bind(self.replica)
+            .bind(attributes(group))
     }
 
     pub(super) async fn poked_rows(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
@@ -107,10 +114,20 @@ async fn judge_refused(
     Ok(())
 }
 
+/// Sent empty when no code of the group set any.
+fn attributes(group: &[Ending]) -> Vec<Option<Value>> {
+    if group.iter().all(|ending| ending.attributes.is_none()) {
+        return Vec::new();
+    }
+    let set = group.iter().map(|ending| ending.attributes.clone().map(Value::Object));
+    set.collect()
+}
+
 fn poked(row: &PgRow) -> Result<Poked, sqlx::Error> {
     Ok(Poked {
         run: row.try_get("id")?,
         halted: row.try_get("halted")?,
+        forced: row.try_get("forced")?,
         paused: row.try_get("paused")?,
         wake_seq: row.try_get("wake_seq")?,
     })
@@ -155,6 +172,16 @@ fn column(act: &Act) -> Column<'_> {
             due_at: *due_at,
             ..bare(if *batches { "wait_batches" } else { "wait" })
         },
+        Act::WaitToUndo { seen, due_at, .. } => Column {
+            seen: *seen,
+            due_at: *due_at,
+            ..bare("wait_to_undo")
+        },
+        Act::NotUndone { reason, .. } => Column {
+            reason: Some(storable_reason(reason)),
+            ..bare("not_undone")
+        },
+        Act::Unwound => bare("unwound"),
         Act::Overrun { reason } => Column {
             reason: Some(storable_reason(reason)),
             delay: OVERRUN_PAUSE,
@@ -182,8 +209,7 @@ impl Waits {
     fn of(group: &[Ending]) -> Self {
         let mut all = Self::default();
         for (at, ending) in (1..).zip(group) {
-            let Act::Wait { waits, .. } = &ending.act else { continue };
-            for wait in waits {
+            for wait in ending.act.waits() {
                 all.at.push(at);
                 all.paths.push(wait.path.clone());
                 all.kinds.push(wait.kind.as_str());

@@ -67,7 +67,7 @@ struct Claim {
 impl PostgresRunStore {
     pub(super) async fn claim_limited_page(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
         let Some(share) = page.shares.first() else {
-            return Ok(LimitedClaim::default());
+            return Ok(Default::default());
         };
         let claim = Claim {
             database: self.database.clone(),
@@ -87,13 +87,13 @@ impl PostgresRunStore {
             }
             .boxed()
         });
-        let mut claimed = claimed.await?;
+        let (mut claimed, begun) = claimed.await?;
         if !claimed.runs.is_empty() {
             fail::fail_point!("limits.after_claim");
             let database = self.database.clone();
             let read = self.database.run(move |connection| {
                 async move {
-                    read_past(&database, connection, &mut claimed.runs).await?;
+                    read_past(&database, connection, begun, &mut claimed.runs).await?;
                     Ok(claimed)
                 }
                 .boxed()
@@ -138,18 +138,20 @@ impl PostgresRunStore {
 }
 
 impl Claim {
-    async fn run(self, connection: &mut PgConnection) -> Result<LimitedClaim, sqlx::Error> {
+    /// What it got, and which runs of it may have steps.
+    async fn run(self, connection: &mut PgConnection) -> Result<(LimitedClaim, Vec<RunId>), sqlx::Error> {
         let lock = self.database.statement(LOCK_QUEUE).bind(self.share.queue.clone());
         let Some(gate) = lock.fetch_optional(&mut *connection).await?.as_ref().map(gate) else {
             // Somebody else claims from it this moment, or it has no limits any more.
-            return Ok(LimitedClaim {
+            let busy = LimitedClaim {
                 again: Some(BUSY_PAUSE),
                 ..LimitedClaim::default()
-            });
+            };
+            return Ok((busy, Vec::new()));
         };
         let gate = gate?;
         if gate.paused {
-            return Ok(LimitedClaim::default());
+            return Ok(Default::default());
         }
         let picked = self.pick(connection, &gate).await?;
         let spent = picked.fit.len();
@@ -159,13 +161,14 @@ impl Claim {
         let again = next_look(&gate, &picked);
         let ids: Vec<RunId> = picked.again.into_iter().chain(picked.fit).collect();
         if ids.is_empty() {
-            return Ok(LimitedClaim {
+            let nothing = LimitedClaim {
                 again,
                 ..LimitedClaim::default()
-            });
+            };
+            return Ok((nothing, Vec::new()));
         }
-        let runs = claims_of(self.claim_query(ids), self.claim_id, connection).await?;
-        Ok(LimitedClaim { runs, again })
+        let (runs, begun) = claims_of(self.claim_query(ids), self.claim_id, connection).await?;
+        Ok((LimitedClaim { runs, again }, begun))
     }
 
     async fn pick(&self, connection: &mut PgConnection, gate: &Gate) -> Result<Picked, sqlx::Error> {

@@ -194,7 +194,11 @@ pub(super) async fn tenants_take_turns_where_one_place_is_free(world: &dyn RunWo
         end(&*store, got[0]).await;
     }
     for round in order.chunks(3) {
-        assert_eq!(BTreeSet::from_iter(round), BTreeSet::from([&"a", &"b", &"c"]), "{order:?}");
+        assert_eq!(
+            BTreeSet::from_iter(round),
+            BTreeSet::from([&"a", &"b", &"c"]),
+            "{order:?}"
+        );
     }
 }
 
@@ -206,22 +210,34 @@ pub(super) async fn the_rate_holds_and_a_pause_saves_up_a_burst(world: &dyn RunW
     let first = store.claim_limited_runs(&page(10)).await.unwrap();
     assert_eq!(first.runs.len(), 3, "a rate that is new begins with a whole burst");
     let again = first.again.expect("a token will come");
-    assert!(again > Duration::from_secs(900) && again <= Duration::from_secs(1_000), "{again:?}");
+    assert!(
+        again > Duration::from_secs(900) && again <= Duration::from_secs(1_000),
+        "{again:?}"
+    );
     assert!(limited(&*world.replica(), &page(10)).await.is_empty());
     world.advance(Duration::from_secs(1_001)).await;
     assert_eq!(limited(&*store, &page(10)).await.len(), 1);
     world.advance(Duration::from_secs(100_000)).await;
-    assert_eq!(limited(&*store, &page(10)).await.len(), 3, "no more than a burst is saved up");
+    assert_eq!(
+        limited(&*store, &page(10)).await.len(),
+        3,
+        "no more than a burst is saved up"
+    );
 }
 
 pub(super) async fn a_rate_of_runs_counts_first_claims_only(world: &dyn RunWorld) {
     let store = world.replica();
-    world.set_queue(queue().rate_per_s(0.001).burst(1).holds(Holds::Run)).await;
+    world
+        .set_queue(queue().rate_per_s(0.001).burst(1).holds(Holds::Run))
+        .await;
     let run = start(world).await;
     let held = limited(&*store, &page(10)).await[0];
     start(world).await;
     for token in 2..5 {
-        assert_eq!(let_go(&*store, hand_back(held_now(held, token - 1), Duration::ZERO)).await, LetGo::Done);
+        assert_eq!(
+            let_go(&*store, hand_back(held_now(held, token - 1), Duration::ZERO)).await,
+            LetGo::Done
+        );
         let again = limited(&*store, &page_with(held.claim_id)).await;
         assert_eq!((ids(&again), again[0].token), (vec![run], token));
     }
@@ -301,7 +317,12 @@ pub(super) async fn queues_with_runs_of_a_workflow_are_known(world: &dyn RunWorl
     let workflows = [WORKFLOW.to_owned()];
     let named = async || store.read_queues(&workflows).await.unwrap().named;
     assert_eq!(named().await, [""; 0]);
-    for (queue, workflow) in [("bulk", WORKFLOW), ("mails", "mails"), ("other", "invoices"), ("bulk", "invoices")] {
+    for (queue, workflow) in [
+        ("bulk", WORKFLOW),
+        ("mails", "mails"),
+        ("other", "invoices"),
+        ("bulk", "invoices"),
+    ] {
         let start = RunStart {
             queue: Some(queue.to_owned()),
             ..RunStart::new(workflow)
@@ -322,7 +343,11 @@ pub(super) async fn queues_with_something_to_do_are_known(world: &dyn RunWorld) 
     let held = start_and_claim(world, &*store).await;
     assert_eq!(store.waiting_queues(&names).await.unwrap(), [""; 0]);
     let_go(&*store, hand_back(held, HOUR)).await;
-    assert_eq!(store.waiting_queues(&names).await.unwrap(), [""; 0], "its time has not come");
+    assert_eq!(
+        store.waiting_queues(&names).await.unwrap(),
+        [""; 0],
+        "its time has not come"
+    );
     world.advance(HOUR).await;
     assert_eq!(store.waiting_queues(&names).await.unwrap(), [WORKFLOW]);
 }

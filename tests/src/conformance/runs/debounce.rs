@@ -78,7 +78,11 @@ pub(super) async fn keys_are_of_their_workflow(world: &dyn RunWorld) {
         debounce_key: Some("report-7".to_owned()),
         ..other.clone()
     };
-    assert_eq!(world.start_new(&same_again).await, Started::Found(other.id), "asked again under its own id");
+    assert_eq!(
+        world.start_new(&same_again).await,
+        Started::Found(other.id),
+        "asked again under its own id"
+    );
     assert_eq!(status(world, run).await, is("queued", Wake::Later));
 }
 
@@ -87,10 +91,22 @@ pub(super) async fn what_cannot_be_right_is_not_started(world: &dyn RunWorld) {
     let name = |length: usize| Some("x".repeat(length));
     let wrong = [
         NewRun { priority: 21, ..run() },
-        NewRun { queue: name(0), ..run() },
-        NewRun { tenant: name(201), ..run() },
-        NewRun { limit_key: name(201), ..run() },
-        NewRun { debounce_key: name(0), ..run() },
+        NewRun {
+            queue: name(0),
+            ..run()
+        },
+        NewRun {
+            tenant: name(201),
+            ..run()
+        },
+        NewRun {
+            limit_key: name(201),
+            ..run()
+        },
+        NewRun {
+            debounce_key: name(0),
+            ..run()
+        },
     ];
     for run in wrong {
         let refused = world.replica().start_run(&run).await;

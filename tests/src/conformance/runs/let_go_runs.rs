@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockgate::lifecycle::{Act, Ending, Kind, LetGo, OpenWait, RunClaim, StepStatus};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::crew::*;
 use super::world::{RunWorld, Wake};
@@ -348,8 +348,35 @@ pub(super) async fn code_that_runs_too_long_five_times_is_set_aside(world: &dyn 
         assert_eq!(seen(world, run).await.status, expected, "{times}");
         world.advance(Duration::from_secs(2)).await;
     }
-    assert_eq!(seen(world, run).await.reason.as_deref(), Some("it ran too long, five times in a row"));
+    assert_eq!(
+        seen(world, run).await.reason.as_deref(),
+        Some("it ran too long, five times in a row")
+    );
     assert_eq!(world.resume(run).await, "running");
     let (held, _) = claim(&*store).await;
     assert_eq!(let_go(&*store, complete(held)).await, LetGo::Done);
+}
+
+pub(super) async fn what_its_code_set_of_its_attributes_is_written(world: &dyn RunWorld) {
+    let store = world.replica();
+    let claim = start_and_claim(world, &*store).await;
+    let set = |ending: Ending, attributes: Value| Ending {
+        attributes: attributes.as_object().cloned(),
+        ..ending
+    };
+    let first = set(hand_back(claim, Duration::ZERO), json!({"city": "Bonn", "rank": 1}));
+    assert_eq!(let_go(&*store, first).await, LetGo::Done);
+    assert_eq!(
+        Value::Object(seen(world, claim.run).await.attributes),
+        json!({"city": "Bonn", "rank": 1})
+    );
+    let (again, _) = super::crew::claim(&*store).await;
+    let second = set(complete(again), json!({"rank": 2, "city": null}));
+    let late = set(complete(claim), json!({"rank": 3}));
+    assert_eq!(let_go(&*store, late).await, LetGo::Lost);
+    assert_eq!(let_go(&*store, second).await, LetGo::Done);
+    assert_eq!(
+        Value::Object(seen(world, claim.run).await.attributes),
+        json!({"rank": 2})
+    );
 }

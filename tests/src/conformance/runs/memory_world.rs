@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{NewRun, QueueSettings, Started, Clock, Ended, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Clock, Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
+use uuid::Uuid;
 
 use super::world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake};
 
@@ -35,6 +36,7 @@ impl MemoryWorld {
             run: view.id,
             status: view.status.to_owned(),
             reason: view.reason,
+            attributes: view.attributes,
             output: view.output,
             code_version: view.code_version,
             wake,
@@ -122,6 +124,12 @@ impl RunWorld for MemoryWorld {
                 payload: serde_json::from_slice(&signal.payload).unwrap(),
                 consumed_by: signal.consumed_by,
             })
+            .collect()
+    }
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
+        let published = self.store.published().into_iter();
+        published
+            .map(|(_, command)| (command.message_id, command.payload))
             .collect()
     }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {

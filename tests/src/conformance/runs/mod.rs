@@ -2,15 +2,18 @@
 
 mod claim_limited_runs;
 mod claim_runs;
-mod debounce;
+mod continue_runs;
 mod crew;
+mod debounce;
 mod let_go_runs;
 mod memory_world;
 mod postgres_world;
+mod publish;
 mod recover_runs;
 mod save_steps;
 mod settle_step;
 mod signal_run;
+mod start_children;
 mod start_run;
 mod wake_runs;
 mod world;
@@ -32,6 +35,7 @@ macro_rules! every_run_case {
                 a_page_starts_all_of_its_runs,
                 a_page_asked_for_again_starts_those_that_are_not_there,
                 a_run_of_a_key_is_found_or_held,
+                a_run_has_the_attributes_it_is_started_with,
             }
             claim_runs {
                 a_started_run_is_claimed_with_its_input,
@@ -121,7 +125,32 @@ macro_rules! every_run_case {
                 a_run_that_is_to_stop_neither_waits_nor_ends_otherwise,
                 unfinished_batches_keep_a_run_from_its_end,
                 of_many_ends_at_once_one_counts,
+                what_its_code_set_of_its_attributes_is_written,
                 code_that_runs_too_long_five_times_is_set_aside,
+            }
+            start_children {
+                a_child_is_started_with_the_step_that_waits_for_it,
+                a_child_asked_for_again_is_started_once,
+                a_zombie_starts_no_child,
+                what_is_not_said_a_child_has_from_its_parent,
+                the_ends_of_children_are_read_as_they_are,
+                a_parent_that_nobody_woke_is_woken_by_the_sweep,
+                the_children_of_a_run_that_is_over_are_cancelled,
+                cancelling_a_run_cancels_its_children_and_theirs,
+                a_cancelled_child_wakes_its_parent,
+            }
+            continue_runs {
+                a_run_goes_on_as_another_in_one_commit,
+                asked_again_or_by_a_zombie_a_run_does_not_go_on,
+                signals_that_no_step_took_pass_on,
+                what_is_stopped_or_has_unfinished_batches_does_not_go_on,
+                to_cancel_a_run_is_to_cancel_the_one_that_goes_on,
+                a_child_that_went_on_ends_when_its_successor_does,
+            }
+            publish {
+                commands_are_put_into_the_outbox_with_their_steps,
+                asked_again_a_command_is_published_once,
+                a_zombie_publishes_nothing,
             }
             signal_run {
                 a_signal_wakes_a_run_that_waits,

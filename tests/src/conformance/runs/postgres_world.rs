@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{NewRun, QueueSettings, Started, Ended, Fleet, Kind, RunClaim, RunId, RunStore, StepState, StepStatus, TaskRunManager};
+use lockgate::lifecycle::{
+    Ended, Fleet, Kind, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState, StepStatus,
+    TaskRunManager,
+};
 use lockgate::memory::RunStart;
-use lockgate::postgres::{Operator, Database, FleetSettings, PostgresFleet, PostgresRunStore, PostgresTaskRunManager};
+use lockgate::postgres::{Database, FleetSettings, Operator, PostgresFleet, PostgresRunStore, PostgresTaskRunManager};
+use serde_json::{Map, Value};
 use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -203,6 +207,10 @@ impl RunWorld for PostgresWorld {
         });
         seen.collect()
     }
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
+        let published = "select message_id, payload from lockgate.outbox order by seq";
+        sqlx::query_as(published).fetch_all(&self.looking).await.unwrap()
+    }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {
         let ends = "select token, from_status, to_status, reason from lockgate.transitions
             where run_id = $1 and entity = 'run' and since is not null order by id";
@@ -227,6 +235,10 @@ fn run_seen(row: &PgRow) -> RunSeen {
         run,
         status: row.get("status"),
         reason: row.get("reason"),
+        attributes: match row.get("attributes") {
+            Some(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        },
         output: row.get("output"),
         // The ordinary version is not written down.
         code_version: begun.then_some(version.unwrap_or(1).cast_unsigned()),

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Ended, NewRun, QueueSettings, Started, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::RunStart;
+use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// When a run's code may go on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct RunSeen {
     pub status: String,
     /// Why it is in that state.
     pub reason: Option<String>,
+    /// By what it is found.
+    pub attributes: Map<String, Value>,
     /// What it returned.
     pub output: Option<Vec<u8>>,
     /// Version that it began with; none: it has not begun.
@@ -122,6 +126,8 @@ pub trait RunWorld: Send + Sync {
     async fn steps(&self, run: RunId) -> Vec<StepState>;
     /// The signals of a run, in order of arrival.
     async fn signals(&self, run: RunId) -> Vec<SignalSeen>;
+    /// What is in the outbox, message id and payload, in order.
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)>;
     /// The ends of a run's claims, in order.
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd>;
 }

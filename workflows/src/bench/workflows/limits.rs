@@ -93,7 +93,8 @@ pub(super) async fn costs(
                 operator.remove_queue(workflow, None).await?;
                 cost.without.push(backlog(bench, workflow, (false, false)).await?);
                 operator.set_queue(&(limits.settings)(workflow), None, false).await?;
-                cost.with.push(backlog(bench, workflow, (limits.keys, limits.tenants)).await?);
+                cost.with
+                    .push(backlog(bench, workflow, (limits.keys, limits.tenants)).await?);
             }
             operator.remove_queue(workflow, None).await?;
             costs.push(cost);
@@ -116,7 +117,8 @@ async fn backlog(bench: &Bench<'_>, workflow: &str, (keys, tenants): (bool, bool
 }
 
 async fn start(pool: &PgPool, workflow: &str, count: usize, keys: bool, tenants: bool) -> anyhow::Result<usize> {
-    let start = "select lockgate.start_runs(array_agg(lockgate.new_id()), array_agg($1::text), array_agg('null'::bytea), false,
+    let start =
+        "select lockgate.start_runs(array_agg(lockgate.new_id()), array_agg($1::text), array_agg('null'::bytea), false,
             p_limit_keys => case when $3 then array_agg('key ' || n % $5) else '{}' end,
             p_tenants => case when $4 then array_agg('tenant ' || n % $5) else '{}' end)
         from generate_series(1, $2) n";
