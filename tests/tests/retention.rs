@@ -18,7 +18,11 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// The id of a run that was started that many hours ago.
 fn id_of(hours: u64) -> Uuid {
     let now = Uuid::now_v7().get_timestamp().unwrap().to_unix();
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, now.0 - hours * 3_600, now.1))
+    Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        now.0 - hours * 3_600,
+        now.1,
+    ))
 }
 
 /// A run that was started and finished this long ago, with so many finished batches and their history. What retention has
@@ -349,7 +353,9 @@ async fn what_is_passed_is_looked_at_again_but_not_at_every_pass() {
     world.run(&runs("paused", "null")).await;
     // Twice to the end: there was no lap before.
     retention(&world, 100).prune(&reign()).await.unwrap();
-    world.run(&runs("failed", "clock_timestamp() - interval '2 days'")).await;
+    world
+        .run(&runs("failed", "clock_timestamp() - interval '2 days'"))
+        .await;
     retention(&world, 100).prune(&reign()).await.unwrap();
     assert_eq!(world.number(LEFT).await, 3 * 7);
     world

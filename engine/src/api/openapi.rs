@@ -16,8 +16,8 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::routes::{Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
-use super::schedules::{BackfillRequest, Backfilled};
 use super::runs::{Act, Acted, RunList, StartRequest, Started};
+use super::schedules::{BackfillRequest, Backfilled};
 use crate::delivery::{EmailCommandRequest, email_schema};
 use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer};
 

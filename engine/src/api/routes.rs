@@ -163,8 +163,16 @@ pub(super) const ROUTES: &[Route] = &[
         parameters: &[
             query("status", "Only of this state", STATES),
             query("workflow", "Only of this workflow", TEXT),
-            query("queue", "Only from this queue; a run without one is in that of its workflow's name", TEXT),
-            query("attributes", "Only with these attributes: a JSON object such as `{\"customer\": 42}`", ATTRIBUTES),
+            query(
+                "queue",
+                "Only from this queue; a run without one is in that of its workflow's name",
+                TEXT,
+            ),
+            query(
+                "attributes",
+                "Only with these attributes: a JSON object such as `{\"customer\": 42}`",
+                ATTRIBUTES,
+            ),
             query("parent", "Only those that this run's code started", RUN),
             query("schedule", "Only of this schedule", TEXT),
             query("tenant", "Only on behalf of this tenant", TEXT),
@@ -273,7 +281,11 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         parameters: &[
-            query("after", "What comes behind this cursor: the `next` of the answer before", CURSOR),
+            query(
+                "after",
+                "What comes behind this cursor: the `next` of the answer before",
+                CURSOR,
+            ),
             query("limit", "At most so many", STEPS),
             query(
                 "values",

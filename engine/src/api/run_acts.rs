@@ -169,7 +169,9 @@ fn holds_zero(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::String(text) => text.contains('\0'),
         serde_json::Value::Array(values) => values.iter().any(holds_zero),
-        serde_json::Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || holds_zero(value)),
+        serde_json::Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| name.contains('\0') || holds_zero(value)),
         _ => false,
     }
 }
@@ -267,8 +269,8 @@ pub(super) async fn delete(
 ) -> Result<Json<Acted>, Problem> {
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
-    let query: Query<DeleteQuery> = Query::try_from_uri(&uri)
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the query takes reason, once"))?;
+    let query: Query<DeleteQuery> =
+        Query::try_from_uri(&uri).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the query takes reason, once"))?;
     let reason = query.0.reason.filter(|reason| !reason.is_empty());
     check_text("reason", reason.as_deref())?;
     let status = api.operator(caller).delete_run(run, reason.as_deref()).await?;

@@ -63,7 +63,9 @@ pub(super) async fn list(
         return Err(Problem::field("after", "is no cursor of a row"));
     }
     let inspector = Inspector::new(api.database.clone());
-    let steps = inspector.timeline(run, query.after.as_deref(), limit, query.values).await?;
+    let steps = inspector
+        .timeline(run, query.after.as_deref(), limit, query.values)
+        .await?;
     let steps = steps.ok_or_else(|| unknown(run))?;
     let full = i32::try_from(steps.len()).is_ok_and(|listed| listed == limit);
     let next = steps.last().map(|row| row.cursor.clone()).filter(|_| full);

@@ -60,7 +60,10 @@ impl SignalArgs {
                 .hint("give a JSON document such as '{\"approved\": true}'; a text is in quotes of its own: '\"yes\"'")
         })?;
         if self.name.is_empty() || self.name.len() > 100 || self.key.as_deref() == Some("") {
-            return Err(Failure::new(Exit::Usage, "a signal's name has 1 to 100 bytes, and its key is not empty"));
+            return Err(Failure::new(
+                Exit::Usage,
+                "a signal's name has 1 to 100 bytes, and its key is not empty",
+            ));
         }
         let (run, name) = (self.run, self.name.clone());
         let signal = NewSignal {

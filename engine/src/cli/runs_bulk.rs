@@ -76,7 +76,11 @@ impl Target {
 }
 
 fn counted(found: &ActedRuns, act: RunAct) -> String {
-    format!("{act} would be done to {} runs; nothing was changed\n{}", found.matched, sample(found))
+    format!(
+        "{act} would be done to {} runs; nothing was changed\n{}",
+        found.matched,
+        sample(found)
+    )
 }
 
 fn acted(done: &ActedRuns, act: RunAct) -> String {

@@ -40,7 +40,10 @@ pub(super) fn detail(found: &RunDetail) -> String {
     optional("queue", (run.queue != run.workflow).then(|| clean(&run.queue)));
     optional("tenant", run.tenant.as_deref().map(clean));
     let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
-    let attributes = run.attributes.as_ref().map(|all| all.iter().map(attribute).collect::<Vec<_>>());
+    let attributes = run
+        .attributes
+        .as_ref()
+        .map(|all| all.iter().map(attribute).collect::<Vec<_>>());
     optional("attributes", attributes.map(|all| all.join(", ")));
     let batches: Vec<String> = found
         .batches

@@ -31,7 +31,17 @@ impl Args {
             .await?
             .ok_or_else(|| Failure::unknown_run(run))?;
         let columns = [
-            "at", "what", "name", "kind", "status", "ended", "tries", "size", "waits for", "by", "reason",
+            "at",
+            "what",
+            "name",
+            "kind",
+            "status",
+            "ended",
+            "tries",
+            "size",
+            "waits for",
+            "by",
+            "reason",
         ];
         if self.values && context.output.format == super::Format::Table {
             let columns: Vec<&str> = columns.into_iter().chain(["value"]).collect();
@@ -43,7 +53,10 @@ impl Args {
         } else {
             context.output.list(&columns, &rows, cells)?;
         }
-        if let Some(last) = rows.last().filter(|_| rows.len() == usize::try_from(self.limit).unwrap_or(0)) {
+        if let Some(last) = rows
+            .last()
+            .filter(|_| rows.len() == usize::try_from(self.limit).unwrap_or(0))
+        {
             eprintln!("there may be more: --after '{}'", last.cursor);
         }
         Ok(Exit::Ok)

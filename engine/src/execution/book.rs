@@ -159,7 +159,9 @@ impl HeldRun {
 
     /// Sets an attribute of the run; says if it cannot be.
     pub(crate) fn set_attribute(&self, name: &str, value: Value) -> Result<(), String> {
-        if !value.is_null() && let Some(wrong) = misfit_attribute(name, &value) {
+        if !value.is_null()
+            && let Some(wrong) = misfit_attribute(name, &value)
+        {
             return Err(wrong);
         }
         let mut attributes = lock(&self.attributes);

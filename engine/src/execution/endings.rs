@@ -35,12 +35,13 @@ impl Together for Store {
 
     fn bytes(write: &Ending) -> usize {
         let attributes = write.attributes.iter().flatten().map(|(name, _)| name.len() + 500);
-        attributes.sum::<usize>() + match &write.act {
-            Act::Complete { output } => output.len(),
-            Act::Fail { reason } | Act::Quarantine { reason } => reason.len(),
-            Act::Wait { waits, .. } => waits.iter().map(|wait| wait.path.len()).sum(),
-            Act::HandBack { .. } => 0,
-        }
+        attributes.sum::<usize>()
+            + match &write.act {
+                Act::Complete { output } => output.len(),
+                Act::Fail { reason } | Act::Quarantine { reason } => reason.len(),
+                Act::Wait { waits, .. } => waits.iter().map(|wait| wait.path.len()).sum(),
+                Act::HandBack { .. } => 0,
+            }
     }
 
     fn lost() -> LetGo {

@@ -93,7 +93,11 @@ impl RunFilter {
     /// What cannot be: the field, and what is wrong with it.
     #[must_use]
     pub fn misfit(&self) -> Option<(&'static str, String)> {
-        if self.status.as_deref().is_some_and(|status| !RUN_STATES.contains(&status)) {
+        if self
+            .status
+            .as_deref()
+            .is_some_and(|status| !RUN_STATES.contains(&status))
+        {
             return Some(("status", "is not a state of a run".to_owned()));
         }
         let texts = [

@@ -30,7 +30,9 @@ pub(crate) fn misfit_attributes(attributes: &Map<String, Value>) -> Option<Strin
     if attributes.len() > MOST_ATTRIBUTES {
         return Some(format!("a run has at most {MOST_ATTRIBUTES} attributes"));
     }
-    attributes.iter().find_map(|(name, value)| misfit_attribute(name, value))
+    attributes
+        .iter()
+        .find_map(|(name, value)| misfit_attribute(name, value))
 }
 
 #[cfg(test)]

@@ -124,7 +124,12 @@ impl Operator {
         self.ask(RESUME_RUN, run, None).await
     }
 
-    pub(super) async fn ask(&self, sql: &'static str, run: Uuid, reason: Option<Option<&str>>) -> Result<String, DatabaseError> {
+    pub(super) async fn ask(
+        &self,
+        sql: &'static str,
+        run: Uuid,
+        reason: Option<Option<&str>>,
+    ) -> Result<String, DatabaseError> {
         let mut query = self.database.statement(sql).bind(run);
         if let Some(reason) = reason {
             query = query.bind(reason.map(str::to_owned));

@@ -126,7 +126,9 @@ impl Operator {
     /// # Errors
     /// The database failed; the inner error says why no run was started.
     pub async fn repeat_run(&self, repeat: &RepeatRun) -> Result<Result<Uuid, NotRepeated>, DatabaseError> {
-        if let Again::Fork { params: Some(params), .. } = &repeat.again
+        if let Again::Fork {
+            params: Some(params), ..
+        } = &repeat.again
             && params.len() > LARGEST_PARAMS
         {
             return Ok(Err(NotRepeated::TooLarge));

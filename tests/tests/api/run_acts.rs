@@ -45,16 +45,28 @@ async fn a_run_is_told_something_once_under_its_key() {
         (r#"{"name":"go","payload":"a\u0000b"}"#.to_owned(), "payload"),
         (r#"{"name":"go","payload":[{"a\u0000b":1}]}"#.to_owned(), "payload"),
         (r#"{"name":"go","data":1}"#.to_owned(), "data"),
-        (format!(r#"{{"name":"go","payload":"{}"}}"#, "x".repeat(65_536)), "payload"),
+        (
+            format!(r#"{{"name":"go","payload":"{}"}}"#, "x".repeat(65_536)),
+            "payload",
+        ),
         (format!(r#"{{"name":"{}"}}"#, "n".repeat(101)), "name"),
     ] {
         client.post(&place, body).await.is_problem(400, field);
     }
     let over = has(&database, "failed", "").await;
     let go = r#"{"name":"go"}"#;
-    client.post(&format!("{RUNS}/{over}/signals"), go).await.is_problem(409, "");
-    client.post(&format!("{RUNS}/{}/signals", Uuid::now_v7()), go).await.is_problem(404, "");
-    client.post(&format!("{RUNS}/7/signals"), go).await.is_problem(400, "id");
+    client
+        .post(&format!("{RUNS}/{over}/signals"), go)
+        .await
+        .is_problem(409, "");
+    client
+        .post(&format!("{RUNS}/{}/signals", Uuid::now_v7()), go)
+        .await
+        .is_problem(404, "");
+    client
+        .post(&format!("{RUNS}/7/signals"), go)
+        .await
+        .is_problem(400, "id");
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
         "insert into lockgate.signals (run_id, seq, name, payload, actor) select '{run}', n, 'go', '1', 'me' from generate_series(2, 1000) n"
     )))
@@ -75,13 +87,20 @@ async fn a_run_that_is_over_is_retried_forked_and_deleted() {
     let again = retried.json()["run_id"].as_str().unwrap().to_owned();
     assert_eq!(retried.headers["location"], format!("{RUNS}/{again}"));
     let shown = client.get(&format!("{RUNS}/{again}")).await.is(200).json();
-    assert_eq!((&shown["forked_from"], &shown["steps"][0]["path"]), (&json!(run), &json!("0:charge")));
+    assert_eq!(
+        (&shown["forked_from"], &shown["steps"][0]["path"]),
+        (&json!(run), &json!("0:charge"))
+    );
     assert_eq!(shown["steps"].as_array().unwrap().len(), 1);
     let bare = client.request(Method::POST, &of("/retry"));
     let _ = client.answer(bare).await.is(201);
     let fork = r#"{"params": {"day": "2026-01-31"}, "keep_message_ids": true}"#;
     let forked = client.post(&of("/fork"), fork).await.is(201).json();
-    let shown = client.get(&format!("{RUNS}/{}", forked["run_id"].as_str().unwrap())).await.is(200).json();
+    let shown = client
+        .get(&format!("{RUNS}/{}", forked["run_id"].as_str().unwrap()))
+        .await
+        .is(200)
+        .json();
     assert_eq!((&shown["origin_id"], &shown["steps"]), (&json!(run), &json!([])));
     for (what, body, field) in [
         ("/retry", r#"{"from":"nowhere"}"#, "from"),
@@ -91,11 +110,21 @@ async fn a_run_that_is_over_is_retried_forked_and_deleted() {
     ] {
         client.post(&of(what), body).await.is_problem(400, field);
     }
-    client.post(&format!("{RUNS}/{again}/retry"), "{}").await.is_problem(409, "");
-    client.post(&format!("{RUNS}/{}/fork", Uuid::now_v7()), "{}").await.is_problem(404, "");
+    client
+        .post(&format!("{RUNS}/{again}/retry"), "{}")
+        .await
+        .is_problem(409, "");
+    client
+        .post(&format!("{RUNS}/{}/fork", Uuid::now_v7()), "{}")
+        .await
+        .is_problem(404, "");
     let delete = |run: String| client.request(Method::DELETE, &format!("{RUNS}/{run}"));
     client.answer(delete(again.clone())).await.is_problem(409, "");
-    let done = client.answer(delete(format!("{run}?reason=enough"))).await.is(200).json();
+    let done = client
+        .answer(delete(format!("{run}?reason=enough")))
+        .await
+        .is(200)
+        .json();
     assert_eq!(done, json!({"run_id": run, "status": "deleted"}));
     client.answer(delete(run.to_string())).await.is_problem(404, "");
     client.answer(delete("7".to_owned())).await.is_problem(400, "id");
@@ -119,10 +148,22 @@ async fn many_runs_are_acted_on_at_once() {
         async move { client.post(&format!("{RUNS}/actions"), body.to_string()).await }
     };
     let filter = json!({"attributes": {"customer": 42}});
-    let dry = act(json!({"act": "cancel", "filter": filter, "dry_run": true})).await.is(200).json();
-    assert_eq!((&dry["matched"], &dry["acted"], &dry["sample"][0]["status"]), (&json!(3), &json!(0), &json!("suspended")));
-    let one = act(json!({"act": "cancel", "filter": filter, "at_most": 1})).await.is(200).json();
-    assert_eq!((&one["acted"], &one["sample"][0]["status"]), (&json!(1), &json!("cancelled")));
+    let dry = act(json!({"act": "cancel", "filter": filter, "dry_run": true}))
+        .await
+        .is(200)
+        .json();
+    assert_eq!(
+        (&dry["matched"], &dry["acted"], &dry["sample"][0]["status"]),
+        (&json!(3), &json!(0), &json!("suspended"))
+    );
+    let one = act(json!({"act": "cancel", "filter": filter, "at_most": 1}))
+        .await
+        .is(200)
+        .json();
+    assert_eq!(
+        (&one["acted"], &one["sample"][0]["status"]),
+        (&json!(1), &json!("cancelled"))
+    );
     let rest = act(json!({"act": "cancel", "filter": filter, "after": one["next"], "reason": "enough"})).await;
     assert_eq!(rest.is(200).json()["acted"], 2);
     let all = act(json!({"act": "pause", "all": true})).await.is(200).json();
@@ -132,7 +173,10 @@ async fn many_runs_are_acted_on_at_once() {
         (json!({"act": "cancel", "filter": {"attributes": {}}}), "filter"),
         (json!({"act": "drop", "all": true}), "act"),
         (json!({"act": "cancel", "filter": {"status": "gone"}}), "status"),
-        (json!({"act": "cancel", "filter": {"attributes": {"a": [1]}}}), "attributes"),
+        (
+            json!({"act": "cancel", "filter": {"attributes": {"a": [1]}}}),
+            "attributes",
+        ),
         (json!({"act": "cancel", "filter": {"colour": "red"}}), "colour"),
         (json!({"act": "cancel", "all": true, "at_most": 0}), "at_most"),
     ] {
@@ -164,8 +208,17 @@ async fn runs_are_listed_by_attributes_page_by_page() {
     assert_eq!((&first[..], &next), (&runs[..2], &runs[1]));
     let (rest, next) = listed(format!("{by}&limit=2&after={}", next.as_str().unwrap())).await;
     assert_eq!((&rest[..], next), (&runs[2..], json!(null)));
-    assert_eq!(listed("attributes=%7B%22customer%22%3A43%7D".to_owned()).await.0, [started]);
-    assert_eq!(listed("queue=daily-task-reports&since=2026-01-01T00:00:00Z".to_owned()).await.0.len(), 7);
+    assert_eq!(
+        listed("attributes=%7B%22customer%22%3A43%7D".to_owned()).await.0,
+        [started]
+    );
+    assert_eq!(
+        listed("queue=daily-task-reports&since=2026-01-01T00:00:00Z".to_owned())
+            .await
+            .0
+            .len(),
+        7
+    );
     for (query, field) in [
         ("attributes=1", "attributes"),
         ("attributes=%7B%22a%22%3A%5B1%5D%7D", "attributes"),
@@ -185,12 +238,21 @@ async fn how_a_run_went_is_shown_with_values_only_to_whoever_may_act() {
     let run = has(&database, "failed", "").await;
     let steps = format!("{RUNS}/{run}/steps");
     let shown = client.get(&steps).await.is(200).json();
-    assert_eq!((shown["steps"].as_array().unwrap().len(), &shown["next"]), (3, &json!(null)));
+    assert_eq!(
+        (shown["steps"].as_array().unwrap().len(), &shown["next"]),
+        (3, &json!(null))
+    );
     assert!(!shown.to_string().contains("secret"));
     let page = client.get(&format!("{steps}?limit=2")).await.is(200).json();
     let mut after = reqwest::Url::parse("http://x").unwrap();
-    after.query_pairs_mut().append_pair("after", page["next"].as_str().unwrap());
-    let rest = client.get(&format!("{steps}?{}", after.query().unwrap())).await.is(200).json();
+    after
+        .query_pairs_mut()
+        .append_pair("after", page["next"].as_str().unwrap());
+    let rest = client
+        .get(&format!("{steps}?{}", after.query().unwrap()))
+        .await
+        .is(200)
+        .json();
     assert_eq!(rest["steps"][0], shown["steps"][2]);
     let values = client.get(&format!("{steps}?values=true")).await.is(200).json();
     assert!(values.to_string().contains("secret"));
@@ -200,26 +262,46 @@ async fn how_a_run_went_is_shown_with_values_only_to_whoever_may_act() {
     for (query, field) in [("limit=0", "limit"), ("after=x", "after"), ("values=7", "")] {
         client.get(&format!("{steps}?{query}")).await.is_problem(400, field);
     }
-    client.get(&format!("{RUNS}/{}/steps", Uuid::now_v7())).await.is_problem(404, "");
+    client
+        .get(&format!("{RUNS}/{}/steps", Uuid::now_v7()))
+        .await
+        .is_problem(404, "");
 }
 
 #[tokio::test]
 async fn past_slots_are_made_good() {
     let (database, _api, client) = serve(stored()).await;
-    sqlx::raw_sql("insert into lockgate.schedules (name, workflow, cron) values ('nightly', 'daily-task-reports', '0 6 * * *')")
-        .execute(database.pool())
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "insert into lockgate.schedules (name, workflow, cron) values ('nightly', 'daily-task-reports', '0 6 * * *')",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
     let place = "/api/v1/schedules/nightly/backfill";
     let body = |more: &str| format!(r#"{{"from":"2026-01-01T00:00:00Z","to":"2026-01-04T00:00:00Z"{more}}}"#);
     let dry = client.post(place, body(r#","dry_run":true"#)).await.is(200).json();
     assert_eq!(dry["slots"].as_array().unwrap().len(), 3);
-    assert_eq!(dry["slots"][0], json!({"slot": "2026-01-01T06:00:00Z", "outcome": "missing", "run_id": null}));
+    assert_eq!(
+        dry["slots"][0],
+        json!({"slot": "2026-01-01T06:00:00Z", "outcome": "missing", "run_id": null})
+    );
     let done = client.post(place, body("")).await.is(200).json();
     assert_eq!(done["slots"][2]["outcome"], "new");
-    assert_eq!(client.post(place, body("")).await.is(200).json()["slots"][2]["outcome"], "found");
-    client.post(place, body(r#","at_once":0"#)).await.is_problem(400, "at_once");
+    assert_eq!(
+        client.post(place, body("")).await.is(200).json()["slots"][2]["outcome"],
+        "found"
+    );
+    client
+        .post(place, body(r#","at_once":0"#))
+        .await
+        .is_problem(400, "at_once");
     client.post(place, "{}").await.is_problem(400, "from");
-    client.post(place, r#"{"from":"2090-01-01T00:00:00Z"}"#).await.is_problem(400, "");
-    client.post("/api/v1/schedules/none/backfill", body("")).await.is_problem(404, "");
+    client
+        .post(place, r#"{"from":"2090-01-01T00:00:00Z"}"#)
+        .await
+        .is_problem(400, "");
+    client
+        .post("/api/v1/schedules/none/backfill", body(""))
+        .await
+        .is_problem(404, "");
 }

@@ -23,8 +23,14 @@ pub async fn before_commit() {
     let left = "select (select count(*) from lockgate.task_runs where id <> $1)
         + (select count(*) from lockgate.transitions where to_status = 'retried' and run_id = $1)";
     assert_eq!(story.count(left).await, 0);
-    let again: Uuid = lives.run(&retry).await.exits(0).json()["run_id"].as_str().unwrap().parse().unwrap();
-    tokio::time::timeout(Duration::from_secs(60), story.cluster.completes(again)).await.unwrap();
+    let again: Uuid = lives.run(&retry).await.exits(0).json()["run_id"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    tokio::time::timeout(Duration::from_secs(60), story.cluster.completes(again))
+        .await
+        .unwrap();
     let done = lockgate_tests::chaos_steps::effects(&story.cluster.pool, again).await;
     assert_eq!(done.keys().collect::<Vec<_>>(), ["last", "step 2"]);
 }

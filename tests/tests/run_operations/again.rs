@@ -20,7 +20,9 @@ const STORY: [&str; 9] = [
 ];
 
 async fn failed(scene: &Scene) -> Uuid {
-    let run = scene.has("failed", "reason = 'no label', code_version = 2, claim_token = 1").await;
+    let run = scene
+        .has("failed", "reason = 'no label', code_version = 2, claim_token = 1")
+        .await;
     scene.steps(run, &STORY).await;
     run
 }
@@ -29,9 +31,12 @@ async fn failed(scene: &Scene) -> Uuid {
 async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
     let scene = Scene::new().await;
     let run = failed(&scene).await;
-    let attributes = r#"attributes = '{"customer": 42}', priority = 3, tenant = 'a', deadline_at = created_at + interval '1 hour'"#;
+    let attributes =
+        r#"attributes = '{"customer": 42}', priority = 3, tenant = 'a', deadline_at = created_at + interval '1 hour'"#;
     scene
-        .sql(&format!("update lockgate.task_runs set {attributes} where id = '{run}'"))
+        .sql(&format!(
+            "update lockgate.task_runs set {attributes} where id = '{run}'"
+        ))
         .await;
     scene
         .sql(&format!(
@@ -41,7 +46,10 @@ async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
         .await;
     let args = ["runs", "retry", &run.to_string(), "--reason", "paper is back"];
     let answer = scene.json(&args).await;
-    assert_eq!((&answer["outcome"], &answer["forked_from"]), (&json!("new"), &json!(run)));
+    assert_eq!(
+        (&answer["outcome"], &answer["forked_from"]),
+        (&json!("new"), &json!(run))
+    );
     let again: Uuid = answer["run_id"].as_str().unwrap().parse().unwrap();
     let kept = [
         "0:reserve completed",
@@ -61,10 +69,17 @@ async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
         ))
         .await;
     assert_eq!(row, r#"queued t t 2 3 a {"customer": 42} t t t 0 01:00:00 2"#);
-    let told = format!("select concat_ws(' ', seq, consumed_by) from lockgate.signals where run_id = '{again}' order by seq");
-    assert_eq!(scene.all(&told).await, ["2", "3"], "what was not taken, or by a step that is done again");
+    let told =
+        format!("select concat_ws(' ', seq, consumed_by) from lockgate.signals where run_id = '{again}' order by seq");
+    assert_eq!(
+        scene.all(&told).await,
+        ["2", "3"],
+        "what was not taken, or by a step that is done again"
+    );
     let sum: i64 = scene
-        .one(&format!("select planned from lockgate.v_run_proof where run_id = '{again}' and adds_up"))
+        .one(&format!(
+            "select planned from lockgate.v_run_proof where run_id = '{again}' and adds_up"
+        ))
         .await;
     assert_eq!(sum, 0, "what the other run sent is proved there");
     let audit = scene
@@ -98,8 +113,13 @@ async fn a_named_step_and_all_behind_it_are_done_again() {
         let answer = scene.json(&["runs", "retry", &run_text, "--from", from]).await;
         let again: Uuid = answer["run_id"].as_str().unwrap().parse().unwrap();
         assert_eq!(scene.paths(again).await, kept, "{from}");
-        let fresh = format!("select started_at is null and code_version is null from lockgate.task_runs where id = '{again}'");
-        assert_eq!(scene.one::<bool>(&fresh).await, kept.is_empty(), "without steps any code may begin it");
+        let fresh =
+            format!("select started_at is null and code_version is null from lockgate.task_runs where id = '{again}'");
+        assert_eq!(
+            scene.one::<bool>(&fresh).await,
+            kept.is_empty(),
+            "without steps any code may begin it"
+        );
     }
 }
 
@@ -121,16 +141,32 @@ async fn what_failed_beside_a_place_or_was_undone_is_done_again_too() {
     let kept = ["0:charge completed", "1:ask completed", "2:join/2/0:print completed"];
     assert_eq!(scene.paths(again).await, kept);
     scene.steps(run, &["undo/1:ask step completed"]).await;
-    let again = scene.operator.repeat_run(&RepeatRun::retry(run)).await.unwrap().unwrap();
-    assert_eq!(scene.paths(again).await, ["0:charge completed"], "its effect was taken back");
+    let again = scene
+        .operator
+        .repeat_run(&RepeatRun::retry(run))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        scene.paths(again).await,
+        ["0:charge completed"],
+        "its effect was taken back"
+    );
 }
 
 #[tokio::test]
 async fn a_run_that_nothing_failed_of_goes_on_where_its_record_ends() {
     let scene = Scene::new().await;
     let run = scene.has("cancelled", "").await;
-    scene.steps(run, &["0:charge step completed", "1:wait signal open"]).await;
-    let again = scene.operator.repeat_run(&RepeatRun::retry(run)).await.unwrap().unwrap();
+    scene
+        .steps(run, &["0:charge step completed", "1:wait signal open"])
+        .await;
+    let again = scene
+        .operator
+        .repeat_run(&RepeatRun::retry(run))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(scene.paths(again).await, ["0:charge completed"]);
 }
 
@@ -138,7 +174,9 @@ async fn a_run_that_nothing_failed_of_goes_on_where_its_record_ends() {
 async fn a_fork_has_an_input_and_ids_of_its_own() {
     let scene = Scene::new().await;
     let run = scene.has("completed", "schedule = 'daily', slot = '2026-01-31'").await;
-    scene.steps(run, &["0:charge step completed", "1:mail step completed"]).await;
+    scene
+        .steps(run, &["0:charge step completed", "1:mail step completed"])
+        .await;
     scene
         .sql(&format!(
             "insert into lockgate.signals (run_id, seq, name, payload, actor) values ('{run}', 1, 'go', '1', 'me')"
@@ -156,7 +194,10 @@ async fn a_fork_has_an_input_and_ids_of_its_own() {
         )
     };
     let seen: String = scene.one(&row(&forked)).await;
-    assert_eq!(seen, r#"{ "order" : 8 } t t 2026-01-31 00:00:00 0 1"#, "told to another input, nothing is told again");
+    assert_eq!(
+        seen, r#"{ "order" : 8 } t t 2026-01-31 00:00:00 0 1"#,
+        "told to another input, nothing is told again"
+    );
     let fork = ["runs", "fork", &run.to_string(), "--keep-message-ids"];
     let forked = scene.json(&fork).await["run_id"].as_str().unwrap().to_owned();
     let seen: String = scene.one(&row(&forked)).await;
@@ -198,12 +239,25 @@ async fn what_cannot_be_done_again_says_why() {
         },
         ..RepeatRun::fork(completed)
     };
-    assert_eq!(scene.operator.repeat_run(&large).await.unwrap(), Err(NotRepeated::TooLarge));
-    let made: i64 = scene.one("select count(*) from lockgate.task_runs where forked_from is not null").await;
+    assert_eq!(
+        scene.operator.repeat_run(&large).await.unwrap(),
+        Err(NotRepeated::TooLarge)
+    );
+    let made: i64 = scene
+        .one("select count(*) from lockgate.task_runs where forked_from is not null")
+        .await;
     assert_eq!(made, 0);
     let sql = format!("select lockgate.retry_run('{running}')");
-    let refused = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(scene.database.pool()).await.unwrap_err();
-    assert!(refused.to_string().contains("is not over: it is running; nothing was started"), "{refused}");
+    let refused = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .execute(scene.database.pool())
+        .await
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("is not over: it is running; nothing was started"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

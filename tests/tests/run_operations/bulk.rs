@@ -45,15 +45,36 @@ async fn a_thousand_runs_are_acted_on_in_pages() {
     assert_eq!((&found["matched"], &found["acted"]), (&json!(1_203), &json!(0)));
     assert_eq!(found["sample"].as_array().unwrap().len(), 10);
     assert_eq!(found["sample"][0]["status"], "queued");
-    assert_eq!(counted(&scene).await, ["a queued 1203", "b queued 7"], "nothing was changed");
+    assert_eq!(
+        counted(&scene).await,
+        ["a queued 1203", "b queued 7"],
+        "nothing was changed"
+    );
     let text = scene.run(&dry).await.exits(0).out;
-    assert!(text.starts_with("cancel would be done to 1203 runs; nothing was changed\n"), "{text}");
-    let some = ["runs", "pause", "--where", "workflow=a", "--at-most", "3", "--reason", "lunch"];
+    assert!(
+        text.starts_with("cancel would be done to 1203 runs; nothing was changed\n"),
+        "{text}"
+    );
+    let some = [
+        "runs",
+        "pause",
+        "--where",
+        "workflow=a",
+        "--at-most",
+        "3",
+        "--reason",
+        "lunch",
+    ];
     let done = scene.json(&some).await;
     assert_eq!((&done["matched"], &done["acted"]), (&json!(3), &json!(3)));
     assert!(done["next"].is_string());
-    let done = scene.json(&["runs", "cancel", "--where", "workflow=a", "--reason", "enough"]).await;
-    assert_eq!((&done["matched"], &done["acted"], &done["next"]), (&json!(1_203), &json!(1_203), &json!(null)));
+    let done = scene
+        .json(&["runs", "cancel", "--where", "workflow=a", "--reason", "enough"])
+        .await;
+    assert_eq!(
+        (&done["matched"], &done["acted"], &done["next"]),
+        (&json!(1_203), &json!(1_203), &json!(null))
+    );
     assert_eq!(counted(&scene).await, ["a cancelled 1203", "b queued 7"]);
     let audited: i64 = scene
         .one("select count(*) from lockgate.transitions where to_status = 'stopping' and reason = 'enough' and actor is not null")
@@ -83,7 +104,11 @@ async fn every_part_of_a_filter_narrows_it() {
         "attribute.city=Bonn".to_owned(),
     ] {
         let found = scene.json(&["runs", "cancel", "--where", &narrows, "--dry-run"]).await;
-        assert_eq!((&found["matched"], &found["sample"][0]["run_id"]), (&json!(1), &json!(run)), "{narrows}");
+        assert_eq!(
+            (&found["matched"], &found["sample"][0]["run_id"]),
+            (&json!(1), &json!(run)),
+            "{narrows}"
+        );
     }
     for (fits, count) in [
         ("attribute.customer=\"42\"", 0),
@@ -97,7 +122,15 @@ async fn every_part_of_a_filter_narrows_it() {
         let found = scene.json(&["runs", "pause", "--where", fits, "--dry-run"]).await;
         assert_eq!(found["matched"], count, "{fits}");
     }
-    let both = ["runs", "pause", "--where", "tenant=t", "--where", "workflow=orders", "--dry-run"];
+    let both = [
+        "runs",
+        "pause",
+        "--where",
+        "tenant=t",
+        "--where",
+        "workflow=orders",
+        "--dry-run",
+    ];
     assert_eq!(scene.json(&both).await["matched"], 0);
 }
 
@@ -115,7 +148,10 @@ async fn what_fits_everything_must_be_meant() {
     for (args, says) in [
         (vec!["runs", "cancel"], "required"),
         (vec!["runs", "cancel", "--where", "colour=red"], "there is no colour"),
-        (vec!["runs", "cancel", "--where", "status=gone"], "status is not a state of a run"),
+        (
+            vec!["runs", "cancel", "--where", "status=gone"],
+            "status is not a state of a run",
+        ),
         (vec!["runs", "cancel", "--where", "since=today"], "is not an instant"),
     ] {
         scene.run(&args).await.exits(2).says(&[says]);
@@ -130,7 +166,16 @@ async fn what_fits_everything_must_be_meant() {
 #[tokio::test]
 async fn each_act_takes_the_runs_it_is_for() {
     let scene = Scene::new().await;
-    for status in ["queued", "running", "suspended", "paused", "quarantined", "completed", "failed", "cancelled"] {
+    for status in [
+        "queued",
+        "running",
+        "suspended",
+        "paused",
+        "quarantined",
+        "completed",
+        "failed",
+        "cancelled",
+    ] {
         scene.has(status, &format!("workflow = '{status}'")).await;
     }
     for (act, fit) in [
@@ -151,7 +196,9 @@ async fn each_act_takes_the_runs_it_is_for() {
     }
     let deleted = scene.operator.act_on_runs(&bulk(RunAct::Delete)).await.unwrap();
     assert_eq!((deleted.matched, deleted.acted), (3, 3));
-    let over: i64 = scene.one("select count(*) from lockgate.task_runs where finished_at is not null").await;
+    let over: i64 = scene
+        .one("select count(*) from lockgate.task_runs where finished_at is not null")
+        .await;
     assert_eq!(over, 0);
 }
 
@@ -160,7 +207,13 @@ async fn a_run_that_is_over_and_not_needed_is_deleted_and_that_is_on_record() {
     let scene = Scene::new().await;
     let run = scene.has("completed", "").await;
     scene.steps(run, &["0:charge step completed"]).await;
-    let args = ["runs", "delete", &run.to_string(), "--reason", "asked for by the customer"];
+    let args = [
+        "runs",
+        "delete",
+        &run.to_string(),
+        "--reason",
+        "asked for by the customer",
+    ];
     assert_eq!(scene.json(&args).await["status"], "deleted");
     let left: i64 = scene
         .one("select (select count(*) from lockgate.task_runs) + (select count(*) from lockgate.run_steps)")
@@ -207,6 +260,12 @@ async fn the_rest_of_a_large_run_is_left_to_retention() {
             "insert into lockgate.transitions (entity, run_id, to_status) select 'run', '{run}', 'running' from generate_series(1, 12000)"
         ))
         .await;
-    assert_eq!(scene.json(&["runs", "delete", &run.to_string()]).await["status"], "deleting");
-    assert_eq!(scene.json(&["runs", "delete", &run.to_string()]).await["status"], "deleted");
+    assert_eq!(
+        scene.json(&["runs", "delete", &run.to_string()]).await["status"],
+        "deleting"
+    );
+    assert_eq!(
+        scene.json(&["runs", "delete", &run.to_string()]).await["status"],
+        "deleted"
+    );
 }

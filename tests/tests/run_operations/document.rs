@@ -5,7 +5,10 @@ use super::Scene;
 /// The lines of its blocks of commands.
 fn commands() -> Vec<String> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).unwrap();
-    let blocks = text.split("```console\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let blocks = text
+        .split("```console\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap());
     blocks.flat_map(str::lines).map(str::to_owned).collect()
 }
 
@@ -22,7 +25,9 @@ fn words(command: &str, run: &str) -> Vec<String> {
     }
     words.push(word);
     let words = words.into_iter().skip(1);
-    words.map(|word| if word == "RUN" { run.to_owned() } else { word }).collect()
+    words
+        .map(|word| if word == "RUN" { run.to_owned() } else { word })
+        .collect()
 }
 
 #[tokio::test]
@@ -34,7 +39,11 @@ async fn every_command_does_what_it_says() {
     let commands = commands();
     assert!(commands.len() > 15, "{commands:?}");
     for command in commands {
-        let state = if command.contains(" signal ") { "suspended" } else { "failed" };
+        let state = if command.contains(" signal ") {
+            "suspended"
+        } else {
+            "failed"
+        };
         let run = scene.has(state, "").await;
         let steps = ["0:render step completed", "1:charge step failed"];
         scene.steps(run, &steps).await;

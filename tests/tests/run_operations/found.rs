@@ -22,13 +22,24 @@ impl Workflow for Letter {
 async fn listed(scene: &Scene, args: &[&str]) -> Vec<Value> {
     let args: Vec<&str> = ["runs", "list"].iter().chain(args).copied().collect();
     let runs = scene.json(&args).await;
-    runs.as_array().unwrap().iter().map(|run| run["run_id"].clone()).collect()
+    runs.as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["run_id"].clone())
+        .collect()
 }
 
 #[tokio::test]
 async fn a_run_is_found_by_the_attributes_it_is_started_with() {
     let scene = Scene::new().await;
-    let args = ["start", "daily-mail", "--attribute", "customer=42", "--attribute", "city=Bonn"];
+    let args = [
+        "start",
+        "daily-mail",
+        "--attribute",
+        "customer=42",
+        "--attribute",
+        "city=Bonn",
+    ];
     let by_cli = scene.json(&args).await["run_id"].clone();
     let client = Client::new(scene.database.database());
     let start = || client.start::<Letter>(&"dear".to_owned()).attribute("customer", 42);
@@ -36,10 +47,22 @@ async fn a_run_is_found_by_the_attributes_it_is_started_with() {
     let by_sql: String = scene
         .one(r#"select lockgate.start_run('letter', attributes => '{"customer": 43}')::text"#)
         .await;
-    assert_eq!(listed(&scene, &["--attribute", "customer=42"]).await, [by_rust.clone(), by_cli.clone()]);
-    assert_eq!(listed(&scene, &["--attribute", "customer=42", "--attribute", "city=Bonn"]).await, [by_cli]);
-    assert_eq!(listed(&scene, &["--attribute", "urgent=true", "--status", "queued"]).await, [by_rust]);
-    assert_eq!(listed(&scene, &["--attribute", "customer=43", "--workflow", "letter"]).await, [json!(by_sql)]);
+    assert_eq!(
+        listed(&scene, &["--attribute", "customer=42"]).await,
+        [by_rust.clone(), by_cli.clone()]
+    );
+    assert_eq!(
+        listed(&scene, &["--attribute", "customer=42", "--attribute", "city=Bonn"]).await,
+        [by_cli]
+    );
+    assert_eq!(
+        listed(&scene, &["--attribute", "urgent=true", "--status", "queued"]).await,
+        [by_rust]
+    );
+    assert_eq!(
+        listed(&scene, &["--attribute", "customer=43", "--workflow", "letter"]).await,
+        [json!(by_sql)]
+    );
     assert!(listed(&scene, &["--attribute", "customer=\"42\""]).await.is_empty());
     let shown = scene.json(&["runs", "show", &by_sql]).await;
     assert_eq!(shown["attributes"], json!({"customer": 43}));
@@ -54,7 +77,10 @@ async fn attributes_that_cannot_be_start_nothing() {
         .await
         .exits(2)
         .says(&["longer than 500 bytes"]);
-    scene.run(&["start", "daily-mail", "--attribute", "city"]).await.exits(2);
+    scene
+        .run(&["start", "daily-mail", "--attribute", "city"])
+        .await
+        .exits(2);
     scene.run(&["start", "daily-mail", "--attribute", "=1"]).await.exits(2);
     let client = Client::new(scene.database.database());
     let nested = client.start::<Letter>(&"dear".to_owned()).attribute("list", json!([1]));
@@ -66,7 +92,10 @@ async fn attributes_that_cannot_be_start_nothing() {
     assert!(matches!(many.send().await, Err(StartError::Invalid(_))));
     let sql = "select lockgate.start_run('letter', attributes => '{\"list\": [1]}')";
     let refused = sqlx::query(sql).execute(scene.database.pool()).await.unwrap_err();
-    assert!(refused.to_string().contains("are not an object of strings"), "{refused}");
+    assert!(
+        refused.to_string().contains("are not an object of strings"),
+        "{refused}"
+    );
     let runs: i64 = scene.one("select count(*) from lockgate.task_runs").await;
     assert_eq!(runs, 0);
 }
@@ -76,10 +105,18 @@ async fn a_list_goes_on_behind_its_last_run() {
     let scene = Scene::new().await;
     let mut runs = Vec::new();
     for _ in 0..5 {
-        runs.insert(0, json!(scene.has("completed", "tenant = 't', attributes = '{\"a\": 1}'").await));
+        runs.insert(
+            0,
+            json!(scene.has("completed", "tenant = 't', attributes = '{\"a\": 1}'").await),
+        );
         scene.has("failed", "queue = 'slow'").await;
     }
-    for by in [["--tenant", "t"], ["--attribute", "a=1"], ["--status", "completed"], ["--queue", "orders"]] {
+    for by in [
+        ["--tenant", "t"],
+        ["--attribute", "a=1"],
+        ["--status", "completed"],
+        ["--queue", "orders"],
+    ] {
         let first = listed(&scene, &[&by[..], &["--limit", "3"]].concat()).await;
         assert_eq!(first, runs[..3], "{by:?}");
         let after = first[2].as_str().unwrap();
@@ -89,5 +126,9 @@ async fn a_list_goes_on_behind_its_last_run() {
     assert_eq!(listed(&scene, &["--queue", "slow"]).await.len(), 5);
     assert_eq!(listed(&scene, &["--since", "-1h"]).await.len(), 10);
     assert!(listed(&scene, &["--until", "-1h"]).await.is_empty());
-    assert!(listed(&scene, &["--parent", &uuid::Uuid::now_v7().to_string()]).await.is_empty());
+    assert!(
+        listed(&scene, &["--parent", &uuid::Uuid::now_v7().to_string()])
+            .await
+            .is_empty()
+    );
 }

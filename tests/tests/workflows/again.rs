@@ -33,20 +33,28 @@ async fn a_run_that_failed_is_retried_from_the_step_that_did() {
     let _replica = story.cluster.replica();
     story.cluster.reaches(story.run, "failed").await;
     mend(&story).await;
-    let retried = client(&story.cluster).run::<serde_json::Value>(story.run).retry("it is mended").await;
+    let retried = client(&story.cluster)
+        .run::<serde_json::Value>(story.run)
+        .retry("it is mended")
+        .await;
     let retried = retried.unwrap().unwrap();
     let told = tokio::time::timeout(PATIENCE, retried.result()).await.unwrap().unwrap();
     let again = effects(&story.cluster.pool, retried.id()).await;
     let done: Vec<&str> = again.keys().map(String::as_str).collect();
-    assert_eq!(done, ["last", "step 2", "step 3", "transaction 0"], "earlier steps were not done again");
+    assert_eq!(
+        done,
+        ["last", "step 2", "step 3", "transaction 0"],
+        "earlier steps were not done again"
+    );
     let first = effects(&story.cluster.pool, story.run).await;
     assert_eq!(first.keys().collect::<Vec<_>>(), ["step 0", "step 1"]);
     // What it drew and when it began are the first run's.
-    let begun: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select started_at from lockgate.task_runs where id = $1")
-        .bind(story.run)
-        .fetch_one(&story.cluster.pool)
-        .await
-        .unwrap();
+    let begun: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("select started_at from lockgate.task_runs where id = $1")
+            .bind(story.run)
+            .fetch_one(&story.cluster.pool)
+            .await
+            .unwrap();
     assert_eq!(told["from"], json!(begun));
     story.cluster.holds(retried.id()).await;
 }
@@ -57,7 +65,11 @@ async fn a_fork_draws_what_the_first_run_drew() {
     let _replica = story.cluster.replica();
     let (first, _) = story.ends().await;
     let fork = "select lockgate.fork_run($1, '{\"steps\": 3}', from_step => '1:work')";
-    let fork: Uuid = sqlx::query_scalar(fork).bind(story.run).fetch_one(&story.cluster.pool).await.unwrap();
+    let fork: Uuid = sqlx::query_scalar(fork)
+        .bind(story.run)
+        .fetch_one(&story.cluster.pool)
+        .await
+        .unwrap();
     let told = client(&story.cluster).run::<serde_json::Value>(fork);
     let told = tokio::time::timeout(PATIENCE, told.result()).await.unwrap().unwrap();
     assert_eq!((&told["uuid"], &told["from"]), (&json!(first.uuid), &json!(first.from)));
@@ -80,7 +92,11 @@ async fn attributes_that_code_sets_are_there_when_the_run_waits_and_when_it_is_o
         found.0
     };
     assert_eq!(read().await, json!({"step": 1}));
-    client(&story.cluster).run::<()>(story.run).signal("go", &1).await.unwrap();
+    client(&story.cluster)
+        .run::<()>(story.run)
+        .signal("go", &1)
+        .await
+        .unwrap();
     story.ends().await;
     assert_eq!(read().await, json!({"step": 1}));
 }
@@ -101,7 +117,10 @@ async fn a_schedule_starts_a_workflow_of_steps_and_its_past_is_made_good() {
     let of = |schedule: &str, status: &str| {
         format!("select count(*) from lockgate.task_runs where schedule = '{schedule}' and status = '{status}'")
     };
-    wait_until(PATIENCE, "it fires", async || count(pool, of("each-second", "completed")).await > 0).await;
+    wait_until(PATIENCE, "it fires", async || {
+        count(pool, of("each-second", "completed")).await > 0
+    })
+    .await;
     let past = lockgate::postgres::Backfill {
         schedule: "hourly".to_owned(),
         from: "2026-01-31T00:00:00Z".parse().unwrap(),
@@ -110,10 +129,14 @@ async fn a_schedule_starts_a_workflow_of_steps_and_its_past_is_made_good() {
         dry_run: false,
         actor: None,
     };
-    let schedules = lockgate::postgres::Schedules::new(Database::new(&DatabaseSettings::new(story.cluster.url())).unwrap());
+    let schedules =
+        lockgate::postgres::Schedules::new(Database::new(&DatabaseSettings::new(story.cluster.url())).unwrap());
     let slots = schedules.backfill(&past).await.unwrap().unwrap();
     assert_eq!(slots.len(), 6);
-    wait_until(PATIENCE, "its past is made good", async || count(pool, of("hourly", "completed")).await == 6).await;
+    wait_until(PATIENCE, "its past is made good", async || {
+        count(pool, of("hourly", "completed")).await == 6
+    })
+    .await;
     let again = schedules.backfill(&past).await.unwrap().unwrap();
     assert!(again.iter().all(|slot| slot.outcome == "found"));
     // Never more than two at once.

@@ -5,7 +5,7 @@ use std::io::Write;
 use chrono::{DateTime, Utc};
 
 use super::show::{ScheduleFormat, documents, instant, plain_table};
-use super::{SchedulesError, Schedules};
+use super::{Schedules, SchedulesError};
 use crate::inspect::BackfilledSlot;
 use crate::postgres::{Backfill, NotBackfilled};
 
@@ -56,10 +56,19 @@ pub(super) async fn backfill(
         table.add_row(vec![instant(slot.slot), slot.outcome.clone(), run]);
     }
     writeln!(out, "{table}")?;
-    let count = |outcome: &str| slots.iter().filter(|slot: &&BackfilledSlot| slot.outcome == outcome).count();
+    let count = |outcome: &str| {
+        slots
+            .iter()
+            .filter(|slot: &&BackfilledSlot| slot.outcome == outcome)
+            .count()
+    };
     let (missing, new) = (count("missing"), count("new"));
     if backfill.dry_run {
-        writeln!(out, "{missing} of {} slots have no run; nothing was started", slots.len())?;
+        writeln!(
+            out,
+            "{missing} of {} slots have no run; nothing was started",
+            slots.len()
+        )?;
     } else {
         writeln!(out, "{new} runs were started, {} slots had one", slots.len() - new)?;
     }

@@ -155,7 +155,11 @@ pub(super) fn outcome(
     Ok(())
 }
 
-pub(super) fn documents<T: Serialize>(rows: &[T], format: ScheduleFormat, out: &mut dyn Write) -> Result<(), SchedulesError> {
+pub(super) fn documents<T: Serialize>(
+    rows: &[T],
+    format: ScheduleFormat,
+    out: &mut dyn Write,
+) -> Result<(), SchedulesError> {
     if format == ScheduleFormat::Json {
         writeln!(out, "{}", json(&rows)?)?;
         return Ok(());

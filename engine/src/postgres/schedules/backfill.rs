@@ -119,7 +119,9 @@ fn slots(calendar: &Calendar, backfill: &Backfill, now: DateTime<Utc>) -> Result
     let mut before = backfill.from - TimeDelta::nanoseconds(1);
     while let Some(slot) = calendar.next_after(before).filter(|slot| slot.instant < to) {
         if slots.len() == MOST_SLOTS {
-            return Err(format!("the range has more than {MOST_SLOTS} slots: ask for less at a time"));
+            return Err(format!(
+                "the range has more than {MOST_SLOTS} slots: ask for less at a time"
+            ));
         }
         before = slot.instant;
         slots.push(slot.instant);

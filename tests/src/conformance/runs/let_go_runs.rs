@@ -333,11 +333,17 @@ pub(super) async fn what_its_code_set_of_its_attributes_is_written(world: &dyn R
     };
     let first = set(hand_back(claim, Duration::ZERO), json!({"city": "Bonn", "rank": 1}));
     assert_eq!(let_go(&*store, first).await, LetGo::Done);
-    assert_eq!(Value::Object(seen(world, claim.run).await.attributes), json!({"city": "Bonn", "rank": 1}));
+    assert_eq!(
+        Value::Object(seen(world, claim.run).await.attributes),
+        json!({"city": "Bonn", "rank": 1})
+    );
     let (again, _) = super::crew::claim(&*store).await;
     let second = set(complete(again), json!({"rank": 2, "city": null}));
     let late = set(complete(claim), json!({"rank": 3}));
     assert_eq!(let_go(&*store, late).await, LetGo::Lost);
     assert_eq!(let_go(&*store, second).await, LetGo::Done);
-    assert_eq!(Value::Object(seen(world, claim.run).await.attributes), json!({"rank": 2}));
+    assert_eq!(
+        Value::Object(seen(world, claim.run).await.attributes),
+        json!({"rank": 2})
+    );
 }

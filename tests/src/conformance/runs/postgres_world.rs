@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use lockgate::lifecycle::{Ended, Fleet, Kind, RunClaim, RunId, RunStore, StepState, StepStatus, TaskRunManager};
 use lockgate::memory::RunStart;
 use lockgate::postgres::{Database, FleetSettings, PostgresFleet, PostgresRunStore, PostgresTaskRunManager};
-use sqlx::{PgPool, Row, postgres::PgRow};
 use serde_json::{Map, Value};
+use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake};

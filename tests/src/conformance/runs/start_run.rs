@@ -174,7 +174,10 @@ pub(super) async fn a_run_has_the_attributes_it_is_started_with(world: &dyn RunW
         ..NewRun::new(WORKFLOW)
     };
     let (paged, alone) = (with(None), with(Some("one")));
-    store.start_runs(&[paged.clone(), NewRun::new(WORKFLOW)], false).await.unwrap();
+    store
+        .start_runs(&[paged.clone(), NewRun::new(WORKFLOW)], false)
+        .await
+        .unwrap();
     store.start_run(&alone).await.unwrap();
     for run in [paged.id, alone.id] {
         assert_eq!(serde_json::Value::Object(seen(world, run).await.attributes), attributes);
