@@ -14,7 +14,8 @@ use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
 use lockgate_tests::chaos_steps::ChaosSteps;
 use lockgate_tests::place_order::PlaceOrder;
-use lockgate_workflows::DailyTaskReports;
+use lockgate_workflows::shop::Payments;
+use lockgate_workflows::{ApproveExpense, DailyTaskReports, ProcessOrder};
 use serde::{Deserialize, Serialize};
 
 fn main() -> ExitCode {
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
             .workflow(ChaosRows)
             .workflow(ChaosSteps)
             .workflow(PlaceOrder)
+            .workflow(ProcessOrder)
+            .workflow(ApproveExpense)
+            .resource(Payments::from_env())
             .command(extra::<SubmitDirect>),
     )
 }

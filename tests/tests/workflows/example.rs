@@ -4,16 +4,23 @@ use lockgate_tests::cluster::Cluster;
 use serde_json::json;
 
 #[test]
-fn the_document_shows_the_example_as_it_is() {
+fn the_document_shows_the_examples_as_they_are() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let document = std::fs::read_to_string(format!("{root}/docs/workflows.md")).unwrap();
-    let code = std::fs::read_to_string(format!("{root}/tests/src/place_order.rs")).unwrap();
-    let (_, shown) = code.split_once("// The document from here.\n").unwrap();
-    let (shown, _) = shown.split_once("// To here.\n").unwrap();
-    assert!(
-        document.contains(shown.trim_end()),
-        "docs/workflows.md shows other code"
-    );
+    let shown = [
+        "tests/src/place_order.rs",
+        "workflows/src/process_order.rs",
+        "workflows/src/approve_expense.rs",
+    ];
+    for file in shown {
+        let code = std::fs::read_to_string(format!("{root}/{file}")).unwrap();
+        let (_, shown) = code.split_once("// The document from here.\n").unwrap();
+        let (shown, _) = shown.split_once("// To here.\n").unwrap();
+        assert!(
+            document.contains(shown.trim_end()),
+            "docs/workflows.md shows other code than {file}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,4 +7,6 @@ mod leases;
 mod lost;
 mod mixed;
 mod operators;
+mod saga;
+mod shop;
 mod waits;
