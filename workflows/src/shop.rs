@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use sqlx::{Executor, PgPool};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 /// Makes the tables where they are missing.
@@ -18,22 +19,26 @@ pub async fn create(pool: &PgPool) -> Result<(), sqlx::Error> {
 /// hears so. It knows a payment by the key that it was asked under.
 #[derive(Debug, Clone)]
 pub struct Payments {
-    pool: Option<PgPool>,
+    url: Option<String>,
+    pool: OnceCell<PgPool>,
 }
 
 impl Payments {
     /// The service on a database of its own.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self { pool: Some(pool) }
+        Self {
+            url: None,
+            pool: OnceCell::from(pool),
+        }
     }
 
     /// The service that variable `SHOP_PAYMENTS_URL` names; none when it does not, and then nothing can be paid.
     #[must_use]
     pub fn from_env() -> Self {
-        let url = std::env::var("SHOP_PAYMENTS_URL").ok();
         Self {
-            pool: url.and_then(|url| PgPool::connect_lazy(&url).ok()),
+            url: std::env::var("SHOP_PAYMENTS_URL").ok(),
+            pool: OnceCell::new(),
         }
     }
 
@@ -46,7 +51,7 @@ impl Payments {
             .bind(key)
             .bind(order)
             .bind(cents)
-            .execute(self.pool()?)
+            .execute(self.pool().await?)
             .await?;
         anyhow::ensure!(charged.rows_affected() == 1, "payment {key} was refunded");
         Ok(())
@@ -58,13 +63,21 @@ impl Payments {
     /// There is no service, or it did not answer.
     pub async fn refund(&self, key: Uuid, order: i64, cents: i64) -> anyhow::Result<()> {
         let refund = sqlx::query(include_str!("../sql/shop/refund.sql"));
-        refund.bind(key).bind(order).bind(cents).execute(self.pool()?).await?;
+        refund
+            .bind(key)
+            .bind(order)
+            .bind(cents)
+            .execute(self.pool().await?)
+            .await?;
         Ok(())
     }
 
-    fn pool(&self) -> anyhow::Result<&PgPool> {
-        self.pool
-            .as_ref()
-            .context("there is no payment service here: set SHOP_PAYMENTS_URL")
+    async fn pool(&self) -> anyhow::Result<&PgPool> {
+        let connect = || async {
+            let url = self.url.as_deref();
+            let url = url.context("there is no payment service here: set SHOP_PAYMENTS_URL")?;
+            Ok(PgPool::connect(url).await?)
+        };
+        self.pool.get_or_try_init(connect).await
     }
 }
