@@ -108,7 +108,7 @@ pub async fn before_an_undo_is_recorded() {
     assert_eq!(effects.len(), 8, "{effects:?}");
     assert_once_but(&effects, &[("undo 1", 2)]);
     let order = "select count(*) from lockgate.run_steps u, lockgate.run_steps l
-                  where u.run_id = $1 and l.run_id = $1 and u.path = 'undo/2:do' and l.path = 'undo/0:do'
+                  where u.run_id = $1 and l.run_id = $1 and u.path = 'undo/3:do' and l.path = 'undo/1:do'
                     and u.finished_at < l.finished_at";
     assert_eq!(story.count(order).await, 1);
 }

@@ -8,7 +8,7 @@ use lockgate_tests::steps_story::{Story, assert_once_but};
 use lockgate_tests::wait_until;
 use serde_json::{Value, json};
 
-const BEGUN: &str = "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'undoable' and path = '1:do'";
+const BEGUN: &str = "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'undoable' and path = '2:do'";
 
 async fn text(story: &Story, sql: &'static str) -> String {
     sqlx::query_scalar(sql)
@@ -41,7 +41,7 @@ async fn a_run_that_fails_is_undone_last_step_first() {
                   where run_id = $1 and path like 'undo/%'";
     assert_eq!(
         text(&story, order).await,
-        "undo/3:enter undo/2:enter undo/1:do undo/0:do"
+        "undo/4:enter undo/3:enter undo/2:do undo/1:do"
     );
     let reason = text(&story, "select reason from lockgate.task_runs where id = $1").await;
     assert_eq!(reason, "it was to fail");
@@ -134,13 +134,17 @@ async fn by_force_nothing_is_undone_and_it_is_written_down() {
     let cli = Program::new(program().to_str().unwrap(), story.cluster.url());
     let run = story.run.to_string();
     let answer = |out: String| serde_json::from_str::<Value>(&out).unwrap()["status"].clone();
-    let asked = cli.run(&["--json", "runs", "cancel", &run, "--reason", "enough"]).await;
+    let asked = cli
+        .run(&["--output", "json", "runs", "cancel", &run, "--reason", "enough"])
+        .await;
     assert_eq!(answer(asked.exits(0).out), "stopping");
     let forced = cli
-        .run(&["--json", "runs", "cancel", &run, "--force", "--reason", "at once"])
+        .run(&[
+            "--output", "json", "runs", "cancel", &run, "--force", "--reason", "at once",
+        ])
         .await;
     assert_eq!(answer(forced.exits(0).out), "cancelled");
-    let reason = "at once; by force, not undone: 1:do, 0:do";
+    let reason = "at once; by force, not undone: 2:do, 1:do";
     assert_eq!(
         text(&story, "select reason from lockgate.task_runs where id = $1").await,
         reason
