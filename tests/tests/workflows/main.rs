@@ -12,4 +12,6 @@ mod operators;
 mod queues;
 mod reports;
 mod versions;
+mod saga;
+mod shop;
 mod waits;
