@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 
 use super::Runs;
 use super::run::{Parent, Run, Status};
-use super::start::HIGHEST_PRIORITY;
 use super::steps::{MOST_STEPS, check_path};
 use super::views::RunStart;
 use crate::lifecycle::{
@@ -88,6 +87,10 @@ impl Runs {
             queue: child.wishes.queue.clone(),
             priority: child.wishes.priority.unwrap_or(parent.priority),
             after_run: None,
+            tenant: child.wishes.tenant.clone().or(parent.tenant.clone()),
+            limit_key: child.wishes.limit_key.clone(),
+            debounce_key: None,
+            attributes: child.wishes.attributes.clone().and_then(object).unwrap_or_default(),
         };
         if !self.by_id.contains_key(&child.id) {
             self.queue(start, Some(above), now);

@@ -123,7 +123,12 @@ impl Runs {
         let Some(queue) = self.queues.get(&share.queue).filter(|queue| !queue.paused) else {
             return LimitedClaim::default();
         };
-        let ready = self.ready_of(&share.queue, page, now);
+        let asked = Claimable {
+            runnable: &page.runnable,
+            suspects: page.suspects,
+            now,
+        };
+        let ready = self.ready_of(&share.queue, asked);
         let take = share.take as usize;
         let (again, fresh): (Vec<_>, Vec<_>) = ready.into_iter().partition(|(_, run)| self.goes_on(*run));
         let again: Vec<RunId> = again.into_iter().take(take).map(|(_, run)| run).collect();
