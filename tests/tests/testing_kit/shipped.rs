@@ -149,14 +149,16 @@ async fn each_user_is_reminded_once_wherever_it_crashes() {
 async fn a_thousand_children_are_waited_for_though_replicas_die() {
     let (database, pool) = tracker().await;
     tracker::seed(&pool, 1_200, |_| {}).await.unwrap();
-    let (engine, run) = reminders(TestEngine::new(), &database, 1_000).await;
-    for _ in 0..5 {
-        engine.advance(Duration::from_millis(1)).await;
-        engine.crash();
-    }
+    // The children are all under way when these come.
+    let engine = TestEngine::new()
+        .crash_before("0:open tasks")
+        .crash_after("0:open tasks")
+        .crash_before("0:open tasks")
+        .crash_after("0:open tasks");
+    let (engine, run) = reminders(engine, &database, 1_000).await;
     let told = run.result().await.unwrap();
     assert_eq!((told.failed, told.reminded + told.idle), (0, 1_000));
-    assert_eq!(engine.runs_of("task-reminder").len(), 1_000);
+    assert_eq!((engine.crashes(), engine.runs_of("task-reminder").len()), (4, 1_000));
     let sent = told.reminded as usize;
     assert_eq!(mails(&engine), (sent, sent));
 }
