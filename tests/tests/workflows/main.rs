@@ -11,7 +11,7 @@ mod mixed;
 mod operators;
 mod queues;
 mod reports;
-mod versions;
 mod saga;
 mod shop;
+mod versions;
 mod waits;
