@@ -34,32 +34,7 @@ pub(super) fn detail(found: &RunDetail) -> String {
         .claimed_by
         .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
     optional("code run by", holder);
-    optional(
-        "ids of",
-        (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
-    );
-    let counted = |counts: &BTreeMap<String, i64>| {
-        let counts: Vec<String> = counts
-            .iter()
-            .map(|(status, count)| format!("{count} {status}"))
-            .collect();
-        (!counts.is_empty()).then(|| counts.join(", "))
-    };
-    optional("made of", run.forked_from.map(|run| run.to_string()));
-    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
-    optional("done again", (!forks.is_empty()).then(|| forks.join(", ")));
-    optional("child of", run.parent_id.map(|parent| child_of(parent, found)));
-    optional("goes on as", found.continued_as.map(|next| next.to_string()));
-    optional("children", counted(&found.children));
-    optional("queue", (run.queue != run.workflow).then(|| clean(&run.queue)));
-    optional("tenant", run.tenant.as_deref().map(clean));
-    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
-    let attributes = run
-        .attributes
-        .as_ref()
-        .map(|all| all.iter().map(attribute).collect::<Vec<_>>());
-    optional("attributes", attributes.map(|all| all.join(", ")));
-    optional("batches", counted(&found.batches));
+    lines.extend(relatives(found));
     let mut shown = String::new();
     for (name, value) in lines {
         let _ = writeln!(shown, "{name:<12}{value}");
@@ -87,6 +62,37 @@ pub(super) fn detail(found: &RunDetail) -> String {
         ));
     }
     shown
+}
+
+/// What it belongs to, and what belongs to it.
+fn relatives(found: &RunDetail) -> Vec<(&'static str, String)> {
+    let run = &found.run;
+    let counted = |counts: &BTreeMap<String, i64>| {
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(status, count)| format!("{count} {status}"))
+            .collect();
+        (!counts.is_empty()).then(|| counts.join(", "))
+    };
+    let origin = (found.origin_id != run.run_id).then(|| found.origin_id.to_string());
+    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
+    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
+    let attributes = run.attributes.iter().flatten().map(attribute).collect::<Vec<_>>();
+    let all = [
+        ("ids of", origin),
+        ("made of", run.forked_from.map(|run| run.to_string())),
+        ("done again", (!forks.is_empty()).then(|| forks.join(", "))),
+        ("child of", run.parent_id.map(|parent| child_of(parent, found))),
+        ("goes on as", found.continued_as.map(|next| next.to_string())),
+        ("children", counted(&found.children)),
+        ("queue", (run.queue != run.workflow).then(|| clean(&run.queue))),
+        ("tenant", run.tenant.as_deref().map(clean)),
+        ("attributes", (!attributes.is_empty()).then(|| attributes.join(", "))),
+        ("batches", counted(&found.batches)),
+    ];
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 fn child_of(parent: Uuid, found: &RunDetail) -> String {
