@@ -16,8 +16,8 @@ use super::sources::Missing;
 use crate::execution::Shared;
 use crate::lifecycle::{
     Act, Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
-    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started, Transacted,
-    TransactionWork, WorkRun,
+    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
+    Transacted, TransactionWork, WorkRun,
 };
 use crate::memory::MemoryRunStore;
 use crate::postgres::{Apart, TestPostgres, transact_apart};
@@ -191,7 +191,8 @@ impl RunStore for Faulty {
 
     async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
         let writes: Vec<Write> = births.iter().map(|birth| Write::new(birth.run.id, START)).collect();
-        self.write(&writes, self.store.start_claimed_runs(births, claim_id)).await
+        self.write(&writes, self.store.start_claimed_runs(births, claim_id))
+            .await
     }
 
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {

@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 
 use super::Runs;
 use super::run::{Parent, Run, Status};
-use super::steps::{MOST_STEPS, check_path};
 use super::start::object;
+use super::steps::{MOST_STEPS, check_path};
 use super::views::RunStart;
 use crate::lifecycle::{
-    ChildEnd, EndedChild, FleetError, HIGHEST_PRIORITY, Kind, ManagerError, NewChild, RunId, RunRequest, StepState, StepStatus,
+    ChildEnd, EndedChild, FleetError, HIGHEST_PRIORITY, Kind, ManagerError, NewChild, RunId, RunRequest, StepState,
+    StepStatus,
 };
 
 impl Runs {
