@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::crashes::{CLAIM, Crashes, Write};
 use super::sources::Missing;
