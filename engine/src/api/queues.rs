@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use super::Api;
 use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
+use super::run_acts::DeleteQuery;
 use super::runs::{Act, LARGEST_START, check_text, document};
 use crate::lifecycle::{Holds, QueueSettings, misnamed};
 use crate::postgres::{Inspector, Operator, QueueSummary};
@@ -118,7 +119,6 @@ pub(super) async fn set(State(api): State<Api>, headers: HeaderMap, Path(name): 
 enum Verb {
     Pause,
     Resume,
-    Remove,
 }
 
 /// `POST /api/v1/queues/{name}/pause`.
@@ -132,8 +132,23 @@ pub(super) async fn resume(api: State<Api>, headers: HeaderMap, name: Path<Strin
 }
 
 /// `DELETE /api/v1/queues/{name}`.
-pub(super) async fn remove(api: State<Api>, headers: HeaderMap, name: Path<String>, body: Body) -> Answer {
-    act(api, headers, name, body, Verb::Remove).await
+pub(super) async fn remove(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String>, uri: Uri) -> Answer {
+    let caller = api.gate.admit(&headers, Role::Operate).await?;
+    named(&name)?;
+    let query: Query<DeleteQuery> =
+        Query::try_from_uri(&uri).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the query takes reason, once"))?;
+    let reason = query.0.reason.filter(|reason| !reason.is_empty());
+    check_text("reason", reason.as_deref())?;
+    let operator = Operator::new(api.database.clone(), Some(caller.name));
+    let state = operator.remove_queue(&name, reason.as_deref()).await?;
+    done(name, state)
+}
+
+fn done(name: String, state: String) -> Answer {
+    match state.as_str() {
+        "unknown" => Err(unknown(&name)),
+        _ => Ok(Json(QueueActed { name, state })),
+    }
 }
 
 async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String>, body: Body, verb: Verb) -> Answer {
@@ -152,12 +167,8 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String
     let state = match verb {
         Verb::Pause => operator.pause_queue(&name, reason).await?,
         Verb::Resume => operator.resume_queue(&name, reason).await?,
-        Verb::Remove => operator.remove_queue(&name, reason).await?,
     };
-    if state == "unknown" {
-        return Err(unknown(&name));
-    }
-    Ok(Json(QueueActed { name, state }))
+    done(name, state)
 }
 
 fn named(name: &str) -> Result<(), Problem> {

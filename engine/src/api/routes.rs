@@ -268,6 +268,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: "delete",
+        takes: &[],
+        parameters: &[query("reason", "Why, for the record", REASON)],
+        problems: OF_RUN,
         ..act_on_queue(
             "/api/v1/queues/{name}",
             "removeQueue",
