@@ -48,11 +48,13 @@ impl Store {
                 status: Some(RunStatus::Completed),
                 output: Some(output.clone()),
                 reason: None,
+                continued_as: None,
             }),
             Act::Fail { reason } => self.local.tell_one(run, || EndedRun {
                 status: Some(RunStatus::Failed),
                 output: None,
                 reason: Some(storable_reason(reason)),
+                continued_as: None,
             }),
             _ => {}
         }

@@ -14,7 +14,7 @@ use super::sources::FakeSources;
 use super::start::TestStart;
 use crate::delivery::{BreakerPolicy, Breakers};
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, Shared};
-use crate::lifecycle::{Clock as _, RunId};
+use crate::lifecycle::{Clock as _, QueueSettings, QueuedCommand, RunId, UndeliveredItem};
 use crate::memory::{MemoryRunStore, VirtualClock};
 use crate::postgres::TestPostgres;
 use crate::workflow::{Registry, Resources, Workflow};
@@ -147,6 +147,18 @@ impl TestEngine {
         self.with(|parts| parts.settings.batch_size = items.max(1))
     }
 
+    /// Sets the limits of a queue.
+    ///
+    /// # Panics
+    /// They make no sense.
+    #[must_use]
+    pub fn queue(self, settings: QueueSettings) -> Self {
+        if let Err(why) = self.world.store.set_queue(settings) {
+            panic!("the settings of the queue make no sense: {why}");
+        }
+        self
+    }
+
     /// How much real time a step may take, a minute unless said otherwise: one that takes longer counts as hanging.
     #[must_use]
     pub fn patience(self, real: Duration) -> Self {
@@ -211,6 +223,20 @@ impl TestEngine {
     #[must_use]
     pub fn messages(&self) -> Vec<SentMessage> {
         self.world.messages.all()
+    }
+
+    /// All commands that workflows have published, in order, each once.
+    #[must_use]
+    pub fn published(&self) -> Vec<QueuedCommand> {
+        let published = self.world.store.published().into_iter();
+        published.map(|(_, command)| command).collect()
+    }
+
+    /// What fan-outs could not deliver, in order.
+    #[must_use]
+    pub fn undelivered(&self) -> Vec<UndeliveredItem> {
+        let undelivered = self.world.store.undelivered().into_iter();
+        undelivered.map(|(_, item)| item).collect()
     }
 
     fn with(self, change: impl FnOnce(&mut Parts)) -> Self {

@@ -3,19 +3,14 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::crashes::{CLAIM, Crashes, STEP, Write};
+use super::crashes::{CLAIM, Crashes, Write};
 use super::sources::Missing;
 use crate::execution::Shared;
-use crate::lifecycle::{
-    Act, ClaimPage, Ending, FleetError, LetGo, NewRun, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore,
-    Saved, Signalled, Started, Transacted, TransactionWork, WorkRun,
-};
+use crate::lifecycle::{FleetError, NewStep, RunId, Transacted, TransactionWork};
 use crate::memory::MemoryRunStore;
 use crate::postgres::{Apart, TestPostgres, transact_apart};
 
@@ -28,8 +23,6 @@ pub(super) struct Surroundings {
     /// One transaction at a time: its end and its record are not one commit here.
     pub(super) transactions: Arc<Mutex<()>>,
 }
-
-const START: &str = "start";
 
 /// One replica's store.
 pub(super) struct Faulty {
@@ -103,16 +96,15 @@ impl Faulty {
     }
 
     /// After it is known what was claimed: the claim of nothing is no write.
-    fn claimed(&self, runs: Vec<(RunClaim, WorkRun)>) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
-        let writes: Vec<Write> = runs.iter().map(|(claim, _)| Write::new(claim.run, CLAIM)).collect();
-        let crashes = &self.around.crashes;
-        if crashes.claimed(&writes) {
+    pub(super) fn claimed<T>(&self, runs: &[T], run: impl Fn(&T) -> RunId) -> Result<(), FleetError> {
+        let writes: Vec<Write> = runs.iter().map(|claimed| Write::new(run(claimed), CLAIM)).collect();
+        if self.around.crashes.claimed(&writes) {
             return self.crash();
         }
-        Ok(runs)
+        Ok(())
     }
 
-    async fn transact_in(
+    pub(super) async fn transact_in(
         &self,
         database: &TestPostgres,
         step: &NewStep,
@@ -142,108 +134,5 @@ impl Faulty {
         });
         let lost = |why: tokio::task::JoinError| FleetError::Unanswered(why.to_string());
         done.await.map_err(lost)?
-    }
-}
-
-fn step_write(step: &NewStep) -> Write {
-    Write::new(step.claim.run, format!("{STEP}{}", step.path))
-}
-
-fn ending_write(ending: &Ending) -> Write {
-    let what = match &ending.act {
-        Act::Complete { .. } => "end".to_owned(),
-        Act::Fail { .. } => "failure".to_owned(),
-        Act::Wait { waits, .. } => {
-            let paths: Vec<&str> = waits.iter().map(|wait| wait.path.as_str()).collect();
-            format!(
-                "wait for {}",
-                if paths.is_empty() {
-                    "batches".to_owned()
-                } else {
-                    paths.join(", ")
-                }
-            )
-        }
-        Act::HandBack { .. } => "hand back".to_owned(),
-        Act::Quarantine { .. } => "quarantine".to_owned(),
-    };
-    Write::new(ending.claim.run, what)
-}
-
-#[async_trait]
-impl RunStore for Faulty {
-    async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError> {
-        let writes: Vec<Write> = page.iter().map(|run| Write::new(run.id, START)).collect();
-        self.write(&writes, self.store.start_runs(page, again)).await
-    }
-
-    async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
-        self.write(&[Write::new(run.id, START)], RunStore::start_run(&self.store, run))
-            .await
-    }
-
-    async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
-        self.alive()?;
-        let runs = self.store.claim_runs(page).await?;
-        self.claimed(runs)
-    }
-
-    async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
-        self.alive()?;
-        self.store.read_claimed_runs(page).await
-    }
-
-    async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
-        let writes: Vec<Write> = group.iter().map(step_write).collect();
-        self.write(&writes, self.store.save_steps(group)).await
-    }
-
-    async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
-        self.write(&[step_write(step)], self.store.settle_step(step)).await
-    }
-
-    async fn transact(
-        &self,
-        step: &NewStep,
-        work: &TransactionWork,
-        max_result: usize,
-    ) -> Result<Transacted, FleetError> {
-        let Some(database) = &self.around.database else {
-            let why = "this workflow uses ctx.transaction: give the test a database with lockgate::testing::postgres()";
-            self.around.missing.note(why);
-            return Err(FleetError::Refused(why.to_owned()));
-        };
-        let done = self.transact_in(database, step, work, max_result);
-        self.write(&[step_write(step)], done).await
-    }
-
-    async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
-        let writes: Vec<Write> = group.iter().map(ending_write).collect();
-        self.write(&writes, self.store.let_go_runs(group)).await
-    }
-
-    async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
-        let writes: Vec<Write> = runs.iter().map(|run| Write::new(*run, "wake-up")).collect();
-        self.write(&writes, self.store.wake_runs(runs)).await
-    }
-
-    async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
-        let write = Write::new(signal.run, format!("signal {}", signal.name));
-        self.write(&[write], self.store.signal_run(signal)).await
-    }
-
-    async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
-        self.alive()?;
-        self.store.poked_runs(runs).await
-    }
-
-    async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
-        self.alive()?;
-        self.store.read_news(runs).await
-    }
-
-    async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
-        self.alive()?;
-        self.store.next_due(queues).await
     }
 }

@@ -12,6 +12,7 @@ mod engine;
 mod every_crash;
 mod faulty;
 mod faulty_fleet;
+mod faulty_runs;
 mod handle;
 mod messages;
 mod pump;

@@ -1,5 +1,6 @@
 //! Letting things happen: until nothing more does, and from one instant to the next.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -95,6 +96,9 @@ impl World {
         let replica = self.living();
         let pulse = self.store.pulse(&replica.shared.registry.runnable());
         if pulse.ready {
+            // They may wait in a queue that is not known yet.
+            replica.shared.hints.queues.store(true, Ordering::Relaxed);
+            replica.shared.hints.runs.notify_one();
             self.clock.nudge();
         }
         if pulse.ready_batches {

@@ -57,6 +57,18 @@ impl<W: Workflow> TestStart<W> {
         self
     }
 
+    /// Has it claimed from this queue.
+    pub fn queue(mut self, name: impl Into<String>) -> Self {
+        self.start.queue = Some(name.into());
+        self
+    }
+
+    /// Counts it for the limits of its queue that hold for each key.
+    pub fn limit_key(mut self, key: impl Into<String>) -> Self {
+        self.start.limit_key = Some(key.into());
+        self
+    }
+
     /// Fails it when it is not over this long after its start.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.start.request.deadline = Some(time);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lockgate::testing::{TestEngine, TestHandle, TestPostgres, every_crash, postgres};
-use lockgate_workflows::{DailyTaskReports, ReportInput, ReportSummary, tracker};
+use lockgate_workflows::{
+    DailyTaskReports, Reminded, ReminderInput, ReportInput, ReportSummary, TaskReminder, TaskReminders, tracker,
+};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -114,4 +116,49 @@ async fn without_a_team_nobody_is_told_and_nothing_waited_for_and_who_came_later
     assert_eq!((summary.sent.items, summary.undelivered), (REPORTS as u64, None));
     run.assert_step("0:snapshot", &USERS);
     assert_eq!(summaries(&database).await, 0);
+}
+
+async fn reminders(engine: TestEngine, database: &TestPostgres, users: i64) -> (TestEngine, TestHandle<Reminded>) {
+    let engine = engine.workflow(TaskReminders).workflow(TaskReminder).database(database);
+    let input = ReminderInput { users, at_once: 1_000 };
+    let run = engine.start::<TaskReminders>(&input).await;
+    (engine, run)
+}
+
+fn mails(engine: &TestEngine) -> (usize, usize) {
+    let published = engine.published();
+    let ids: BTreeSet<_> = published.iter().map(|command| command.message_id).collect();
+    (published.len(), ids.len())
+}
+
+#[tokio::test]
+async fn each_user_is_reminded_once_wherever_it_crashes() {
+    let (database, _pool) = tracker().await;
+    let crashed = every_crash(async |engine| {
+        let (engine, run) = reminders(engine, &database, 3).await;
+        let told = run.result().await.unwrap();
+        assert_eq!((told.failed, told.reminded + told.idle), (0, 3));
+        let sent = told.reminded as usize;
+        assert_eq!(mails(&engine), (sent, sent));
+    })
+    .await;
+    assert!(crashed >= 20, "{crashed}");
+}
+
+#[tokio::test]
+async fn a_thousand_children_are_waited_for_though_replicas_die() {
+    let (database, pool) = tracker().await;
+    tracker::seed(&pool, 1_200, |_| {}).await.unwrap();
+    // The children are all under way when these come.
+    let engine = TestEngine::new()
+        .crash_before("0:open tasks")
+        .crash_after("0:open tasks")
+        .crash_before("0:open tasks")
+        .crash_after("0:open tasks");
+    let (engine, run) = reminders(engine, &database, 1_000).await;
+    let told = run.result().await.unwrap();
+    assert_eq!((told.failed, told.reminded + told.idle), (0, 1_000));
+    assert_eq!((engine.crashes(), engine.runs_of("task-reminder").len()), (4, 1_000));
+    let sent = told.reminded as usize;
+    assert_eq!(mails(&engine), (sent, sent));
 }

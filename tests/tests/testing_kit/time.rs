@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lockgate::client::{RunError, RunStatus};
+use lockgate::lifecycle::QueueSettings;
 use lockgate::testing::{Effects, TestEngine};
 use lockgate::workflow::{Context, RetryPolicy, StepOptions, Workflow};
 
@@ -181,4 +182,24 @@ async fn a_run_that_waits_for_nobody_fails_its_test() {
     }
     let engine = TestEngine::new().workflow(Forever);
     let _ = engine.start::<Forever>(&()).await.result().await;
+}
+
+#[tokio::test]
+async fn the_limits_of_a_queue_hold_by_the_clock_of_the_test() {
+    let settings = QueueSettings {
+        rate_per_s: Some(1.0),
+        burst: Some(1),
+        ..QueueSettings::new("slow")
+    };
+    let engine = TestEngine::new().workflow(Sleeper).queue(settings);
+    let begun = engine.now();
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(engine.start::<Sleeper>(&0).queue("slow").await);
+    }
+    for run in runs {
+        run.assert_completed_with(&0).await;
+    }
+    let took = engine.now() - begun;
+    assert!((3..=5).contains(&took.num_seconds()), "{took}");
 }

@@ -53,6 +53,10 @@ impl Runs {
             queue: run.queue.clone(),
             priority: run.priority,
             after_run: None,
+            tenant: run.tenant.clone(),
+            limit_key: run.limit_key.clone(),
+            debounce_key: None,
+            attributes: run.attributes.clone(),
         };
         let parent = run.parent.clone();
         self.queue(start, parent, now);

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::MemoryRunStore;
 use super::claim::Claimable;
 use super::run::Run;
-use crate::lifecycle::{Kind, NewStep, RunClaim, RunId, Runnable, StepState, StepStatus};
+use crate::lifecycle::{NewStep, RunClaim, RunId, Runnable, StepState, StepStatus};
 
 /// What goes on in the store now.
 #[derive(Debug, Default)]
@@ -24,24 +24,20 @@ impl MemoryRunStore {
         let now = self.clock.now();
         let runs = self.lock();
         let mut pulse = Pulse::default();
+        let [asked, suspects] = [false, true].map(|suspects| Claimable {
+            runnable,
+            suspects,
+            now,
+        });
         for run in runs.by_id.values() {
             if let Some(claim) = run.claim() {
-                pulse.held.push((claim, run.wake_seq, run.stop.is_some()));
+                let halted = run.stop.is_some() && run.undoing != Some(true);
+                pulse.held.push((claim, run.wake_seq, halted));
             }
-            let may_be_claimed = |suspects| {
-                runs.claimable(
-                    run,
-                    Claimable {
-                        runnable,
-                        suspects,
-                        now,
-                    },
-                )
-                .is_some()
-            };
-            pulse.ready |= may_be_claimed(false) || may_be_claimed(true);
+            pulse.ready |= runs.is_let_through(run, asked) || runs.is_let_through(run, suspects);
             pulse.ready_batches |= run.next_batch().is_some_and(|(_, from)| from <= now);
         }
+        pulse.ready |= runs.any_limited(asked) || runs.any_limited(suspects);
         pulse
     }
 
@@ -51,7 +47,8 @@ impl MemoryRunStore {
         let runs = self.lock();
         let unfinished = runs.by_id.values().filter(|run| !run.status.is_over());
         let instants = unfinished.flat_map(|run| [run.due(), run.next_batch().map(|(_, from)| from), run.overdue_at()]);
-        instants.flatten().filter(|at| *at > now).min()
+        let instants = instants.flatten().chain(runs.next_token(now));
+        instants.filter(|at| *at > now).min()
     }
 
     /// A death that a test asked for is not held against the code that ran.
@@ -78,7 +75,6 @@ impl MemoryRunStore {
         let mut runs = self.lock();
         let run = runs.by_id.get_mut(&step.claim.run)?;
         let state = step.clone().into_state();
-        debug_assert_eq!(state.kind, Kind::Transaction);
         run.steps.insert(step.path.clone(), state.clone());
         Some(state)
     }

@@ -13,6 +13,8 @@ mod fan_outs;
 mod fleet;
 #[cfg(feature = "testing")]
 mod kit;
+#[cfg(feature = "testing")]
+mod kit_queues;
 mod publish;
 mod queues;
 mod recover;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Runs;
+use super::claim::Claimable;
 use super::run::{Holder, Ready, Run, Status};
 use crate::lifecycle::{ClaimPage, Holds, LimitedClaim, QueueNews, QueueRule, QueueSettings, RunId};
 
@@ -48,6 +49,11 @@ impl Queue {
             self.tokens = allowance - count as f64;
             self.refilled_at = now;
         }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn next_token_at(&self) -> Option<DateTime<Utc>> {
+        self.next_token().map(|wait| self.refilled_at + wait)
     }
 
     /// When a token comes, if there is none.
@@ -110,7 +116,7 @@ impl Runs {
     }
 
     /// Its runs are claimed through the gate.
-    fn is_limited(queue: &Queue) -> bool {
+    pub(super) fn is_limited(queue: &Queue) -> bool {
         queue.paused || queue.settings.is_limited()
     }
 
@@ -120,34 +126,21 @@ impl Runs {
         let Some(share) = page.shares.first() else {
             return LimitedClaim::default();
         };
-        let Some(queue) = self.queues.get(&share.queue).filter(|queue| !queue.paused) else {
+        let asked = Claimable {
+            runnable: &page.runnable,
+            suspects: page.suspects,
+            now,
+        };
+        let Some((again, fit)) = self.pick_limited(&share.queue, share.take as usize, asked) else {
             return LimitedClaim::default();
         };
-        let ready = self.ready_of(&share.queue, page, now);
-        let take = share.take as usize;
-        let (again, fresh): (Vec<_>, Vec<_>) = ready.into_iter().partition(|(_, run)| self.goes_on(*run));
-        let again: Vec<RunId> = again.into_iter().take(take).map(|(_, run)| run).collect();
-        let holding = self
-            .by_id
-            .values()
-            .filter(|run| run.queue() == share.queue && run.holds_place());
-        let free = queue
-            .settings
-            .max_running
-            .map_or(usize::MAX, |most| (most as usize).saturating_sub(holding.count()));
-        // Whole tokens only.
-        let tokens = queue
-            .allowance(now)
-            .map_or(usize::MAX, |tokens| tokens.max(0.0) as usize);
-        let room = (take - again.len()).min(free).min(tokens);
-        let fit = self.fitting(queue, fresh, room);
-        let (holds, fair) = (queue.settings.holds, queue.settings.fair);
         let last = fit.last().and_then(|run| self.by_id.get(run)).map(Run::turn);
         let Some(queue) = self.queues.get_mut(&share.queue) else {
             return LimitedClaim::default();
         };
+        let holds = queue.settings.holds;
         queue.spend(fit.len(), now);
-        if let (true, Some(last)) = (fair, last) {
+        if let (true, Some(last)) = (queue.settings.fair, last) {
             queue.last = last;
         }
         let again_at = queue.next_token();
@@ -160,6 +153,32 @@ impl Runs {
             runs: claimed.collect(),
             again: again_at,
         }
+    }
+
+    /// What the limits of a queue allow: runs that hold a place already, and runs that get one. None: it is paused, or
+    /// nothing is set for it.
+    pub(super) fn pick_limited(
+        &self,
+        name: &str,
+        take: usize,
+        asked: Claimable<'_>,
+    ) -> Option<(Vec<RunId>, Vec<RunId>)> {
+        let queue = self.queues.get(name).filter(|queue| !queue.paused)?;
+        let ready = self.ready_of(name, asked);
+        let (again, fresh): (Vec<_>, Vec<_>) = ready.into_iter().partition(|(_, run)| self.goes_on(*run));
+        let again: Vec<RunId> = again.into_iter().take(take).map(|(_, run)| run).collect();
+        let holding = self
+            .by_id
+            .values()
+            .filter(|run| run.queue() == name && run.holds_place());
+        let most = queue.settings.max_running;
+        let free = most.map_or(usize::MAX, |most| (most as usize).saturating_sub(holding.count()));
+        // Whole tokens only.
+        let tokens = queue.allowance(asked.now);
+        let tokens = tokens.map_or(usize::MAX, |tokens| tokens.max(0.0) as usize);
+        let room = (take - again.len()).min(free).min(tokens);
+        let fit = self.fitting(queue, fresh, room);
+        Some((again, fit))
     }
 
     fn goes_on(&self, run: RunId) -> bool {
@@ -240,7 +259,7 @@ impl Run {
         matches!(self.status, Status::Queued | Status::Paused) && self.started_at.is_none()
     }
 
-    fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.ready.is_some() && self.holder.is_none() && self.status.may_be_claimed()
     }
 }
