@@ -14,7 +14,7 @@ use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
 use super::run_acts::DeleteQuery;
-use super::runs::{Act, LARGEST_START, check_text, document};
+use super::runs::{LARGEST_START, check_text, document};
 use crate::lifecycle::{Holds, QueueSettings, misnamed};
 use crate::postgres::{Inspector, Operator, QueueSummary};
 
@@ -45,6 +45,15 @@ pub(super) struct QueueRequest {
     #[schemars(range(min = 1, max = 86_400_000))]
     max_attempt_s: Option<u32>,
     /// Why, for the record.
+    #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
+    reason: Option<String>,
+}
+
+/// Why a queue is acted on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueAct {
+    /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
 }
@@ -155,8 +164,8 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     named(&name)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let act: Act = if body.is_empty() {
-        Act::default()
+    let act: QueueAct = if body.is_empty() {
+        QueueAct::default()
     } else {
         media_type(&headers, &[JSON])?;
         document(&body)?
