@@ -31,20 +31,9 @@ pub(super) fn detail(found: &RunDetail) -> String {
         .claimed_by
         .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
     optional("code run by", holder);
-    let origin = (found.origin_id != run.run_id).then(|| found.origin_id.to_string());
-    optional("ids of", origin);
-    optional("made of", run.forked_from.map(|run| run.to_string()));
-    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
-    optional("done again", (!forks.is_empty()).then(|| forks.join(", ")));
-    optional("started by", run.parent_id.map(|run| format!("run {run}")));
-    optional("queue", (run.queue != run.workflow).then(|| clean(&run.queue)));
-    optional("tenant", run.tenant.as_deref().map(clean));
-    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
-    let attributes = run
-        .attributes
-        .as_ref()
-        .map(|all| all.iter().map(attribute).collect::<Vec<_>>());
-    optional("attributes", attributes.map(|all| all.join(", ")));
+    for (name, value) in belongs(found) {
+        optional(name, value);
+    }
     let batches: Vec<String> = found
         .batches
         .iter()
@@ -78,6 +67,27 @@ pub(super) fn detail(found: &RunDetail) -> String {
         ));
     }
     shown
+}
+
+/// What it belongs to, and by what it is found.
+fn belongs(found: &RunDetail) -> Vec<(&'static str, Option<String>)> {
+    let run = &found.run;
+    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
+    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
+    let attributes = run.attributes.as_ref();
+    let attributes = attributes.map(|all| all.iter().map(attribute).collect::<Vec<_>>().join(", "));
+    vec![
+        (
+            "ids of",
+            (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
+        ),
+        ("made of", run.forked_from.map(|run| run.to_string())),
+        ("done again", (!forks.is_empty()).then(|| forks.join(", "))),
+        ("child of", run.parent_id.map(|run| run.to_string())),
+        ("queue", (run.queue != run.workflow).then(|| clean(&run.queue))),
+        ("tenant", run.tenant.as_deref().map(clean)),
+        ("attributes", attributes),
+    ]
 }
 
 fn step(step: &StepSummary) -> Vec<String> {
