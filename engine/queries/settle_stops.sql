@@ -4,6 +4,8 @@ with stopping as (
     select r.id
       from lockgate.task_runs r
      where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is not null
+       -- What its code undoes ends by that.
+       and r.undoing is distinct from true
      limit $1
        for no key update skip locked
 )

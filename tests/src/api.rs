@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockgate::api::{ApiParts, ApiServer, ApiSettings};
 use lockgate::config::Secret;
 use lockgate::delivery::{CommandDoor, KeyHash, Topics};
+use lockgate::health::Health;
 use lockgate::postgres::Database;
 use lockgate::workflow::Registry;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -53,6 +54,7 @@ impl TestApi {
             database,
             registry,
             token: Some(Secret::new(TOKEN)),
+            health: Health::default(),
             settings,
         };
         let stop = CancellationToken::new();
@@ -187,6 +189,17 @@ impl Client {
             .request(Method::POST, path)
             .header(CONTENT_TYPE, "application/json");
         self.answer(request.body(json.into())).await
+    }
+
+    /// Puts JSON.
+    pub async fn put(&self, path: &str, json: impl Into<String>) -> Answer {
+        let request = self.request(Method::PUT, path).header(CONTENT_TYPE, "application/json");
+        self.answer(request.body(json.into())).await
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.answer(self.request(Method::DELETE, path)).await
     }
 
     /// Posts lines.

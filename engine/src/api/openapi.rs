@@ -13,6 +13,7 @@ use super::bulk::LineAnswer;
 use super::commands::Accepted;
 use super::health::Health;
 use super::problem::{PROBLEM_JSON, Problem};
+use super::queues::{QueueAct, QueueActed, QueueList, QueueRequest};
 use super::routes::{Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
@@ -20,6 +21,7 @@ use super::runs::{Act, Acted, RunList, StartRequest, Started};
 use super::schedules::{BackfillRequest, Backfilled};
 use crate::delivery::{EmailCommandRequest, email_schema};
 use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer};
+use crate::postgres::QueueSummary;
 
 /// Made once: nobody needs a token to ask for it.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -94,9 +96,10 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": schema,
         })
     });
-    let name = route.path.contains("{name}").then(
-        || json!({ "name": "name", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1, "maxLength": 500 } }),
-    );
+    let name = route.path.contains("{name}").then(|| {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\\u0000/]+$" });
+        json!({ "name": "name", "in": "path", "required": true, "schema": schema })
+    });
     id.into_iter().chain(name).chain(others).collect()
 }
 
@@ -143,6 +146,8 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<EmailCommandRequest<'_>>();
     read.subschema_for::<StartRequest<'_>>();
     read.subschema_for::<Act>();
+    read.subschema_for::<QueueRequest>();
+    read.subschema_for::<QueueAct>();
     read.subschema_for::<SignalRequest>();
     read.subschema_for::<RetryRequest>();
     read.subschema_for::<ForkRequest<'_>>();
@@ -153,6 +158,9 @@ fn schemas() -> Map<String, Value> {
     written.subschema_for::<LineAnswer<'_>>();
     written.subschema_for::<Started>();
     written.subschema_for::<Acted>();
+    written.subschema_for::<QueueActed>();
+    written.subschema_for::<QueueList>();
+    written.subschema_for::<QueueSummary>();
     written.subschema_for::<RunList>();
     written.subschema_for::<SignalAnswer>();
     written.subschema_for::<ActedRuns>();

@@ -2,11 +2,11 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::body::{JSON, NDJSON};
 use super::gate::Role;
-use super::{Api, commands, health, openapi, run_acts, run_steps, runs, schedules};
+use super::{Api, commands, health, openapi, queues, run_acts, run_steps, runs, schedules};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -53,6 +53,8 @@ const OF_BODY: &[u16] = &[400, 408, 413, 415];
 const OF_QUERY: &[u16] = &[400, 500];
 const OF_RUN: &[u16] = &[400, 404, 500];
 const OF_START: &[u16] = &[400, 408, 409, 413, 415, 500];
+const OF_QUEUE: &[u16] = &[400, 404, 408, 413, 415, 500];
+const OF_BODY_AND_QUERY: &[u16] = &[400, 408, 413, 415, 500];
 const OF_DELETE: &[u16] = &[400, 404, 409, 500];
 const OF_ACTION: &[u16] = &[400, 408, 413, 415, 500];
 const OF_ACT: &[u16] = &[400, 404, 408, 409, 413, 415, 500];
@@ -108,6 +110,21 @@ const fn act(path: &'static str, id: &'static str, about: &'static str, handler:
     }
 }
 
+/// A route that acts on a queue.
+const fn act_on_queue(
+    path: &'static str,
+    id: &'static str,
+    about: &'static str,
+    handler: fn() -> MethodRouter<Api>,
+) -> Route {
+    Route {
+        takes: &[(JSON, "QueueAct")],
+        answers: &[Answer(200, "What became of it", JSON, "QueueActed")],
+        problems: OF_QUEUE,
+        ..act(path, id, about, handler)
+    }
+}
+
 /// A route without a token.
 const fn open(path: &'static str, id: &'static str, about: &'static str, handler: fn() -> MethodRouter<Api>) -> Route {
     Route {
@@ -151,7 +168,7 @@ pub(super) const ROUTES: &[Route] = &[
             Answer(201, "A new run", JSON, "Started"),
             Answer(
                 200,
-                "The run that was started under this idempotency key before",
+                "The run that was started under this idempotency key before, or that waits under this debounce key",
                 JSON,
                 "Started",
             ),
@@ -223,6 +240,59 @@ pub(super) const ROUTES: &[Route] = &[
         "resumeRun",
         "Resume a paused or quarantined run",
         || post(runs::resume),
+    ),
+    Route {
+        answers: &[Answer(200, "The queues", JSON, "QueueList")],
+        problems: &[500],
+        ..look(
+            "/api/v1/queues",
+            "listQueues",
+            "Queues: what waits and runs, and what is set",
+            || get(queues::list),
+        )
+    },
+    Route {
+        answers: &[Answer(200, "The queue", JSON, "QueueSummary")],
+        ..look("/api/v1/queues/{name}", "showQueue", "One queue", || get(queues::show))
+    },
+    Route {
+        method: "put",
+        takes: &[(JSON, "QueueRequest")],
+        body_required: true,
+        problems: OF_BODY_AND_QUERY,
+        ..act_on_queue(
+            "/api/v1/queues/{name}",
+            "setQueue",
+            "Make a queue's settings what is given",
+            || put(queues::set),
+        )
+    },
+    Route {
+        method: "delete",
+        takes: &[],
+        parameters: &[query("reason", "Why, for the record", REASON)],
+        problems: OF_RUN,
+        ..act_on_queue(
+            "/api/v1/queues/{name}",
+            "removeQueue",
+            "Take a queue's settings away",
+            || delete(queues::remove),
+        )
+    },
+    Route {
+        problems: OF_BODY_AND_QUERY,
+        ..act_on_queue(
+            "/api/v1/queues/{name}/pause",
+            "pauseQueue",
+            "Claim nothing of a queue until it is resumed",
+            || post(queues::pause),
+        )
+    },
+    act_on_queue(
+        "/api/v1/queues/{name}/resume",
+        "resumeQueue",
+        "Claim a queue's runs again",
+        || post(queues::resume),
     ),
     Route {
         takes: &[(JSON, "SignalRequest")],
@@ -324,6 +394,7 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         answers: &[Answer(200, "It lives", JSON, "Health")],
+        problems: &[503],
         ..open("/healthz", "healthz", "Whether this process lives", || {
             get(health::live)
         })

@@ -20,8 +20,7 @@ use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
 use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunSummary, WhyAnswer};
-use crate::lifecycle::misfit_attributes;
-use crate::lifecycle::{self, NewRun};
+use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misfit_attributes, misnamed};
 use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator};
 
 /// Inputs are stored with the run and read with every claim of it.
@@ -59,6 +58,21 @@ pub(super) struct StartRequest<'a> {
     /// It fails when it is not over so many seconds after its start.
     #[schemars(range(min = 1, max = 3_000_000_000_i64))]
     deadline_s: Option<i64>,
+    /// From which queue it is claimed; not given: the one with its workflow's name.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    queue: Option<String>,
+    /// It is claimed before runs of lower priority that came up to 15 seconds a step earlier.
+    #[schemars(range(min = 0, max = 20))]
+    priority: Option<u8>,
+    /// On whose behalf it runs: in a fair queue tenants take turns.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    tenant: Option<String>,
+    /// It counts under this key where its queue has a limit for each key.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    limit_key: Option<String>,
+    /// A run that waits under this key gets the input and time of this one.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    debounce_key: Option<String>,
 }
 
 /// A run that was started, now or before under the same key.
@@ -66,7 +80,7 @@ pub(super) struct StartRequest<'a> {
 pub(super) struct Started {
     /// The run.
     pub(super) run_id: Uuid,
-    /// `new` or `found`.
+    /// `new`, `found` or `debounced`.
     pub(super) outcome: Cow<'static, str>,
 }
 
@@ -95,6 +109,9 @@ pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
+    /// Of a cancellation: what the run did is not undone.
+    #[serde(default)]
+    force: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -170,14 +187,32 @@ pub(super) async fn start(
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }
         lifecycle::Started::Found(run) => Ok(started(run, "found").into_response()),
+        lifecycle::Started::Debounced(run) => Ok(started(run, "debounced").into_response()),
         lifecycle::Started::Held => Err(Problem::new(
             StatusCode::CONFLICT,
             "another unfinished run holds the singleton key",
         )),
-        lifecycle::Started::Busy => Err(Problem::unavailable(
-            "the singleton key is contended; nothing was started",
-        )),
+        lifecycle::Started::Busy => Err(Problem::unavailable("its key is contended; nothing was started")),
     }
+}
+
+/// What says from where and in what order it is claimed.
+fn check_flow(request: &StartRequest<'_>) -> Result<(), Problem> {
+    if request.priority.is_some_and(|priority| priority > HIGHEST_PRIORITY) {
+        return Err(Problem::field("priority", "is not from 0 to 20"));
+    }
+    let names = [
+        ("queue", &request.queue),
+        ("tenant", &request.tenant),
+        ("limit_key", &request.limit_key),
+        ("debounce_key", &request.debounce_key),
+    ];
+    for (field, name) in names {
+        if let Some(why) = name.as_deref().and_then(misnamed) {
+            return Err(Problem::field(field, &why));
+        }
+    }
+    Ok(())
 }
 
 fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
@@ -213,8 +248,14 @@ impl Api {
             Some(_) => return Err(Problem::field("deadline_s", "is not from 1 to 3000000000")),
             None => None,
         };
+        check_flow(&request)?;
         Ok(NewRun {
             params,
+            queue: request.queue,
+            priority: request.priority.unwrap_or_default(),
+            tenant: request.tenant,
+            limit_key: request.limit_key,
+            debounce_key: request.debounce_key,
             singleton_key: request.singleton_key,
             idempotency_key: request.idempotency_key,
             attributes: (!request.attributes.is_empty()).then(|| request.attributes.into()),
@@ -325,8 +366,15 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>
     };
     let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
     check_text("reason", reason)?;
+    if act.force && !matches!(verb, Verb::Cancel) {
+        return Err(Problem::field("force", "is only for a cancellation"));
+    }
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     let (status, wanted): (_, &[&str]) = match verb {
+        Verb::Cancel if act.force => (
+            operator.force_cancel_run(run, reason).await?,
+            &["cancelled", "stopping"],
+        ),
         Verb::Cancel => (operator.cancel_run(run, reason).await?, &["cancelled", "stopping"]),
         Verb::Pause => (operator.pause_run(run, reason).await?, &["paused"]),
         Verb::Resume => (operator.resume_run(run).await?, &["queued", "running", "suspended"]),

@@ -24,10 +24,13 @@ pub(super) enum Command {
         #[command(flatten)]
         steps: runs_steps::Args,
     },
-    /// Cancel a run, or all that fit: nothing more is claimed, batches in flight stop at their next message
+    /// Cancel a run, or all that fit: nothing new begins, batches in flight stop at their next message, what code did it undoes
     Cancel {
         #[command(flatten)]
         target: Target,
+        /// Undo nothing, and wait for no code that does; the run's reason then says what was not undone
+        #[arg(long, conflicts_with_all = ["where", "all"])]
+        force: bool,
         #[command(flatten)]
         how: How,
     },
@@ -79,7 +82,7 @@ impl Command {
             Self::List(args) => args.execute(context).await,
             Self::Show { run, steps } if steps.steps => steps.execute(context, run).await,
             Self::Show { run, .. } => show(context, run).await,
-            Self::Cancel { target, how } => act(context, RunAct::Cancel, target, how).await,
+            Self::Cancel { target, force, how } => cancel(context, target, force, how).await,
             Self::Pause { target, how } => act(context, RunAct::Pause, target, how).await,
             Self::Resume { target, how } => act(context, RunAct::Resume, target, how).await,
             Self::Delete { target, how } => act(context, RunAct::Delete, target, how).await,
@@ -90,6 +93,20 @@ impl Command {
             Self::Proof { run } => proof(context, run).await,
         }
     }
+}
+
+async fn cancel(context: &Context, target: Target, force: bool, how: How) -> Outcome {
+    let Some(run) = target.run.filter(|_| force) else {
+        return act(context, RunAct::Cancel, target, how).await;
+    };
+    let operator = context.operator().await?;
+    let status = operator.force_cancel_run(run, how.reason.as_deref()).await;
+    acted(
+        context,
+        run,
+        status.map_err(Failure::of_write)?,
+        &["cancelled", "stopping"],
+    )
 }
 
 /// Does something to one run, or to all that fit.

@@ -1,6 +1,9 @@
 //! A run and its proof as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use uuid::Uuid;
 
 use super::output::{clean, or_dash, table, time};
 use super::runs::state;
@@ -34,12 +37,7 @@ pub(super) fn detail(found: &RunDetail) -> String {
     for (name, value) in belongs(found) {
         optional(name, value);
     }
-    let batches: Vec<String> = found
-        .batches
-        .iter()
-        .map(|(status, count)| format!("{count} {status}"))
-        .collect();
-    optional("batches", (!batches.is_empty()).then(|| batches.join(", ")));
+    optional("batches", counted(&found.batches));
     let mut shown = String::new();
     for (name, value) in lines {
         let _ = writeln!(shown, "{name:<12}{value}");
@@ -83,11 +81,27 @@ fn belongs(found: &RunDetail) -> Vec<(&'static str, Option<String>)> {
         ),
         ("made of", run.forked_from.map(|run| run.to_string())),
         ("done again", (!forks.is_empty()).then(|| forks.join(", "))),
-        ("child of", run.parent_id.map(|run| run.to_string())),
+        ("child of", run.parent_id.map(|parent| child_of(parent, found))),
+        ("goes on as", found.continued_as.map(|next| next.to_string())),
+        ("children", counted(&found.children)),
         ("queue", (run.queue != run.workflow).then(|| clean(&run.queue))),
         ("tenant", run.tenant.as_deref().map(clean)),
         ("attributes", attributes),
     ]
+}
+
+fn counted(counts: &BTreeMap<String, i64>) -> Option<String> {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(status, count)| format!("{count} {status}"))
+        .collect();
+    (!counts.is_empty()).then(|| counts.join(", "))
+}
+
+fn child_of(parent: Uuid, found: &RunDetail) -> String {
+    let step = or_dash(found.parent_path.as_ref(), |path| clean(path));
+    let outlives = if found.detached { ", which it outlives" } else { "" };
+    format!("{parent}, step {step}{outlives}")
 }
 
 fn step(step: &StepSummary) -> Vec<String> {

@@ -10,8 +10,7 @@ use super::runs_list::parse_attribute;
 use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
-use crate::lifecycle::LARGEST_PARAMS;
-use crate::lifecycle::{NewRun, Started, misfit_attributes};
+use crate::lifecycle::{LARGEST_PARAMS, NewRun, Started, misfit_attributes, misnamed};
 use crate::postgres::{DatabaseError, Inspector, Operator};
 use crate::telemetry;
 
@@ -37,6 +36,8 @@ pub(super) struct Args {
     /// It fails when it is not over this long after its start
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
+    #[command(flatten)]
+    flow: FlowArgs,
     /// By what it is found later; may be given several times. What reads as a number or a boolean is one; "42" in quotes is a string
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, serde_json::Value)>,
@@ -46,6 +47,26 @@ pub(super) struct Args {
     /// Wait no longer than this; the run goes on
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
+}
+
+/// Where and in what order it is claimed.
+#[derive(clap::Args)]
+struct FlowArgs {
+    /// Claim it from this queue instead of the one with its workflow's name
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    queue: Option<String>,
+    /// Claim it before runs of lower priority that came up to 15 seconds a step earlier: 0 to 20
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
+    priority: u8,
+    /// On whose behalf it runs: in a fair queue tenants take turns
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    tenant: Option<String>,
+    /// Count it under this key where its queue has a limit for each key
+    #[arg(long, value_name = "KEY", value_parser = parse_name)]
+    limit_key: Option<String>,
+    /// Give its input and time to the run that waits under this key, if one does; see --at
+    #[arg(long, value_name = "KEY", value_parser = parse_name)]
+    debounce: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +127,11 @@ impl Args {
             start_at: self.at,
             pace_per_s: self.pace,
             deadline: self.deadline,
+            queue: self.flow.queue.clone(),
+            priority: self.flow.priority,
+            tenant: self.flow.tenant.clone(),
+            limit_key: self.flow.limit_key.clone(),
+            debounce_key: self.flow.debounce.clone(),
             traceparent: std::env::var("TRACEPARENT")
                 .ok()
                 .filter(|text| telemetry::is_traceparent(text)),
@@ -118,14 +144,13 @@ impl Args {
         match operator.start(request).await.map_err(|error| self.lost(error))? {
             Started::New(run) => Ok((run, "new")),
             Started::Found(run) => Ok((run, "found")),
+            Started::Debounced(run) => Ok((run, "debounced")),
             Started::Held => Err(Failure::new(
                 Exit::Conflict,
                 format!("another unfinished run holds singleton key {key}"),
             )
             .hint("wait for it (`runs list`), cancel it, or use another key")),
-            Started::Busy => {
-                Err(Failure::new(Exit::Conflict, format!("singleton key {key} is contended")).hint("try again"))
-            }
+            Started::Busy => Err(Failure::new(Exit::Conflict, "its key is contended").hint("try again")),
         }
     }
 
@@ -175,6 +200,13 @@ pub(super) fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
             .hint("give a JSON document such as '{\"day\": \"2026-01-31\"}', or @FILE")
     })?;
     Ok(bytes)
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match misnamed(text) {
+        Some(why) => Err(format!("it {why}")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {

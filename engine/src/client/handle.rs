@@ -162,7 +162,7 @@ impl<O> RunHandle<O> {
         self.id
     }
 
-    /// Waits until it is over, and gives what it returned. A database that is away is waited for; wrap it in a timeout
+    /// Waits until it is over, and gives what it returned; of a run that went on as another one, what that returned. A database that is away is waited for; wrap it in a timeout
     /// to wait no longer than that. May be dropped at any time.
     ///
     /// # Errors
@@ -171,9 +171,17 @@ impl<O> RunHandle<O> {
     where
         O: DeserializeOwned,
     {
-        let EndedRun { status, output, reason } = self.client.waiting.ended(self.id).await;
-        let (run, reason) = (self.id, reason.unwrap_or_default());
-        match status {
+        let mut run = self.id;
+        let ended = loop {
+            let ended = self.client.waiting.ended(run).await;
+            match ended.continued_as {
+                Some(next) => run = next,
+                None => break ended,
+            }
+        };
+        let EndedRun { output, reason, .. } = ended;
+        let reason = reason.unwrap_or_default();
+        match ended.status {
             Some(RunStatus::Completed) => {
                 serde_json::from_slice(output.as_deref().unwrap_or(b"null")).map_err(|error| RunError::Misfit {
                     run,
@@ -187,7 +195,7 @@ impl<O> RunHandle<O> {
         }
     }
 
-    /// Its state now; none: it is not there.
+    /// Its state now, or of the run that goes on in its place; none: it is not there.
     ///
     /// # Errors
     /// The database failed.
@@ -263,12 +271,22 @@ impl<O> RunHandle<O> {
         Ok(repeated.map(|run| Self::new(self.client.clone(), run)))
     }
 
-    /// Asks it to stop; answers its state now. One that is over stays as it is.
+    /// Asks it to stop, or the run that goes on in its place: its code comes to its end and undoes what it did. Answers its
+    /// state now; one that is over stays as it is.
     ///
     /// # Errors
     /// The database failed.
     pub async fn cancel(&self, reason: &str) -> Result<Option<RunStatus>, DatabaseError> {
         self.client.operator.cancel_run(self.id, Some(reason)).await?;
+        self.status().await
+    }
+
+    /// Asks it to stop without undoing what it did; answers its state now. Why it ended then says what was not undone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn force_cancel(&self, reason: &str) -> Result<Option<RunStatus>, DatabaseError> {
+        self.client.operator.force_cancel_run(self.id, Some(reason)).await?;
         self.status().await
     }
 }

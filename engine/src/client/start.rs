@@ -18,8 +18,8 @@ pub enum StartError {
     /// Another unfinished run holds the singleton key.
     #[error("another unfinished run holds singleton key {0}; nothing was started")]
     Held(String),
-    /// The singleton key is contended this moment: ask again.
-    #[error("singleton key {0} is contended; nothing was started: try again")]
+    /// The singleton or debounce key is contended this moment: ask again.
+    #[error("key {0} is contended; nothing was started: try again")]
     Busy(String),
     /// The request itself is wrong.
     #[error("{0}; nothing was started")]
@@ -34,7 +34,7 @@ pub enum StartError {
 #[must_use = "nothing is started before `send` or `send_in`"]
 pub struct Start<W> {
     client: Client,
-    request: NewRun,
+    pub(super) request: NewRun,
     invalid: Option<StartError>,
     workflow: PhantomData<fn() -> W>,
 }
@@ -117,7 +117,18 @@ impl<W: Workflow> Start<W> {
     /// [`StartError`] says for each case whether anything was started.
     pub async fn send(mut self) -> Result<RunHandle<W::Output>, StartError> {
         self.check()?;
-        let started = self.client.operator.start(&self.request).await?;
+        let run = self.client.operator.named(self.request.clone());
+        let started = if run.has_key() {
+            let started = self.client.operator.start(&run).await?;
+            if matches!(started, Started::New(_)) {
+                self.client.starts.ring(&run);
+            }
+            started
+        } else {
+            let id = run.id;
+            self.client.starts.start(run).await?;
+            Started::New(id)
+        };
         self.handle(started)
     }
 
@@ -127,6 +138,7 @@ impl<W: Workflow> Start<W> {
         if empty(&self.request.idempotency_key) || empty(&self.request.singleton_key) {
             return Err(StartError::Invalid("a key is empty".to_owned()));
         }
+        self.request.check().map_err(StartError::Invalid)?;
         self.invalid.take().map_or(Ok(()), Err)
     }
 
@@ -139,9 +151,13 @@ impl<W: Workflow> Start<W> {
     }
 
     pub(crate) fn handle(self, started: Started) -> Result<RunHandle<W::Output>, StartError> {
-        let key = self.request.singleton_key.unwrap_or_default();
+        let key = self
+            .request
+            .singleton_key
+            .or(self.request.debounce_key)
+            .unwrap_or_default();
         match started {
-            Started::New(run) | Started::Found(run) => Ok(RunHandle::new(self.client, run)),
+            Started::New(run) | Started::Found(run) | Started::Debounced(run) => Ok(RunHandle::new(self.client, run)),
             Started::Held => Err(StartError::Held(key)),
             Started::Busy => Err(StartError::Busy(key)),
         }

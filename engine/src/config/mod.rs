@@ -3,6 +3,7 @@
 mod keys;
 mod load;
 mod nearest;
+mod sample;
 mod secret;
 mod setting;
 mod show;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
 pub use nearest::nearest;
+pub use sample::{reference, sample};
 pub use secret::{Opaque, Secret, without_password};
 pub use show::ShownValue;
 pub use validate::Problem;
@@ -45,6 +47,8 @@ pub struct Config {
     pub direct: DirectConfig,
     /// Commands that were committed with their caller's rows.
     pub outbox: OutboxConfig,
+    /// What is told of how a replica is.
+    pub health: HealthConfig,
     /// Stopping.
     pub drain: DrainConfig,
     /// What is deleted when.
@@ -127,6 +131,8 @@ pub struct WorkflowsConfig {
     pub in_flight: u32,
     /// Largest result of a step, in bytes.
     pub max_result: u32,
+    /// How long the code of a cancelled run may take to come to its end.
+    pub cancel_grace: Duration,
 }
 
 /// Section `redelivery`.
@@ -166,6 +172,15 @@ pub struct OutboxConfig {
     pub lanes: u32,
     /// How often it is looked into while there is something in it.
     pub poll: Duration,
+}
+
+/// Section `health`.
+#[derive(Clone, PartialEq)]
+pub struct HealthConfig {
+    /// Where it is told; none: nowhere.
+    pub listen: Option<String>,
+    /// How often the servers are looked at.
+    pub every: Duration,
 }
 
 /// Section `drain`.
@@ -230,6 +245,15 @@ impl Default for DirectConfig {
     }
 }
 
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            every: Duration::from_secs(5),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -268,6 +292,7 @@ impl Default for Config {
             workflows: WorkflowsConfig {
                 in_flight: 1024,
                 max_result: 256 * 1024,
+                cancel_grace: seconds(30),
             },
             redelivery: RedeliveryConfig {
                 page: 1000,
@@ -281,6 +306,7 @@ impl Default for Config {
                 lanes: 8,
                 poll: Duration::from_millis(250),
             },
+            health: HealthConfig::default(),
             drain: DrainConfig { deadline: seconds(25) },
             retention: RetentionConfig {
                 runs: days(30),

@@ -1,6 +1,6 @@
 //! The claims this process holds, and what is known of their fate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::tracker::BatchTracker;
-use crate::lifecycle::{BatchClaim, MOST_ATTRIBUTES, Poked, RunClaim, misfit_attribute};
+use crate::lifecycle::{BatchClaim, MOST_ATTRIBUTES, Poked, RunClaim, RunId, misfit_attribute};
 
 const HELD: u8 = 0;
 const HALTED: u8 = 1;
@@ -84,10 +84,15 @@ impl Lease {
 
     /// Waits until the holder must stop.
     pub(crate) async fn must_stop(&self) -> Fate {
+        self.turns_from(Fate::Held).await
+    }
+
+    /// Waits until its fate is another one.
+    pub(crate) async fn turns_from(&self, known: Fate) -> Fate {
         loop {
             let changed = self.changed.notified();
             let fate = self.fate();
-            if fate != Fate::Held {
+            if fate != known {
                 return fate;
             }
             let until = *lock(&self.trusted_until);
@@ -136,6 +141,7 @@ impl Drop for Pausing<'_> {
 struct Poke {
     wake_seq: AtomicI64,
     paused: AtomicBool,
+    forced: AtomicBool,
     changed: Notify,
 }
 
@@ -145,6 +151,7 @@ impl HeldRun {
         let poke = Poke {
             wake_seq: AtomicI64::new(wake_seq),
             paused: AtomicBool::new(false),
+            forced: AtomicBool::new(false),
             changed: Notify::new(),
         };
         Self {
@@ -191,14 +198,26 @@ impl HeldRun {
         self.sits.store(sits, Ordering::Release);
     }
 
+    /// Somebody took over, or long since may have.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lease.fate() == Fate::Lost
+    }
+
+    /// It does nothing until time passes, and has heard of so many wake-ups.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_still(&self, wake_seq: i64) -> bool {
+        self.sits.load(Ordering::Acquire) && self.poke.wake_seq.load(Ordering::Acquire) >= wake_seq
+    }
+
     /// Heard of the run.
     pub(crate) fn heard(&self, poked: &Poked) {
+        let was_forced = self.poke.forced.swap(poked.forced, Ordering::AcqRel);
         if poked.halted {
             self.lease.halt();
         }
         let before = self.poke.wake_seq.fetch_max(poked.wake_seq, Ordering::AcqRel);
         let paused = self.poke.paused.swap(poked.paused, Ordering::AcqRel);
-        if before < poked.wake_seq || paused != poked.paused {
+        if before < poked.wake_seq || paused != poked.paused || was_forced != poked.forced {
             self.sits(false);
             self.poke.changed.notify_one();
         }
@@ -207,6 +226,11 @@ impl HeldRun {
     /// Nothing new of it is to begin.
     pub(crate) fn is_paused(&self) -> bool {
         self.poke.paused.load(Ordering::Acquire)
+    }
+
+    /// It is to stop without undoing what it did.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.poke.forced.load(Ordering::Acquire)
     }
 
     /// Completes when something was heard of the run; one waits.
@@ -246,6 +270,14 @@ impl Book {
 
     pub(crate) fn runs(&self) -> Vec<Arc<HeldRun>> {
         lock(&self.runs).values().cloned().collect()
+    }
+
+    /// Whoever runs the code of these runs here looks at once what reached them.
+    pub(crate) fn poke(&self, runs: &BTreeSet<RunId>) {
+        let held = lock(&self.runs);
+        for held in held.values().filter(|held| runs.contains(&held.claim.run)) {
+            held.poke.changed.notify_one();
+        }
     }
 
     pub(crate) fn batch_count(&self) -> usize {

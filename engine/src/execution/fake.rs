@@ -16,6 +16,7 @@ use super::run_task::drive;
 use super::settings::ExecutionSettings;
 use crate::delivery::{BreakerPolicy, Breakers, Message, Publisher, Rejected, Ticket, TopicError, TopicInfo};
 use crate::lifecycle::*;
+use crate::memory::MemoryRunStore;
 use crate::workflow::{Registry, Resources, Workflow};
 
 /// Turns before a test is given up: a run that goes round in a circle ends here.
@@ -39,6 +40,11 @@ pub(super) struct Row {
     pub(super) waits: u32,
     /// Checkpoints written.
     pub(super) saves: u32,
+    /// How many children each page started.
+    pub(super) starts: Vec<usize>,
+    /// Children that are over.
+    pub(super) ended: Vec<EndedChild>,
+    pub(super) stopped_children: bool,
 }
 
 /// What happens at the next checkpoint, before or after it is written.
@@ -72,6 +78,18 @@ impl FakeStore {
             seq,
             name: name.to_owned(),
             payload: payload.as_bytes().to_vec(),
+        });
+        row.wake_seq += 1;
+        row.due_at = row.now;
+    }
+
+    /// The child of a step is over.
+    pub(super) fn end_child(&self, path: &str, end: ChildEnd) {
+        let mut row = self.row();
+        row.ended.push(EndedChild {
+            path: path.to_owned(),
+            run: None,
+            end,
         });
         row.wake_seq += 1;
         row.due_at = row.now;
@@ -163,6 +181,7 @@ impl FakeStore {
                 return LetGo::Held(Poked {
                     run: RUN,
                     halted: false,
+                    forced: false,
                     paused: false,
                     wake_seq: row.wake_seq,
                 });
@@ -184,7 +203,8 @@ impl FakeStore {
             }
             Act::Fail { reason } => (row.status, row.reason) = ("failed", Some(reason)),
             Act::Quarantine { reason } => (row.status, row.reason) = ("quarantined", Some(reason)),
-            Act::HandBack { .. } => row.due_at = row.now,
+            Act::HandBack { .. } | Act::Overrun { .. } => row.due_at = row.now,
+            Act::WaitToUndo { .. } | Act::NotUndone { .. } | Act::Unwound => unreachable!(),
         }
         row.claim = None;
         LetGo::Done
@@ -226,6 +246,9 @@ fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
         attempts: 0,
         code_version: 1,
         seed_id: None,
+        parent_id: None,
+        depth: 0,
+        undoing: false,
         wake_seq: row.wake_seq,
         steps: row.steps.values().cloned().collect(),
         signals: waiting.cloned().collect(),
@@ -240,7 +263,13 @@ impl RunStore for FakeStore {
     async fn start_run(&self, _: &NewRun) -> Result<Started, FleetError> {
         unreachable!()
     }
+    async fn start_claimed_runs(&self, _: &[&Birth], _: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        unreachable!()
+    }
     async fn claim_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        unreachable!()
+    }
+    async fn claim_limited_runs(&self, _: &ClaimPage) -> Result<LimitedClaim, FleetError> {
         unreachable!()
     }
     async fn read_claimed_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
@@ -252,11 +281,54 @@ impl RunStore for FakeStore {
     async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
         Ok(self.write(step, true))
     }
+    async fn settle_select(&self, _: &NewStep, _: &[String]) -> Result<Saved, FleetError> {
+        unreachable!()
+    }
     async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {
         unreachable!()
     }
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         Ok(group.iter().map(|ending| self.let_go(ending)).collect())
+    }
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        let mut row = self.row();
+        row.status = "continued";
+        row.claim = None;
+        row.output = Some(String::from_utf8(group[0].params.clone()).unwrap());
+        Ok(vec![LetGo::Done])
+    }
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        let mut row = self.row();
+        row.starts.push(group.len());
+        for child in group {
+            let wait = OpenWait {
+                path: child.path.clone(),
+                kind: Kind::Child,
+                due_at: None,
+                attempts: 0,
+            };
+            let now = row.now.unwrap_or_default();
+            row.steps.insert(child.path.clone(), open_step(wait, now));
+        }
+        Ok(vec![true; group.len()])
+    }
+    async fn ended_children(&self, _: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        let row = self.row();
+        let ended = row.ended.iter().filter(|child| paths.contains(&child.path));
+        Ok(ended.cloned().collect())
+    }
+    async fn stop_children(&self, _: RunId) -> Result<(), FleetError> {
+        self.row().stopped_children = true;
+        Ok(())
+    }
+    async fn cancel_run(&self, _: RunId, _: &str) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        Ok(group
+            .iter()
+            .map(|publication| self.write(&publication.step, false))
+            .collect())
     }
     async fn wake_runs(&self, _: &[RunId]) -> Result<u64, FleetError> {
         unreachable!()
@@ -280,6 +352,15 @@ impl RunStore for FakeStore {
     async fn next_due(&self, _: &[String]) -> Result<Option<Duration>, FleetError> {
         unreachable!()
     }
+    async fn read_queues(&self, _: &[String]) -> Result<QueueNews, FleetError> {
+        unreachable!()
+    }
+    async fn waiting_queues(&self, _: &[String]) -> Result<Vec<String>, FleetError> {
+        unreachable!()
+    }
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        unreachable!()
+    }
 }
 
 /// A workflow on a fake store.
@@ -298,7 +379,7 @@ impl Stage {
         let mut registry = Registry::default();
         registry.add(workflow);
         let executor = Executor::new(ExecutorParts {
-            fleet: Arc::new(NoFleet),
+            fleet: Arc::new(NoFleet(MemoryRunStore::new(Arc::new(SystemClock), Duration::ZERO))),
             runs: store.clone(),
             publisher: Arc::new(NoPublisher),
             breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
@@ -347,7 +428,7 @@ impl Stage {
     }
 }
 
-struct NoPublisher;
+pub(super) struct NoPublisher;
 
 impl Publisher for NoPublisher {
     fn publish(&self, _: &Message, _: Ticket) -> Result<(), Rejected> {
@@ -364,7 +445,7 @@ impl Publisher for NoPublisher {
     }
 }
 
-struct NoFleet;
+pub(super) struct NoFleet(pub(super) MemoryRunStore);
 
 #[async_trait]
 impl Fleet for NoFleet {
@@ -377,8 +458,8 @@ impl Fleet for NoFleet {
     async fn read_run(&self, _: RunId) -> Result<Option<WorkRun>, FleetError> {
         unreachable!()
     }
-    async fn fail_claimed_run(&self, _: &RunClaim, _: &str) -> Result<Ended, FleetError> {
-        unreachable!()
+    async fn fail_claimed_run(&self, claim: &RunClaim, reason: &str) -> Result<Ended, FleetError> {
+        Ok(self.0.fail_claimed_run(claim, reason))
     }
     async fn open_fan_out(&self, _: &RunClaim, _: &str, _: bool) -> Result<Option<StepState>, FleetError> {
         unreachable!()
@@ -427,8 +508,8 @@ impl Fleet for NoFleet {
     async fn request_stop(&self, _: RunId, _: &str) -> Result<(), FleetError> {
         unreachable!()
     }
-    async fn settle_stop(&self, _: RunId) -> Result<bool, FleetError> {
-        Ok(false)
+    async fn settle_stop(&self, run: RunId) -> Result<bool, FleetError> {
+        Ok(self.0.settle_stop(run))
     }
     async fn sweep(&self) -> Result<Swept, FleetError> {
         unreachable!()

@@ -1,5 +1,6 @@
 //! A fan-out of a run that is ours: planned here, its batches sent by whoever has time.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::history::Asked;
@@ -16,18 +17,26 @@ impl OwnerHost {
         fan_out: Arc<dyn FanOut>,
         asked: Asked,
     ) -> anyhow::Result<Done> {
-        match asked {
-            Asked::Ended(step) => return done(step),
-            Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
-            Asked::Open(_) | Asked::New => {}
-        }
         let path = place.to_string();
+        if let ControlFlow::Break(ended) = self.comes_to(&path, asked).await {
+            return ended;
+        }
         let known = self.shared.fan_outs.learn(&self.run, &path, fan_out);
         let operation = self.begin();
         self.lock().has_batches = true;
-        match planner::plan(&self.shared, &self.held.claim, &known).await {
+        let planned = tokio::select! {
+            planned = planner::plan(&self.shared, &self.held.claim, &known) => planned,
+            () = self.unwinding() => {
+                drop(operation);
+                return self.refused(&path).await;
+            }
+        };
+        match planned {
             Ok(PlanEnd::Whole) => {}
-            Ok(PlanEnd::Halted) => return self.leave(Left::Halted).await,
+            Ok(PlanEnd::Halted) => {
+                drop(operation);
+                return self.halted(&path).await;
+            }
             Ok(PlanEnd::Lost) => return self.leave(Left::Lost).await,
             Ok(PlanEnd::Retry(why)) => return self.leave(Left::Retry(why)).await,
             Err(error) => return Err(error.context(format!("planning step {path}"))),
@@ -48,6 +57,17 @@ impl OwnerHost {
             let step = state.history.step(&path)?;
             (step.status != StepStatus::Open).then(|| step.clone())
         };
-        done(self.wait_until(wait, over).await)
+        done(self.wait_until(wait, over).await?)
+    }
+
+    /// The store refused a plan: the run is to stop, and its code comes to its end; or it is paused, and left.
+    async fn halted(self: &Arc<Self>, path: &str) -> anyhow::Result<Done> {
+        let run = self.held.claim.run;
+        let poked = self.shared.runs.poked_runs(&[run]).await.unwrap_or_default();
+        if !poked.iter().any(|poked| poked.halted) {
+            return self.leave(Left::Halted).await;
+        }
+        self.unwind(true);
+        self.refused(path).await
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
 use crate::lifecycle::{Kind, StepState, StepStatus, WorkRun};
-use crate::workflow::Place;
+use crate::workflow::{Place, UNDO, is_undo, undo_path};
 
 /// What the record says of a place that the code has come to.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,17 @@ pub(super) enum Asked {
     Open(StepState),
     /// It is over, well or not.
     Ended(StepState),
+    /// Something else stands there; says what.
+    Diverged(String),
+}
+
+/// What the record says of a select that the code has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Selected {
+    /// No branch of it has won.
+    Open,
+    /// This one has.
+    Won(usize, StepState),
     /// Something else stands there; says what.
     Diverged(String),
 }
@@ -41,9 +52,6 @@ pub(super) struct History {
     asked: BTreeSet<String>,
 }
 
-/// What a place is called that has no row of its own, but branches.
-const JOIN: &str = "join";
-
 /// Where the row of a change stands, whose place does not count.
 pub(super) fn version_path(prefix: &str, change: &str) -> String {
     format!("{prefix}v:{change}")
@@ -52,7 +60,10 @@ pub(super) fn version_path(prefix: &str, change: &str) -> String {
 impl History {
     pub(super) fn new(run: &WorkRun) -> Self {
         let paths = run.steps.iter().map(|step| step.path.as_str());
-        let placed = paths.flat_map(|path| Place::above(path).into_iter().chain(Place::of_path(path)));
+        let placed = paths.filter(|path| !is_undo(path)).flat_map(|path| {
+            let above = Place::above(path).into_iter().map(|(place, _)| place);
+            above.chain(Place::of_path(path))
+        });
         let placed = placed.map(|place| {
             let path = place.to_string();
             ((place.prefix, place.ordinal), path)
@@ -85,18 +96,67 @@ impl History {
     /// The code has come to a join; says what else stands there, if anything does.
     pub(super) fn ask_join(&self, place: &Place) -> Option<String> {
         let path = self.places.get(&(place.prefix.clone(), place.ordinal))?;
-        (*path != place.to_string() || self.steps.contains_key(path)).then(|| self.stands_there(place, JOIN, path))
+        (*path != place.to_string() || self.steps.contains_key(path))
+            .then(|| self.stands_there(place, &place.name, path))
+    }
+
+    /// The code has come to a select of so many branches.
+    pub(super) fn ask_select(&mut self, place: &Place, count: usize) -> Selected {
+        let Some(path) = self.places.get(&(place.prefix.clone(), place.ordinal)) else {
+            return Selected::Open;
+        };
+        let step = match self.steps.get(path) {
+            None if *path == place.to_string() => return Selected::Open,
+            Some(step) if *path == place.to_string() && step.kind == Kind::Select => step,
+            _ => return Selected::Diverged(self.stands_there(place, Kind::Select.as_str(), path)),
+        };
+        self.asked.insert(path.clone());
+        match winner(step) {
+            Some(number) if number < count => Selected::Won(number, step.clone()),
+            number => Selected::Diverged(self.differs(&format!(
+                "at place {place} it now has {count} branches, and in run {} branch {} has won",
+                self.run,
+                number.map_or_else(|| "?".to_owned(), |number| number.to_string()),
+            ))),
+        }
+    }
+
+    /// The path lies in a branch of a select that another one has won.
+    fn is_lost(&self, path: &str) -> bool {
+        Place::above(path).iter().any(|(place, number)| {
+            let select = self.steps.get(&place.to_string());
+            let select = select.filter(|step| step.kind == Kind::Select);
+            select.is_some_and(|select| winner(select) != Some(*number))
+        })
+    }
+
+    /// Steps that can be undone, that were begun, and that are not undone.
+    pub(super) fn not_undone(&self) -> impl Iterator<Item = &StepState> {
+        let undoable = self.steps.values().filter(|step| step.kind == Kind::Undoable);
+        undoable.filter(|step| {
+            let undo = self.steps.get(&undo_path(&step.path));
+            undo.is_none_or(|undo| undo.status != StepStatus::Completed)
+        })
+    }
+
+    /// A signal was taken in a branch, when the run was read.
+    pub(super) fn took_signals(&self, lost: &[String]) -> bool {
+        let mut signals = self.steps.values().filter(|step| step.kind == Kind::Signal);
+        signals.any(|step| step.result.is_some() && lost.iter().any(|prefix| step.path.starts_with(prefix)))
+    }
+
+    /// Something is recorded in the branch from this ordinal on.
+    pub(super) fn goes_on(&self, prefix: &str, next: u32) -> bool {
+        let from = (prefix.to_owned(), next);
+        self.places.range(from..=(prefix.to_owned(), u32::MAX)).next().is_some()
     }
 
     fn stands_there(&self, place: &Place, kind: &str, path: &str) -> String {
-        let recorded = self.steps.get(path).map_or(JOIN, |step| step.kind.as_str());
+        let name = name_of(path);
+        let recorded = self.steps.get(path).map_or(name.as_str(), |step| step.kind.as_str());
         self.differs(&format!(
             "at place {}{} it now does \"{}\" ({kind}), run {} recorded \"{}\" ({recorded}) there",
-            place.prefix,
-            place.ordinal,
-            place.name,
-            self.run,
-            name_of(path),
+            place.prefix, place.ordinal, place.name, self.run, name,
         ))
     }
 
@@ -106,12 +166,7 @@ impl History {
         let (oldest, newest) = (*range.start(), *range.end());
         let Some(step) = self.steps.get(&path) else {
             // What stands behind was recorded by code that did not know the change.
-            let replays = self
-                .places
-                .range((prefix.to_owned(), next)..=(prefix.to_owned(), u32::MAX))
-                .next()
-                .is_some();
-            return if replays {
+            return if self.goes_on(prefix, next) {
                 Version::Taken(oldest)
             } else {
                 Version::New(newest)
@@ -132,9 +187,13 @@ impl History {
         }
     }
 
-    /// What the code, which has ended, never asked for.
-    pub(super) fn never_asked(&self) -> Option<String> {
-        let left = self.steps.values().filter(|step| !self.asked.contains(&step.path));
+    /// What the code, which has ended, never asked for. When it failed, other branches than the one that did may not have
+    /// been run again.
+    pub(super) fn never_asked(&self, failed: bool) -> Option<String> {
+        let left = self.steps.values().filter(|step| {
+            let path = &step.path;
+            !self.asked.contains(path) && !is_undo(path) && !(failed && path.contains('/')) && !self.is_lost(path)
+        });
         let first = left.min_by(|one, other| one.path.cmp(&other.path))?;
         Some(self.differs(&format!(
             "it ended without \"{}\" ({}), which run {} recorded at {}",
@@ -159,6 +218,15 @@ impl History {
         self.steps.get(path)
     }
 
+    /// Why the run undoes what it did, and in which order, if it has begun to.
+    pub(super) fn undo(&self) -> Option<&StepState> {
+        self.steps.get(UNDO)
+    }
+
+    pub(super) fn workflow(&self) -> &str {
+        &self.workflow
+    }
+
     fn differs(&self, how: &str) -> String {
         format!(
             "the code of workflow {} differs from the one that ran: {how}; deploy the old code, or use ctx.version, then \
@@ -166,6 +234,14 @@ impl History {
             self.workflow
         )
     }
+}
+
+/// Which branch has won, as it is recorded.
+fn winner(select: &StepState) -> Option<usize> {
+    select
+        .result
+        .as_deref()
+        .and_then(|result| serde_json::from_slice(result).ok())
 }
 
 fn name_of(path: &str) -> String {
@@ -210,6 +286,9 @@ mod tests {
             attempts: 0,
             code_version: 1,
             seed_id: None,
+            parent_id: None,
+            depth: 0,
+            undoing: false,
             wake_seq: 0,
             steps,
             signals: Vec::new(),
@@ -232,7 +311,7 @@ mod tests {
         assert_eq!(history.ask(&place(0, "charge"), Kind::Step), Asked::Ended(charged));
         assert_eq!(history.ask(&place(1, "approval"), Kind::Signal), Asked::Open(waits));
         assert_eq!(history.ask(&place(2, "mail"), Kind::Step), Asked::New);
-        assert_eq!(history.never_asked(), None);
+        assert_eq!(history.never_asked(false), None);
     }
 
     #[test]
@@ -285,7 +364,7 @@ mod tests {
             step("1:mail", Kind::Step, StepStatus::Completed),
         ]);
         let _ = history.ask(&place(0, "charge"), Kind::Step);
-        let text = history.never_asked().unwrap_or_default();
+        let text = history.never_asked(false).unwrap_or_default();
         assert!(text.contains("it ended without \"mail\" (step)"), "{text}");
     }
 
@@ -303,6 +382,6 @@ mod tests {
         let mut history = history(vec![recorded]);
         assert_eq!(history.version("", 0, "vat", &(1..=3)), Version::Taken(2));
         assert!(matches!(history.version("", 0, "vat", &(3..=4)), Version::Diverged(_)));
-        assert_eq!(history.never_asked(), None);
+        assert_eq!(history.never_asked(false), None);
     }
 }

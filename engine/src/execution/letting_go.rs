@@ -1,48 +1,55 @@
 //! How a run's holder lets go of it: it waits, has ended, or is to be run again.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::HeldRun;
+use super::child_steps::look_after_family;
 use super::executor::Shared;
 use super::owner_host::{Left, OwnerHost};
+use super::undoing::End;
 use super::waits::Stalled;
-use crate::lifecycle::{Act, Ended, Ending, FleetError, LetGo};
+use crate::lifecycle::{Act, Continuation, Ended, Ending, FleetError, LetGo, derived_id};
 
 /// Before a run is tried again whose store or source failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the code came to: what it returned, or its panic.
-pub(super) type Outcome = Result<anyhow::Result<Vec<u8>>, Box<dyn Any + Send>>;
-
-/// Reads what reached the run.
-pub(super) async fn hear(shared: &Shared, host: &OwnerHost) {
-    match shared.runs.read_news(&[host.held.claim.run]).await {
-        Ok(news) => news.into_iter().for_each(|news| host.hear(news)),
-        // Letting go is refused as long as the news is not heard.
-        Err(error) => tracing::warn!(run = %host.held.claim.run, %error, "could not read what reached the run"),
-    }
-}
-
 /// Lets go of a run that waits; `None` when it goes on because something came meanwhile.
 pub(super) async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled) -> Option<Left> {
-    let act = Act::Wait {
-        seen: stalled.seen,
-        due_at: stalled.due_at,
-        batches: stalled.batches,
-        waits: stalled.waits,
+    match host.hear_children().await {
+        Ok(true) => return None,
+        // An end after this look wakes the run, and refuses the wait.
+        Ok(false) => {}
+        Err(error) => return Some(Left::Retry(error.to_string())),
+    }
+    let Stalled {
+        seen,
+        due_at,
+        batches,
+        waits,
+    } = stalled;
+    let act = match host.is_to_stop() {
+        true => Act::WaitToUndo { seen, due_at, waits },
+        false => Act::Wait {
+            seen,
+            due_at,
+            batches,
+            waits,
+        },
     };
     fail::fail_point!("suspend.before_commit");
-    let gone = ask(shared, &host.held, act, stalled.batches).await;
+    let gone = ask(shared, &host.held, act, batches).await;
     fail::fail_point!("suspend.after_commit");
     match gone {
         Ok(LetGo::Done) => Some(Left::Gone),
         Ok(LetGo::Lost) => Some(Left::Lost),
-        Ok(LetGo::Held(poked)) if poked.halted => Some(Left::Halted),
+        Ok(LetGo::Held(poked)) if poked.forced => Some(Left::Halted),
         Ok(LetGo::Held(_)) if shared.stopping.is_cancelled() => Some(Left::Retry("this replica stops".to_owned())),
-        Ok(LetGo::Held(_)) => {
-            hear(shared, host).await;
+        Ok(LetGo::Held(poked)) => {
+            if poked.halted {
+                host.unwind(true);
+            }
+            host.hear_news().await;
             None
         }
         Err(error) => Some(Left::Retry(error.to_string())),
@@ -59,35 +66,23 @@ async fn ask(shared: &Shared, held: &Arc<HeldRun>, act: Act, had_batches: bool) 
     shared.endings.let_go(held, ending).await
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
-}
-
 /// Ends a run whose code has ended.
-pub(super) async fn end(shared: &Shared, host: &OwnerHost, outcome: Outcome) -> Left {
+pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
     fail::fail_point!("run.before_end", |_| Left::Lost);
-    if let Some(how) = host.never_asked() {
-        return Left::Diverged(how);
-    }
-    let written = match outcome {
-        Ok(Ok(output)) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
-        Ok(Err(error)) => fail(shared, host, format!("{error:#}")).await,
-        Err(panic) => {
-            fail(
-                shared,
-                host,
-                format!("the workflow's code panicked: {}", panic_text(&*panic)),
-            )
-            .await
-        }
+    let goes_on = matches!(end, End::GoesOn(_));
+    let written = match end {
+        End::GoesOn(params) => go_on(shared, host, &params).await,
+        End::Completed(output) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
+        End::Failed(reason) => fail(shared, host, reason).await,
+        End::Unwound => return Left::Unwound,
+        End::NotUndone(reason, waits) => return Left::NotUndone(reason, waits),
     };
     match written {
         Ok(LetGo::Done) => {
             fail::fail_point!("run.after_end", |_| Left::Gone);
+            // Who goes on in its place answers to its parent.
+            let parent = host.run.parent_id.filter(|_| !goes_on);
+            look_after_family(shared, host.run.id, parent, host.has_unread_children()).await;
             Left::Gone
         }
         // Taken over, or ended by a request whose answer was lost: either way no longer ours.
@@ -96,6 +91,19 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, outcome: Outcome) -> 
         Ok(LetGo::Held(_)) => Left::Halted,
         Err(error) => Left::Retry(error.to_string()),
     }
+}
+
+/// Ends the run by starting the one that goes on in its place.
+async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo, FleetError> {
+    let claim = host.held.claim;
+    let run = Continuation {
+        claim,
+        next: derived_id(claim.run, "continued"),
+        params: params.to_vec(),
+        seen: host.seen(),
+        had_batches: host.has_batches(),
+    };
+    shared.continuations.go_on(&host.held, run).await
 }
 
 async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo, FleetError> {
@@ -112,10 +120,10 @@ async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo
     }
 }
 
-/// Gives the claim up as fits.
-pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<(), FleetError> {
+/// Gives the claim up as fits; answers whether that ended the run, which was asked to stop.
+pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<bool, FleetError> {
     let act = match left {
-        Left::Gone | Left::Lost => return Ok(()),
+        Left::Gone | Left::Lost => return Ok(false),
         Left::Halted => {
             let act = Act::Wait {
                 seen,
@@ -134,16 +142,26 @@ pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left
             let stops = shared.stopping.is_cancelled();
             Some(hand_back(if stops { Duration::ZERO } else { RETRY }, Some(why)))
         }
+        Left::Overran(limit) => {
+            let limit = humantime::format_duration(limit);
+            let reason = format!("its code ran longer than max_attempt of its queue ({limit})");
+            tracing::warn!(run = %held.claim.run, reason, "the run's code is dropped");
+            Some(Act::Overrun { reason })
+        }
         Left::Diverged(reason) => {
             tracing::error!(run = %held.claim.run, reason, "the run is set aside");
             Some(Act::Quarantine { reason })
+        }
+        Left::Unwound => Some(Act::Unwound),
+        Left::NotUndone(reason, waits) => {
+            tracing::error!(run = %held.claim.run, reason, "the run is set aside");
+            Some(Act::NotUndone { reason, waits })
         }
     };
     if let Some(act) = act {
         ask(shared, held, act, true).await?;
     }
-    shared.fleet.settle_stop(held.claim.run).await?;
-    Ok(())
+    shared.fleet.settle_stop(held.claim.run).await
 }
 
 fn hand_back(delay: Duration, reason: Option<String>) -> Act {

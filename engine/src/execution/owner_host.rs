@@ -1,19 +1,24 @@
 //! What this process knows of a run that is ours, and how its steps are recorded.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::book::HeldRun;
 use super::executor::Shared;
 use super::history::{Asked, History};
-use crate::lifecycle::{Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun};
+use super::under_way::UnderWay;
+use super::undoables::Undoables;
+use super::unwinding::Unwinding;
+use crate::lifecycle::{
+    EndedChild, FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun,
+};
 use crate::workflow::{Done, Place};
 
 /// Why a run's code was left before it ended.
@@ -27,8 +32,14 @@ pub(super) enum Left {
     Lost,
     /// The store or the source failed; try again.
     Retry(String),
-    /// Its code is not the one that ran before; says how.
+    /// It ran longer than its queue lets code run.
+    Overran(Duration),
+    /// Its code is not the one that ran before, or not one that can be run again; says how.
     Diverged(String),
+    /// It was to stop, and what it did is undone.
+    Unwound,
+    /// What it did cannot all be undone; says why, and what is left.
+    NotUndone(String, Vec<OpenWait>),
 }
 
 #[derive(Debug)]
@@ -41,9 +52,18 @@ pub(super) struct State {
     /// What the code is at that something outside ends.
     pub(super) waits: BTreeMap<String, OpenWait>,
     pub(super) signals: VecDeque<Signal>,
-    /// Signals that a step has taken here, though the store may not have heard so yet.
-    pub(super) taken: BTreeSet<i64>,
+    /// Signals that a step, by its path, has taken here, though the store may not have heard so yet.
+    pub(super) taken: BTreeMap<i64, String>,
     pub(super) seen: i64,
+    /// Children whose end is not recorded, by the step that started them.
+    pub(super) unread: HashSet<String>,
+    /// Those of which it is known how they ended.
+    pub(super) ended_children: HashMap<String, EndedChild>,
+    /// Paths of steps that are recorded whether or not the code still waits for them.
+    pub(super) writing: BTreeSet<String>,
+    pub(super) under_way: UnderWay,
+    pub(super) unwinding: Unwinding,
+    pub(super) undoables: Undoables,
 }
 
 pub(super) struct OwnerHost {
@@ -53,10 +73,14 @@ pub(super) struct OwnerHost {
     state: Mutex<State>,
     /// Something came that a wait may have waited for.
     pub(super) came: Notify,
+    /// Refusals are told.
+    pub(super) told: Notify,
     /// Whoever polls the code.
     pub(super) poller: AtomicWaker,
     /// The database's clock when the claim was heard of.
     heard: (DateTime<Utc>, Instant),
+    /// Just after the last thing that was recorded before.
+    floor: DateTime<Utc>,
 }
 
 impl OwnerHost {
@@ -68,13 +92,21 @@ impl OwnerHost {
             has_batches: run.steps.iter().any(|step| step.kind == Kind::FanOut),
             waits: BTreeMap::new(),
             signals: run.signals.iter().cloned().collect(),
-            taken: BTreeSet::new(),
+            taken: BTreeMap::new(),
             seen: run.wake_seq,
+            unread: unread_children(&run),
+            ended_children: HashMap::new(),
+            writing: BTreeSet::new(),
+            under_way: UnderWay::default(),
+            unwinding: Unwinding::of(&run),
+            undoables: Undoables::default(),
         };
         Self {
             heard: (run.claimed_at, Instant::now()),
+            floor: floor(&run),
             state: Mutex::new(state),
             came: Notify::new(),
+            told: Notify::new(),
             poller: AtomicWaker::new(),
             shared,
             held,
@@ -93,9 +125,15 @@ impl OwnerHost {
         self.shared.clock.store_time(told, then).trunc_subsecs(6)
     }
 
-    /// Whoever polls the code is to look again when an operation ends elsewhere.
+    /// When something is recorded to have happened: never before what is recorded already, whatever the clocks do.
+    pub(super) fn stamp(&self) -> DateTime<Utc> {
+        self.time().max(self.floor)
+    }
+
+    /// The code is polled; whoever does it is to look again when an operation ends elsewhere.
     pub(super) fn polled_by(&self, waker: &Waker) {
         self.poller.register(waker);
+        self.lock().under_way.failed = false;
     }
 
     /// Why the code is to be left, once.
@@ -129,7 +167,10 @@ impl OwnerHost {
         let mut state = self.lock();
         state.seen = state.seen.max(news.wake_seq);
         let taken = &state.taken;
-        let signals = news.signals.into_iter().filter(|signal| !taken.contains(&signal.seq));
+        let signals = news
+            .signals
+            .into_iter()
+            .filter(|signal| !taken.contains_key(&signal.seq));
         state.signals = signals.collect();
         for fan_out in news.fan_outs {
             state.history.learn(fan_out);
@@ -146,11 +187,6 @@ impl OwnerHost {
     /// The run has fan-outs: batches of it may be unfinished.
     pub(super) fn has_batches(&self) -> bool {
         self.lock().has_batches
-    }
-
-    /// What the ended code never asked for.
-    pub(super) fn never_asked(&self) -> Option<String> {
-        self.lock().history.never_asked()
     }
 
     /// Leaves the code where it is: it never goes on from here.
@@ -174,7 +210,7 @@ impl OwnerHost {
         if self.lock().operations > 0 {
             return None;
         }
-        if self.held.is_paused() {
+        if self.held.is_paused() && !self.unwinds() {
             return Some(Left::Halted);
         }
         let stops = self.shared.stopping.is_cancelled();
@@ -182,7 +218,7 @@ impl OwnerHost {
     }
 
     pub(super) fn new_step(&self, place: String, kind: Kind) -> NewStep {
-        let now = self.time();
+        let now = self.stamp();
         NewStep {
             claim: self.held.claim,
             path: place,
@@ -197,14 +233,22 @@ impl OwnerHost {
         }
     }
 
-    /// Records the end of a step.
+    /// Records the end of a step, or its beginning.
     pub(super) async fn save(&self, step: NewStep) -> anyhow::Result<Done> {
         fail::fail_point!("step.before_save");
         let told = step.clone().into_state();
-        match self.shared.checkpoints.save(&self.held, step).await {
+        let saved = self.shared.checkpoints.save(&self.held, step).await;
+        self.saved(told, saved).await
+    }
+
+    /// What the code is told of a step that was to be recorded like this.
+    pub(super) async fn saved(&self, told: StepState, saved: Result<Saved, FleetError>) -> anyhow::Result<Done> {
+        match saved {
             Ok(Saved::Done) => done(told),
             // What was taken or begun here may be another's now: the code is run again over what is recorded.
-            Ok(Saved::Adopted(earlier)) if earlier.kind == Kind::Signal || !same_kind(&told, &earlier) => {
+            Ok(Saved::Adopted(earlier))
+                if matches!(earlier.kind, Kind::Signal | Kind::Select) || !same_kind(&told, &earlier) =>
+            {
                 let why = format!("step {} has another's result", earlier.path);
                 self.leave(Left::Retry(why)).await
             }
@@ -214,6 +258,18 @@ impl OwnerHost {
             Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
+}
+
+fn unread_children(run: &WorkRun) -> HashSet<String> {
+    let steps = run.steps.iter();
+    let unread = steps.filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
+    unread.map(|step| step.path.clone()).collect()
+}
+
+fn floor(run: &WorkRun) -> DateTime<Utc> {
+    let ended = run.steps.iter().filter_map(|step| step.finished_at);
+    let last = ended.max().unwrap_or(run.claimed_at);
+    last.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(last)
 }
 
 fn same_kind(one: &StepState, other: &StepState) -> bool {
@@ -290,11 +346,18 @@ mod tests {
             signals,
             fan_outs: Vec::new(),
         };
+        let take = |name: &str| {
+            host.take_signal(&Place {
+                prefix: String::new(),
+                ordinal: 0,
+                name: name.to_owned(),
+            })
+        };
         host.hear(news(1, vec![listed(1)]));
-        assert_eq!(host.take_signal("other"), None);
-        assert_eq!(host.take_signal("go"), Some(listed(1)));
+        assert_eq!(take("other"), None);
+        assert_eq!(take("go"), Some(listed(1)));
         host.hear(news(2, vec![listed(1), listed(2)]));
-        assert_eq!((host.take_signal("go"), host.seen()), (Some(listed(2)), 2));
-        assert_eq!(host.take_signal("go"), None);
+        assert_eq!((take("go"), host.seen()), (Some(listed(2)), 2));
+        assert_eq!(take("go"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Runs the code of one run: polls it until it ends, waits, or is not ours any more.
 
-use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -11,9 +11,11 @@ use futures::{FutureExt, future};
 use tracing::Instrument;
 
 use super::book::{Fate, HeldRun, Lease};
+use super::child_steps::look_after_family;
 use super::executor::Shared;
-use super::letting_go::{Outcome, end, hear, let_go, suspend};
+use super::letting_go::{end, let_go, suspend};
 use super::owner_host::{Left, OwnerHost};
+use super::undoing::End;
 use super::waits::Stalled;
 use crate::lifecycle::{RunClaim, WorkRun};
 use crate::telemetry;
@@ -24,14 +26,16 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a claimed run's code until it ends, waits or is not ours any more.
 pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instant) {
-    let span = telemetry::run_span(&run);
+    let (span, parent) = (telemetry::run_span(&run), run.parent_id);
     let lease = Lease::new(asked, shared.settings.trusted());
     let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());
     let (seen, left) = code(&shared, &held, run).instrument(span).await;
-    if let Err(error) = let_go(&shared, &held, seen, left).await {
+    match let_go(&shared, &held, seen, left).await {
+        Ok(true) => look_after_family(&shared, claim.run, parent, true).await,
+        Ok(false) => {}
         // The lease ends and the run is recovered.
-        tracing::warn!(run = %claim.run, %error, "could not let go of the run");
+        Err(error) => tracing::warn!(run = %claim.run, %error, "could not let go of the run"),
     }
     shared.book.drop_run(&claim);
     fail::fail_point!("run.after_let_go");
@@ -39,14 +43,23 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
 
 /// What a look at the code found.
 enum Looked {
-    Ended(Outcome),
+    Ended(End),
     Left(Left),
     Stalled(Stalled),
     /// The first timer ended.
     Due,
 }
 
-type Code<'a> = BoxFuture<'a, Outcome>;
+type Code = BoxFuture<'static, End>;
+
+/// Says that the code is dropped, and not something by it.
+struct Closing<'a>(&'a OwnerHost);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
 
 /// Runs the workflow's code once. It is dropped where it is when it waits: it is run again over what it recorded.
 /// Answers why it was left and what wake-ups were seen.
@@ -63,20 +76,33 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
     };
     let held = &host.held;
     let context = Context::new(run.clone(), host.clone(), shared.resources.clone());
-    let mut code: Code<'_> = AssertUnwindSafe(async { workflow.run(context, &run.params).await })
-        .catch_unwind()
-        .boxed();
+    let mut code: Code = host.clone().carry_out(workflow, context).boxed();
+    // Dropped before the code is: what that drops is not dropped by the code.
+    let _closing = Closing(host);
+    let mut known = Fate::Held;
+    let mut overrun = pin!(overrun(shared, shared.queues.max_attempt(&run.queue)));
     loop {
         let looked = tokio::select! {
             biased;
-            fate = held.lease.must_stop() => {
-                // In doubt it is left as it is: only a run that is known to be ours may be put to sleep.
-                return if fate == Fate::Halted { Left::Halted } else { Left::Lost };
+            fate = held.lease.turns_from(known) => {
+                known = fate;
+                match fate {
+                    Fate::Held => continue,
+                    Fate::Halted if held.is_forced() => return Left::Halted,
+                    Fate::Halted => host.unwind(true),
+                    // In doubt it is left as it is: only a run that is known to be ours may be put to sleep.
+                    Fate::Doubted | Fate::Lost => return Left::Lost,
+                }
+                continue;
             }
             () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
             looked = look(&mut code, host) => looked,
+            limit = &mut overrun => return Left::Overran(limit),
             () = held.poked() => {
-                hear(shared, host).await;
+                if held.is_forced() {
+                    return Left::Halted;
+                }
+                host.hear_news().await;
                 continue;
             }
         };
@@ -88,16 +114,25 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
                     return left;
                 }
             }
-            Looked::Ended(outcome) => {
+            Looked::Ended(ended) => {
                 drop(code);
-                return end(shared, host, outcome).await;
+                return end(shared, host, ended).await;
             }
         }
     }
 }
 
+/// Waits as long as the code may run; for ever where nothing limits it.
+async fn overrun(shared: &Shared, limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else {
+        return future::pending().await;
+    };
+    shared.clock.sleep(limit).await;
+    limit
+}
+
 /// Polls the code until something is to be done about it.
-async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
+async fn look(code: &mut Code, host: &OwnerHost) -> Looked {
     let mut timer: Option<(DateTime<Utc>, BoxFuture<'_, ()>)> = None;
     future::poll_fn(|cx| {
         host.held.sits(false);
@@ -107,8 +142,15 @@ async fn look(code: &mut Code<'_>, host: &OwnerHost) -> Looked {
         if let Some(left) = host.take_left() {
             return Poll::Ready(Looked::Left(left));
         }
-        if let Poll::Ready(outcome) = polled {
-            return Poll::Ready(Looked::Ended(outcome));
+        if let Poll::Ready(ended) = polled {
+            return Poll::Ready(Looked::Ended(ended));
+        }
+        if let Some(dropped) = host.dropped() {
+            return Poll::Ready(Looked::Left(Left::Diverged(dropped)));
+        }
+        if host.tell_refusals() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if let Some(stalled) = host.stalled()
             && !is_soon(host, stalled.due_at)

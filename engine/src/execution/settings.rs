@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::delivery::KeyHash;
+
 /// Bounds and times of a replica's execution side; see the design for why they are what they are.
 #[derive(Debug, Clone)]
 pub struct ExecutionSettings {
@@ -22,6 +24,8 @@ pub struct ExecutionSettings {
     pub runs: usize,
     /// Most bytes of a step's result, unless the step says otherwise.
     pub max_result: usize,
+    /// How long the code of a run that is to stop may take to come to its end.
+    pub cancel_grace: Duration,
     /// How often to look for work when nobody hints at any.
     pub poll: Duration,
     /// How long a claim holds.
@@ -34,6 +38,8 @@ pub struct ExecutionSettings {
     pub window: usize,
     /// Where each kind of command goes.
     pub topics: BTreeMap<String, String>,
+    /// Makes the partitioning keys of what workflows publish.
+    pub key_hash: KeyHash,
     /// How long batches in flight may take to end when stopping.
     pub drain: Duration,
 }
@@ -50,12 +56,14 @@ impl ExecutionSettings {
             plan_ahead: 512,
             runs: 1024,
             max_result: 256 * 1024,
+            cancel_grace: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(60),
             renew: Duration::from_secs(20),
             suspect_after: 2,
             window: 16_000,
             topics: BTreeMap::from([(crate::delivery::EMAIL.to_owned(), "email_commands".to_owned())]),
+            key_hash: KeyHash::none(),
             drain: Duration::from_secs(25),
         }
     }

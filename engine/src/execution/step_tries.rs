@@ -1,9 +1,10 @@
 //! Tries a step's code until it succeeds, fails for good, or waits so long that its run is let go of.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 
 use super::history::Asked;
@@ -14,8 +15,8 @@ use crate::workflow::{Action, Done, Place, RetryPolicy, StepError, StepOptions, 
 
 /// A longer pause between tries lets go of the run, for two writes and a claim.
 const LONGEST_PAUSE_IN_PLACE: Duration = Duration::from_secs(10);
-/// Before a transaction is tried again that the store did not answer or could not do.
-const STORE_PAUSE: Duration = Duration::from_millis(200);
+/// Before what the store did not answer, or could not do, is tried again.
+pub(super) const STORE_PAUSE: Duration = Duration::from_millis(200);
 /// Most bytes of an error's text that are kept.
 const LONGEST_MESSAGE: usize = 4096;
 
@@ -28,13 +29,25 @@ enum Failure {
 }
 
 /// A step that is being tried.
-struct Tries {
-    path: String,
-    kind: Kind,
+pub(super) struct Tries {
+    pub(super) path: String,
+    pub(super) kind: Kind,
     /// It has a row already.
-    open: bool,
-    failures: u32,
-    retry: RetryPolicy,
+    pub(super) open: bool,
+    pub(super) failures: u32,
+    pub(super) retry: RetryPolicy,
+}
+
+impl Tries {
+    /// What it waits for between two tries.
+    pub(super) fn wait(&self, due_at: Option<DateTime<Utc>>) -> OpenWait {
+        OpenWait {
+            path: self.path.clone(),
+            kind: self.kind,
+            due_at,
+            attempts: saturated(self.failures),
+        }
+    }
 }
 
 impl OwnerHost {
@@ -44,25 +57,58 @@ impl OwnerHost {
         place: Place,
         options: StepOptions,
         mut action: Action,
+        kind: Kind,
         asked: Asked,
     ) -> anyhow::Result<Done> {
-        let (mut tries, mut operation) = match self.first_try(&place, Kind::Step, options.retry, asked).await {
+        let (mut tries, mut operation) = match self.first_try(&place, kind, options.retry, asked).await {
             Ok(begun) => begun,
-            Err(ended) => return done(ended),
+            Err(ended) => return ended,
         };
-        let mut step = self.new_step(tries.path.clone(), Kind::Step);
+        let mut step = self.new_step(tries.path.clone(), kind);
+        if kind == Kind::Undoable {
+            self.begin_undoable(&mut tries).await?;
+        }
+        match self.try_action(&mut tries, &mut action, options, &mut operation).await {
+            Ok(result) => self.ended(step, &tries, StepStatus::Completed, result).await,
+            Err(error) => {
+                // Refused between two tries: it is as open as it was.
+                let Some(failed) = error.downcast_ref().filter(|error| !is_cancelled(error)) else {
+                    return Err(error);
+                };
+                step.attempts = saturated(tries.failures);
+                self.ended(step, &tries, StepStatus::Failed, to_json::<StepError>(failed)?)
+                    .await
+            }
+        }
+    }
+
+    /// Records that a step has begun before it can have done anything.
+    async fn begin_undoable(self: &Arc<Self>, tries: &mut Tries) -> anyhow::Result<()> {
+        self.lock().undoables.begun(&tries.path);
+        if !tries.open {
+            let mut begun = self.new_step(tries.path.clone(), tries.kind);
+            begun.status = StepStatus::Open;
+            self.save(begun).await?;
+            tries.open = true;
+        }
+        Ok(())
+    }
+
+    /// Tries a step's code until it succeeds or fails for good.
+    pub(super) async fn try_action(
+        self: &Arc<Self>,
+        tries: &mut Tries,
+        action: &mut Action,
+        options: StepOptions,
+        operation: &mut Option<Operation>,
+    ) -> anyhow::Result<Vec<u8>> {
         let cap = options.max_result.unwrap_or(self.shared.settings.max_result);
         loop {
-            match self.try_once(&mut action, options.timeout, &tries.path, cap).await {
-                Ok(result) => return self.ended(step, &tries, StepStatus::Completed, result).await,
-                Err(failure) => {
-                    let Some(error) = self.failed(&mut tries, failure, &mut operation).await else {
-                        continue;
-                    };
-                    step.attempts = saturated(tries.failures);
-                    return self.ended(step, &tries, StepStatus::Failed, to_json(&error)?).await;
-                }
-            }
+            let failure = match self.try_once(action, options.timeout, &tries.path, cap).await {
+                Ok(result) => return Ok(result),
+                Err(failure) => failure,
+            };
+            self.failed(tries, failure, operation).await?;
         }
     }
 
@@ -71,18 +117,53 @@ impl OwnerHost {
         self: Arc<Self>,
         place: Place,
         work: TransactionWork,
+        kind: Kind,
         asked: Asked,
     ) -> anyhow::Result<Done> {
-        let retry = RetryPolicy::default();
-        let (mut tries, mut operation) = match self.first_try(&place, Kind::Transaction, retry, asked).await {
+        let (mut tries, mut operation) = match self.first_try(&place, kind, RetryPolicy::default(), asked).await {
             Ok(begun) => begun,
-            Err(ended) => return done(ended),
+            Err(ended) => return ended,
         };
+        match self.try_transaction(&mut tries, work, &mut operation).await {
+            Ok(recorded) => done(recorded),
+            Err(error) => {
+                let Some(failed) = error.downcast_ref().filter(|error| !is_cancelled(error)) else {
+                    return Err(error);
+                };
+                let mut step = self.new_step(tries.path.clone(), kind);
+                step.attempts = saturated(tries.failures);
+                self.ended(step, &tries, StepStatus::Failed, to_json::<StepError>(failed)?)
+                    .await
+            }
+        }
+    }
+
+    /// Tries a transaction until it is recorded or fails for good.
+    pub(super) async fn try_transaction(
+        self: &Arc<Self>,
+        tries: &mut Tries,
+        work: TransactionWork,
+        operation: &mut Option<Operation>,
+    ) -> anyhow::Result<StepState> {
         let cap = self.shared.settings.max_result;
         loop {
-            let mut step = self.new_step(tries.path.clone(), Kind::Transaction);
-            let failure = match self.shared.runs.transact(&step, &work, cap).await {
-                Ok(Transacted::Recorded(recorded)) => return done(*recorded),
+            let step = self.new_step(tries.path.clone(), tries.kind);
+            let (host, work) = (self.clone(), work.clone());
+            let path = tries.path.clone();
+            let transacted = self.surely(&path, async move {
+                let transacted = host.shared.runs.transact(&step, &work, cap).await;
+                // Told here too when its code is dropped meanwhile: it is to be undone.
+                if let Ok(Transacted::Recorded(recorded)) = &transacted
+                    && recorded.status == StepStatus::Completed
+                {
+                    let at = recorded.finished_at.unwrap_or(recorded.started_at);
+                    let result = recorded.result.clone().unwrap_or_default();
+                    host.lock().undoables.done(&recorded.path, result, at);
+                }
+                transacted
+            });
+            let failure = match transacted.await {
+                Ok(Transacted::Recorded(recorded)) => return Ok(*recorded),
                 Ok(Transacted::Lost) => return self.leave(Left::Lost).await,
                 Ok(Transacted::Failed(error)) => error.downcast().map_or_else(Failure::Error, Failure::Known),
                 // Whether it was committed, the next try finds out: its record is there or not.
@@ -93,10 +174,7 @@ impl OwnerHost {
                 }
                 Err(error) => return Err(anyhow::anyhow!("step {} cannot be recorded: {error}", tries.path)),
             };
-            if let Some(error) = self.failed(&mut tries, failure, &mut operation).await {
-                step.attempts = saturated(tries.failures);
-                return self.ended(step, &tries, StepStatus::Failed, to_json(&error)?).await;
-            }
+            self.failed(tries, failure, operation).await?;
         }
     }
 
@@ -127,44 +205,50 @@ impl OwnerHost {
         kind: Kind,
         retry: RetryPolicy,
         asked: Asked,
-    ) -> Result<(Tries, Option<Operation>), StepState> {
+    ) -> Result<(Tries, Option<Operation>), anyhow::Result<Done>> {
         let path = place.to_string();
-        let (open, failures) = match asked {
-            Asked::Ended(step) => return Err(step),
-            Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
-            Asked::New => match self.to_be_left() {
-                Some(left) => return self.leave(left).await,
-                None => (false, 0),
-            },
-            Asked::Open(step) => {
-                let wait = OpenWait {
-                    path: path.clone(),
-                    kind,
-                    due_at: step.due_at,
-                    attempts: step.attempts,
-                };
-                let over = |host: &Self| (step.due_at.is_none() || host.is_past(step.due_at)).then_some(());
-                self.wait_until(wait, over).await;
-                (true, step.attempts.into())
-            }
+        let open = match self.comes_to(&path, asked).await {
+            ControlFlow::Break(ended) => return Err(ended),
+            ControlFlow::Continue(open) => open,
         };
+        if let Some(left) = self.to_be_left().filter(|_| open.is_none()) {
+            return self.leave(left).await;
+        }
         let tries = Tries {
             path,
             kind,
-            open,
-            failures,
+            open: open.is_some(),
+            failures: open.as_ref().map_or(0, |step| step.attempts.into()),
             retry,
         };
-        Ok((tries, Some(self.begin())))
+        if let Some(due_at) = open.and_then(|step| step.due_at) {
+            let wait = tries.wait(Some(due_at));
+            let due = self
+                .wait_until(wait, |host| host.is_past(Some(due_at)).then_some(()))
+                .await;
+            due.map_err(Err)?;
+        }
+        let operation = Some(self.begin());
+        Ok((tries, operation))
     }
 
-    /// Waits until the next try; answers how the step failed when there is none.
+    /// What undoes a step begins, once it is due.
+    pub(super) async fn begin_at(self: &Arc<Self>, tries: &Tries, due_at: Option<DateTime<Utc>>) -> Option<Operation> {
+        if due_at.is_some() {
+            let over = |host: &Self| host.is_past(due_at).then_some(());
+            // Nothing refuses it: it undoes.
+            let _ = self.wait_until(tries.wait(due_at), over).await;
+        }
+        Some(self.begin())
+    }
+
+    /// Waits until the next try; an error is the step's when there is none.
     async fn failed(
         self: &Arc<Self>,
         tries: &mut Tries,
         failure: Failure,
         operation: &mut Option<Operation>,
-    ) -> Option<StepError> {
+    ) -> anyhow::Result<()> {
         tries.failures += 1;
         let run = self.held.claim.run;
         let last =
@@ -172,29 +256,24 @@ impl OwnerHost {
         let Some(pause) = tries.retry.pause(tries.failures, rand::random()).filter(|_| !last) else {
             let error = failure.of(tries);
             tracing::warn!(%run, step = tries.path, attempts = tries.failures, "the step failed for good");
-            return Some(error);
+            return Err(error.into());
         };
         tracing::info!(%run, step = tries.path, attempts = tries.failures, ?pause, "the step is tried again");
         if pause <= LONGEST_PAUSE_IN_PLACE {
             self.pause(pause).await;
-            return None;
+            return Ok(());
         }
         let due_at = TimeDelta::from_std(pause)
             .ok()
             .and_then(|pause| self.time().checked_add_signed(pause));
-        let wait = OpenWait {
-            path: tries.path.clone(),
-            kind: tries.kind,
-            due_at,
-            attempts: saturated(tries.failures),
-        };
         operation.take();
-        self.wait_until(wait, |host| host.is_past(due_at).then_some(())).await;
+        self.wait_until(tries.wait(due_at), |host| host.is_past(due_at).then_some(()))
+            .await?;
         *operation = Some(self.begin());
-        None
+        Ok(())
     }
 
-    fn ended<'a>(
+    pub(super) fn ended<'a>(
         &'a self,
         mut step: NewStep,
         tries: &Tries,
@@ -202,11 +281,18 @@ impl OwnerHost {
         result: Vec<u8>,
     ) -> BoxFuture<'a, anyhow::Result<Done>> {
         step.finished_at = self.new_step(String::new(), step.kind).finished_at;
+        if step.kind == Kind::Undoable && status == StepStatus::Completed {
+            self.lock().undoables.done(&step.path, result.clone(), step.finished_at);
+        }
         step.status = status;
         step.result = Some(result);
         step.ends_open = tries.open;
         Box::pin(self.save(step))
     }
+}
+
+fn is_cancelled(error: &StepError) -> bool {
+    matches!(error, StepError::Cancelled { .. })
 }
 
 impl Failure {

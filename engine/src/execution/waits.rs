@@ -1,13 +1,14 @@
 //! Waits of a run that is ours: what its code is at that something outside ends.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::history::Asked;
-use super::owner_host::{Left, OwnerHost, done};
+use super::owner_host::OwnerHost;
 use crate::lifecycle::{Kind, OpenWait, Signal};
-use crate::workflow::{Done, Place, WaitFor};
+use crate::workflow::{Done, Place, WaitFor, is_undo};
 
 /// What a run that does nothing waits for.
 #[derive(Debug, PartialEq)]
@@ -18,8 +19,13 @@ pub(super) struct Stalled {
     pub(super) due_at: Option<DateTime<Utc>>,
     /// Fan-outs are among what it waits for.
     pub(super) batches: bool,
-    /// All others.
+    /// All that have no row of their own yet.
     pub(super) waits: Vec<OpenWait>,
+}
+
+/// Whether what is waited for has had an open row from its beginning.
+fn has_row(kind: Kind) -> bool {
+    matches!(kind, Kind::FanOut | Kind::Child)
 }
 
 impl OwnerHost {
@@ -34,7 +40,7 @@ impl OwnerHost {
             seen: state.seen,
             due_at: waits.clone().filter_map(|wait| wait.due_at).min(),
             batches: waits.clone().any(|wait| wait.kind == Kind::FanOut),
-            waits: waits.filter(|wait| wait.kind != Kind::FanOut).cloned().collect(),
+            waits: waits.filter(|wait| !has_row(wait.kind)).cloned().collect(),
         })
     }
 
@@ -43,18 +49,27 @@ impl OwnerHost {
         self.lock().waits.values().filter_map(|wait| wait.due_at).min()
     }
 
-    /// Waits until `over` says so; the run may be let go of meanwhile, and then this never ends.
-    pub(super) async fn wait_until<T>(self: &Arc<Self>, wait: OpenWait, over: impl Fn(&Self) -> Option<T>) -> T {
+    /// Waits until `over` says so, or the code is brought to its end; the run may be let go of meanwhile, and then this
+    /// never ends.
+    pub(super) async fn wait_until<T>(
+        self: &Arc<Self>,
+        wait: OpenWait,
+        over: impl Fn(&Self) -> Option<T>,
+    ) -> anyhow::Result<T> {
         let path = wait.path.clone();
         self.lock().waits.insert(path.clone(), wait);
         // The wait may be awaited in a task of the code's own.
         self.poller.wake();
-        let _waiting = Waiting(self.clone(), path);
+        let waiting = Waiting(self.clone(), path.clone());
         loop {
             let mut came = std::pin::pin!(self.came.notified());
             came.as_mut().enable();
             if let Some(over) = over(self) {
-                return over;
+                return Ok(over);
+            }
+            if self.unwinds() && !is_undo(&path) {
+                drop(waiting);
+                return self.refused(&path).await;
             }
             came.await;
         }
@@ -64,24 +79,23 @@ impl OwnerHost {
         due_at.is_some_and(|due| due <= self.time())
     }
 
-    /// Takes the first signal of a name.
-    pub(super) fn take_signal(&self, name: &str) -> Option<Signal> {
+    /// Takes the first signal that has a place's name.
+    pub(super) fn take_signal(&self, place: &Place) -> Option<Signal> {
         let mut state = self.lock();
-        let at = state.signals.iter().position(|signal| signal.name == name)?;
+        let at = state.signals.iter().position(|signal| signal.name == place.name)?;
         let signal = state.signals.remove(at)?;
-        state.taken.insert(signal.seq);
+        state.taken.insert(signal.seq, place.to_string());
         Some(signal)
     }
 
     /// Waits for an instant or a signal, unless its end is recorded.
     pub(super) async fn run_wait(self: Arc<Self>, place: Place, wait: WaitFor, asked: Asked) -> anyhow::Result<Done> {
-        let (kind, due_at) = (wait.kind(), wait.due_at());
-        let (open, due_at) = match asked {
-            Asked::Ended(step) => return done(step),
-            Asked::Diverged(how) => return self.leave(Left::Diverged(how)).await,
+        let (kind, path) = (wait.kind(), place.to_string());
+        let (open, due_at) = match self.comes_to(&path, asked).await {
+            ControlFlow::Break(ended) => return ended,
             // What it said when it began to wait counts.
-            Asked::Open(step) => (true, step.due_at),
-            Asked::New => (false, due_at),
+            ControlFlow::Continue(Some(step)) => (true, step.due_at),
+            ControlFlow::Continue(None) => (false, wait.due_at()),
         };
         let mut step = self.new_step(place.to_string(), kind);
         step.ends_open = open;
@@ -92,18 +106,28 @@ impl OwnerHost {
             attempts: 0,
         };
         let over = |host: &Self| {
-            let signal = (kind == Kind::Signal).then(|| host.take_signal(&place.name)).flatten();
+            let signal = (kind == Kind::Signal).then(|| host.take_signal(&place)).flatten();
             (signal.is_some() || host.is_past(due_at)).then_some(signal)
         };
-        let signal = self.wait_until(wait, over).await;
+        let signal = self.wait_until(wait, over).await?;
         let _operation = self.begin();
         step.finished_at = match (&signal, due_at) {
             (None, Some(due)) => due,
-            _ => self.time(),
+            _ => self.stamp(),
         };
         step.signal_seq = signal.as_ref().map(|signal| signal.seq);
         step.result = signal.map(|signal| signal.payload);
-        self.save(step).await
+        if step.signal_seq.is_none() {
+            return self.save(step).await;
+        }
+        fail::fail_point!("step.before_save");
+        let (host, told) = (self.clone(), step.clone().into_state());
+        let saved = self.surely(
+            &path,
+            async move { host.shared.checkpoints.save(&host.held, step).await },
+        );
+        let saved = saved.await;
+        self.saved(told, saved).await
     }
 }
 

@@ -6,6 +6,7 @@ mod run_filter;
 mod timeline;
 mod undelivered;
 mod why;
+mod why_flow;
 #[cfg(test)]
 mod why_tests;
 mod why_text;
@@ -26,6 +27,7 @@ pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
     causes,
 };
+pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +90,14 @@ pub struct RunDetail {
     pub claimed_by: Option<Uuid>,
     /// When that right ends unless renewed.
     pub lease_until: Option<DateTime<Utc>>,
+    /// The step of the run that started it.
+    pub parent_path: Option<String>,
+    /// It outlives that run.
+    pub detached: bool,
+    /// The run that goes on in its place.
+    pub continued_as: Option<Uuid>,
+    /// Number of its children by state.
+    pub children: BTreeMap<String, i64>,
     /// Its steps in the order in which they began.
     pub steps: Vec<StepSummary>,
     /// Number of batches by state.
@@ -101,9 +111,9 @@ pub struct RunDetail {
 pub struct StepSummary {
     /// Its path.
     pub path: String,
-    /// `fan_out`, `step`, `transaction`, `sleep`, `signal` or `version`.
+    /// `fan_out`, `step`, `transaction`, `sleep`, `signal`, `child`, `version` or `publish`.
     pub kind: String,
-    /// `open`, `completed` or `failed`.
+    /// `open`, `completed`, `failed` or `dropped`.
     pub status: String,
     /// When an open one goes on by itself.
     pub due_at: Option<DateTime<Utc>>,

@@ -135,7 +135,7 @@ pub struct StepState {
     pub planned: bool,
 }
 
-/// A checkpoint: the end of a step, to be recorded under its run's claim.
+/// A checkpoint: the end of a step, or that one has begun which can be undone, to be recorded under its run's claim.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewStep {
     /// The fence.
@@ -161,16 +161,22 @@ pub struct NewStep {
 }
 
 impl NewStep {
+    /// When it ended; none: it is only begun.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<DateTime<Utc>> {
+        (self.status != StepStatus::Open).then_some(self.finished_at)
+    }
+
     /// The row that it becomes.
     #[must_use]
     pub fn into_state(self) -> StepState {
         StepState {
+            finished_at: self.ended_at(),
             path: self.path,
             kind: self.kind,
             status: self.status,
             result: self.result,
             started_at: self.started_at,
-            finished_at: Some(self.finished_at),
             due_at: None,
             attempts: self.attempts,
             claim_token: self.claim.token,
@@ -247,6 +253,30 @@ pub enum Act {
         /// What it waits for; open fan-outs are recorded already.
         waits: Vec<OpenWait>,
     },
+    /// It is to stop, undoes what it did, and tries that again later.
+    WaitToUndo {
+        /// Wake-ups seen: a later one refuses the wait.
+        seen: i64,
+        /// When the first of its pauses ends.
+        due_at: Option<DateTime<Utc>>,
+        /// What it waits for.
+        waits: Vec<OpenWait>,
+    },
+    /// What it did cannot all be undone: a person must look.
+    NotUndone {
+        /// Why, and why it was to be undone.
+        reason: String,
+        /// What is still to be undone.
+        waits: Vec<OpenWait>,
+    },
+    /// It is to stop, and what it did is undone.
+    Unwound,
+    /// Its code ran longer than its queue allows: it is run again, and set aside when it does so five times in a row
+    /// without a step recorded.
+    Overrun {
+        /// In words.
+        reason: String,
+    },
     /// Its code is run again after the delay.
     HandBack {
         /// Not before this long from now.
@@ -254,6 +284,17 @@ pub enum Act {
         /// Why, for the audit.
         reason: Option<String>,
     },
+}
+
+impl Act {
+    /// The steps that stay open.
+    #[must_use]
+    pub fn waits(&self) -> &[OpenWait] {
+        match self {
+            Self::Wait { waits, .. } | Self::WaitToUndo { waits, .. } | Self::NotUndone { waits, .. } => waits,
+            _ => &[],
+        }
+    }
 }
 
 /// One run to let go of.
@@ -287,6 +328,8 @@ pub struct Poked {
     pub run: RunId,
     /// It was asked to stop, or is over.
     pub halted: bool,
+    /// It is to stop without undoing what it did.
+    pub forced: bool,
     /// It is paused: nothing new begins.
     pub paused: bool,
     /// Wake-ups so far.
@@ -378,4 +421,16 @@ pub struct ClaimPage {
     pub runnable: Vec<Runnable>,
     /// Asks for runs that holders died on, instead of the others.
     pub suspects: bool,
+}
+
+impl ClaimPage {
+    /// A page that asks for nothing: what was claimed under this id is read with it.
+    pub(crate) fn of_claim(claim_id: Uuid) -> Self {
+        Self {
+            claim_id,
+            shares: Vec::new(),
+            runnable: Vec::new(),
+            suspects: false,
+        }
+    }
 }

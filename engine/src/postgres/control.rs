@@ -25,18 +25,30 @@ pub(super) const LOST_TRIES: u32 = 2;
 pub struct Operator {
     pub(super) database: Database,
     pub(super) actor: Option<String>,
+    /// Its starts ring the replicas with their commit.
+    rings: bool,
 }
 
 impl Operator {
     /// Acts on a database in somebody's name; none: the name of the database role is recorded.
     #[must_use]
     pub fn new(database: Database, actor: Option<String>) -> Self {
-        Self { database, actor }
+        Self {
+            database,
+            actor,
+            rings: true,
+        }
     }
 
     /// The same, in somebody's name.
     pub(crate) fn acting_for(mut self, actor: String) -> Self {
         self.actor = Some(actor);
+        self
+    }
+
+    /// The same, whose caller rings the replicas after a start: commits that ring wait for each other.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.rings = false;
         self
     }
 
@@ -75,23 +87,12 @@ impl Operator {
     /// The database failed. Unless it refused, whether anything changed is not known; with an idempotency key the
     /// request can be repeated.
     pub async fn start_by_hand(&self, run: &NewRun) -> Result<Started, DatabaseError> {
-        self.database.start_run(&self.named(run.clone()), true).await
+        self.database.start_run(&self.named(run.clone()), self.rings).await
     }
 
     /// The same in the caller's own transaction.
     pub(super) async fn start_in(&self, transaction: &mut PgConnection, run: NewRun) -> Result<Started, DatabaseError> {
         self.database.start_run_in(transaction, &self.named(run)).await
-    }
-
-    /// Starts a page of runs without keys, with patience for answers that are lost.
-    pub(crate) async fn start_runs(&self, page: &[NewRun]) -> Result<(), DatabaseError> {
-        let mut lost = 0;
-        loop {
-            match self.database.start_runs(page, lost > 0).await {
-                Err(error) if (error.may_pass() || is_there(&error)) && lost < LOST_TRIES => lost += 1,
-                answer => return answer,
-            }
-        }
     }
 
     /// In the name of whoever acts, unless the run says in whose.
@@ -100,12 +101,30 @@ impl Operator {
         run
     }
 
-    /// Cancels a run; answers its state now, `stopping` while batches are in flight, or `unknown`.
+    /// Cancels a run; answers its state now, `stopping` while anything of it is held or to be undone, or `unknown`.
     ///
     /// # Errors
     /// The database failed.
     pub async fn cancel_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
-        self.ask(CANCEL_RUN, run, Some(reason)).await
+        self.stop_run(run, reason, false).await
+    }
+
+    /// Cancels a run whose code is not to undo what it did first; its reason then says what was not undone.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn force_cancel_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
+        self.stop_run(run, reason, true).await
+    }
+
+    async fn stop_run(&self, run: Uuid, reason: Option<&str>, force: bool) -> Result<String, DatabaseError> {
+        let query = self.database.statement(CANCEL_RUN).bind(run);
+        let query = query
+            .bind(reason.map(str::to_owned))
+            .bind(self.actor.clone())
+            .bind(force);
+        let answer = document(&self.database, query).await?;
+        Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
     }
 
     /// Pauses a run; answers its state now, or `unknown`.
@@ -137,9 +156,4 @@ impl Operator {
         let answer = document(&self.database, query.bind(self.actor.clone())).await?;
         Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
     }
-}
-
-/// An earlier request under the same ids, whose answer was lost, was still under way.
-fn is_there(error: &DatabaseError) -> bool {
-    error.code() == Some("23505")
 }

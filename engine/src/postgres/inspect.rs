@@ -30,6 +30,7 @@ const LIST_OUTBOX: &str = include_str!("../../queries/list_outbox.sql");
 const READ_PROOF: &str = include_str!("../../queries/read_proof.sql");
 const READ_PROOF_PROBLEMS: &str = include_str!("../../queries/read_proof_problems.sql");
 const WHY_RUN: &str = include_str!("../../queries/why_run.sql");
+const WHY_QUEUE: &str = include_str!("../../queries/why_queue.sql");
 const WHY_FLEET: &str = include_str!("../../queries/why_fleet.sql");
 const LIST_OLD_SNAPSHOTS: &str = include_str!("../../queries/list_old_snapshots.sql");
 
@@ -67,7 +68,7 @@ struct FleetFacts {
 /// Reads what people and scripts see.
 #[derive(Debug, Clone)]
 pub struct Inspector {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl Inspector {
@@ -217,15 +218,20 @@ impl Inspector {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn why(&self, run: Uuid, old_snapshot: Duration) -> Result<WhyFacts, DatabaseError> {
-        let run: Option<RunFacts> = document(&self.database, self.database.statement(WHY_RUN).bind(run)).await?;
-        if run.is_none() {
+    pub async fn why(&self, id: Uuid, old_snapshot: Duration) -> Result<WhyFacts, DatabaseError> {
+        let run: Option<RunFacts> = document(&self.database, self.database.statement(WHY_RUN).bind(id)).await?;
+        let Some(read) = &run else {
             return Ok(WhyFacts::default());
-        }
+        };
+        let flow = match read.finished_at {
+            Some(_) => None,
+            None => document(&self.database, self.database.statement(WHY_QUEUE).bind(id)).await?,
+        };
         let fleet: Option<FleetFacts> = document(&self.database, self.database.statement(WHY_FLEET)).await?;
         let (replicas, leader) = fleet.map(|fleet| (fleet.replicas, fleet.leader)).unwrap_or_default();
         Ok(WhyFacts {
             run,
+            flow,
             replicas,
             leader,
             snapshots: self.list_old_snapshots(old_snapshot).await?,

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::run_store::{PostgresRunStore, transact};
 use crate::lifecycle::{FleetError, NewStep, Transacted, TransactionWork};
-use crate::workflow::{Context, StepFuture, check_size, fatal, to_json};
+use crate::workflow::{Context, StepFuture, TransactionUndo, Undo, check_size, fatal, to_json};
 
 type Work = Box<dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<Vec<u8>>> + Send + Sync>;
 
@@ -27,11 +27,57 @@ impl Context {
         T: Serialize + DeserializeOwned + Send + 'static,
         F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + Sync + 'static,
     {
-        let erased: Work = Box::new(move |connection| {
-            let done = work(connection);
-            async move { to_json(&done.await?) }.boxed()
+        self.transact(name, erase(work), None)
+    }
+
+    /// The same, and says how it is undone, as [`Context::step_with_undo`] does: in another transaction, which also happens
+    /// once, with what the first one returned. What failed or was not committed leaves nothing to undo.
+    pub fn transaction_with_undo<T, F, U>(&self, name: &str, work: F, undo: U) -> StepFuture<T>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + Sync + 'static,
+        U: for<'c> Fn(&'c mut PgConnection, T) -> BoxFuture<'c, anyhow::Result<()>> + Send + Sync + 'static,
+    {
+        let undo: TransactionUndo = Box::new(move |result| {
+            erase(move |connection| match serde_json::from_slice(&result) {
+                Ok(result) => undo(connection, result),
+                Err(error) => {
+                    let why = format!("what it returned does not read: {error}");
+                    async move { Err(fatal(anyhow::anyhow!(why))) }.boxed()
+                }
+            })
         });
-        self.transact(name, Arc::new(TransactionStep(erased)))
+        self.transact(name, erase(work), Some(Undo::Transaction(undo)))
+    }
+}
+
+fn erase<T, F>(work: F) -> TransactionWork
+where
+    T: Serialize + Send + 'static,
+    F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + Sync + 'static,
+{
+    let erased: Work = Box::new(move |connection| {
+        let done = work(connection);
+        async move { to_json(&done.await?) }.boxed()
+    });
+    Arc::new(TransactionStep(erased))
+}
+
+impl TransactionStep {
+    fn of(work: &TransactionWork, path: &str) -> Result<Arc<Self>, FleetError> {
+        let refused = || FleetError::Refused(format!("the work of step {path} is not for this store"));
+        work.clone().downcast().map_err(|_| refused())
+    }
+
+    /// What the work returns, if it may be recorded.
+    async fn run(&self, connection: &mut PgConnection, path: &str, max_result: usize) -> anyhow::Result<Vec<u8>> {
+        // The task that holds the connection is not the code's: a panic in it must not look like a lost answer.
+        let result = AssertUnwindSafe(async { self.0(connection).await })
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(fatal(anyhow::anyhow!("its work panicked"))))?;
+        check_size(path, &result, max_result)?;
+        Ok(result)
     }
 }
 
@@ -42,24 +88,56 @@ impl PostgresRunStore {
         work: &TransactionWork,
         max_result: usize,
     ) -> Result<Transacted, FleetError> {
-        let Ok(work) = work.clone().downcast::<TransactionStep>() else {
-            let why = format!("the work of step {} is not for this store", step.path);
-            return Err(FleetError::Refused(why));
-        };
+        let work = TransactionStep::of(work, &step.path)?;
         let (claim, path, mut step) = (step.claim, step.path.clone(), step.clone());
         transact(self.transactions(), claim, &path, move |connection| {
             async move {
-                // The task that holds the connection is not the code's: a panic in it must not look like a lost answer.
-                let result = AssertUnwindSafe(async { work.0(connection).await })
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| Err(fatal(anyhow::anyhow!("its work panicked"))))?;
-                check_size(&step.path, &result, max_result)?;
-                step.result = Some(result);
+                step.result = Some(work.run(connection, &step.path, max_result).await?);
                 Ok(step)
             }
             .boxed()
         })
         .await
     }
+}
+
+/// How a transaction ended whose record is kept elsewhere.
+#[cfg(feature = "testing")]
+pub(crate) enum Apart {
+    /// It is committed; the step says what it returned.
+    Committed(NewStep),
+    /// It was rolled back: the claim was lost meanwhile.
+    Lost,
+    /// It was rolled back: the work failed.
+    Failed(anyhow::Error),
+}
+
+/// Does a step's work in a transaction of a test's database, whose run is in memory.
+///
+/// # Errors
+/// The database did not answer, or refused.
+#[cfg(feature = "testing")]
+pub(crate) async fn transact_apart(
+    database: &super::database::Database,
+    step: &NewStep,
+    work: &TransactionWork,
+    max_result: usize,
+    is_held: impl Fn() -> bool + Send + 'static,
+) -> Result<Apart, FleetError> {
+    let work = TransactionStep::of(work, &step.path)?;
+    let mut step = step.clone();
+    let decided = database.decided_transaction(move |connection| {
+        async move {
+            Ok(match work.run(connection, &step.path, max_result).await {
+                Err(error) => Err(Apart::Failed(error)),
+                Ok(_) if !is_held() => Err(Apart::Lost),
+                Ok(result) => {
+                    step.result = Some(result);
+                    Ok(Apart::Committed(step))
+                }
+            })
+        }
+        .boxed()
+    });
+    Ok(decided.await?.unwrap_or_else(|undone| undone))
 }

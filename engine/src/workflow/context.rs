@@ -18,7 +18,8 @@ use super::host::{ContextHost, Done, WaitFor};
 use super::path::{Place, misnamed};
 use super::resources::Resources;
 use super::source::Source;
-use super::step::{StepFuture, StepOptions, erase, from_json};
+use super::step::{Action, StepFuture, StepOptions, erase, from_json};
+use super::undo::Undo;
 use crate::delivery::Command;
 use crate::lifecycle::{RunId, TransactionWork, WorkRun};
 
@@ -37,7 +38,7 @@ const LATEST: DateTime<Utc> = match DateTime::from_timestamp_secs(253_402_300_79
 #[derive(Clone)]
 pub struct Context {
     run: Arc<WorkRun>,
-    host: Arc<dyn ContextHost>,
+    pub(super) host: Arc<dyn ContextHost>,
     resources: Resources,
     /// The branch: empty for the workflow's own.
     prefix: Arc<str>,
@@ -115,17 +116,27 @@ impl Context {
         T: Serialize + DeserializeOwned + 'static,
         E: Into<anyhow::Error>,
     {
+        self.erased_step(name, options, erase(action), |_| None)
+    }
+
+    pub(super) fn erased_step<T: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+        options: StepOptions,
+        action: Action,
+        undo: impl FnOnce(&str) -> Option<Undo>,
+    ) -> StepFuture<T> {
         let place = self.place(name);
         let path = place.to_string();
         if let Some(wrong) = place.misnamed() {
             return refuse(wrong);
         }
-        let done = self.host.clone().step(place, options, erase(action));
+        let done = self.host.clone().step(place, options, action, undo(&path));
         self.told(done, move |done| from_json(&path, done.result.as_deref()))
     }
 
     /// Does something in a transaction of the host's database that also records what it returned: both, or none.
-    pub(crate) fn transact<T>(&self, name: &str, work: TransactionWork) -> StepFuture<T>
+    pub(crate) fn transact<T>(&self, name: &str, work: TransactionWork, undo: Option<Undo>) -> StepFuture<T>
     where
         T: DeserializeOwned + 'static,
     {
@@ -134,7 +145,7 @@ impl Context {
         if let Some(wrong) = place.misnamed() {
             return refuse(wrong);
         }
-        let done = self.host.clone().transact(place, work);
+        let done = self.host.clone().transact(place, work, undo);
         self.told(done, move |done| from_json(&path, done.result.as_deref()))
     }
 
@@ -196,16 +207,35 @@ impl Context {
     pub fn branches(&self, count: usize) -> StepFuture<Vec<Self>> {
         let place = self.place("join");
         let now = self.now();
-        let branch = |number| {
-            let mut branch = self.clone();
-            branch.prefix = place.branch(number).into();
-            branch.next_ordinal = Arc::default();
-            branch.now.push(Arc::new(Mutex::new(now)));
-            branch
-        };
-        let branches: Vec<Self> = (0..count).map(branch).collect();
+        let branches: Vec<Self> = (0..count)
+            .map(|number| self.branch_of_join(&place, number, now))
+            .collect();
         let joined = self.host.clone().join(place);
         StepFuture::new(async move { joined.await.map(|()| branches) })
+    }
+
+    /// A branch of a join that stands at this place, whose code was told that it is this late.
+    pub(super) fn branch_of_join(&self, place: &Place, number: usize, now: DateTime<Utc>) -> Self {
+        let mut branch = self.branch(place, number);
+        branch.now = [self.now.clone(), vec![Arc::new(Mutex::new(now))]].concat();
+        branch
+    }
+
+    /// One branch of a place, which knows of what happens in it alone.
+    pub(super) fn branch(&self, place: &Place, number: usize) -> Self {
+        let mut branch = self.clone();
+        branch.prefix = place.branch(number).into();
+        branch.next_ordinal = Arc::default();
+        branch.now = vec![Arc::new(Mutex::new(self.now()))];
+        branch
+    }
+
+    /// The run is asked to stop, or undoes what it did: what is awaited now ends as [`super::StepError::Cancelled`]. Code
+    /// that is run again over its record does not hear so before it has come past that.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.host
+            .is_cancelled(&self.prefix, self.next_ordinal.load(Ordering::Relaxed))
     }
 
     /// Which version of a piece of code this run takes, for code that was changed while runs of it were about: the
@@ -257,11 +287,19 @@ impl Context {
         draw::random(self.seed(), &self.place("random").to_string())
     }
 
+    pub(super) fn host(&self) -> Arc<dyn ContextHost> {
+        self.host.clone()
+    }
+
+    pub(super) fn workflow(&self) -> &str {
+        &self.run.workflow
+    }
+
     fn seed(&self) -> RunId {
         self.run.seed_id.unwrap_or(self.run.origin_id)
     }
 
-    fn place(&self, name: &str) -> Place {
+    pub(super) fn place(&self, name: &str) -> Place {
         Place {
             prefix: self.prefix.to_string(),
             ordinal: self.next_ordinal.fetch_add(1, Ordering::Relaxed),
@@ -269,8 +307,13 @@ impl Context {
         }
     }
 
+    /// The branch hears of something that happened then.
+    pub(super) fn hears_of(&self, at: DateTime<Utc>) {
+        advance(&self.now, at);
+    }
+
     /// What the code is told of something that is over: from then on it is not earlier than that.
-    fn told<T: 'static>(
+    pub(super) fn told<T: 'static>(
         &self,
         done: impl Future<Output = anyhow::Result<Done>> + Send + 'static,
         read: impl FnOnce(Done) -> anyhow::Result<T> + Send + 'static,
@@ -278,10 +321,7 @@ impl Context {
         let now = self.now.clone();
         StepFuture::new(async move {
             let done = done.await?;
-            for now in now {
-                let mut latest = lock(&now);
-                *latest = done.at.max(*latest);
-            }
+            advance(&now, done.at);
             match done.failed {
                 Some(error) => Err(error.into()),
                 None => read(done),
@@ -290,15 +330,22 @@ impl Context {
     }
 }
 
+fn advance(now: &[Arc<Mutex<DateTime<Utc>>>], at: DateTime<Utc>) {
+    for now in now {
+        let mut latest = lock(now);
+        *latest = at.max(*latest);
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As exact as the record is: what the code is told must be what a replay tells it.
-fn recordable(at: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn recordable(at: DateTime<Utc>) -> DateTime<Utc> {
     at.trunc_subsecs(6).clamp(EARLIEST, LATEST)
 }
 
-fn refuse<T: 'static>(why: String) -> StepFuture<T> {
+pub(super) fn refuse<T: 'static>(why: String) -> StepFuture<T> {
     StepFuture::new(async move { Err(anyhow::anyhow!(why)) })
 }

@@ -1,15 +1,21 @@
 //! What a user writes: a workflow, a source of items, and the messages made of them.
 
+mod child;
 mod context;
+mod continuing;
 mod draw;
 mod fan_out;
 mod host;
+mod join;
 mod path;
+mod publish;
 mod registry;
 mod resources;
 mod retry;
+mod select;
 mod source;
 mod step;
+mod undo;
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -17,17 +23,23 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use child::{ChildHandle, ChildOptions};
 pub use context::Context;
+pub(crate) use continuing::{continued, params_of};
 pub use fan_out::FanOutSummary;
 pub(crate) use fan_out::{FanOut, Made};
-pub(crate) use host::{ContextHost, Done, Outcome, WaitFor};
-pub(crate) use path::Place;
+pub(crate) use host::{ContextHost, Done, NewRunOfMine, Outcome, Race, WaitFor};
+pub(crate) use path::{Place, UNDO, is_undo, undo_path};
+pub(crate) use publish::Publication;
+pub(crate) use registry::DynWorkflow;
 pub use registry::Registry;
 pub use resources::Resources;
 pub use retry::RetryPolicy;
+pub use select::Either;
 pub use source::{IdPages, Source};
 pub(crate) use step::{Action, check_size, is_fatal, to_json};
 pub use step::{StepError, StepFuture, StepOptions, fatal};
+pub(crate) use undo::{TransactionUndo, Undo, UndoAction};
 
 /// A durable workflow: an ordinary async function whose steps are recorded.
 ///

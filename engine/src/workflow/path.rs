@@ -29,11 +29,15 @@ impl Place {
         })
     }
 
-    /// The places of the joins that a recorded path lies under, outermost first.
-    pub(crate) fn above(path: &str) -> Vec<Self> {
-        let slashes = path.match_indices('/').map(|(at, _)| &path[..at]);
-        // Each branch adds two parts, its join's place and its own number.
-        slashes.step_by(2).filter_map(Self::of_path).collect()
+    /// The places of the joins and selects that a recorded path lies under, outermost first, each with its branch.
+    pub(crate) fn above(path: &str) -> Vec<(Self, usize)> {
+        // Each branch adds two parts, its place and its own number.
+        let slashes: Vec<usize> = path.match_indices('/').map(|(at, _)| at).collect();
+        let branches = slashes.chunks_exact(2).filter_map(|pair| {
+            let number = path[pair[0] + 1..pair[1]].parse().ok()?;
+            Some((Self::of_path(&path[..pair[0]])?, number))
+        });
+        branches.collect()
     }
 
     /// The prefix of the places of one branch of a join that stands here.
@@ -51,6 +55,20 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}:{}", self.prefix, self.ordinal, self.name)
     }
+}
+
+/// Where it stands that the run undoes what it did, why, and in which order.
+pub(crate) const UNDO: &str = "undo";
+
+/// Where the row stands of what undoes a step.
+pub(crate) fn undo_path(path: &str) -> String {
+    format!("{UNDO}/{path}")
+}
+
+/// Whether a row belongs to what undoes steps, and not to a place of the code.
+pub(crate) fn is_undo(path: &str) -> bool {
+    path.strip_prefix(UNDO)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Why a name cannot be one of a step, a signal or a change, if it cannot.
@@ -100,9 +118,18 @@ mod tests {
         let inner = "2:join/1/0:join/3/5:charge";
         assert_eq!(
             Place::above(inner),
-            [place("", 2, "join"), place("2:join/1/", 0, "join")]
+            [(place("", 2, "join"), 1), (place("2:join/1/", 0, "join"), 3)]
         );
         assert_eq!(place("2:join/1/", 0, "join").branch(3), "2:join/1/0:join/3/");
+    }
+
+    #[test]
+    fn what_undoes_a_step_stands_beside_the_places_of_the_code() {
+        assert_eq!(undo_path("2:select/1/0:charge"), "undo/2:select/1/0:charge");
+        for path in [UNDO, "undo/0:charge", "undo/2:select/1/0:charge"] {
+            assert!(is_undo(path), "{path}");
+        }
+        assert!(!is_undo("0:undo"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod claim;
 mod let_go;
+mod limits;
 mod recover;
 mod save;
 mod signals;

@@ -3,9 +3,15 @@
 
 mod again;
 mod example;
+mod families;
 mod kills;
 mod leases;
 mod lost;
 mod mixed;
 mod operators;
+mod queues;
+mod reports;
+mod saga;
+mod shop;
+mod versions;
 mod waits;

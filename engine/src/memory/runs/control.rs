@@ -1,10 +1,12 @@
 //! Pausing, resuming and stopping.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 
 use super::Runs;
-use super::run::{Run, Status, Stop};
-use crate::lifecycle::{Ended, RunClaim, RunId, Swept};
+use super::run::{Ready, Run, Status, Stop};
+use crate::lifecycle::{Ended, Kind, RunClaim, RunId, StepState, StepStatus, Swept};
 
 const UNKNOWN: &str = "unknown";
 const STOPPING: &str = "stopping";
@@ -42,12 +44,21 @@ impl Runs {
         next.as_str()
     }
 
-    pub(super) fn request_stop(&mut self, run: RunId, status: Status, reason: &str) -> &'static str {
+    pub(super) fn request_stop(
+        &mut self,
+        run: RunId,
+        status: Status,
+        reason: &str,
+        force: bool,
+        now: DateTime<Utc>,
+    ) -> &'static str {
+        let ready = self.ready(now);
         let run = self.by_id.get_mut(&run);
-        run.map_or(UNKNOWN, |run| run.request_stop(status, reason))
+        run.map_or(UNKNOWN, |run| run.request_stop(status, reason, force, ready))
     }
 
-    pub(super) fn fail_claimed(&mut self, claim: &RunClaim, reason: &str) -> Ended {
+    pub(super) fn fail_claimed(&mut self, claim: &RunClaim, reason: &str, now: DateTime<Utc>) -> Ended {
+        let ready = self.ready(now);
         let Some(run) = self.held(claim) else {
             return Ended::Lost;
         };
@@ -58,65 +69,110 @@ impl Runs {
         let reason = stop.reason.clone();
         run.ready = None;
         run.end_claim(run.status, STOPPING, Some(reason));
-        run.settle_stop();
+        run.settle_stop(ready);
         Ended::Done
     }
 
     pub(super) fn sweep(&mut self, now: DateTime<Utc>) -> Swept {
         let runs = self.recover(now);
+        let batches = self.by_id.values_mut().map(|run| run.recover_batches(now)).sum();
+        let fan_outs = self.complete_idle(now);
+        let ready = self.ready(now);
+        self.hold_places();
         let is_late = |run: &&mut Run| !run.status.is_over() && run.stop.is_none() && run.is_overdue(now);
         let overdue = self.by_id.values_mut().filter(is_late).map(|run| {
-            run.request_stop(Status::Failed, "not over before its deadline");
+            run.request_stop(Status::Failed, "not over before its deadline", false, ready);
         });
         let overdue = overdue.count() as u64;
         let settled = self
             .by_id
             .values_mut()
-            .filter_map(|run| run.settle_stop().then_some(()))
+            .filter_map(|run| run.settle_stop(ready).then_some(()))
             .count();
         Swept {
+            batches,
             runs,
+            fan_outs,
             stopped: overdue + settled as u64,
+            parents: self.look_after_children(now),
             ..Swept::default()
         }
     }
 
-    pub(super) fn settle_stop(&mut self, run: RunId) -> bool {
-        self.by_id.get_mut(&run).is_some_and(Run::settle_stop)
+    pub(super) fn settle_stop(&mut self, run: RunId, now: DateTime<Utc>) -> bool {
+        let ready = self.ready(now);
+        self.by_id.get_mut(&run).is_some_and(|run| run.settle_stop(ready))
     }
 }
 
 impl Run {
-    fn is_overdue(&self, now: DateTime<Utc>) -> bool {
-        self.request
-            .deadline
-            .is_some_and(|deadline| self.created_at + deadline < now)
+    pub(super) fn overdue_at(&self) -> Option<DateTime<Utc>> {
+        self.request.deadline.map(|deadline| self.created_at + deadline)
     }
 
-    fn request_stop(&mut self, status: Status, reason: &str) -> &'static str {
+    fn is_overdue(&self, now: DateTime<Utc>) -> bool {
+        self.overdue_at().is_some_and(|at| at <= now)
+    }
+
+    /// Asked again with force, what it did stays.
+    fn request_stop(&mut self, status: Status, reason: &str, force: bool, ready: Ready) -> &'static str {
         if self.status.is_over() {
             return self.status.as_str();
         }
-        if self.stop.is_none() {
-            let reason = reason.to_owned();
+        let waives = force && self.undoing != Some(false);
+        if self.stop.is_none() || waives {
+            let mut reason = reason.to_owned();
+            let waived = self.not_undone();
+            if waives && !waived.is_empty() {
+                reason = format!("{reason}; by force, not undone: {}", waived.join(", "));
+            }
             self.note(Some(self.status), STOPPING, Some(reason.clone()));
+            let status = self.stop.as_ref().map_or(status, |stop| stop.status);
             self.stop = Some(Stop { status, reason });
+            self.undoing = if force { Some(false) } else { self.undoing };
         }
-        match self.settle_stop() {
+        match self.settle_stop(ready) {
             true => self.status.as_str(),
             false => STOPPING,
         }
     }
 
-    /// Asked to stop, its code is not running and no batch of it is held: it is over.
-    fn settle_stop(&mut self) -> bool {
-        let (_, held_batches) = self.batches;
-        if self.status.is_over() || self.holder.is_some() || held_batches > 0 {
+    /// Steps that can be undone, that were begun, and that are not undone; the last one first.
+    fn not_undone(&self) -> Vec<&str> {
+        let undone = |step: &StepState| {
+            let undo = self.steps.get(&format!("undo/{}", step.path));
+            undo.is_some_and(|undo| undo.status == StepStatus::Completed)
+        };
+        let undoable = self.steps.values().filter(|step| step.kind == Kind::Undoable);
+        let mut not_undone: Vec<&StepState> = undoable.filter(|step| !undone(step)).collect();
+        let is_open = |step: &StepState| step.finished_at.is_none();
+        not_undone.sort_by_key(|step| (!is_open(step), Reverse(step.finished_at)));
+        not_undone.into_iter().map(|step| step.path.as_str()).collect()
+    }
+
+    /// Asked to stop, its code is not running, what it did is undone and no batch of it is held: it is over. What is still
+    /// to be undone is left to whoever has its code.
+    fn settle_stop(&mut self, ready: Ready) -> bool {
+        if self.status.is_over() || self.holder.is_some() || self.undoing == Some(true) {
             return false;
         }
         let Some(Stop { status, reason }) = self.stop.clone() else {
             return false;
         };
+        if self.undoing.is_none() && !self.not_undone().is_empty() {
+            self.note(Some(self.status), "undoing", Some(reason));
+            self.undoing = Some(true);
+            self.wake_seq += 1;
+            self.ready = Some(ready);
+            if matches!(self.status, Status::Paused | Status::Quarantined) {
+                self.status = Status::Running;
+            }
+            return false;
+        }
+        let (_, held_batches) = self.unfinished();
+        if held_batches > 0 {
+            return false;
+        }
         self.ready = None;
         self.reason = Some(reason.clone());
         self.turn_to(status, Some(reason));

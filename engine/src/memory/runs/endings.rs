@@ -1,11 +1,18 @@
 //! Letting go of runs.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::Runs;
 use super::run::{Run, Status};
 use super::steps::{MOST_STEPS, check_path};
 use crate::lifecycle::{Act, Ending, FleetError, LetGo, OpenWait, StepState, StepStatus, storable_reason};
+
+/// Before code is run again that ran too long.
+const OVERRUN_PAUSE: Duration = Duration::from_secs(1);
+/// So often in a row, and it is set aside.
+const MOST_OVERRUNS: u16 = 5;
 
 impl Runs {
     /// Each is judged by its own claim.
@@ -17,9 +24,7 @@ impl Runs {
     }
 
     fn check(&mut self, ending: &Ending) -> Result<(), FleetError> {
-        let Act::Wait { waits, .. } = &ending.act else {
-            return Ok(());
-        };
+        let waits = ending.act.waits();
         waits.iter().try_for_each(|wait| check_path(&wait.path))?;
         match self.held(&ending.claim) {
             Some(run) if run.steps.len() + waits.len() > MOST_STEPS => {
@@ -31,9 +36,11 @@ impl Runs {
 
     fn let_go_of(&mut self, ending: &Ending, now: DateTime<Utc>) -> LetGo {
         let due_at = match &ending.act {
-            Act::Wait { due_at, .. } => *due_at,
+            Act::Wait { due_at, .. } | Act::WaitToUndo { due_at, .. } => *due_at,
             Act::HandBack { delay, .. } => Some(now + *delay),
+            Act::Overrun { .. } => Some(now + OVERRUN_PAUSE),
             Act::Complete { .. } | Act::Fail { .. } | Act::Quarantine { .. } => None,
+            Act::NotUndone { .. } | Act::Unwound => None,
         };
         let ready = due_at.map(|at| self.ready(at));
         let Some(run) = self.held(&ending.claim) else {
@@ -66,10 +73,12 @@ impl Run {
         match ending.act {
             Act::Wait { seen, .. } => self.stop.is_none() && self.wake_seq == seen,
             Act::Complete { .. } | Act::Fail { .. } => {
-                let unfinished = ending.had_batches && self.batches != (0, 0);
+                let unfinished = ending.had_batches && self.unfinished() != (0, 0);
                 self.stop.is_none() && self.status == Status::Running && !unfinished
             }
-            Act::Quarantine { .. } | Act::HandBack { .. } => true,
+            Act::WaitToUndo { seen, .. } => self.wake_seq == seen && self.undoing != Some(false),
+            Act::Quarantine { .. } | Act::NotUndone { .. } | Act::Unwound => true,
+            Act::HandBack { .. } | Act::Overrun { .. } => true,
         }
     }
 
@@ -89,13 +98,51 @@ impl Run {
                     self.status = Status::Suspended;
                 }
                 self.attempts = 0;
+                self.overruns = 0;
                 for wait in waits {
                     self.open(wait, now);
                 }
                 batches.then(|| "waits for its batches".to_owned())
             }
+            Act::WaitToUndo { waits, .. } => {
+                self.attempts = 0;
+                self.is_to_undo(waits, now);
+                None
+            }
+            Act::NotUndone { reason, waits } => {
+                self.is_to_undo(waits, now);
+                self.end_with(Status::Quarantined, reason)
+            }
+            Act::Unwound => {
+                self.undoing = Some(false);
+                Some("came to its end, as asked".to_owned())
+            }
+            Act::Overrun { reason } => Some(self.overrun(reason)),
             Act::HandBack { reason, .. } => Some(reason.as_deref().map_or("handed back".to_owned(), storable_reason)),
         }
+    }
+
+    /// Kept from its end until it is undone; forced, it is not waited for.
+    fn is_to_undo(&mut self, waits: &[OpenWait], now: DateTime<Utc>) {
+        if self.stop.is_some() {
+            self.undoing = self.undoing.or(Some(true));
+        }
+        for wait in waits {
+            self.open(wait, now);
+        }
+    }
+
+    /// Code that records something each time is slow, and goes on.
+    fn overrun(&mut self, reason: &str) -> String {
+        let progressed = self.steps.values().any(|step| step.claim_token == self.token);
+        self.overruns = if progressed { 1 } else { self.overruns + 1 };
+        if self.overruns >= MOST_OVERRUNS && !progressed {
+            self.overruns = 0;
+            if self.status == Status::Running {
+                self.end_with(Status::Quarantined, &format!("{reason}, five times in a row"));
+            }
+        }
+        storable_reason(reason)
     }
 
     fn end_with(&mut self, status: Status, reason: &str) -> Option<String> {

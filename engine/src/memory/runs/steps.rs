@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
+
 use super::Runs;
 use super::run::Run;
-use crate::lifecycle::{FleetError, NewStep, Saved, StepState, StepStatus};
+use crate::lifecycle::{FleetError, Kind, NewStep, Saved, StepState, StepStatus};
 
 /// Steps kept of a run: more than any code should make.
 pub(super) const MOST_STEPS: usize = 100_000;
@@ -33,9 +35,37 @@ impl Runs {
             None => Ok(Saved::Lost),
         }
     }
+
+    /// Which branch of a select won, with what becomes of the others.
+    pub(super) fn settle_select(&mut self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+        let saved = self.settle(step)?;
+        if let (Saved::Done, Some(run)) = (&saved, self.held(&step.claim)) {
+            run.lose(lost, step.finished_at);
+        }
+        Ok(saved)
+    }
 }
 
 impl Run {
+    /// What is open in these branches is dropped, and signals that they took are free again. What can be undone stays, and
+    /// so does a fan-out, whose plan is whole from here.
+    fn lose(&mut self, lost: &[String], now: DateTime<Utc>) {
+        let is_lost = |path: &str| lost.iter().any(|prefix| path.starts_with(prefix));
+        for step in self.steps.values_mut().filter(|step| is_lost(&step.path)) {
+            match (step.status, step.kind) {
+                (StepStatus::Open, Kind::FanOut) => step.planned = true,
+                (StepStatus::Open, kind) if kind != Kind::Undoable => {
+                    step.status = StepStatus::Dropped;
+                    (step.due_at, step.finished_at) = (None, Some(now));
+                }
+                _ => {}
+            }
+        }
+        for stored in &mut self.signals {
+            stored.consumed_by = stored.consumed_by.take().filter(|path| !is_lost(path));
+        }
+    }
+
     /// The first durable result of a path counts, whoever wrote it; a row that is open has none yet.
     fn settle(&mut self, step: &NewStep) -> Result<Saved, FleetError> {
         let mut state = StepState {

@@ -18,6 +18,12 @@ pub struct RunStart {
     pub priority: u8,
     /// It starts only when that run is over.
     pub after_run: Option<RunId>,
+    /// On whose behalf it runs.
+    pub tenant: Option<String>,
+    /// Key of the limits of its queue that hold for each key.
+    pub limit_key: Option<String>,
+    /// While it is queued, a later start under this key replaces it.
+    pub debounce_key: Option<String>,
     /// By what it is found.
     pub attributes: Map<String, Value>,
 }
@@ -31,6 +37,9 @@ impl RunStart {
             queue: None,
             priority: 0,
             after_run: None,
+            tenant: None,
+            limit_key: None,
+            debounce_key: None,
             attributes: Map::new(),
         }
     }

@@ -12,12 +12,19 @@ use crate::lifecycle::{Act, Ending, FleetError, LetGo, Poked, RunClaim, RunId, s
 use crate::postgres::database::DatabaseError;
 
 const LET_GO_RUNS: &str = include_str!("../../../queries/let_go_runs.sql");
+/// Before code is run again that ran too long.
+const OVERRUN_PAUSE: Duration = Duration::from_secs(1);
 const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
 
 impl PostgresRunStore {
     pub(super) async fn let_go_rows(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         let query = self.let_go_query(group);
-        let claims: Vec<RunClaim> = group.iter().map(|ending| ending.claim).collect();
+        self.judged(query, group.iter().map(|ending| ending.claim).collect())
+            .await
+    }
+
+    /// Which of these claims a statement gave up, as it answers by place, and what holds the others.
+    pub(super) async fn judged(&self, query: Query, claims: Vec<RunClaim>) -> Result<Vec<LetGo>, FleetError> {
         let poked = |runs: Vec<RunId>| self.database.statement(POKED_RUNS).bind(runs);
         let runs = claims.iter().map(|claim| claim.run).collect();
         let rest = poked(runs);
@@ -120,6 +127,7 @@ fn poked(row: &PgRow) -> Result<Poked, sqlx::Error> {
     Ok(Poked {
         run: row.try_get("id")?,
         halted: row.try_get("halted")?,
+        forced: row.try_get("forced")?,
         paused: row.try_get("paused")?,
         wake_seq: row.try_get("wake_seq")?,
     })
@@ -164,6 +172,21 @@ fn column(act: &Act) -> Column<'_> {
             due_at: *due_at,
             ..bare(if *batches { "wait_batches" } else { "wait" })
         },
+        Act::WaitToUndo { seen, due_at, .. } => Column {
+            seen: *seen,
+            due_at: *due_at,
+            ..bare("wait_to_undo")
+        },
+        Act::NotUndone { reason, .. } => Column {
+            reason: Some(storable_reason(reason)),
+            ..bare("not_undone")
+        },
+        Act::Unwound => bare("unwound"),
+        Act::Overrun { reason } => Column {
+            reason: Some(storable_reason(reason)),
+            delay: OVERRUN_PAUSE,
+            ..bare("overrun")
+        },
         Act::HandBack { delay, reason } => Column {
             delay: *delay,
             reason: reason.as_deref().map(storable_reason),
@@ -186,8 +209,7 @@ impl Waits {
     fn of(group: &[Ending]) -> Self {
         let mut all = Self::default();
         for (at, ending) in (1..).zip(group) {
-            let Act::Wait { waits, .. } = &ending.act else { continue };
-            for wait in waits {
+            for wait in ending.act.waits() {
                 all.at.push(at);
                 all.paths.push(wait.path.clone());
                 all.kinds.push(wait.kind.as_str());

@@ -12,7 +12,7 @@ use crate::lifecycle::{FleetError, Kind, NewSignal, News, RunId, Signal, Signall
 use crate::postgres::database::{Database, DatabaseError};
 use crate::postgres::run_control::{SIGNAL_RUN, signalled};
 
-const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
+pub(in crate::postgres) const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
 const READ_WAITING_SIGNALS: &str = include_str!("../../../queries/read_waiting_signals.sql");
 const NEXT_DUE: &str = include_str!("../../../queries/next_due.sql");
 

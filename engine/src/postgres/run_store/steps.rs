@@ -10,6 +10,7 @@ use crate::postgres::database::{Database, DatabaseError};
 
 const SAVE_STEPS: &str = include_str!("../../../queries/save_steps.sql");
 const SETTLE_STEP: &str = include_str!("../../../queries/settle_step.sql");
+const SETTLE_SELECT: &str = include_str!("../../../queries/settle_select.sql");
 const READ_STEP: &str = include_str!("../../../queries/read_step.sql");
 
 impl PostgresRunStore {
@@ -51,7 +52,7 @@ impl PostgresRunStore {
             .bind(group.iter().map(|step| step.status.as_str()).collect::<Vec<_>>())
             .bind(group.iter().map(|step| step.result.as_deref()).collect::<Vec<_>>())
             .bind(group.iter().map(|step| step.started_at).collect::<Vec<_>>())
-            .bind(group.iter().map(|step| step.finished_at).collect::<Vec<_>>())
+            .bind(group.iter().map(NewStep::ended_at).collect::<Vec<_>>())
             .bind(group.iter().map(attempts).collect::<Vec<_>>())
             .bind(group.iter().map(|step| step.signal_seq).collect::<Vec<_>>())
             .bind(group.iter().map(|step| step.ends_open).collect::<Vec<_>>())
@@ -59,6 +60,15 @@ impl PostgresRunStore {
 
     pub(super) async fn settle_step_row(&self, step: &NewStep) -> Result<Saved, FleetError> {
         let settle = step_query(&self.database, SETTLE_STEP, step).bind(step.signal_seq);
+        self.settle_with(settle, step).await
+    }
+
+    pub(super) async fn settle_select_row(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+        let settle = step_query(&self.database, SETTLE_SELECT, step).bind(lost.to_vec());
+        self.settle_with(settle, step).await
+    }
+
+    async fn settle_with(&self, settle: Query, step: &NewStep) -> Result<Saved, FleetError> {
         let written = self
             .database
             .run(move |connection| async move { settle.fetch_optional(connection).await }.boxed())
@@ -76,7 +86,7 @@ impl PostgresRunStore {
 }
 
 /// Written by the same claim as it is given: by a request before this one, whose answer was lost.
-fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
+pub(super) fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
     recorded.claim_token == step.claim.token && recorded.status == step.status && recorded.result == step.result
 }
 
@@ -96,7 +106,7 @@ pub(super) fn step_query(database: &Database, sql: &'static str, step: &NewStep)
         .bind(step.status.as_str())
         .bind(step.result.clone())
         .bind(step.started_at)
-        .bind(step.finished_at)
+        .bind(step.ended_at())
         .bind(attempts(step))
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Clock, Ended, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Clock, Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
+use uuid::Uuid;
 
 use super::world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake};
 
@@ -62,6 +63,19 @@ impl RunWorld for MemoryWorld {
     async fn start(&self, start: RunStart) -> Option<RunId> {
         self.store.start_run(start).unwrap()
     }
+    async fn start_new(&self, run: &NewRun) -> Started {
+        self.replica().start_run(run).await.unwrap()
+    }
+    async fn set_queue(&self, settings: QueueSettings) {
+        self.store.set_queue(settings).unwrap();
+    }
+    async fn pause_queue(&self, name: &str, paused: bool) {
+        if paused {
+            self.store.pause_queue(name);
+        } else {
+            self.store.resume_queue(name);
+        }
+    }
     async fn end_leases(&self, claim: &RunClaim) {
         self.store.end_leases(claim.claim_id);
     }
@@ -85,6 +99,9 @@ impl RunWorld for MemoryWorld {
     }
     async fn cancel(&self, run: RunId) -> String {
         self.store.cancel_run(run, "by a test").to_owned()
+    }
+    async fn force_cancel(&self, run: RunId) -> String {
+        self.store.force_cancel_run(run, "by a test").to_owned()
     }
     async fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState> {
         self.store.open_fan_out(claim, path)
@@ -110,6 +127,12 @@ impl RunWorld for MemoryWorld {
                 payload: serde_json::from_slice(&signal.payload).unwrap(),
                 consumed_by: signal.consumed_by,
             })
+            .collect()
+    }
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
+        let published = self.store.published().into_iter();
+        published
+            .map(|(_, command)| (command.message_id, command.payload))
             .collect()
     }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {

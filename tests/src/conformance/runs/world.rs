@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Ended, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::RunStart;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// When a run's code may go on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,12 @@ pub trait RunWorld: Send + Sync {
     /// Starts a run; `None`: another holds its singleton key.
     async fn start(&self, start: RunStart) -> Option<RunId>;
 
+    /// Starts a run as whoever starts one does, or finds the one that answers for it.
+    async fn start_new(&self, run: &NewRun) -> Started;
+    /// Makes the settings of a queue what is given.
+    async fn set_queue(&self, settings: QueueSettings);
+    /// Pauses a queue, or resumes it.
+    async fn pause_queue(&self, name: &str, paused: bool);
     /// The holder of this claim has died: its leases end.
     async fn end_leases(&self, claim: &RunClaim);
     /// Renews a lease; answers whether it was held.
@@ -106,6 +113,9 @@ pub trait RunWorld: Send + Sync {
     /// Cancels a run; answers its state.
     async fn cancel(&self, run: RunId) -> String;
 
+    /// Cancels a run without undoing what it did; answers its state.
+    async fn force_cancel(&self, run: RunId) -> String;
+
     /// Opens a fan-out as the holder does.
     async fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState>;
     /// Completes a fan-out as its last worker does.
@@ -119,6 +129,8 @@ pub trait RunWorld: Send + Sync {
     async fn steps(&self, run: RunId) -> Vec<StepState>;
     /// The signals of a run, in order of arrival.
     async fn signals(&self, run: RunId) -> Vec<SignalSeen>;
+    /// What is in the outbox, message id and payload, in order.
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)>;
     /// The ends of a run's claims, in order.
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd>;
 }

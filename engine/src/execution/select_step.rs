@@ -1,0 +1,114 @@
+//! Selects of a run that is ours: which branch won is recorded once, and what the others did is settled with it.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::history::Selected;
+use super::owner_host::{Left, OwnerHost};
+use super::step_tries::STORE_PAUSE;
+use super::worker::jittered;
+use crate::lifecycle::{FleetError, Kind};
+use crate::workflow::{Place, Race, to_json};
+
+impl OwnerHost {
+    /// How the branches stand.
+    pub(super) async fn run_select(
+        self: Arc<Self>,
+        place: Place,
+        count: usize,
+        selected: Selected,
+    ) -> anyhow::Result<Race> {
+        match selected {
+            Selected::Open => Ok(Race {
+                won: None,
+                retraced: Vec::new(),
+            }),
+            Selected::Diverged(how) => self.leave(Left::Diverged(how)).await,
+            Selected::Won(winner, step) => {
+                let state = self.lock();
+                // How they are undone, only their code says.
+                let retraced = (0..count).filter(|number| {
+                    let branch = place.branch(*number);
+                    *number != winner && state.history.not_undone().any(|step| step.path.starts_with(&branch))
+                });
+                Ok(Race {
+                    won: Some((winner, step.finished_at.unwrap_or(step.started_at))),
+                    retraced: retraced.collect(),
+                })
+            }
+        }
+    }
+
+    /// Records which branch won; what the others have on its way is written before.
+    pub(super) async fn settle_select(
+        self: Arc<Self>,
+        place: Place,
+        winner: usize,
+        lost: Vec<String>,
+    ) -> anyhow::Result<DateTime<Utc>> {
+        let operation = self.begin();
+        for prefix in &lost {
+            self.written(prefix).await;
+        }
+        let mut step = self.new_step(place.to_string(), Kind::Select);
+        step.result = Some(to_json(&winner)?);
+        fail::fail_point!("select.before_commit");
+        let saved = loop {
+            match self.shared.runs.settle_select(&step, &lost).await {
+                // Whether it was committed, the next try finds out.
+                Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
+                    tracing::warn!(run = %self.run.id, step = step.path, %error, "a select is settled again");
+                    tokio::time::sleep(jittered(STORE_PAUSE)).await;
+                }
+                decided => break decided,
+            }
+        };
+        fail::fail_point!("select.after_commit");
+        let at = self.saved(step.into_state(), saved).await?.at;
+        self.take_signals_back(&lost).await;
+        self.end_fan_outs(&lost).await;
+        drop(operation);
+        self.undo_branches(lost).await;
+        Ok(at)
+    }
+
+    /// Signals that the branches took may be waited for again.
+    async fn take_signals_back(&self, lost: &[String]) {
+        let took = {
+            let mut state = self.lock();
+            let before = state.taken.len();
+            state
+                .taken
+                .retain(|_, path| !lost.iter().any(|prefix| path.starts_with(prefix)));
+            state.taken.len() < before || state.history.took_signals(lost)
+        };
+        if took {
+            self.hear_news().await;
+        }
+    }
+
+    /// Fan-outs of the branches of which nothing is under way are over.
+    async fn end_fan_outs(&self, lost: &[String]) {
+        let run = self.run.id;
+        for known in self.shared.fan_outs.of_run(run) {
+            if lost.iter().any(|prefix| known.path.starts_with(prefix))
+                && let Err(error) = self.shared.fleet.complete_fan_out(run, &known.path).await
+            {
+                tracing::warn!(%run, step = known.path, %error, "could not complete a fan-out that lost");
+            }
+        }
+    }
+
+    /// Reads what reached the run.
+    pub(super) async fn hear_news(&self) {
+        match self.shared.runs.read_news(&[self.run.id]).await {
+            Ok(news) => news.into_iter().for_each(|news| self.hear(news)),
+            // Letting go is refused as long as the news is not heard.
+            Err(error) => tracing::warn!(run = %self.run.id, %error, "could not read what reached the run"),
+        }
+        if let Err(error) = self.hear_children().await {
+            tracing::warn!(run = %self.run.id, %error, "could not read which children of the run are over");
+        }
+    }
+}

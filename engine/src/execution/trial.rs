@@ -1,0 +1,343 @@
+#![allow(clippy::unwrap_used)]
+//! A run on the store in memory, whose holder may die at any write, and which may be asked to stop.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::executor::{Executor, ExecutorParts, Hints, Shared};
+use super::fake::{NoFleet, NoPublisher};
+use super::run_task::drive;
+use super::run_task_tests::Code;
+use super::settings::ExecutionSettings;
+use crate::delivery::{BreakerPolicy, Breakers};
+use crate::lifecycle::*;
+use crate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
+use crate::workflow::{Context, Registry, Resources, StepOptions};
+
+const LEASE: Duration = Duration::from_secs(3_600);
+const MOST_TURNS: u32 = 50;
+
+/// When a holder dies: at its n-th write, before or after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    Before(u32),
+    After(u32),
+}
+
+struct Mortal {
+    store: MemoryRunStore,
+    death: Option<Death>,
+    writes: AtomicU32,
+}
+
+impl Mortal {
+    /// Whether the holder dies around this write, and if so, whether it is written.
+    fn dies(&self) -> Option<bool> {
+        let write = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
+        let written = match self.death? {
+            Death::Before(at) if at == write => false,
+            Death::After(at) if at == write => true,
+            _ => return None,
+        };
+        Some(written)
+    }
+
+    fn bury(&self) {
+        self.store.end_all_leases();
+        self.store.sweep();
+    }
+}
+
+/// Says what is lost when the holder dies at the write, and does it as far as it comes.
+macro_rules! write {
+    ($self:ident, $lost:expr, $write:expr) => {{
+        match $self.dies() {
+            None => $write.await,
+            Some(written) => {
+                if written {
+                    $write.await?;
+                }
+                $self.bury();
+                Ok($lost)
+            }
+        }
+    }};
+}
+
+#[async_trait]
+impl RunStore for Mortal {
+    async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        self.store.claim_runs(page).await
+    }
+    async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        self.store.read_claimed_runs(page).await
+    }
+    async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
+        write!(self, vec![Saved::Lost; group.len()], self.store.save_steps(group))
+    }
+    async fn settle_step(&self, step: &NewStep) -> Result<Saved, FleetError> {
+        write!(self, Saved::Lost, self.store.settle_step(step))
+    }
+    async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+        write!(self, Saved::Lost, self.store.settle_select(step, lost))
+    }
+    async fn transact(&self, step: &NewStep, work: &TransactionWork, cap: usize) -> Result<Transacted, FleetError> {
+        self.store.transact(step, work, cap).await
+    }
+    async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        write!(self, vec![LetGo::Lost; group.len()], self.store.let_go_runs(group))
+    }
+    async fn start_runs(&self, runs: &[NewRun], again: bool) -> Result<(), FleetError> {
+        self.store.start_runs(runs, again).await
+    }
+    async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
+        RunStore::start_run(&self.store, run).await
+    }
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        self.store.start_claimed_runs(births, claim_id).await
+    }
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        self.store.claim_limited_runs(page).await
+    }
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        write!(self, vec![LetGo::Lost; group.len()], self.store.continue_runs(group))
+    }
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        write!(self, vec![false; group.len()], self.store.start_children(group))
+    }
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        RunStore::ended_children(&self.store, parent, paths).await
+    }
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
+        self.store.stop_children(run).await
+    }
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        RunStore::cancel_run(&self.store, run, reason).await
+    }
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        write!(self, vec![Saved::Lost; group.len()], self.store.publish(group))
+    }
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        self.store.read_queues(workflows).await
+    }
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
+        self.store.waiting_queues(queues).await
+    }
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        self.store.suspect_queues().await
+    }
+    async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
+        self.store.wake_runs(runs).await
+    }
+    async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
+        self.store.signal_run(signal).await
+    }
+    async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
+        self.store.poked_runs(runs).await
+    }
+    async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
+        self.store.read_news(runs).await
+    }
+    async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
+        self.store.next_due(queues).await
+    }
+}
+
+/// One run and its code.
+pub(super) struct Trial {
+    pub(super) store: MemoryRunStore,
+    pub(super) shared: Arc<Shared>,
+    pub(super) run: RunId,
+    mortal: Arc<Mortal>,
+    clock: Arc<VirtualClock>,
+}
+
+impl Trial {
+    pub(super) fn new(code: Code) -> Self {
+        Self::dying(code, None)
+    }
+
+    pub(super) fn dying(code: Code, death: Option<Death>) -> Self {
+        let clock = Arc::new(VirtualClock::new(Utc::now()));
+        let store = MemoryRunStore::new(clock.clone(), LEASE);
+        let mut start = RunStart::new("tested");
+        start.request.params = b"null".to_vec();
+        let run = store.start_run(start).unwrap().unwrap();
+        Self::with(store, clock, run, code, death)
+    }
+
+    /// Other code for the run.
+    pub(super) fn replaced(&self, code: Code) -> Self {
+        Self::with(self.store.clone(), self.clock.clone(), self.run, code, None)
+    }
+
+    fn with(store: MemoryRunStore, clock: Arc<VirtualClock>, run: RunId, code: Code, death: Option<Death>) -> Self {
+        let mortal = Arc::new(Mortal {
+            store: store.clone(),
+            death,
+            writes: AtomicU32::new(0),
+        });
+        let mut registry = Registry::default();
+        registry.add(code);
+        let mut settings = ExecutionSettings::new(Uuid::nil());
+        settings.cancel_grace = Duration::from_millis(300);
+        let executor = Executor::new(ExecutorParts {
+            fleet: Arc::new(NoFleet(store.clone())),
+            runs: mortal.clone(),
+            publisher: Arc::new(NoPublisher),
+            breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
+            registry,
+            resources: Resources::default(),
+            settings,
+            hints: Arc::new(Hints::default()),
+            clock: Arc::new(SystemClock),
+        });
+        Self {
+            shared: executor.shared(),
+            store,
+            run,
+            mortal,
+            clock,
+        }
+    }
+
+    /// Claims the run once and runs its code; false when it waits for something that nobody does.
+    pub(super) async fn turn(&self) -> bool {
+        if let Some(at) = self.store.next_event()
+            && self.view().claim.is_none()
+        {
+            self.clock.advance((at - self.clock.now()).to_std().unwrap_or_default());
+        }
+        let page = ClaimPage {
+            claim_id: Uuid::new_v4(),
+            shares: vec![Share {
+                queue: "tested".to_owned(),
+                take: 1,
+            }],
+            runnable: self.shared.registry.runnable(),
+            suspects: false,
+        };
+        let claimed = self.store.claim_runs(&page).await.unwrap();
+        let Some((claim, run)) = claimed.into_iter().next() else {
+            return false;
+        };
+        let driven = drive(self.shared.clone(), claim, run, Instant::now());
+        tokio::time::timeout(Duration::from_secs(20), driven).await.unwrap();
+        true
+    }
+
+    /// Runs it until it is over or waits for something that nobody does.
+    pub(super) async fn play(&self) -> RunView {
+        for _ in 0..MOST_TURNS {
+            if !self.turn().await {
+                return self.view();
+            }
+        }
+        unreachable!("it goes round in a circle: {:?}", self.view())
+    }
+
+    pub(super) fn view(&self) -> RunView {
+        self.store.view(self.run).unwrap()
+    }
+
+    /// How it ended, and why.
+    pub(super) fn end(&self) -> (&'static str, String) {
+        let view = self.view();
+        (view.status, view.reason.unwrap_or_default())
+    }
+
+    pub(super) fn output(&self) -> String {
+        String::from_utf8(self.view().output.unwrap_or_default()).unwrap()
+    }
+
+    pub(super) fn writes(&self) -> u32 {
+        self.mortal.writes.load(Ordering::SeqCst)
+    }
+
+    /// The rows of the run, path and state.
+    pub(super) fn rows(&self) -> Vec<String> {
+        let steps = self.store.steps(self.run).into_iter();
+        steps
+            .map(|step| format!("{} {}", step.path, step.status.as_str()))
+            .collect()
+    }
+
+    pub(super) async fn send(&self, name: &str, payload: u32) {
+        let signal = NewSignal {
+            run: self.run,
+            name: name.to_owned(),
+            payload: payload.into(),
+            idempotency_key: None,
+            actor: None,
+        };
+        assert_eq!(self.store.signal_run(&signal).await.unwrap(), Signalled::Sent);
+    }
+
+    /// What the keeper would hear.
+    pub(super) async fn tell(&self) {
+        let poked = self.store.poked_runs(&[self.run]).await.unwrap();
+        for held in self.shared.book.runs() {
+            held.heard(&poked[0]);
+        }
+    }
+
+    pub(super) async fn cancel(&self) -> &'static str {
+        let answer = self.store.cancel_run(self.run, "enough");
+        self.tell().await;
+        answer
+    }
+}
+
+/// What was really done, in order.
+#[derive(Clone, Default)]
+pub(super) struct Journal(Arc<Mutex<Vec<String>>>);
+
+impl Journal {
+    pub(super) fn note(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(super) fn count(&self, what: &str) -> usize {
+        self.notes().iter().filter(|note| *note == what).count()
+    }
+
+    /// Only what undid something.
+    pub(super) fn undone(&self) -> Vec<String> {
+        let notes = self.notes().into_iter();
+        notes.filter(|note| note.starts_with("undo ")).collect()
+    }
+
+    /// A step that is noted and can be undone, which is noted with what the step returned.
+    pub(super) fn undoable(
+        &self,
+        ctx: &Context,
+        name: &'static str,
+        returns: u32,
+    ) -> impl Future<Output = anyhow::Result<u32>> + Send + use<> {
+        let (does, undoes) = (self.clone(), self.clone());
+        ctx.step_with_undo(
+            name,
+            StepOptions::default(),
+            move || {
+                does.note(name);
+                async move { anyhow::Ok(returns) }
+            },
+            move |returned: Option<u32>| {
+                undoes.note(match returned {
+                    Some(returned) => format!("undo {name} {returned}"),
+                    None => format!("undo {name} perhaps"),
+                });
+                async { anyhow::Ok(()) }
+            },
+        )
+    }
+}
