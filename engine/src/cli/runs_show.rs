@@ -34,7 +34,10 @@ pub(super) fn detail(found: &RunDetail) -> String {
         .claimed_by
         .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
     optional("code run by", holder);
-    lines.extend(relatives(found));
+    for (name, value) in belongs(found) {
+        optional(name, value);
+    }
+    optional("batches", counted(&found.batches));
     let mut shown = String::new();
     for (name, value) in lines {
         let _ = writeln!(shown, "{name:<12}{value}");
@@ -64,22 +67,18 @@ pub(super) fn detail(found: &RunDetail) -> String {
     shown
 }
 
-/// What it belongs to, and what belongs to it.
-fn relatives(found: &RunDetail) -> Vec<(&'static str, String)> {
+/// What it belongs to, and by what it is found.
+fn belongs(found: &RunDetail) -> Vec<(&'static str, Option<String>)> {
     let run = &found.run;
-    let counted = |counts: &BTreeMap<String, i64>| {
-        let counts: Vec<String> = counts
-            .iter()
-            .map(|(status, count)| format!("{count} {status}"))
-            .collect();
-        (!counts.is_empty()).then(|| counts.join(", "))
-    };
-    let origin = (found.origin_id != run.run_id).then(|| found.origin_id.to_string());
     let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
     let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
-    let attributes = run.attributes.iter().flatten().map(attribute).collect::<Vec<_>>();
-    let all = [
-        ("ids of", origin),
+    let attributes = run.attributes.as_ref();
+    let attributes = attributes.map(|all| all.iter().map(attribute).collect::<Vec<_>>().join(", "));
+    vec![
+        (
+            "ids of",
+            (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
+        ),
         ("made of", run.forked_from.map(|run| run.to_string())),
         ("done again", (!forks.is_empty()).then(|| forks.join(", "))),
         ("child of", run.parent_id.map(|parent| child_of(parent, found))),
@@ -87,12 +86,16 @@ fn relatives(found: &RunDetail) -> Vec<(&'static str, String)> {
         ("children", counted(&found.children)),
         ("queue", (run.queue != run.workflow).then(|| clean(&run.queue))),
         ("tenant", run.tenant.as_deref().map(clean)),
-        ("attributes", (!attributes.is_empty()).then(|| attributes.join(", "))),
-        ("batches", counted(&found.batches)),
-    ];
-    all.into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+        ("attributes", attributes),
+    ]
+}
+
+fn counted(counts: &BTreeMap<String, i64>) -> Option<String> {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(status, count)| format!("{count} {status}"))
+        .collect();
+    (!counts.is_empty()).then(|| counts.join(", "))
 }
 
 fn child_of(parent: Uuid, found: &RunDetail) -> String {

@@ -97,6 +97,10 @@ async fn is_told_of(scene: &Scene, run: Uuid, again: Uuid) {
             format!("queued retry of run {run} from 2:join/1/1:label: paper is back"),
         ]
     );
+    both_name_each_other(&scene, run, again).await;
+}
+
+async fn both_name_each_other(scene: &Scene, run: Uuid, again: Uuid) {
     let shown = scene.json(&["runs", "show", &run.to_string()]).await;
     assert_eq!(shown["forks"], json!([again]));
     let shown = scene.json(&["runs", "show", &again.to_string()]).await;
