@@ -96,8 +96,8 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W13", &["endings.before_commit"], "a group of ends sent → commit", "runs leased", "recovered; replayed over recorded steps and ended"),
     at("W15", &["undo.before_save"], "a step undone → recorded", "its step done, not undone", "that one is undone again, the others are not"),
     at("W18", &[], "lease gone → checkpoint, transaction, end", "another's claim", "0 rows: nothing is written; a first result counts for both"),
-    at("W22", &["select.before_commit"], "a branch ended first → its select recorded", "no winner", "both run again over what is recorded; either may win"),
-    at("W23", &["select.after_commit"], "a select recorded → its code hears so", "the winner, the others dropped", "replayed along the winner alone"),
+    at("W24", &["select.before_commit"], "a branch ended first → its select recorded", "no winner", "both run again over what is recorded; either may win"),
+    at("W25", &["select.after_commit"], "a select recorded → its code hears so", "the winner, the others dropped", "replayed along the winner alone"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

@@ -90,8 +90,8 @@ points! {
     "W13" w13_before_an_end_is_committed workflow::before_an_end;
     "W15" w15_before_an_undo_is_recorded workflow::before_an_undo_is_recorded;
     "W18" w18_a_zombie_records_nothing workflow::zombie;
-    "W22" w22_before_a_select_is_recorded workflow::before_a_select;
-    "W23" w23_after_a_select_is_recorded workflow::after_a_select;
+    "W24" w24_before_a_select_is_recorded workflow::before_a_select;
+    "W25" w25_after_a_select_is_recorded workflow::after_a_select;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }
