@@ -62,6 +62,7 @@ impl OwnerHost {
             Ok(Err(error)) => format!("{error:#}"),
             Err(panic) => format!("the workflow's code panicked: {}", panic_text(&*panic)),
         };
+        self.forgive();
         let differs = (!self.unwinds())
             .then(|| self.lock().history.never_asked(true))
             .flatten();
