@@ -1,10 +1,10 @@
 -- Claims a page under one claim id: of each queue so many, those that have waited longest first. Runs that holders died
 -- on are asked for apart ($9), so that what kills a process takes few others with it.
 with pick as (
-    select p.id, p.was
+    select p.id
       from unnest($1::text[], $2::integer[]) ask (queue, take)
      cross join lateral (
-         select r.id, r.status as was
+         select r.id
            from lockgate.task_runs r
           where coalesce(r.queue, r.workflow) = ask.queue and r.wake_at is not null
             -- The first bounds the scan, since no rank is later than wake_at; the second is looked at in the index.
@@ -23,7 +23,7 @@ with pick as (
      limit case when $9 then 1 end
 ), claimed as (
     update lockgate.task_runs r
-       set status = 'running', wake_at = null, rank = null,
+       set status = 'running', wake_at = null, rank = null, debounce_key = null,
            claim_token = r.claim_token + 1, claim_id = $6, claimed_by = $7, claimed_at = clock_timestamp(),
            lease_until = clock_timestamp() + make_interval(secs => $10), alone = case when $9 then true end,
            started_at = coalesce(r.started_at, clock_timestamp()),
@@ -31,11 +31,14 @@ with pick as (
            code_version = case when r.started_at is null
                                then nullif(($4::integer[])[array_position($3::text[], r.workflow)], 1)
                                else r.code_version end
-      from pick
-     where r.id = pick.id
+     -- As an array, so that each is looked up by its key, also by a plan that was made when there were no runs.
+     where r.id = any (array(select id from pick))
     returning r.*
 )
-select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id, slot, created_at, traceparent,
+select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id,
+       coalesce(slot, repeats_slot) as slot, coalesce(nominal_at, created_at) as created_at, traceparent,
        wake_seq, started_at, claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id,
-       coalesce(undoing, false) as undoing
+       parent_id, coalesce(depth, 0::smallint) as depth, coalesce(undoing, false) as undoing,
+       -- Whether it may have steps.
+       claim_token > 1 or forked_from is not null as begun
   from claimed

@@ -1,5 +1,5 @@
 -- Of these runs those that nothing more becomes of by itself, and how they ended; one that is not there has no state.
-select asked.id, r.status, case when r.status = 'completed' then r.output end as output, r.reason
+select asked.id, r.status, case when r.status = 'completed' then r.output end as output, r.reason, r.continued_as
   from unnest($1::uuid[]) asked (id)
   left join lockgate.task_runs r on r.id = asked.id
  where r.id is null or r.finished_at is not null or r.status = 'quarantined'

@@ -1,12 +1,18 @@
--- Newest runs of a state in which they are not over, optionally of one workflow. However many are over: each run that is
+-- Newest runs of a state in which they are not over, those that fit all that is given, behind an id. However many are over: each run that is
 -- not is in one of three partial indexes, of what is held, what is ready or has a time, and what rests; those in which
 -- the state cannot be are left out of a plan that is made for it.
 select jsonb_build_object(
     'run_id', r.id, 'workflow', r.workflow, 'status', r.status, 'stopping', r.stop_status, 'driven_by', r.driven_by,
     'schedule', r.schedule, 'slot', r.slot, 'singleton_key', r.singleton_key, 'idempotency_key', r.idempotency_key,
+    'queue', coalesce(r.queue, r.workflow), 'tenant', r.tenant, 'attributes', r.attributes, 'parent_id', r.parent_id,
+    'forked_from', r.forked_from,
     'reason', r.reason, 'actor', r.actor, 'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at)
   from lockgate.task_runs r
  where r.status = $1 and ($2::text is null or r.workflow = $2)
+   and ($4::text is null or coalesce(r.queue, r.workflow) = $4) and ($5::uuid is null or r.parent_id = $5)
+   and ($6::text is null or r.schedule = $6) and ($7::text is null or r.tenant = $7)
+   and ($8::timestamptz is null or r.created_at >= $8) and ($9::timestamptz is null or r.created_at < $9)
+   and ($10::uuid is null or r.id < $10)
    and (($1 in ('running', 'paused') and r.claim_id is not null)
         or ($1 in ('queued', 'running', 'suspended') and r.wake_at is not null and r.claim_id is null and r.status in ('queued', 'running', 'suspended'))
         or (r.claim_id is null and r.finished_at is null

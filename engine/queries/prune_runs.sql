@@ -1,2 +1,2 @@
--- One page of runs that are over and owe nothing.
-select lockgate.prune_runs(make_interval(secs => $1), $2)
+-- A set of runs that are over and not needed, or a page of a large one.
+select pruned, more from lockgate.prune_runs(make_interval(secs => $1), $2)

@@ -2,9 +2,18 @@
 select jsonb_build_object(
     'run_id', r.id, 'workflow', r.workflow, 'status', r.status, 'stopping', r.stop_status, 'driven_by', r.driven_by,
     'schedule', r.schedule, 'slot', r.slot, 'singleton_key', r.singleton_key, 'idempotency_key', r.idempotency_key,
+    'queue', coalesce(r.queue, r.workflow), 'tenant', r.tenant, 'attributes', r.attributes, 'parent_id', r.parent_id,
+    'forked_from', r.forked_from,
     'reason', r.reason, 'actor', r.actor, 'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
     'origin_id', r.origin_id, 'pace_per_s', r.pace_per_s, 'deadline_at', r.deadline_at, 'claimed_by', r.claimed_by,
-    'lease_until', r.lease_until,
+    'lease_until', r.lease_until, 'parent_path', r.parent_path,
+    'detached', coalesce(r.detached, false), 'continued_as', r.continued_as,
+    'children', coalesce((
+        select jsonb_object_agg(x.status, x.n)
+          from (select c.status, count(*) as n from lockgate.task_runs c where c.parent_id = r.id group by c.status) x), '{}'),
+    'forks', coalesce((
+        select jsonb_agg(f.id order by f.id desc)
+          from (select x.id from lockgate.task_runs x where x.forked_from = r.id order by x.id desc limit 100) f), '[]'),
     'steps', coalesce((
         select jsonb_agg(jsonb_build_object(
                    'path', s.path, 'kind', s.kind, 'status', s.status, 'planned_items', coalesce(s.planned_items, 0),

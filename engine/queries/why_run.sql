@@ -18,9 +18,13 @@ select jsonb_build_object(
                       order by s.path limit 1),
     'waits', coalesce((
         select jsonb_agg(to_jsonb(w) order by w.step)
-          from (select s.path as step, s.kind, s.due_at as until from lockgate.run_steps s
+          from (select s.path as step, s.kind, s.due_at as until, c.id as child, c.status as child_status
+                  from lockgate.run_steps s
+                  left join lockgate.task_runs c
+                    on s.kind = 'child' and c.parent_id = s.run_id and c.parent_path = s.path and c.continued_as is null
                  where s.run_id = r.id and s.kind <> 'fan_out' and s.status = 'open'
-                 order by s.path limit 10) w), '[]'),
+                 -- Children that somebody must look at first, and those that are at work.
+                 order by c.status is distinct from 'quarantined', s.path limit 10) w), '[]'),
     'fan_out_open', exists (select 1 from lockgate.run_steps s
                              where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open'),
     'free', b.free, 'later', b.later, 'next_not_before', b.next_not_before, 'finished_last_minute', b.finished_last_minute,

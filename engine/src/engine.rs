@@ -13,17 +13,20 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::cli::{ExtraCommand, Host, Roles};
+use crate::client::Client;
 use crate::config::Config;
 use crate::delivery::{
     BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxSettings, Publisher, RedeliveryLoop,
     RedeliveryParts, RedeliverySettings, Topics,
 };
 use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
+use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
-use crate::lifecycle::{Fleet, Heartbeat, SystemClock};
+use crate::lifecycle::{Fleet, Heartbeat, QueueSettings, SystemClock};
+use crate::local::Local;
 use crate::postgres::{
-    Database, DatabaseSettings, FleetSettings, Migrator, PostgresFleet, PostgresLeader, PostgresOutbox,
+    Database, DatabaseSettings, FleetSettings, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
     PostgresRunStore, PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
@@ -32,8 +35,10 @@ use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
 const LEADER_CONNECTIONS: u32 = 3;
-/// Four groups of checkpoints on their way and two of runs that are let go of, or a page that is claimed.
-const GROUP_CONNECTIONS: u32 = 6;
+/// Four groups of checkpoints on their way, two of starts and two of runs that are let go of, or a page that is claimed.
+const GROUP_CONNECTIONS: u32 = 8;
+/// Between tries to set what the binary says of queues.
+const DECLARE_PAUSE: Duration = Duration::from_secs(1);
 /// How long Kafka gets to settle what is on its way when everything else has ended.
 const LAST_OUTCOMES: Duration = Duration::from_secs(2);
 
@@ -50,6 +55,7 @@ impl Engine {
             resources: Resources::default(),
             commands: Vec::new(),
             door: None,
+            local: Arc::default(),
         }
     }
 }
@@ -61,6 +67,7 @@ pub struct EngineBuilder {
     resources: Resources,
     commands: Vec<fn() -> Box<dyn ExtraCommand>>,
     door: Option<Arc<dyn CommandDoor>>,
+    local: Arc<Local>,
 }
 
 impl EngineBuilder {
@@ -68,6 +75,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn workflow<W: Workflow>(mut self, workflow: W) -> Self {
         self.registry.add(workflow);
+        self
+    }
+
+    /// Sets limits of a queue when the first replica starts that says so. What is set then is changed by operators only:
+    /// `lockgate queues sync` sets it to what the binary says.
+    #[must_use]
+    pub fn queue(mut self, settings: QueueSettings) -> Self {
+        self.registry.add_queue(settings);
         self
     }
 
@@ -92,21 +107,52 @@ impl EngineBuilder {
         self
     }
 
+    /// A client of this database in the process of this engine: while it runs here and has room, runs begin in the moment
+    /// they are started, and their ends are told and not asked for.
+    #[must_use]
+    pub fn client(&self, database: Database) -> Client {
+        Client::beside(database, self.local.clone())
+    }
+
     /// Runs a replica until told to stop, then drains it.
     ///
     /// # Errors
     /// The configuration cannot be used, or a topic cannot be written to; nothing was claimed.
     pub async fn run(&self, config: Config, roles: Roles, stop: CancellationToken) -> anyhow::Result<()> {
+        self.run_watched(config, roles, Health::default(), stop).await
+    }
+
+    /// The same, and says how it is.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or a topic cannot be written to; nothing was claimed.
+    pub async fn run_watched(
+        &self,
+        config: Config,
+        roles: Roles,
+        health: Health,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         let replica = Uuid::new_v4();
         let database = Database::new(&config.database_settings()?)?;
         let stop = stop.child_token();
         let api = match roles.api {
-            true => Some(self.serve(&config, stop.clone()).await?),
+            true => Some(self.serve(&config, health.clone(), stop.clone()).await?),
             false => None,
         };
-        let schema = tokio::spawn(watch_schema(database.clone(), config.lease.renew, stop.clone()));
+        let watching = watch(&config, roles.worker || roles.api, &database, &health, &stop)?;
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
-        let hints = Arc::new(Hints::default());
+        let hints = Arc::new(Hints {
+            local: self.local.clone(),
+            ..Hints::default()
+        });
+        if roles.worker {
+            health.watch_pulse(
+                "leases",
+                hints.leases.clone(),
+                longest_turn(&config, config.lease.renew),
+            );
+        }
         let background = CancellationToken::new();
         let listener = tokio::spawn(listen(
             config.direct_settings()?.url,
@@ -120,6 +166,7 @@ impl EngineBuilder {
                 replica,
                 fleet.clone(),
                 hints.clone(),
+                health.clone(),
                 stop.clone(),
             )?)),
             false => None,
@@ -146,23 +193,21 @@ impl EngineBuilder {
         }
         background.cancel();
         let _ = listener.await;
-        let unfit = schema.await.context("the watch over the schema panicked")?;
+        health.forget_loops();
+        let unfit = watching.await.context("the watch over the servers panicked")?;
         database.close().await;
         tracing::info!(%replica, drained, "replica stopped");
-        anyhow::ensure!(
-            drained,
-            "the drain deadline passed; what was held is recovered when its leases end"
-        );
-        anyhow::ensure!(
-            answered,
-            "the drain deadline passed before all requests had ended and all commands had a place"
-        );
-        unfit.map_or(Ok(()), |error| Err(error.into()))
+        ended(drained, answered, unfit)
     }
 
     /// Listens for the HTTP API and answers from then on.
-    async fn serve(&self, config: &Config, stop: CancellationToken) -> anyhow::Result<JoinHandle<bool>> {
-        let serving = Serving::bind(config, &self.registry, self.door.clone(), stop).await?;
+    async fn serve(
+        &self,
+        config: &Config,
+        health: Health,
+        stop: CancellationToken,
+    ) -> anyhow::Result<JoinHandle<bool>> {
+        let serving = Serving::bind(config, &self.registry, self.door.clone(), health, stop).await?;
         Ok(tokio::spawn(serving.serve()))
     }
 
@@ -183,6 +228,7 @@ impl EngineBuilder {
             settings: redelivery_settings(config),
             hint: place.hints.undelivered.clone(),
         });
+        declare_queues(&place.database, &self.registry, &stop).await?;
         let transactions = place.database.clone();
         let outbox = OutboxRelay::new(OutboxParts {
             store: Arc::new(PostgresOutbox::new(place.database, place.replica)),
@@ -213,25 +259,42 @@ impl EngineBuilder {
     }
 }
 
-/// Stops the replica when the schema and this binary no longer go together, as after a migration that only newer binaries
-/// may write under; answers why. A database that does not answer says nothing of its schema.
-async fn watch_schema(database: Database, period: Duration, stop: CancellationToken) -> Option<SchemaError> {
-    let migrator = Migrator::new(database);
-    let mut looks = tokio::time::interval(period);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return None,
-            _ = looks.tick() => {}
-        }
-        match migrator.check().await {
-            Ok(()) | Err(SchemaError::Database(_)) => {}
-            Err(error) => {
-                tracing::error!(%error, "this replica stops");
-                stop.cancel();
-                return Some(error);
+/// How long a turn of a loop may take that asks Postgres once in this time: a database that is away must not make a process
+/// seem dead that waits for it.
+fn longest_turn(config: &Config, period: Duration) -> Duration {
+    (period + config.database.deadline) * 2
+}
+
+/// How a replica ended: whether it drained, answered all requests and had a schema that fits.
+fn ended(drained: bool, answered: bool, unfit: Option<SchemaError>) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        drained,
+        "the drain deadline passed; what was held is recovered when its leases end"
+    );
+    anyhow::ensure!(
+        answered,
+        "the drain deadline passed before all requests had ended and all commands had a place"
+    );
+    unfit.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Sets what the binary says of queues for which nothing is set, before anything is claimed from them. A database that is
+/// away is waited for: without it nothing is claimed either.
+async fn declare_queues(database: &Database, registry: &Registry, stop: &CancellationToken) -> anyhow::Result<()> {
+    let operator = Operator::new(database.clone(), None);
+    for settings in registry.queues() {
+        let wrong = |why| anyhow::anyhow!("queue {}: {why}", settings.name);
+        settings.check().map_err(wrong)?;
+        while let Err(error) = operator.set_queue(settings, Some("declared by code"), true).await {
+            anyhow::ensure!(!error.is_for_good(), "queue {} cannot be set: {error}", settings.name);
+            tracing::warn!(queue = settings.name, %error, "the queue is not set yet");
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(DECLARE_PAUSE) => {}
             }
         }
     }
+    Ok(())
 }
 
 /// A replica and what its sides share.
@@ -263,6 +326,7 @@ fn lead(
     replica: Uuid,
     fleet: Arc<dyn Fleet>,
     hints: Arc<Hints>,
+    health: Health,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let own = DatabaseSettings {
@@ -270,8 +334,12 @@ fn lead(
         ..config.database_settings()?
     };
     let leader = Arc::new(PostgresLeader::new(Database::new(&own)?, replica));
+    let pulse = health.watch_loop("leadership", longest_turn(config, config.leader.lease));
     let stores = LeaderStores {
-        lease: leader.clone(),
+        lease: Arc::new(Watched {
+            store: leader.clone(),
+            pulse,
+        }),
         fleet,
         schedules: leader.clone(),
         retention: leader,
@@ -313,9 +381,10 @@ impl Host for EngineBuilder {
         self: Arc<Self>,
         config: Config,
         roles: Roles,
+        health: Health,
         stop: CancellationToken,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
-        async move { EngineBuilder::run(&self, config, roles, stop).await }.boxed()
+        async move { self.run_watched(config, roles, health, stop).await }.boxed()
     }
 
     fn publisher(&self, config: &Config) -> anyhow::Result<Arc<dyn Publisher>> {
@@ -334,6 +403,7 @@ impl Host for EngineBuilder {
 fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| match payload {
         "stop" => hints.stops.notify_one(),
+        "queue" => hints.queues_changed(),
         "leader" => hints.leader.notify_one(),
         "undelivered" => hints.undelivered.notify_one(),
         _ => hints.ring(),
@@ -400,6 +470,7 @@ fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> Execution
         suspect_after: u16::try_from(config.lease.max_deaths.saturating_sub(1).max(1)).unwrap_or(u16::MAX),
         window: config.kafka.window as usize,
         topics: config.topics.clone(),
+        key_hash: crate::direct::key_hash(config),
         drain: config.drain.deadline,
     }
 }

@@ -11,14 +11,18 @@ pub mod delivery;
 mod direct;
 mod engine;
 pub mod execution;
+pub mod health;
 pub mod inspect;
 pub mod kafka;
 pub mod leader;
 pub mod lifecycle;
+mod local;
 pub mod memory;
 pub mod postgres;
 mod serving;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trigger;
 pub mod verify;
 pub mod workflow;

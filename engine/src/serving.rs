@@ -10,6 +10,7 @@ use crate::api::{ApiParts, ApiServer, ApiSettings};
 use crate::config::Config;
 use crate::delivery::{CommandDoor, NotificationOrchestrator, Topics};
 use crate::direct::{key_hash, orchestrator};
+use crate::health::Health;
 use crate::postgres::{Database, DatabaseSettings};
 use crate::workflow::Registry;
 
@@ -33,6 +34,7 @@ impl Serving {
         config: &Config,
         registry: &Registry,
         door: Option<Arc<dyn CommandDoor>>,
+        health: Health,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let listen = config.api.listen.as_deref().context("api.listen is not set")?;
@@ -52,6 +54,7 @@ impl Serving {
             database: Database::new(&own)?,
             registry: Some(registry.clone()),
             token: config.api.token.clone(),
+            health,
             settings: ApiSettings {
                 connections: config.api.connections as usize,
                 requests_per_s: config.api.requests_per_s,

@@ -70,6 +70,7 @@ kafka_format() {
   rm -rf "$state/kafka/data"
   java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
     -cp "$(kafka_libs)/*" kafka.tools.StorageTool format -t "$id" -c "$state/kafka/server.properties" \
+    ${KAFKA_SCRAM:+--add-scram "SCRAM-SHA-512=[name=${KAFKA_SCRAM%%:*},password=${KAFKA_SCRAM#*:}]"} \
     >"$state/kafka/format.log" 2>&1 || {
     cat "$state/kafka/format.log" >&2
     return 1
@@ -86,7 +87,7 @@ controller.quorum.voters=1@127.0.0.1:$2
 listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2${KAFKA_LISTENER:+,$KAFKA_LISTENER}
 advertised.listeners=PLAINTEXT://127.0.0.1:$1${KAFKA_LISTENER:+,$KAFKA_LISTENER}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs=$state/kafka/data
 num.partitions=12
 auto.create.topics.enable=false

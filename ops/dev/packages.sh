@@ -33,9 +33,10 @@ maven() { # FOLDER GOAL…
   return 1
 }
 
-# What a build of the workspace needs: librdkafka is compiled from source with cc, c++ and make.
+# What a build of the workspace needs: librdkafka is compiled from source with cc, c++ and make, against OpenSSL.
 need_build() {
-  need cc=build-essential c++=build-essential make=build-essential
+  need cc=build-essential c++=build-essential make=build-essential pkg-config=pkg-config
+  pkg-config --exists openssl || install_packages libssl-dev
   command -v cargo >/dev/null 2>&1 || die "cargo is missing; install Rust 1.94 or newer with rustup (rustup.rs), then try again"
 }
 

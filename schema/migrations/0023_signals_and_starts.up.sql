@@ -52,6 +52,9 @@ begin
     if coalesce(signal_run.name, '') = '' or octet_length(signal_run.name) > 100 then
         raise exception 'signal_run: a name has 1 to 100 bytes; nothing was sent' using errcode = 'invalid_parameter_value';
     end if;
+    if octet_length(convert_to(coalesce(signal_run.payload, 'null')::text, 'UTF8')) > 65536 then
+        raise exception 'signal_run: the payload is larger than 64 KiB; nothing was sent' using errcode = 'program_limit_exceeded';
+    end if;
     -- The lock gives the signals of a run their order.
     select r.status into was from lockgate.task_runs r where r.id = signal_run.run for no key update;
     if not found then return 'unknown'; end if;
@@ -76,51 +79,6 @@ begin
 end $$;
 comment on function lockgate.signal_run(uuid, text, jsonb, text, text) is
     'Tells a run something and wakes it; answers sent, known (the key was sent before), unknown (no such run), full (a thousand wait), or the state of a run that is over';
-
-create or replace function lockgate.prune_runs(p_older_than interval, p_page integer) returns integer
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    victim uuid;
-    gone integer;
-begin
-    -- One run at a time and a page of its batches at a time, so that no statement holds much for long.
-    -- A run that still owes messages stays: they can be sent again, and the proof counts them.
-    -- One that was begun is ended, also when the age was raised meanwhile.
-    select r.id into victim from lockgate.task_runs r where r.pruning_since is not null limit 1 for update skip locked;
-    if not found then
-    select r.id into victim from lockgate.task_runs r
-     where r.finished_at is not null and r.finished_at < (select clock_timestamp()) - p_older_than
-       and not exists (select 1 from lockgate.run_batches b where b.run_id = r.id and b.status = 'claimed')
-       and not exists (select 1 from lockgate.undelivered_messages u
-                        where u.run_id = r.id and u.status in ('due', 'refused', 'claimed', 'dead'))
-     order by r.finished_at limit 1 for update skip locked;
-    if not found then return 0; end if;
-    end if;
-    -- From the first page on: a proof made of what is left would be wrong.
-    update lockgate.task_runs set pruning_since = clock_timestamp() where id = victim and pruning_since is null;
-    delete from lockgate.undelivered_messages where (command_type, id) in
-        (select command_type, id from lockgate.undelivered_messages where run_id = victim limit p_page);
-    get diagnostics gone = row_count;
-    if gone > 0 then return gone; end if;
-    delete from lockgate.run_batches where run_id = victim and seq in
-        (select seq from lockgate.run_batches where run_id = victim limit p_page);
-    get diagnostics gone = row_count;
-    if gone > 0 then return gone; end if;
-    delete from lockgate.transitions where ctid in
-        (select ctid from lockgate.transitions where run_id = victim limit p_page);
-    get diagnostics gone = row_count;
-    if gone > 0 then return gone; end if;
-    delete from lockgate.run_steps where run_id = victim and path in
-        (select path from lockgate.run_steps where run_id = victim limit p_page);
-    get diagnostics gone = row_count;
-    if gone > 0 then return gone; end if;
-    delete from lockgate.signals where run_id = victim and seq in
-        (select seq from lockgate.signals where run_id = victim limit p_page);
-    get diagnostics gone = row_count;
-    if gone > 0 then return gone; end if;
-    delete from lockgate.task_runs where id = victim;
-    return 1;
-end $$;
 
 do $$
 declare

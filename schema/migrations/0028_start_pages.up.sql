@@ -18,13 +18,39 @@ declare
     born timestamptz := clock_timestamp();
     due timestamptz := coalesce(p_wake_at, born);
     first_status text := case p_driven_by when 'caller' then 'running' else 'queued' end;
+    waiting_status text;
+    wrong text := case
+        when p_priority not between 0 and 20 then 'priority ' || p_priority || ' is not from 0 to 20'
+        when '' in (p_queue, p_tenant, p_limit_key, p_debounce_key) then 'a queue, tenant or key is empty'
+        when greatest(length(p_queue), length(p_tenant), length(p_limit_key), length(p_debounce_key)) > 200
+            then 'a queue, tenant or key has more than 200 characters'
+    end;
 begin
+    if wrong is not null then
+        raise exception '%; nothing was started', wrong using errcode = 'invalid_parameter_value';
+    end if;
     select r.id into run_id from lockgate.task_runs r
      where r.id = p_id -- the same request again, its first answer was lost
         or (p_idempotency_key is not null and r.workflow = p_workflow and r.idempotency_key = p_idempotency_key)
         or (p_slot is not null and r.schedule = p_schedule and r.slot = p_slot)
      limit 1;
     if found then outcome := 'found'; return; end if;
+    if p_debounce_key is not null then
+        -- One that a replica claims this moment is waited for: it has the key no more when it is claimed.
+        update lockgate.task_runs r
+           set params = coalesce(p_params, '{}'), wake_at = due, rank = due - r.priority * interval '15 seconds',
+               deadline_at = due + p_deadline
+         where r.workflow = p_workflow and r.debounce_key = p_debounce_key and r.status in ('queued', 'paused')
+           and r.claim_id is null and r.stop_status is null
+        returning r.id, r.status into run_id, waiting_status;
+        if found then
+            insert into lockgate.transitions (entity, run_id, from_status, to_status, actor, reason)
+            values ('run', run_id, waiting_status, waiting_status, coalesce(p_actor, session_user), 'debounced');
+            if p_rings then perform pg_notify('lockgate_wake', 'run'); end if;
+            outcome := 'debounced';
+            return;
+        end if;
+    end if;
     -- The lock only sends contenders away at once; the unique index below is the promise.
     if p_singleton_key is not null and not pg_try_advisory_xact_lock(hashtextextended(p_singleton_key, 0)) then
         outcome := 'busy'; return;
@@ -52,12 +78,13 @@ begin
         or (p_idempotency_key is not null and r.workflow = p_workflow and r.idempotency_key = p_idempotency_key)
         or (p_slot is not null and r.schedule = p_schedule and r.slot = p_slot)
      limit 1;
-    outcome := case when found then 'found' else 'held' end;
+    -- Under a debounce key somebody else was faster this moment: who asks again replaces that.
+    outcome := case when found then 'found' when p_debounce_key is not null then 'busy' else 'held' end;
 end $$;
 comment on function lockgate.try_start_new_run(uuid, text, bytea, text, text, text, text, timestamptz, timestamptz,
     integer, interval, uuid, text, bigint, text, text, smallint, text, text, text, jsonb, uuid, text, smallint, uuid, uuid,
     boolean) is
-    'Starts a run unless its key or slot has one (found) or its singleton key is taken (held) or contended (busy); rings the replicas unless told that the caller does (p_rings)';
+    'Starts a run unless its key or slot has one (found), one waits under its debounce key, which gets its input and time (debounced), or a key is taken (held) or contended (busy); rings the replicas unless told that the caller does (p_rings)';
 
 create function lockgate.start_by_hand(
     p_id uuid, p_workflow text, p_params bytea, p_singleton_key text default null, p_idempotency_key text default null,
@@ -82,7 +109,7 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
 $$;
 comment on function lockgate.start_by_hand(uuid, text, bytea, text, text, timestamptz, integer, interval, text, text, text, smallint, text,
     text, text, jsonb, uuid, text, smallint, uuid, uuid, uuid, boolean) is
-    'Starts a run under an id made by the caller, so that asking again is safe; answers new, found, held or busy';
+    'Starts a run under an id made by the caller, so that asking again is safe; answers new, found, debounced, held or busy';
 
 create function lockgate.start_runs(
     p_ids uuid[], p_workflows text[], p_params bytea[], p_again boolean default false, p_queues text[] default '{}',

@@ -1,3 +1,4 @@
+drop function lockgate.stop_lost_children(uuid, text[]);
 drop function lockgate.cut_fan_outs(uuid, text[]);
 drop function lockgate.cancel_run(uuid, text, text, boolean);
 drop function lockgate.request_stop(uuid, text, text, text, boolean);
@@ -61,9 +62,16 @@ comment on function lockgate.request_stop(uuid, text, text, text) is
 
 create function lockgate.cancel_run(run uuid, reason text default 'cancelled by an operator', actor text default null)
 returns text
-language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
-    select lockgate.request_stop(run, 'cancelled', reason, lockgate.acting_user(actor))
-$$;
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    meant uuid := lockgate.last_run(run);
+    state text := lockgate.request_stop(meant, 'cancelled', reason, lockgate.acting_user(actor));
+begin
+    -- A page of them at once; the sweep goes on with the rest, and with theirs.
+    perform lockgate.stop_children(meant, 500);
+    perform lockgate.wake_parent(meant);
+    return state;
+end $$;
 comment on function lockgate.cancel_run(uuid, text, text) is
     'Cancels a run: nothing more of it is claimed, batches in flight stop at their next message and are handed back';
 

@@ -55,7 +55,9 @@ begin
     )
     insert into lockgate.transitions (entity, run_id, from_status, to_status, reason)
     select 'run', id, came_from, status, stop_reason from over;
-    return found;
+    if not found then return false; end if;
+    perform lockgate.wake_parent(p_run);
+    return true;
 end $$;
 comment on function lockgate.settle_stop(uuid) is
     'Ends a run that was asked to stop once nothing of it is held and what it did is undone; safe to call at any time, by anyone';
@@ -103,9 +105,16 @@ drop function lockgate.cancel_run(uuid, text, text);
 create function lockgate.cancel_run(
     run uuid, reason text default 'cancelled by an operator', actor text default null, force boolean default false)
 returns text
-language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
-    select lockgate.request_stop(run, 'cancelled', reason, lockgate.acting_user(actor), force)
-$$;
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    meant uuid := lockgate.last_run(run);
+    state text := lockgate.request_stop(meant, 'cancelled', reason, lockgate.acting_user(actor), force);
+begin
+    -- A page of them at once; the sweep goes on with the rest, and with theirs.
+    perform lockgate.stop_children(meant, 500);
+    perform lockgate.wake_parent(meant);
+    return state;
+end $$;
 comment on function lockgate.cancel_run(uuid, text, text, boolean) is
     'Cancels a run: nothing new of it begins, batches in flight stop at their next message and are handed back, and what it did is undone by its code, unless forced';
 
@@ -142,12 +151,46 @@ end $$;
 comment on function lockgate.cut_fan_outs(uuid, text[]) is
     'Cuts the open fan-outs under these prefixes short to the batches that were ever claimed; answers how many';
 
+create function lockgate.stop_lost_children(p_run uuid, p_lost text[]) returns integer
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    child uuid;
+    stopped integer := 0;
+begin
+    -- What somebody has locked is left for the end of this run: its step stays open. Two that wait for each other are worse.
+    for child in
+        select c.id
+          from lockgate.run_steps s
+          join lockgate.task_runs c on c.parent_id = s.run_id and c.parent_path = s.path
+         where s.run_id = p_run and s.kind = 'child' and s.status = 'open'
+           and exists (select from unnest(p_lost) l (prefix) where starts_with(s.path, l.prefix))
+           and c.finished_at is null and c.stop_status is null and c.detached is null
+           for no key update of c skip locked
+    loop
+        perform lockgate.request_stop(child, 'cancelled', 'the branch that started it lost a select', 'lockgate');
+        stopped := stopped + 1;
+    end loop;
+    update lockgate.run_steps s
+       set status = 'dropped', finished_at = clock_timestamp()
+     where s.run_id = p_run and s.kind = 'child' and s.status = 'open'
+       and exists (select from unnest(p_lost) l (prefix) where starts_with(s.path, l.prefix))
+       and not exists (
+           select from lockgate.task_runs c
+            where c.parent_id = s.run_id and c.parent_path = s.path
+              and c.finished_at is null and c.stop_status is null and c.detached is null);
+    return stopped;
+end $$;
+comment on function lockgate.stop_lost_children(uuid, text[]) is
+    'Cancels the children that steps under these prefixes started, but for detached ones, and drops the steps; answers how many';
+
 do $$ begin
     revoke all on function lockgate.not_undone(uuid), lockgate.request_stop(uuid, text, text, text, boolean),
-        lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]) from public;
+        lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]),
+        lockgate.stop_lost_children(uuid, text[]) from public;
     if exists (select 1 from pg_roles where rolname = 'lockgate_engine') then
         grant execute on function lockgate.not_undone(uuid), lockgate.request_stop(uuid, text, text, text, boolean),
-            lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]) to lockgate_engine;
+            lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]),
+            lockgate.stop_lost_children(uuid, text[]) to lockgate_engine;
     end if;
     if exists (select 1 from pg_roles where rolname = 'lockgate_operator') then
         grant execute on function lockgate.cancel_run(uuid, text, text, boolean) to lockgate_operator;

@@ -48,3 +48,21 @@ select 'L08', id::text, format('%s, could have been sent since %s', status, next
   from lockgate.undelivered_messages
  where status in ('due', 'claimed') and next_attempt_at < clock_timestamp() - make_interval(secs => $1)
    and coalesce(lease_until, '-infinity') < clock_timestamp() - make_interval(secs => $1)
+union all
+select 'L09', c.id::text, format('%s, though run %s, which started it, is over since %s', c.status, p.id, p.finished_at)
+  from lockgate.task_runs c
+  join lockgate.task_runs p on p.id = c.parent_id
+ where c.finished_at is null and c.stop_status is null and c.detached is null
+   and p.finished_at < clock_timestamp() - make_interval(secs => $1)
+union all
+select 'L09', format('%s %s', s.run_id, s.path), format('waits for a child of a run that is over since %s', r.finished_at)
+  from lockgate.run_steps s
+  join lockgate.task_runs r on r.id = s.run_id
+ where s.kind = 'child' and s.status = 'open' and r.finished_at < clock_timestamp() - make_interval(secs => $1)
+union all
+select 'L10', r.id::text, format('sleeps, though its child %s is over since %s', c.id, c.finished_at)
+  from lockgate.task_runs r
+  join lockgate.run_steps s on s.run_id = r.id and s.kind = 'child' and s.status = 'open'
+  join lockgate.task_runs c on c.parent_id = s.run_id and c.parent_path = s.path and c.continued_as is null
+ where r.status = 'suspended' and r.claim_id is null and (r.wake_at is null or r.wake_at > clock_timestamp())
+   and c.finished_at < clock_timestamp() - make_interval(secs => $1)

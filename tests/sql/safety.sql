@@ -113,7 +113,7 @@ select 'I18', r.id::text, format('claimed %s times, %s ends of %s claims audited
 union all
 select 'I19', format('%s %s', r.id, s.path), 'the run is completed, the step is open'
   from lockgate.task_runs r join lockgate.run_steps s on s.run_id = r.id
- where r.status = 'completed' and s.status = 'open'
+ where r.status = 'completed' and s.status = 'open' and s.kind <> 'child'
 union all
 select 'I20', r.id::text, 'suspended, but nothing of it is open'
   from lockgate.task_runs r
@@ -128,3 +128,20 @@ select 'I21', format('%s/%s', g.run_id, g.seq), format('taken by %s, which is %s
 union all
 select 'I21', format('%s %s', run_id, consumed_by), format('took %s signals', count(*))
   from lockgate.signals where consumed_by is not null group by run_id, consumed_by having count(*) > 1
+union all
+-- A child and the step that waits for it come into being together.
+select 'I23', c.id::text, format('child of %s at %s, where there is %s', c.parent_id, c.parent_path, coalesce(s.kind, 'nothing'))
+  from lockgate.task_runs c
+  left join lockgate.run_steps s on s.run_id = c.parent_id and s.path = c.parent_path
+ where c.parent_id is not null and s.kind is distinct from 'child'
+union all
+select 'I23', format('%s %s', s.run_id, s.path), format('waits for %s unfinished or last children', count(c.id))
+  from lockgate.run_steps s
+  left join lockgate.task_runs c on c.parent_id = s.run_id and c.parent_path = s.path and c.continued_as is null
+ where s.kind = 'child' and s.status = 'open'
+ group by s.run_id, s.path having count(c.id) <> 1
+union all
+select 'I24', r.id::text, format('went on as %s, which is %s', r.continued_as, coalesce(n.workflow, 'not there'))
+  from lockgate.task_runs r
+  left join lockgate.task_runs n on n.id = r.continued_as
+ where r.continued_as is not null and (r.status <> 'completed' or n.workflow is distinct from r.workflow)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockgate::api::{ApiParts, ApiServer, ApiSettings};
 use lockgate::config::Secret;
 use lockgate::delivery::{CommandDoor, KeyHash, Topics};
+use lockgate::health::Health;
 use lockgate::postgres::Database;
 use lockgate::workflow::Registry;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -53,6 +54,7 @@ impl TestApi {
             database,
             registry,
             token: Some(Secret::new(TOKEN)),
+            health: Health::default(),
             settings,
         };
         let stop = CancellationToken::new();
@@ -189,6 +191,17 @@ impl Client {
         self.answer(request.body(json.into())).await
     }
 
+    /// Puts JSON.
+    pub async fn put(&self, path: &str, json: impl Into<String>) -> Answer {
+        let request = self.request(Method::PUT, path).header(CONTENT_TYPE, "application/json");
+        self.answer(request.body(json.into())).await
+    }
+
+    /// Deletes.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.answer(self.request(Method::DELETE, path)).await
+    }
+
     /// Posts lines.
     pub async fn post_lines(&self, lines: impl Into<reqwest::Body>) -> Answer {
         let request = self.request(Method::POST, "/api/v1/email-commands");
@@ -218,7 +231,7 @@ impl Client {
         let paths = self.document["paths"].as_object().unwrap();
         let matches = |pattern: &str| {
             let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
-            let same = |(pattern, part): (&&str, &&str)| pattern == part || *pattern == "{id}";
+            let same = |(pattern, part): (&&str, &&str)| pattern == part || pattern.starts_with('{');
             pattern.len() == path.len() && pattern.iter().zip(&path).all(same)
         };
         let media = headers

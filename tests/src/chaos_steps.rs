@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use lockgate::delivery::Command;
 use lockgate::lifecycle::RunId;
-use lockgate::workflow::{Context, IdPages, Resources, Source, StepOptions, Workflow};
+use lockgate::workflow::{Context, IdPages, Resources, Source, StepOptions, Workflow, fatal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -36,6 +36,8 @@ pub struct Plan {
     pub items: i64,
     /// See there.
     pub beside_ms: u64,
+    /// The step that fails for good until there is an effect `mended`.
+    pub breaks: Option<u32>,
     /// It sends no more of them after that.
     pub items_within_ms: u64,
     /// Steps that can be undone.
@@ -77,7 +79,14 @@ impl Workflow for ChaosSteps {
             let pause = Duration::from_millis(plan.step_ms);
             // Other code than a run may have begun with, for replicas that have it.
             let name = std::env::var("LOCKGATE_CHAOS_STEP").unwrap_or_else(|_| "work".to_owned());
-            let step = ctx.step(&name, move || work(run, format!("step {number}"), pause));
+            let breaks = plan.breaks == Some(number);
+            ctx.set_attribute("step", number)?;
+            let step = ctx.step(&name, move || async move {
+                if breaks {
+                    mended().await?;
+                }
+                work(run, format!("step {number}"), pause).await
+            });
             anyhow::ensure!(
                 step.await? == number_of(&format!("step {number}")),
                 "another step's result"
@@ -209,16 +218,32 @@ fn number_of(name: &str) -> usize {
     name.len()
 }
 
-/// On a connection of its own: what it did is done, whether its step hears so or not.
-async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
+async fn pool() -> anyhow::Result<&'static PgPool> {
     static POOL: OnceCell<PgPool> = OnceCell::const_new();
     let connect = || async {
         PgPool::connect(&std::env::var("LOCKGATE_CHAOS_EFFECTS")?)
             .await
             .map_err(anyhow::Error::from)
     };
-    let pool = POOL.get_or_try_init(connect).await?;
-    sqlx::query(EFFECT).bind(run).bind(&name).execute(pool).await?;
+    POOL.get_or_try_init(connect).await
+}
+
+async fn mended() -> anyhow::Result<()> {
+    let mended = sqlx::query("select from effects where name = 'mended'");
+    match mended.fetch_optional(pool().await?).await? {
+        Some(_) => Ok(()),
+        None => Err(fatal(anyhow::anyhow!("it is broken"))),
+    }
+}
+
+/// On a connection of its own: what it did is done, whether its step hears so or not.
+pub(crate) async fn effect(run: RunId, name: String) -> anyhow::Result<()> {
+    sqlx::query(EFFECT).bind(run).bind(name).execute(pool().await?).await?;
+    Ok(())
+}
+
+pub(crate) async fn work(run: RunId, name: String, pause: Duration) -> anyhow::Result<usize> {
+    effect(run, name.clone()).await?;
     tokio::time::sleep(pause).await;
     Ok(number_of(&name))
 }

@@ -99,6 +99,12 @@ impl Cluster {
         self
     }
 
+    /// What all replicas are started with.
+    #[must_use]
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
     /// The database's URL.
     #[must_use]
     pub fn url(&self) -> &str {

@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod api;
+pub mod beside;
+pub mod certificates;
+pub mod chaos_family;
 pub mod chaos_steps;
+pub mod chaos_versions;
 pub mod cli;
 mod cli_pgbouncer;
 pub mod cluster;
@@ -14,14 +18,18 @@ mod database;
 pub mod doors;
 pub mod invariants;
 mod lossy;
+pub mod mail_server;
 pub mod mailroom;
 pub mod mock_kafka;
 pub mod nemesis;
 pub mod notes;
 pub mod own_servers;
 pub mod place_order;
+pub mod probes;
 pub mod proxy;
 pub mod replica;
+pub mod report_queue;
+pub mod running_total;
 mod servers;
 pub mod smtp_sink;
 pub mod steps_story;

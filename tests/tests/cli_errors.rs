@@ -285,3 +285,24 @@ async fn readers_look_and_operators_act() {
         }
     }
 }
+
+#[tokio::test]
+async fn config_shows_origins_when_asked_and_prints_a_sample_whatever_else_is_wrong() {
+    let program = nowhere();
+    let show = ["config", "show", "--set", "worker.poll=2s"];
+    let line = |out: &str| {
+        out.lines()
+            .find(|line| line.starts_with("worker.poll"))
+            .unwrap()
+            .to_owned()
+    };
+    let plain = program.run(&show).await.exits(0);
+    assert!(!line(&plain.out).contains("--set"), "{}", plain.out);
+    let origins = program.run(&[&show[..], &["--origin"]].concat()).await.exits(0);
+    assert!(line(&origins.out).contains("2s\t--set\t"), "{}", origins.out);
+    let broken = program.env("LOCKGATE_LEASE_DURATION", "long");
+    let sample = broken.run(&["config", "sample"]).await.exits(0);
+    assert_eq!(sample.out, lockgate::config::sample());
+    let reference = broken.run(&["config", "reference"]).await.exits(0);
+    assert_eq!(reference.out, lockgate::config::reference());
+}

@@ -40,7 +40,7 @@ async fn what_a_workflow_returned_is_its_result() {
     let run = start().send().await.unwrap();
     let summary = tokio::time::timeout(Duration::from_secs(60), run.result()).await;
     let summary = summary.expect("it did not end").unwrap();
-    assert_eq!((summary.items, summary.delivered), (90, 90));
+    assert_eq!((summary.sent.items, summary.sent.delivered), (90, 90));
     assert_eq!(run.status().await.unwrap(), Some(RunStatus::Completed));
     let again = start().send().await.unwrap();
     assert_eq!(again.id(), run.id(), "the same key finds the same run");

@@ -139,7 +139,20 @@ const PLANTED: &[(&str, &[&str])] = &[
                values ('00000000-0000-7000-8000-000000000001', 1, 'go', '1', 'test', '1:go'),
                       ('00000000-0000-7000-8000-000000000001', 2, 'go', '1', 'test', '1:go')"],
     ),
+    ("I23", &[CHILD]),
+    ("I23", &[OPEN_CHILD]),
+    (
+        "I24",
+        &["update lockgate.task_runs set continued_as = gen_random_uuid()"],
+    ),
 ];
+
+const CHILD: &str =
+    "insert into lockgate.task_runs (id, workflow, status, origin_id, parent_id, parent_path, depth, finished_at)
+    values ('00000000-0000-7000-8000-000000000002', 'daily', 'queued', gen_random_uuid(),
+            '00000000-0000-7000-8000-000000000001', '1:child', 1, null);";
+const OPEN_CHILD: &str = "insert into lockgate.run_steps (run_id, path, kind, status)
+    values ('00000000-0000-7000-8000-000000000001', '1:child', 'child', 'open');";
 
 async fn healthy() -> TestDatabase {
     let database = TestDatabase::new().await;
@@ -179,36 +192,53 @@ async fn each_violation_of_safety_is_reported() {
 }
 
 /// Damage that lies in rows; L04, L05 and L07 lie in sessions.
-const LASTING: &[(&str, &str)] = &[
+const LASTING: &[(&str, &[&str])] = &[
     (
         "L01",
-        "update lockgate.run_batches set status = 'claimed', delivered = null, lease_until = clock_timestamp() - interval '1 h' where seq = 1",
+        &["update lockgate.run_batches set status = 'claimed', delivered = null, lease_until = clock_timestamp() - interval '1 h' where seq = 1"],
     ),
     (
         "L01",
-        "update lockgate.task_runs set claim_id = gen_random_uuid(), claimed_by = gen_random_uuid(), lease_until = clock_timestamp() - interval '1 h'",
+        &["update lockgate.task_runs set claim_id = gen_random_uuid(), claimed_by = gen_random_uuid(), lease_until = clock_timestamp() - interval '1 h'"],
     ),
     (
         "L02",
-        "update lockgate.task_runs set status = 'running', finished_at = null;
+        &["update lockgate.task_runs set status = 'running', finished_at = null;
              update lockgate.run_steps set status = 'open', planned_at = clock_timestamp() - interval '1 h';
-             update lockgate.run_batches set finished_at = clock_timestamp() - interval '1 h'",
+             update lockgate.run_batches set finished_at = clock_timestamp() - interval '1 h'"],
     ),
     (
         "L03",
-        "update lockgate.task_runs set status = 'queued', finished_at = null, wake_at = clock_timestamp() - interval '1 h'",
+        &["update lockgate.task_runs set status = 'queued', finished_at = null, wake_at = clock_timestamp() - interval '1 h'"],
     ),
     (
         "L03",
-        "update lockgate.task_runs set status = 'running', finished_at = null, stop_status = 'failed', stop_requested_at = clock_timestamp() - interval '1 h'",
+        &["update lockgate.task_runs set status = 'running', finished_at = null, stop_status = 'failed', stop_requested_at = clock_timestamp() - interval '1 h'"],
     ),
     (
         "L06",
-        "insert into lockgate.leader_lease values ('engine', 2, gen_random_uuid(), clock_timestamp(), clock_timestamp() - interval '1 h')",
+        &["insert into lockgate.leader_lease values ('engine', 2, gen_random_uuid(), clock_timestamp(), clock_timestamp() - interval '1 h')"],
     ),
     (
         "L08",
-        "update lockgate.undelivered_messages set status = 'due', next_attempt_at = clock_timestamp() - interval '1 h'",
+        &["update lockgate.undelivered_messages set status = 'due', next_attempt_at = clock_timestamp() - interval '1 h'"],
+    ),
+    (
+        "L09",
+        &[CHILD, "update lockgate.task_runs set finished_at = clock_timestamp() - interval '1 h' where parent_id is null"],
+    ),
+    (
+        "L09",
+        &[OPEN_CHILD, "update lockgate.task_runs set finished_at = clock_timestamp() - interval '1 h'"],
+    ),
+    (
+        "L10",
+        &[
+            CHILD,
+            OPEN_CHILD,
+            "update lockgate.task_runs set status = 'suspended', finished_at = null where parent_id is null;
+             update lockgate.task_runs set finished_at = clock_timestamp() - interval '1 h' where parent_id is not null",
+        ],
     ),
 ];
 
@@ -217,8 +247,9 @@ async fn each_row_that_hangs_is_reported() {
     let database = healthy().await;
     database.pool().execute(raw_sql(WITHOUT_CONSTRAINTS)).await.unwrap();
     for (invariant, planting) in LASTING {
+        let planting = planting.join(" ");
         let mut damaged = database.pool().begin().await.unwrap();
-        damaged.execute(raw_sql(*planting)).await.unwrap();
+        damaged.execute(raw_sql(AssertSqlSafe(planting.clone()))).await.unwrap();
         let found = liveness_violations(&mut *damaged, Duration::from_secs(30)).await;
         assert!(
             found.iter().any(|line| line.starts_with(invariant)),

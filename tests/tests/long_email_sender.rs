@@ -1,11 +1,7 @@
 //! `email-sender` with servers of its own that die under it, and with a mail server that others wrote.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
+use lockgate_tests::mail_server::{MailServer, header};
 use lockgate_tests::mailroom::{Letter, Mailroom, id_of};
 use lockgate_tests::own_servers::OwnServers;
 use lockgate_tests::replica::PATIENCE;
@@ -49,109 +45,13 @@ async fn it_goes_on_when_postgres_and_kafka_were_killed_or_frozen() {
     }
 }
 
-/// aiosmtpd, writing a maildir.
-struct MailServer {
-    python: String,
-    port: u16,
-    maildir: PathBuf,
-    child: Option<Child>,
-}
-
-impl MailServer {
-    /// `None` only where the environment says that PyPI is out of reach; a test that was not run is no test that passed.
-    fn find() -> Option<Self> {
-        if std::env::var_os("LOCKGATE_WITHOUT_PYPI").is_some() {
-            // Past the test harness, which keeps what a passing test prints to itself.
-            let said = "skipped: no e-mail was sent to aiosmtpd, for LOCKGATE_WITHOUT_PYPI is set\n";
-            std::io::stderr().write_all(said.as_bytes()).unwrap();
-            return None;
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/dev/aiosmtpd.sh");
-        let output = Command::new(script).output().unwrap();
-        assert!(
-            output.status.success(),
-            "there is no mail server to test with; LOCKGATE_WITHOUT_PYPI=1 leaves it out where PyPI is out of reach: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        // Free a moment ago; nobody else here takes ports of this kind meanwhile.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        Some(Self {
-            python: String::from_utf8(output.stdout).unwrap().trim().to_owned(),
-            port,
-            maildir: std::env::temp_dir().join(format!("lockgate-maildir-{}", uuid::Uuid::new_v4().simple())),
-            child: None,
-        })
-    }
-
-    async fn start(&mut self) {
-        let address = format!("127.0.0.1:{}", self.port);
-        let mut command = Command::new(&self.python);
-        command.args([
-            "-m",
-            "aiosmtpd",
-            "-n",
-            "-l",
-            &address,
-            "-c",
-            "aiosmtpd.handlers.Mailbox",
-        ]);
-        command.arg(&self.maildir).stdin(Stdio::null());
-        self.child = Some(command.spawn().unwrap());
-        wait_until(PATIENCE, "the mail server listens", async || {
-            tokio::net::TcpStream::connect(&address).await.is_ok()
-        })
-        .await;
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    /// Every mail that it wrote, by Message-ID.
-    fn mails(&self) -> BTreeMap<String, Vec<String>> {
-        let mut mails: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for file in std::fs::read_dir(self.maildir.join("new")).into_iter().flatten() {
-            let text = std::fs::read_to_string(file.unwrap().path())
-                .unwrap()
-                .replace("\r\n", "\n");
-            mails
-                .entry(header(&text, "Message-ID").to_owned())
-                .or_default()
-                .push(text);
-        }
-        mails
-    }
-}
-
-impl Drop for MailServer {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = std::fs::remove_dir_all(&self.maildir);
-    }
-}
-
-fn header<'a>(text: &'a str, name: &str) -> &'a str {
-    let head = text.split("\n\n").next().unwrap_or_default();
-    let found = head
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    found.unwrap_or_else(|| panic!("no {name} in {head}"))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mails_arrive_at_a_real_server_also_when_it_was_down_for_a_while() {
     let Some(mut server) = MailServer::find() else { return };
     server.start().await;
     let room = Mailroom::new()
         .await
-        .with("EMAIL_SMTP_URL", &format!("smtp://127.0.0.1:{}", server.port))
+        .with("EMAIL_SMTP_URL", &format!("smtp://127.0.0.1:{}", server.port()))
         .with("EMAIL_FROM", "Tracker <tracker@example.com>");
     let mut sender = room.sender();
     room.post((0..300).chain(0..300).map(Letter::to_user).collect()).await;

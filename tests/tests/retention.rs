@@ -15,13 +15,28 @@ use uuid::Uuid;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// A run that finished this long ago, with so many finished batches and their history.
+/// The id of a run that was started that many hours ago.
+fn id_of(hours: u64) -> Uuid {
+    let now = Uuid::now_v7().get_timestamp().unwrap().to_unix();
+    Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        now.0 - hours * 3_600,
+        now.1,
+    ))
+}
+
+/// A run that was started and finished this long ago, with so many finished batches and their history. What retention has
+/// passed in its walk is looked at again.
 async fn finished_run(world: &World, ago: &str, batches: i64) -> Uuid {
-    let run = Uuid::now_v7();
+    let (number, unit) = ago.split_once(' ').unwrap();
+    let hours = number.parse::<u64>().unwrap() * if unit.starts_with("day") { 24 } else { 1 };
+    let run = id_of(hours);
     world
         .run(&format!(
-            "insert into lockgate.task_runs (id, workflow, status, origin_id, started_at, finished_at)
-             values ('{run}', 'reports', 'completed', '{run}', clock_timestamp(), clock_timestamp() - interval '{ago}');
+            "update lockgate.retention_cursor set after = '{nil}';
+             insert into lockgate.task_runs (id, workflow, status, origin_id, created_at, started_at, finished_at)
+             values ('{run}', 'reports', 'completed', '{run}', clock_timestamp() - interval '{ago}', clock_timestamp(),
+                     clock_timestamp() - interval '{ago}');
              insert into lockgate.run_steps (run_id, path, kind, planned_at) values ('{run}', '0:all', 'fan_out', clock_timestamp());
              insert into lockgate.run_batches (run_id, seq, step, status, first_id, last_id, n_items, claim_token, delivered,
                  refused, unknown, skipped, vanished)
@@ -29,7 +44,8 @@ async fn finished_run(world: &World, ago: &str, batches: i64) -> Uuid {
              insert into lockgate.run_batch_ids (run_id, seq, ids)
              select '{run}', n, '\\x0100' from generate_series(1, {batches}) n;
              insert into lockgate.transitions (entity, run_id, batch_seq, to_status)
-             select 'batch', '{run}', n, 'done' from generate_series(1, {batches}) n"
+             select 'batch', '{run}', n, 'done' from generate_series(1, {batches}) n",
+            nil = Uuid::nil()
         ))
         .await;
     run
@@ -129,7 +145,7 @@ async fn a_page_being_pruned_holds_up_no_claim_finish_or_sweep() {
     let old = finished_run(&world, "2 days", 5_000).await;
     let run = waiting_run(&world).await;
     let mut pruning = world.pool.begin().await.unwrap();
-    let gone: i32 = sqlx::query_scalar("select lockgate.prune_runs('1 day', 1000)")
+    let gone: i64 = sqlx::query_scalar("select pruned from lockgate.prune_runs('1 day', 1000)")
         .fetch_one(&mut *pruning)
         .await
         .unwrap();
@@ -160,7 +176,7 @@ async fn a_page_being_pruned_holds_up_no_claim_finish_or_sweep() {
 
     // A second pruner leaves the run alone instead of waiting for it.
     let beside = world.leader().prune(Prunable::Runs, DAY, 1_000).await.unwrap();
-    assert_eq!(beside, 0);
+    assert_eq!((beside.rows, beside.more), (0, false));
     pruning.commit().await.unwrap();
     assert_eq!(count(&world, "run_batches", old).await, 4_000);
 }
@@ -251,4 +267,127 @@ async fn a_reign_that_is_over_prunes_no_further_page() {
     let over = reign();
     over.over.cancel();
     assert_eq!(retention(&world, 100).prune(&over).await.unwrap(), 0);
+}
+
+/// Small runs that finished two days ago, with three steps, a signal and two claims each.
+async fn small_runs(world: &World, count: u64) {
+    let ids: Vec<String> = (0..count).map(|_| format!("'{}'", id_of(48))).collect();
+    world
+        .run(&format!(
+            "update lockgate.retention_cursor set after = '{nil}';
+             insert into lockgate.task_runs (id, workflow, status, origin_id, started_at, finished_at, claim_token)
+             select id, 'small', 'completed', id, clock_timestamp() - interval '2 days', clock_timestamp() - interval '2 days', 2
+               from unnest(array[{ids}]::uuid[]) id;
+             insert into lockgate.run_steps (run_id, path, kind, status, consistent, planned_items, planned_batches)
+             select id, n || ':work', 'step', 'completed', null, null, null
+               from lockgate.task_runs cross join generate_series(0, 2) n where workflow = 'small';
+             insert into lockgate.signals (run_id, seq, name, payload, actor)
+             select id, 1, 'go', '1', 'me' from lockgate.task_runs where workflow = 'small';
+             insert into lockgate.transitions (entity, run_id, to_status, token)
+             select 'run', id, 'completed', n from lockgate.task_runs cross join generate_series(1, 2) n
+              where workflow = 'small'",
+            nil = Uuid::nil(),
+            ids = ids.join(",")
+        ))
+        .await;
+}
+
+const LEFT: &str = "select (select count(*) from lockgate.task_runs) + (select count(*) from lockgate.run_steps)
+    + (select count(*) from lockgate.signals) + (select count(*) from lockgate.transitions where run_id is not null)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_runs_go_in_sets() {
+    let world = World::new().await;
+    small_runs(&world, 12_000).await;
+    let page = world.leader().prune(Prunable::Runs, DAY, 1_000).await.unwrap();
+    assert_eq!((page.rows, page.more), (5_000 * 7, true), "five thousand runs at once");
+    assert_eq!(world.number(LEFT).await, 7_000 * 7);
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    assert_eq!(world.number(LEFT).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_not_committed_is_pruned_again() {
+    let world = World::new().await;
+    small_runs(&world, 100).await;
+    let mut dying = world.pool.begin().await.unwrap();
+    sqlx::raw_sql("select lockgate.prune_runs('1 day', 1000)")
+        .execute(&mut *dying)
+        .await
+        .unwrap();
+    dying.rollback().await.unwrap();
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    assert_eq!(world.number(LEFT).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_with_many_steps_goes_by_pages_of_its_own() {
+    let world = World::new().await;
+    small_runs(&world, 3).await;
+    world
+        .run(
+            "insert into lockgate.run_steps (run_id, path, kind, status, consistent, planned_items, planned_batches)
+             select id, n || ':more', 'step', 'completed', null, null, null
+               from (select id from lockgate.task_runs order by id limit 1) r cross join generate_series(3, 2502) n",
+        )
+        .await;
+    let first = world.leader().prune(Prunable::Runs, DAY, 1_000).await.unwrap();
+    assert_eq!((first.rows, first.more), (2 * 7, true), "the others");
+    let begun = "select count(*) from lockgate.task_runs where pruning_since is not null";
+    assert_eq!(world.number(begun).await, 1);
+    for rows in [2, 1_000, 1_000, 503, 1, 1] {
+        let next = world.leader().prune(Prunable::Runs, DAY, 1_000).await.unwrap();
+        assert_eq!((next.rows, next.more), (rows, true));
+    }
+    retention(&world, 1).prune(&reign()).await.unwrap();
+    assert_eq!(world.number(LEFT).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_passed_is_looked_at_again_but_not_at_every_pass() {
+    let world = World::new().await;
+    small_runs(&world, 3).await;
+    let runs = |status: &str, finished: &str| {
+        format!("update lockgate.task_runs set status = '{status}', finished_at = {finished} where workflow = 'small'")
+    };
+    world.run(&runs("paused", "null")).await;
+    // Twice to the end: there was no lap before.
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    world
+        .run(&runs("failed", "clock_timestamp() - interval '2 days'"))
+        .await;
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    assert_eq!(world.number(LEFT).await, 3 * 7);
+    world
+        .run("update lockgate.retention_cursor set lapped_at = lapped_at - interval '11 minutes'")
+        .await;
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    assert_eq!(world.number(LEFT).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_are_in_no_order_are_found_and_a_child_stays_as_long_as_its_parent() {
+    let world = World::new().await;
+    small_runs(&world, 2).await;
+    world
+        .run(
+            "update lockgate.run_steps set run_id = ('f' || substring(run_id::text from 2))::uuid;
+             update lockgate.task_runs set id = ('f' || substring(id::text from 2))::uuid;
+             update lockgate.task_runs set parent_id = '00000000-0000-4000-8000-000000000000'
+              where id = (select id from lockgate.task_runs order by id limit 1);
+             insert into lockgate.task_runs (id, workflow, status, origin_id)
+             values ('00000000-0000-4000-8000-000000000000', 'parent', 'suspended', '00000000-0000-4000-8000-000000000000')",
+        )
+        .await;
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    let left = "select count(*) from lockgate.task_runs";
+    assert_eq!(world.number(left).await, 2, "the parent and its child");
+    world
+        .run(
+            "update lockgate.task_runs set status = 'completed', finished_at = clock_timestamp() where workflow = 'parent';
+             update lockgate.retention_cursor set lapped_at = '-infinity'",
+        )
+        .await;
+    retention(&world, 100).prune(&reign()).await.unwrap();
+    assert_eq!(world.number(left).await, 1, "the parent is too young");
 }

@@ -4,6 +4,8 @@
 #[path = "support_schedules/mod.rs"]
 mod support;
 
+#[path = "schedules/backfill.rs"]
+mod backfill;
 #[path = "schedules/catch_up.rs"]
 mod catch_up;
 #[path = "schedules/command_line.rs"]

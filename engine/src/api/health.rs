@@ -1,4 +1,5 @@
-//! Whether this process lives, and whether requests should be sent here.
+//! Whether this process lives, and whether requests should be sent here. What is known is that of [`crate::health`]; why is
+//! told at its listener, for this one may be open to strangers.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,8 +17,11 @@ pub(super) struct Health {
 }
 
 /// `GET /healthz`.
-pub(super) async fn live() -> Json<Health> {
-    Json(Health { status: "live" })
+pub(super) async fn live(State(api): State<Api>) -> Result<Json<Health>, Problem> {
+    match api.health.live().ok {
+        true => Ok(Json(Health { status: "live" })),
+        false => Err(Problem::unavailable("a loop of this replica stands still")),
+    }
 }
 
 /// `GET /readyz`. An outage of Postgres or Kafka alone takes no replica out: the other one still makes commands durable,
@@ -26,5 +30,8 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Json<Health>, Proble
     if api.stop.is_cancelled() {
         return Err(Problem::unavailable("this replica is draining"));
     }
-    Ok(Json(Health { status: "ready" }))
+    match api.health.turns_away() {
+        Some(why) => Err(Problem::unavailable(why)),
+        None => Ok(Json(Health { status: "ready" })),
+    }
 }

@@ -9,8 +9,12 @@ mod health;
 mod lines;
 mod openapi;
 mod problem;
+mod queues;
 mod routes;
+mod run_acts;
+mod run_steps;
 mod runs;
+mod schedules;
 mod server;
 mod token;
 mod trace;
@@ -25,11 +29,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use server::ApiServer;
+pub(crate) use server::serve_router;
 pub(crate) use token::{ROLES, fresh_token, token_hash};
 
 use self::gate::Gate;
 use crate::config::Secret;
 use crate::delivery::{CommandDoor, HandedOver, KeyHash, ReadyCommand, Topics};
+use crate::health::Health;
 use crate::postgres::{ApiTokens, Database};
 use crate::workflow::Registry;
 
@@ -47,6 +53,8 @@ pub struct ApiParts {
     pub registry: Option<Registry>,
     /// A token with all roles.
     pub token: Option<Secret>,
+    /// What is known of this replica's health.
+    pub health: Health,
     /// Its bounds.
     pub settings: ApiSettings,
 }
@@ -95,6 +103,7 @@ pub(crate) struct Inner {
     bulk: Arc<Semaphore>,
     arrival: Duration,
     outcome: Duration,
+    health: Health,
     stop: CancellationToken,
 }
 
@@ -120,6 +129,7 @@ impl Api {
             bulk: Arc::new(Semaphore::new(parts.settings.bulk_requests)),
             arrival: parts.settings.arrival,
             outcome: parts.settings.outcome,
+            health: parts.health,
             stop,
         }))
     }

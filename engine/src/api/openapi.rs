@@ -13,10 +13,15 @@ use super::bulk::LineAnswer;
 use super::commands::Accepted;
 use super::health::Health;
 use super::problem::{PROBLEM_JSON, Problem};
+use super::queues::{QueueActed, QueueList, QueueRequest};
 use super::routes::{Answer, ROUTES, Route, WITH_ROLE};
+use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
+use super::run_steps::Timeline;
 use super::runs::{Act, Acted, RunList, StartRequest, Started};
+use super::schedules::{BackfillRequest, Backfilled};
 use crate::delivery::{EmailCommandRequest, email_schema};
-use crate::inspect::{ProofAnswer, RunDetail, WhyAnswer};
+use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer};
+use crate::postgres::QueueSummary;
 
 /// Made once: nobody needs a token to ask for it.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -91,7 +96,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": schema,
         })
     });
-    id.into_iter().chain(others).collect()
+    let name = route.path.contains("{name}").then(|| {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\\u0000/]+$" });
+        json!({ "name": "name", "in": "path", "required": true, "schema": schema })
+    });
+    id.into_iter().chain(name).chain(others).collect()
 }
 
 fn responses(route: &Route) -> Value {
@@ -137,12 +146,25 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<EmailCommandRequest<'_>>();
     read.subschema_for::<StartRequest<'_>>();
     read.subschema_for::<Act>();
+    read.subschema_for::<QueueRequest>();
+    read.subschema_for::<SignalRequest>();
+    read.subschema_for::<RetryRequest>();
+    read.subschema_for::<ForkRequest<'_>>();
+    read.subschema_for::<ActionRequest>();
+    read.subschema_for::<BackfillRequest>();
     let mut written: SchemaGenerator = settings().for_serialize().into_generator();
     written.subschema_for::<Accepted>();
     written.subschema_for::<LineAnswer<'_>>();
     written.subschema_for::<Started>();
     written.subschema_for::<Acted>();
+    written.subschema_for::<QueueActed>();
+    written.subschema_for::<QueueList>();
+    written.subschema_for::<QueueSummary>();
     written.subschema_for::<RunList>();
+    written.subschema_for::<SignalAnswer>();
+    written.subschema_for::<ActedRuns>();
+    written.subschema_for::<Timeline>();
+    written.subschema_for::<Backfilled>();
     written.subschema_for::<RunDetail>();
     written.subschema_for::<ProofAnswer>();
     written.subschema_for::<WhyAnswer>();

@@ -2,11 +2,11 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::body::{JSON, NDJSON};
 use super::gate::Role;
-use super::{Api, commands, health, openapi, runs};
+use super::{Api, commands, health, openapi, queues, run_acts, run_steps, runs, schedules};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -53,12 +53,23 @@ const OF_BODY: &[u16] = &[400, 408, 413, 415];
 const OF_QUERY: &[u16] = &[400, 500];
 const OF_RUN: &[u16] = &[400, 404, 500];
 const OF_START: &[u16] = &[400, 408, 409, 413, 415, 500];
+const OF_QUEUE: &[u16] = &[400, 404, 408, 413, 415, 500];
+const OF_BODY_AND_QUERY: &[u16] = &[400, 408, 413, 415, 500];
+const OF_DELETE: &[u16] = &[400, 404, 409, 500];
+const OF_ACTION: &[u16] = &[400, 408, 413, 415, 500];
 const OF_ACT: &[u16] = &[400, 404, 408, 409, 413, 415, 500];
 
 const TEXT: &str = r#"{"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\u0000]+$"}"#;
 const KEY: &str = r#"{"type": "string", "pattern": "^[!-~]{1,180}$"}"#;
+const REASON: &str = r#"{"type": "string", "maxLength": 500, "pattern": "^[^\u0000]*$"}"#;
+const CURSOR: &str = r#"{"type": "string", "pattern": "^-?[0-9]{1,17}[|][^\u0000]{0,3000}$"}"#;
+const FLAG: &str = r#"{"type": "boolean", "default": false}"#;
 const STATES: &str =
     r#"{"enum": ["queued", "running", "suspended", "paused", "completed", "failed", "cancelled", "quarantined"]}"#;
+const RUN: &str = r#"{"type": "string", "format": "uuid"}"#;
+const INSTANT: &str = r#"{"type": "string", "format": "date-time"}"#;
+const ATTRIBUTES: &str = r#"{"type": "string", "contentMediaType": "application/json"}"#;
+const STEPS: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 500}"#;
 const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}"#;
 
 const fn query(name: &'static str, about: &'static str, schema: &'static str) -> Parameter {
@@ -96,6 +107,20 @@ const fn act(path: &'static str, id: &'static str, about: &'static str, handler:
         answers: &[Answer(200, "The run's state now", JSON, "Acted")],
         problems: OF_ACT,
         ..look(path, id, about, handler)
+    }
+}
+
+/// A route that acts on a queue.
+const fn act_on_queue(
+    path: &'static str,
+    id: &'static str,
+    about: &'static str,
+    handler: fn() -> MethodRouter<Api>,
+) -> Route {
+    Route {
+        answers: &[Answer(200, "What became of it", JSON, "QueueActed")],
+        problems: OF_QUEUE,
+        ..act(path, id, about, handler)
     }
 }
 
@@ -142,7 +167,7 @@ pub(super) const ROUTES: &[Route] = &[
             Answer(201, "A new run", JSON, "Started"),
             Answer(
                 200,
-                "The run that was started under this idempotency key before",
+                "The run that was started under this idempotency key before, or that waits under this debounce key",
                 JSON,
                 "Started",
             ),
@@ -154,6 +179,22 @@ pub(super) const ROUTES: &[Route] = &[
         parameters: &[
             query("status", "Only of this state", STATES),
             query("workflow", "Only of this workflow", TEXT),
+            query(
+                "queue",
+                "Only from this queue; a run without one is in that of its workflow's name",
+                TEXT,
+            ),
+            query(
+                "attributes",
+                "Only with these attributes: a JSON object such as `{\"customer\": 42}`",
+                ATTRIBUTES,
+            ),
+            query("parent", "Only those that this run's code started", RUN),
+            query("schedule", "Only of this schedule", TEXT),
+            query("tenant", "Only on behalf of this tenant", TEXT),
+            query("since", "Only those started at this instant or later", INSTANT),
+            query("until", "Only those started before this instant", INSTANT),
+            query("after", "Those behind this run: the `next` of the answer before", RUN),
             query("limit", "At most so many", LIMIT),
         ],
         answers: &[Answer(200, "The runs", JSON, "RunList")],
@@ -199,6 +240,145 @@ pub(super) const ROUTES: &[Route] = &[
         "Resume a paused or quarantined run",
         || post(runs::resume),
     ),
+    Route {
+        answers: &[Answer(200, "The queues", JSON, "QueueList")],
+        problems: &[500],
+        ..look(
+            "/api/v1/queues",
+            "listQueues",
+            "Queues: what waits and runs, and what is set",
+            || get(queues::list),
+        )
+    },
+    Route {
+        answers: &[Answer(200, "The queue", JSON, "QueueSummary")],
+        ..look("/api/v1/queues/{name}", "showQueue", "One queue", || get(queues::show))
+    },
+    Route {
+        method: "put",
+        takes: &[(JSON, "QueueRequest")],
+        body_required: true,
+        problems: OF_BODY_AND_QUERY,
+        ..act_on_queue(
+            "/api/v1/queues/{name}",
+            "setQueue",
+            "Make a queue's settings what is given",
+            || put(queues::set),
+        )
+    },
+    Route {
+        method: "delete",
+        ..act_on_queue(
+            "/api/v1/queues/{name}",
+            "removeQueue",
+            "Take a queue's settings away",
+            || delete(queues::remove),
+        )
+    },
+    Route {
+        problems: OF_BODY_AND_QUERY,
+        ..act_on_queue(
+            "/api/v1/queues/{name}/pause",
+            "pauseQueue",
+            "Claim nothing of a queue until it is resumed",
+            || post(queues::pause),
+        )
+    },
+    act_on_queue(
+        "/api/v1/queues/{name}/resume",
+        "resumeQueue",
+        "Claim a queue's runs again",
+        || post(queues::resume),
+    ),
+    Route {
+        takes: &[(JSON, "SignalRequest")],
+        body_required: true,
+        answers: &[Answer(200, "It is told", JSON, "SignalAnswer")],
+        ..act(
+            "/api/v1/runs/{id}/signals",
+            "signalRun",
+            "Tell a run something that its code waits for",
+            || post(run_acts::signal),
+        )
+    },
+    Route {
+        takes: &[(JSON, "RetryRequest")],
+        answers: &[Answer(201, "The new run", JSON, "Started")],
+        ..act(
+            "/api/v1/runs/{id}/retry",
+            "retryRun",
+            "Do again a run that is over, from the step that failed or from a named one: a new run with the same message ids",
+            || post(run_acts::retry),
+        )
+    },
+    Route {
+        takes: &[(JSON, "ForkRequest")],
+        answers: &[Answer(201, "The new run", JSON, "Started")],
+        ..act(
+            "/api/v1/runs/{id}/fork",
+            "forkRun",
+            "Start a run like one that is over, with another input if one is given",
+            || post(run_acts::fork),
+        )
+    },
+    Route {
+        method: "delete",
+        takes: &[],
+        parameters: &[query("reason", "Why, for the record", REASON)],
+        problems: OF_DELETE,
+        ..act(
+            "/api/v1/runs/{id}",
+            "deleteRun",
+            "Delete a run that is over, before retention does",
+            || delete(run_acts::delete),
+        )
+    },
+    Route {
+        takes: &[(JSON, "ActionRequest")],
+        body_required: true,
+        answers: &[Answer(200, "What was done, or would be", JSON, "ActedRuns")],
+        problems: OF_ACTION,
+        ..act(
+            "/api/v1/runs/actions",
+            "actOnRuns",
+            "Cancel, pause, resume, retry or delete all runs that fit",
+            || post(run_acts::act),
+        )
+    },
+    Route {
+        parameters: &[
+            query(
+                "after",
+                "What comes behind this cursor: the `next` of the answer before",
+                CURSOR,
+            ),
+            query("limit", "At most so many", STEPS),
+            query(
+                "values",
+                "With what steps returned and signals told; needs the role `operate`",
+                FLAG,
+            ),
+        ],
+        answers: &[Answer(200, "How it went", JSON, "Timeline")],
+        ..look(
+            "/api/v1/runs/{id}/steps",
+            "listSteps",
+            "How a run went: steps, claims, changes and signals in order",
+            || get(run_steps::list),
+        )
+    },
+    Route {
+        takes: &[(JSON, "BackfillRequest")],
+        body_required: true,
+        answers: &[Answer(200, "What became of the slots", JSON, "Backfilled")],
+        problems: &[400, 404, 408, 413, 415, 500],
+        ..act(
+            "/api/v1/schedules/{name}/backfill",
+            "backfillSchedule",
+            "Start runs for past slots of a schedule that have none",
+            || post(schedules::backfill),
+        )
+    },
     open("/api/v1/openapi.json", "openapi", "This document", || {
         get(openapi::serve)
     }),
@@ -210,6 +390,7 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         answers: &[Answer(200, "It lives", JSON, "Health")],
+        problems: &[503],
         ..open("/healthz", "healthz", "Whether this process lives", || {
             get(health::live)
         })

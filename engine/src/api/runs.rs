@@ -19,9 +19,9 @@ use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
-use crate::inspect::{ProofAnswer, RUN_STATES, RunDetail, RunSummary, WhyAnswer};
-use crate::lifecycle::{self, NewRun};
-use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator, RunFilter};
+use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunSummary, WhyAnswer};
+use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misfit_attributes, misnamed};
+use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator};
 
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;
@@ -47,6 +47,9 @@ pub(super) struct StartRequest<'a> {
     /// Refused while an unfinished run has it.
     #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     singleton_key: Option<String>,
+    /// By what it is found: at most 16 names of up to 100 bytes with a string, number or boolean of up to 500 bytes each.
+    #[serde(default)]
+    attributes: serde_json::Map<String, serde_json::Value>,
     /// It starts no earlier.
     start_at: Option<DateTime<Utc>>,
     /// Messages per second it may send.
@@ -55,24 +58,39 @@ pub(super) struct StartRequest<'a> {
     /// It fails when it is not over so many seconds after its start.
     #[schemars(range(min = 1, max = 3_000_000_000_i64))]
     deadline_s: Option<i64>,
+    /// From which queue it is claimed; not given: the one with its workflow's name.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    queue: Option<String>,
+    /// It is claimed before runs of lower priority that came up to 15 seconds a step earlier.
+    #[schemars(range(min = 0, max = 20))]
+    priority: Option<u8>,
+    /// On whose behalf it runs: in a fair queue tenants take turns.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    tenant: Option<String>,
+    /// It counts under this key where its queue has a limit for each key.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    limit_key: Option<String>,
+    /// A run that waits under this key gets the input and time of this one.
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
+    debounce_key: Option<String>,
 }
 
 /// A run that was started, now or before under the same key.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Started {
     /// The run.
-    run_id: Uuid,
-    /// `new` or `found`.
-    outcome: Cow<'static, str>,
+    pub(super) run_id: Uuid,
+    /// `new`, `found` or `debounced`.
+    pub(super) outcome: Cow<'static, str>,
 }
 
 /// A run's state after an act.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Acted {
     /// The run.
-    run_id: Uuid,
-    /// Its state now; `stopping` while batches are in flight.
-    status: String,
+    pub(super) run_id: Uuid,
+    /// Its state now; `stopping` while batches are in flight, `deleted`, or `deleting` while there are rows left.
+    pub(super) status: String,
 }
 
 /// Runs, newest first.
@@ -80,6 +98,8 @@ pub(super) struct Acted {
 pub(super) struct RunList {
     /// The runs.
     runs: Vec<RunSummary>,
+    /// There may be more: ask again with this as `after`.
+    next: Option<Uuid>,
 }
 
 /// Why a run is acted on.
@@ -88,7 +108,7 @@ pub(super) struct RunList {
 pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Of a cancellation: what the run did is not undone.
     #[serde(default)]
     force: bool,
@@ -99,7 +119,53 @@ pub(super) struct Act {
 struct ListQuery {
     status: Option<String>,
     workflow: Option<String>,
+    queue: Option<String>,
+    attributes: Option<String>,
+    parent: Option<Uuid>,
+    schedule: Option<String>,
+    tenant: Option<String>,
+    since: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    after: Option<Uuid>,
     limit: Option<i64>,
+}
+
+impl ListQuery {
+    fn filter(self) -> Result<RunFilter, Problem> {
+        let attributes = self.attributes.map(|text| serde_json::from_str(&text));
+        let attributes = attributes
+            .transpose()
+            .map_err(|_| Problem::field("attributes", "is not a JSON object such as {\"customer\": 42}"))?;
+        let filter = RunFilter {
+            workflow: self.workflow,
+            status: self.status,
+            queue: self.queue,
+            attributes: attributes.unwrap_or_default(),
+            parent: self.parent,
+            schedule: self.schedule,
+            tenant: self.tenant,
+            since: self.since,
+            until: self.until,
+        };
+        check_filter(&filter)?;
+        Ok(filter)
+    }
+}
+
+/// Refuses a filter that no run can fit.
+pub(super) fn check_filter(filter: &RunFilter) -> Result<(), Problem> {
+    check_instant("since", filter.since)?;
+    check_instant("until", filter.until)?;
+    let misfit = filter.misfit();
+    misfit.map_or(Ok(()), |(field, wrong)| Err(Problem::field(field, &wrong)))
+}
+
+/// An instant that the tables can keep.
+pub(super) fn check_instant(field: &'static str, at: Option<DateTime<Utc>>) -> Result<(), Problem> {
+    match at {
+        Some(at) if !(-1..=10_000).contains(&at.year()) => Err(Problem::field(field, "is beyond the year 9999")),
+        _ => Ok(()),
+    }
 }
 
 /// `POST /api/v1/runs`.
@@ -121,14 +187,32 @@ pub(super) async fn start(
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }
         lifecycle::Started::Found(run) => Ok(started(run, "found").into_response()),
+        lifecycle::Started::Debounced(run) => Ok(started(run, "debounced").into_response()),
         lifecycle::Started::Held => Err(Problem::new(
             StatusCode::CONFLICT,
             "another unfinished run holds the singleton key",
         )),
-        lifecycle::Started::Busy => Err(Problem::unavailable(
-            "the singleton key is contended; nothing was started",
-        )),
+        lifecycle::Started::Busy => Err(Problem::unavailable("its key is contended; nothing was started")),
     }
+}
+
+/// What says from where and in what order it is claimed.
+fn check_flow(request: &StartRequest<'_>) -> Result<(), Problem> {
+    if request.priority.is_some_and(|priority| priority > HIGHEST_PRIORITY) {
+        return Err(Problem::field("priority", "is not from 0 to 20"));
+    }
+    let names = [
+        ("queue", &request.queue),
+        ("tenant", &request.tenant),
+        ("limit_key", &request.limit_key),
+        ("debounce_key", &request.debounce_key),
+    ];
+    for (field, name) in names {
+        if let Some(why) = name.as_deref().and_then(misnamed) {
+            return Err(Problem::field(field, &why));
+        }
+    }
+    Ok(())
 }
 
 fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
@@ -152,8 +236,9 @@ impl Api {
             let misfit = |error: anyhow::Error| Problem::field("params", &format!("do not fit: {error:#}"));
             registry.check(&request.workflow, &params).map_err(misfit)?;
         }
-        if request.start_at.is_some_and(|at| !(-1..=10_000).contains(&at.year())) {
-            return Err(Problem::field("start_at", "is beyond the year 9999"));
+        check_instant("start_at", request.start_at)?;
+        if let Some(wrong) = misfit_attributes(&request.attributes) {
+            return Err(Problem::field("attributes", &format!("do not fit: {wrong}")));
         }
         if request.pace_per_s.is_some_and(|pace| pace < 1) {
             return Err(Problem::field("pace_per_s", "is less than 1"));
@@ -163,10 +248,17 @@ impl Api {
             Some(_) => return Err(Problem::field("deadline_s", "is not from 1 to 3000000000")),
             None => None,
         };
+        check_flow(&request)?;
         Ok(NewRun {
             params,
+            queue: request.queue,
+            priority: request.priority.unwrap_or_default(),
+            tenant: request.tenant,
+            limit_key: request.limit_key,
+            debounce_key: request.debounce_key,
             singleton_key: request.singleton_key,
             idempotency_key: request.idempotency_key,
+            attributes: (!request.attributes.is_empty()).then(|| request.attributes.into()),
             start_at: request.start_at,
             pace_per_s: request.pace_per_s,
             deadline,
@@ -175,7 +267,7 @@ impl Api {
         })
     }
 
-    async fn inspector(&self, headers: &HeaderMap) -> Result<Inspector, Problem> {
+    pub(super) async fn inspector(&self, headers: &HeaderMap) -> Result<Inspector, Problem> {
         self.gate.admit(headers, Role::Read).await?;
         Ok(Inspector::new(self.database.clone()))
     }
@@ -187,29 +279,19 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
     let query: Query<ListQuery> = Query::try_from_uri(&uri).map_err(|_| {
         Problem::new(
             StatusCode::BAD_REQUEST,
-            "the query takes status, workflow and limit, once each",
+            "the query takes status, workflow, queue, attributes, parent, schedule, tenant, since, until, after and limit, once \
+             each",
         )
     })?;
-    let Query(ListQuery {
-        status,
-        workflow,
-        limit,
-    }) = query;
-    if status.as_deref().is_some_and(|status| !RUN_STATES.contains(&status)) {
-        return Err(Problem::field("status", "is not a state of a run"));
-    }
-    check_text("workflow", workflow.as_deref())?;
-    let limit = limit.unwrap_or(LISTED.1);
+    let limit = query.limit.unwrap_or(LISTED.1);
     if !(1..=LISTED.0).contains(&limit) {
         return Err(Problem::field("limit", "is not from 1 to 1000"));
     }
-    let filter = RunFilter {
-        status,
-        workflow,
-        limit,
-    };
-    let runs = inspector.list_runs(&filter).await?;
-    Ok(Json(RunList { runs }))
+    let after = query.after;
+    let runs = inspector.list_runs(&query.0.filter()?, after, limit).await?;
+    let full = i64::try_from(runs.len()).is_ok_and(|listed| listed == limit);
+    let next = runs.last().map(|run| run.run_id).filter(|_| full);
+    Ok(Json(RunList { runs, next }))
 }
 
 /// `GET /api/v1/runs/{id}`.
@@ -306,16 +388,16 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>
     Ok(Json(Acted { run_id: run, status }))
 }
 
-fn unknown(run: Uuid) -> Problem {
+pub(super) fn unknown(run: Uuid) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no run {run}"))
 }
 
-fn run_id(text: &str) -> Result<Uuid, Problem> {
+pub(super) fn run_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(text).map_err(|_| Problem::field("id", "is not a run's id"))
 }
 
 /// Text that the tables can keep and index.
-fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
+pub(super) fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
     match text {
         Some(text) if text.is_empty() || text.chars().count() > LONGEST => {
             Err(Problem::field(field, "is empty or longer than 500 characters"))
@@ -326,7 +408,7 @@ fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
 }
 
 /// A document; what is wrong with it is said with the field, where it is known.
-fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+pub(super) fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

@@ -63,34 +63,45 @@ impl ApiServer {
 
     /// Serves until told to stop, then lets the requests that are there end; false: some did not end in time.
     pub async fn serve(self) -> bool {
-        let graceful = GracefulShutdown::new();
-        let free = Arc::new(Semaphore::new(self.connections));
-        loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => break,
-                accepted = accept(&self.listener, &free) => accepted,
-            };
-            let Some((stream, permit)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            // Answers are small and complete: nothing is gained by holding them back.
-            let _ = stream.set_nodelay(true);
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .max_buf_size(BUFFER)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
-            let connection = graceful.watch(connection);
-            tokio::spawn(async move {
-                // A client that breaks off, or speaks no HTTP, is no failure of ours.
-                let _ = connection.await;
-                drop(permit);
-            });
-        }
-        drop(self.listener);
-        tokio::time::timeout(self.drain, graceful.shutdown()).await.is_ok()
+        serve_router(self.listener, self.router, self.connections, self.drain, self.stop).await
     }
+}
+
+/// Answers at an address until told to stop, then lets the requests that are there end; false: some did not in time.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    drain: Duration,
+    stop: CancellationToken,
+) -> bool {
+    let graceful = GracefulShutdown::new();
+    let free = Arc::new(Semaphore::new(connections));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &free) => accepted,
+        };
+        let Some((stream, permit)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Answers are small and complete: nothing is gained by holding them back.
+        let _ = stream.set_nodelay(true);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A client that breaks off, or speaks no HTTP, is no failure of ours.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
 }
 
 /// The next connection, when there may be one more. None: it could not be accepted.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::delivery::{Publisher, TopicError};
+use crate::health::{Health, Part};
 use crate::postgres::{DatabaseSettings, ServerVersion, probe, test_pooler};
 
 /// One try takes no longer, so that a frozen server is noticed.
@@ -30,15 +31,17 @@ pub(super) struct Patience {
     stop: CancellationToken,
     /// What the last line said, so that each change of state is one line.
     said: String,
+    health: Health,
 }
 
 impl Patience {
-    pub(super) fn new(wait: Option<Duration>, stop: CancellationToken) -> Self {
+    pub(super) fn new(wait: Option<Duration>, health: Health, stop: CancellationToken) -> Self {
         Self {
             until: wait.map(|wait| Instant::now() + wait),
             pause: FIRST_PAUSE,
             stop,
             said: String::new(),
+            health,
         }
     }
 
@@ -48,8 +51,9 @@ impl Patience {
         left.map_or(ONE_TRY, |left| left.clamp(SHORTEST_TRY, ONE_TRY))
     }
 
-    /// Says a change of state on stderr, once.
+    /// Says a change of state on stderr, once, and to whoever asks for the health.
     fn say(&mut self, line: String) {
+        self.health.say(Part::Replica, Err::<&str, _>(line.as_str()));
         if self.said != line {
             eprintln!("{line}");
             self.said = line;

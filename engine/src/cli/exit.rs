@@ -146,7 +146,7 @@ impl fmt::Display for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Usage, error.to_string())
-            .hint("`config show` lists every key, its value and where it came from")
+            .hint("`config show --origin` lists every key, its value and where it came from")
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, Outcome};
 use crate::config::Config;
 use crate::delivery::{Publisher, TopicReader};
+use crate::health::Health;
 use crate::kafka::KafkaTopicReader;
 use crate::workflow::Registry;
 
@@ -26,11 +27,12 @@ pub trait Host: Send + Sync + 'static {
         None
     }
 
-    /// Runs a replica until told to stop, then drains it within `config.drain.deadline`.
+    /// Runs a replica until told to stop, then drains it within `config.drain.deadline`; says all the while how it is.
     fn run(
         self: Arc<Self>,
         config: Config,
         roles: Roles,
+        health: Health,
         stop: CancellationToken,
     ) -> BoxFuture<'static, anyhow::Result<()>>;
 

@@ -20,10 +20,15 @@ mod host;
 mod migrate;
 mod outbox;
 mod output;
+mod queues;
 mod replicas;
 mod run;
 mod runs;
+mod runs_again;
+mod runs_bulk;
+mod runs_list;
 mod runs_show;
+mod runs_steps;
 pub mod schedules;
 mod start;
 mod tokens;
@@ -42,6 +47,7 @@ pub use context::Context;
 pub use exit::{Changed, Exit, Failure, Outcome};
 pub use host::{Execute, ExtraCommand, Host, Roles, extra};
 pub use output::{Format, Output};
+pub use run::GRACE;
 
 use crate::config::{Config, Sources};
 
@@ -127,6 +133,9 @@ enum Command {
     /// Look at replicas
     #[command(subcommand)]
     Replicas(replicas::Command),
+    /// Look at queues and set their limits
+    #[command(subcommand)]
+    Queues(queues::Command),
     /// Look at schedules and change them
     Schedules(schedules::SchedulesArgs),
     /// Make, look at and revoke tokens of the HTTP API
@@ -199,6 +208,12 @@ async fn dispatch(
     if let Command::Completions(args) = parsed {
         return args.execute(command);
     }
+    if let Command::Config(command) = &parsed
+        && let Some(text) = command.prints()
+    {
+        output::write(&text)?;
+        return Ok(Exit::Ok);
+    }
     let context = context(host, global)?;
     let level = if matches!(parsed, Command::Run(_)) {
         "info"
@@ -216,6 +231,7 @@ async fn dispatch(
         Command::Outbox(command) => command.execute(&context).await,
         Command::Verify(args) => args.execute(&context).await,
         Command::Replicas(command) => command.execute(&context).await,
+        Command::Queues(command) => command.execute(&context).await,
         Command::Schedules(args) => args.run(&context).await,
         Command::Tokens(command) => command.execute(&context).await,
         Command::Doctor(args) => args.execute(&context).await,

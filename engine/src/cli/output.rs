@@ -119,7 +119,7 @@ fn json<T: Serialize>(thing: &T, pretty: bool) -> Result<String, Failure> {
 }
 
 /// Whoever reads may have seen enough (`… | head`); that is no error.
-fn write(text: &str) -> Result<(), Failure> {
+pub(super) fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

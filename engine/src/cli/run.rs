@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{Patience, wait_for_kafka, wait_for_postgres};
 use super::{Changed, Context, Exit, Failure, Outcome, Roles};
+use crate::health::{Health, Part, tell};
 use crate::postgres::{Database, Migrator, SchemaError};
 
-/// Beyond the drain's own deadline: time to say what was left.
-const GRACE: Duration = Duration::from_secs(5);
+/// Beyond the drain's own deadline: time to say what was left. Whoever stops a replica must wait longer than both.
+pub const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -26,14 +27,24 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn execute(self, context: &Context) -> Outcome {
+        context.config().validate()?;
         let stop = CancellationToken::new();
         let mut signals = Signals::listen()?;
-        let work = self.work(context, stop.clone());
+        let health = Health::default();
+        // Told until the process ends, so that a replica that waits or drains is seen.
+        let over = CancellationToken::new();
+        let _over = over.clone().drop_guard();
+        let told = tell(context.config().health.listen.as_deref(), &health, over).await;
+        told.map_err(|error| {
+            Failure::new(Exit::Failed, format!("{error:#}")).hint("set health.listen to a free address of this machine")
+        })?;
+        let work = self.work(context, health.clone(), stop.clone());
         tokio::pin!(work);
         tokio::select! {
             outcome = &mut work => return outcome,
             name = signals.next() => eprintln!("{name}: draining, a second signal ends it at once"),
         }
+        health.say(Part::Replica, Err::<&str, _>("draining"));
         stop.cancel();
         let deadline = context.config().drain.deadline + GRACE;
         tokio::select! {
@@ -49,18 +60,17 @@ impl Args {
         }
     }
 
-    async fn work(&self, context: &Context, stop: CancellationToken) -> Outcome {
+    async fn work(&self, context: &Context, health: Health, stop: CancellationToken) -> Outcome {
         let config = context.config();
-        config.validate()?;
         let roles = self.roles(context)?;
-        let prepared = self.prepare(context, roles, &stop).await;
+        let prepared = self.prepare(context, roles, &health, &stop).await;
         if stop.is_cancelled() {
             eprintln!("stopped before it had started");
             return Ok(Exit::Ok);
         }
         prepared?;
         let host = Arc::clone(&context.host);
-        match host.run(config.clone(), roles, stop).await {
+        match host.run(config.clone(), roles, health, stop).await {
             Ok(()) => Ok(Exit::Ok),
             Err(error) => Err(match error.downcast::<SchemaError>() {
                 Ok(schema) => Failure::from(schema).changed(Changed::Said),
@@ -87,10 +97,16 @@ impl Args {
     }
 
     /// Servers that are there, let us in and fit, before anything is claimed.
-    async fn prepare(&self, context: &Context, roles: Roles, stop: &CancellationToken) -> Result<(), Failure> {
+    async fn prepare(
+        &self,
+        context: &Context,
+        roles: Roles,
+        health: &Health,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         let config = context.config();
         let settings = config.database_settings()?;
-        let mut patience = Patience::new(self.wait, stop.clone());
+        let mut patience = Patience::new(self.wait, health.clone(), stop.clone());
         wait_for_postgres(&settings, &mut patience).await?;
         let database = Database::new(&settings)?;
         let checked = Migrator::new(database.clone()).check().await;

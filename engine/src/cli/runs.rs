@@ -1,15 +1,14 @@
-//! `runs list|show|cancel|pause|resume|why|proof`.
+//! `runs`: what people look at and do.
 
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use uuid::Uuid;
 
-use super::output::{or_dash, time};
+use super::runs_bulk::{How, Target};
 use super::runs_show::{detail, proof_text};
-use super::{Context, Exit, Failure, Outcome};
-use crate::inspect::{ProofAnswer, RUN_STATES, RunSummary, WhyAnswer};
-use crate::postgres::{Inspector, RunFilter};
+use super::{Context, Exit, Failure, Outcome, runs_again, runs_list, runs_steps};
+use crate::inspect::{ProofAnswer, RunAct, RunSummary, WhyAnswer};
+use crate::postgres::Inspector;
 
 /// The proof of a large run looks at every exception of every batch.
 const PROOF_PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -17,45 +16,50 @@ const PROOF_PATIENCE: Duration = Duration::from_secs(10 * 60);
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Runs, newest first
-    List {
-        /// Only of this state
-        #[arg(long, value_parser = PossibleValuesParser::new(RUN_STATES))]
-        status: Option<String>,
-        /// Only of this workflow
-        #[arg(long)]
-        workflow: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=100_000))]
-        limit: i64,
-    },
+    List(runs_list::Args),
     /// One run: its steps, its batches by state, its history
     Show {
         /// The run
         run: Uuid,
+        #[command(flatten)]
+        steps: runs_steps::Args,
     },
-    /// Cancel a run: nothing new begins, batches in flight stop at their next message, what its code did it undoes
+    /// Cancel a run, or all that fit: nothing new begins, batches in flight stop at their next message, what code did it undoes
     Cancel {
-        /// The run
-        run: Uuid,
+        #[command(flatten)]
+        target: Target,
         /// Undo nothing, and wait for no code that does; the run's reason then says what was not undone
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["where", "all"])]
         force: bool,
-        /// Why, for the record
-        #[arg(long)]
-        reason: Option<String>,
+        #[command(flatten)]
+        how: How,
     },
-    /// Pause a run: nothing more is claimed until it is resumed
+    /// Pause a run, or all that fit: nothing more is claimed until it is resumed
     Pause {
-        /// The run
-        run: Uuid,
-        /// Why, for the record
-        #[arg(long)]
-        reason: Option<String>,
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        how: How,
     },
-    /// Resume a paused or quarantined run
+    /// Resume a paused or quarantined run, or all that fit
     Resume {
-        /// The run
-        run: Uuid,
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Tell a run something that its code waits for
+    Signal(runs_again::SignalArgs),
+    /// Do again a run that is over, or all that fit, from the step that failed or from a named one
+    Retry(runs_again::RetryArgs),
+    /// Start a run like one that is over, with another input if one is given
+    Fork(runs_again::ForkArgs),
+    /// Delete a run that is over, or all that fit, before retention does
+    Delete {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        how: How,
     },
     /// Say why a run is not moving, most important cause first
     Why {
@@ -75,81 +79,49 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn execute(self, context: &Context) -> Outcome {
         match self {
-            Self::List {
-                status,
-                workflow,
-                limit,
-            } => {
-                list(
-                    context,
-                    RunFilter {
-                        status,
-                        workflow,
-                        limit,
-                    },
-                )
-                .await
-            }
-            Self::Show { run } => show(context, run).await,
-            Self::Cancel { run, force, reason } => {
-                let operator = context.operator().await?;
-                let status = match force {
-                    true => operator.force_cancel_run(run, reason.as_deref()).await,
-                    false => operator.cancel_run(run, reason.as_deref()).await,
-                };
-                acted(
-                    context,
-                    run,
-                    status.map_err(Failure::of_write)?,
-                    &["cancelled", "stopping"],
-                )
-            }
-            Self::Pause { run, reason } => {
-                let status = context.operator().await?.pause_run(run, reason.as_deref()).await;
-                acted(context, run, status.map_err(Failure::of_write)?, &["paused"])
-            }
-            Self::Resume { run } => {
-                let status = context.operator().await?.resume_run(run).await;
-                acted(
-                    context,
-                    run,
-                    status.map_err(Failure::of_write)?,
-                    &["queued", "running", "suspended"],
-                )
-            }
+            Self::List(args) => args.execute(context).await,
+            Self::Show { run, steps } if steps.steps => steps.execute(context, run).await,
+            Self::Show { run, .. } => show(context, run).await,
+            Self::Cancel { target, force, how } => cancel(context, target, force, how).await,
+            Self::Pause { target, how } => act(context, RunAct::Pause, target, how).await,
+            Self::Resume { target, how } => act(context, RunAct::Resume, target, how).await,
+            Self::Delete { target, how } => act(context, RunAct::Delete, target, how).await,
+            Self::Signal(args) => args.execute(context).await,
+            Self::Retry(args) => args.execute(context).await,
+            Self::Fork(args) => args.execute(context).await,
             Self::Why { run, old_snapshot } => why(context, run, old_snapshot).await,
             Self::Proof { run } => proof(context, run).await,
         }
     }
 }
 
-async fn list(context: &Context, filter: RunFilter) -> Outcome {
-    let runs = context.inspector().await?.list_runs(&filter).await?;
-    let columns = [
-        "run",
-        "workflow",
-        "status",
-        "created_at",
-        "started_at",
-        "finished_at",
-        "slot",
-        "reason",
-    ];
-    context.output.list(&columns, &runs, cells)?;
-    Ok(Exit::Ok)
+async fn cancel(context: &Context, target: Target, force: bool, how: How) -> Outcome {
+    let Some(run) = target.run.filter(|_| force) else {
+        return act(context, RunAct::Cancel, target, how).await;
+    };
+    let operator = context.operator().await?;
+    let status = operator.force_cancel_run(run, how.reason.as_deref()).await;
+    acted(
+        context,
+        run,
+        status.map_err(Failure::of_write)?,
+        &["cancelled", "stopping"],
+    )
 }
 
-fn cells(run: &RunSummary) -> Vec<String> {
-    vec![
-        run.run_id.to_string(),
-        run.workflow.clone(),
-        state(run),
-        time(&run.created_at),
-        or_dash(run.started_at.as_ref(), time),
-        or_dash(run.finished_at.as_ref(), time),
-        or_dash(run.slot.as_ref(), time),
-        or_dash(run.reason.as_ref(), String::clone),
-    ]
+/// Does something to one run, or to all that fit.
+async fn act(context: &Context, act: RunAct, target: Target, how: How) -> Outcome {
+    let Some(run) = target.run else {
+        return target.act_on_all(context, act, how).await;
+    };
+    let (operator, reason) = (context.operator().await?, how.reason.as_deref());
+    let (status, wanted): (_, &[&str]) = match act {
+        RunAct::Cancel => (operator.cancel_run(run, reason).await, &["cancelled", "stopping"]),
+        RunAct::Pause => (operator.pause_run(run, reason).await, &["paused"]),
+        RunAct::Delete => (operator.delete_run(run, reason).await, &["deleted", "deleting"]),
+        RunAct::Resume | RunAct::Retry => (operator.resume_run(run).await, &["queued", "running", "suspended"]),
+    };
+    acted(context, run, status.map_err(Failure::of_write)?, wanted)
 }
 
 /// A run that was asked to stop is still what it was until its batches are back.
@@ -173,6 +145,10 @@ async fn show(context: &Context, run: Uuid) -> Outcome {
 fn acted(context: &Context, run: Uuid, status: String, wanted: &[&str]) -> Outcome {
     if status == "unknown" {
         return Err(Failure::unknown_run(run));
+    }
+    if status == "needed" {
+        let needed = format!("run {run} owes messages, or the run that started it is not over");
+        return Err(Failure::new(Exit::Conflict, needed).hint(format!("see `undelivered list --run {run}`")));
     }
     if !wanted.contains(&status.as_str()) {
         return Err(

@@ -1,6 +1,9 @@
 //! A run and its proof as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use uuid::Uuid;
 
 use super::output::{clean, or_dash, table, time};
 use super::runs::state;
@@ -32,15 +35,31 @@ pub(super) fn detail(found: &RunDetail) -> String {
         .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
     optional("code run by", holder);
     optional(
-        "retry of",
+        "ids of",
         (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
     );
-    let batches: Vec<String> = found
-        .batches
-        .iter()
-        .map(|(status, count)| format!("{count} {status}"))
-        .collect();
-    optional("batches", (!batches.is_empty()).then(|| batches.join(", ")));
+    let counted = |counts: &BTreeMap<String, i64>| {
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(status, count)| format!("{count} {status}"))
+            .collect();
+        (!counts.is_empty()).then(|| counts.join(", "))
+    };
+    optional("made of", run.forked_from.map(|run| run.to_string()));
+    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
+    optional("done again", (!forks.is_empty()).then(|| forks.join(", ")));
+    optional("child of", run.parent_id.map(|parent| child_of(parent, found)));
+    optional("goes on as", found.continued_as.map(|next| next.to_string()));
+    optional("children", counted(&found.children));
+    optional("queue", (run.queue != run.workflow).then(|| clean(&run.queue)));
+    optional("tenant", run.tenant.as_deref().map(clean));
+    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
+    let attributes = run
+        .attributes
+        .as_ref()
+        .map(|all| all.iter().map(attribute).collect::<Vec<_>>());
+    optional("attributes", attributes.map(|all| all.join(", ")));
+    optional("batches", counted(&found.batches));
     let mut shown = String::new();
     for (name, value) in lines {
         let _ = writeln!(shown, "{name:<12}{value}");
@@ -68,6 +87,12 @@ pub(super) fn detail(found: &RunDetail) -> String {
         ));
     }
     shown
+}
+
+fn child_of(parent: Uuid, found: &RunDetail) -> String {
+    let step = or_dash(found.parent_path.as_ref(), |path| clean(path));
+    let outlives = if found.detached { ", which it outlives" } else { "" };
+    format!("{parent}, step {step}{outlives}")
 }
 
 fn step(step: &StepSummary) -> Vec<String> {

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::runs_list::parse_attribute;
 use super::wait::{Ended, interruptions, wait_for_end};
 use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
-use crate::lifecycle::LARGEST_PARAMS;
-use crate::lifecycle::{NewRun, Started};
+use crate::lifecycle::{LARGEST_PARAMS, NewRun, Started, misfit_attributes, misnamed};
 use crate::postgres::{DatabaseError, Inspector, Operator};
 use crate::telemetry;
 
@@ -36,12 +36,37 @@ pub(super) struct Args {
     /// It fails when it is not over this long after its start
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
+    #[command(flatten)]
+    flow: FlowArgs,
+    /// By what it is found later; may be given several times. What reads as a number or a boolean is one; "42" in quotes is a string
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parse_attribute)]
+    attributes: Vec<(String, serde_json::Value)>,
     /// Wait for its end; exits with 1 when it failed or was cancelled
     #[arg(long)]
     wait: bool,
     /// Wait no longer than this; the run goes on
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
+}
+
+/// Where and in what order it is claimed.
+#[derive(clap::Args)]
+struct FlowArgs {
+    /// Claim it from this queue instead of the one with its workflow's name
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    queue: Option<String>,
+    /// Claim it before runs of lower priority that came up to 15 seconds a step earlier: 0 to 20
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
+    priority: u8,
+    /// On whose behalf it runs: in a fair queue tenants take turns
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    tenant: Option<String>,
+    /// Count it under this key where its queue has a limit for each key
+    #[arg(long, value_name = "KEY", value_parser = parse_name)]
+    limit_key: Option<String>,
+    /// Give its input and time to the run that waits under this key, if one does; see --at
+    #[arg(long, value_name = "KEY", value_parser = parse_name)]
+    debounce: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -90,13 +115,23 @@ impl Args {
                 return Err(Failure::new(Exit::Usage, format!("{flag} is empty")).hint("give a key or leave it out"));
             }
         }
+        let attributes: serde_json::Map<_, _> = self.attributes.iter().cloned().collect();
+        if let Some(wrong) = misfit_attributes(&attributes) {
+            return Err(Failure::new(Exit::Usage, format!("--attribute: {wrong}")));
+        }
         Ok(NewRun {
+            attributes: (!attributes.is_empty()).then(|| attributes.into()),
             params: read_params(&self.params)?,
             singleton_key: self.singleton.clone(),
             idempotency_key: self.key.clone(),
             start_at: self.at,
             pace_per_s: self.pace,
             deadline: self.deadline,
+            queue: self.flow.queue.clone(),
+            priority: self.flow.priority,
+            tenant: self.flow.tenant.clone(),
+            limit_key: self.flow.limit_key.clone(),
+            debounce_key: self.flow.debounce.clone(),
             traceparent: std::env::var("TRACEPARENT")
                 .ok()
                 .filter(|text| telemetry::is_traceparent(text)),
@@ -109,14 +144,13 @@ impl Args {
         match operator.start(request).await.map_err(|error| self.lost(error))? {
             Started::New(run) => Ok((run, "new")),
             Started::Found(run) => Ok((run, "found")),
+            Started::Debounced(run) => Ok((run, "debounced")),
             Started::Held => Err(Failure::new(
                 Exit::Conflict,
                 format!("another unfinished run holds singleton key {key}"),
             )
             .hint("wait for it (`runs list`), cancel it, or use another key")),
-            Started::Busy => {
-                Err(Failure::new(Exit::Conflict, format!("singleton key {key} is contended")).hint("try again"))
-            }
+            Started::Busy => Err(Failure::new(Exit::Conflict, "its key is contended").hint("try again")),
         }
     }
 
@@ -142,7 +176,7 @@ fn known_workflow(context: &Context, name: &str) -> Result<(), Failure> {
 }
 
 /// The exact bytes of a JSON document.
-fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::new(Exit::Usage, format!("--params {text} cannot be read: {error}"));
     let bytes = match text.strip_prefix('@') {
@@ -168,12 +202,19 @@ fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Some(delay) = text.strip_prefix('+') {
+fn parse_name(text: &str) -> Result<String, String> {
+    match misnamed(text) {
+        Some(why) => Err(format!("it {why}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Some(delay) = text.strip_prefix(['+', '-']) {
         let delay = humantime::parse_duration(delay).map_err(|error| error.to_string())?;
         let delay = chrono::TimeDelta::from_std(delay).map_err(|_| "too far away".to_owned())?;
         return Utc::now()
-            .checked_add_signed(delay)
+            .checked_add_signed(if text.starts_with('-') { -delay } else { delay })
             .ok_or_else(|| "too far away".to_owned());
     }
     DateTime::parse_from_rfc3339(text)

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Client, EndedRun};
-use crate::lifecycle::RunId;
-use crate::postgres::DatabaseError;
+use crate::inspect::NotRepeated;
+use crate::lifecycle::{NewSignal, RunId, Signalled};
+use crate::postgres::{DatabaseError, RepeatRun};
 
 /// States of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -112,6 +114,31 @@ pub enum RunError {
     Store(#[from] DatabaseError),
 }
 
+/// Why a run was not told something.
+#[derive(Debug, thiserror::Error)]
+pub enum SignalError {
+    /// The name or the payload cannot be.
+    #[error("the signal cannot be sent: {0}")]
+    Invalid(String),
+    /// There is no such run.
+    #[error("there is no run {0}; nothing was sent")]
+    Unknown(RunId),
+    /// It is over.
+    #[error("run {run} is {status}; nothing was sent")]
+    Over {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        status: String,
+    },
+    /// It has a thousand signals that it has not taken.
+    #[error("run {0} has a thousand signals that it has not taken; nothing was sent")]
+    Full(RunId),
+    /// The database failed; whether it was sent is not known unless it refused.
+    #[error(transparent)]
+    Store(#[from] DatabaseError),
+}
+
 /// A run, and what may be done with it. Dropping it changes nothing.
 #[derive(Clone)]
 pub struct RunHandle<O> {
@@ -135,7 +162,7 @@ impl<O> RunHandle<O> {
         self.id
     }
 
-    /// Waits until it is over, and gives what it returned. A database that is away is waited for; wrap it in a timeout
+    /// Waits until it is over, and gives what it returned; of a run that went on as another one, what that returned. A database that is away is waited for; wrap it in a timeout
     /// to wait no longer than that. May be dropped at any time.
     ///
     /// # Errors
@@ -144,9 +171,17 @@ impl<O> RunHandle<O> {
     where
         O: DeserializeOwned,
     {
-        let EndedRun { status, output, reason } = self.client.waiting.ended(self.id).await;
-        let (run, reason) = (self.id, reason.unwrap_or_default());
-        match status {
+        let mut run = self.id;
+        let ended = loop {
+            let ended = self.client.waiting.ended(run).await;
+            match ended.continued_as {
+                Some(next) => run = next,
+                None => break ended,
+            }
+        };
+        let EndedRun { output, reason, .. } = ended;
+        let reason = reason.unwrap_or_default();
+        match ended.status {
             Some(RunStatus::Completed) => {
                 serde_json::from_slice(output.as_deref().unwrap_or(b"null")).map_err(|error| RunError::Misfit {
                     run,
@@ -160,7 +195,7 @@ impl<O> RunHandle<O> {
         }
     }
 
-    /// Its state now; none: it is not there.
+    /// Its state now, or of the run that goes on in its place; none: it is not there.
     ///
     /// # Errors
     /// The database failed.
@@ -169,8 +204,75 @@ impl<O> RunHandle<O> {
         Ok(status.as_deref().and_then(RunStatus::from_name))
     }
 
-    /// Asks it to stop: its code comes to its end and undoes what it did. Answers its state now; one that is over stays as
-    /// it is.
+    /// Tells it something that its code waits for with `ctx.wait_signal`.
+    ///
+    /// # Errors
+    /// [`SignalError`] says why it was not told.
+    pub async fn signal<T: Serialize + Sync>(&self, name: &str, payload: &T) -> Result<(), SignalError> {
+        self.tell(name, payload, None).await
+    }
+
+    /// The same, once however often it is asked for under this key.
+    ///
+    /// # Errors
+    /// [`SignalError`] says why it was not told.
+    pub async fn signal_once<T: Serialize + Sync>(
+        &self,
+        key: impl Into<String>,
+        name: &str,
+        payload: &T,
+    ) -> Result<(), SignalError> {
+        self.tell(name, payload, Some(key.into())).await
+    }
+
+    async fn tell<T: Serialize + Sync>(
+        &self,
+        name: &str,
+        payload: &T,
+        idempotency_key: Option<String>,
+    ) -> Result<(), SignalError> {
+        let run = self.id;
+        if name.is_empty() || name.len() > 100 {
+            return Err(SignalError::Invalid("its name has not 1 to 100 bytes".to_owned()));
+        }
+        let payload = serde_json::to_value(payload).map_err(|error| SignalError::Invalid(error.to_string()))?;
+        let signal = NewSignal {
+            run,
+            name: name.to_owned(),
+            payload,
+            idempotency_key,
+            actor: None,
+        };
+        match self.client.operator.signal_run(&signal).await {
+            Ok(Signalled::Sent | Signalled::Known) => Ok(()),
+            Ok(Signalled::Unknown) => Err(SignalError::Unknown(run)),
+            Ok(Signalled::Full) => Err(SignalError::Full(run)),
+            Ok(Signalled::Over(status)) => Err(SignalError::Over { run, status }),
+            Err(error) if error.code() == Some("54000") => {
+                Err(SignalError::Invalid("what is told is larger than 64 KiB".to_owned()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Does again what it did, once it is over, from the step that failed; see [`Operator::repeat_run`] for the others. The
+    /// inner error says why not.
+    ///
+    /// # Errors
+    /// The database failed.
+    ///
+    /// [`Operator::repeat_run`]: crate::postgres::Operator::repeat_run
+    pub async fn retry(&self, reason: &str) -> Result<Result<Self, NotRepeated>, DatabaseError> {
+        let retry = RepeatRun {
+            reason: Some(reason.to_owned()),
+            ..RepeatRun::retry(self.id)
+        };
+        let repeated = self.client.operator.repeat_run(&retry).await?;
+        Ok(repeated.map(|run| Self::new(self.client.clone(), run)))
+    }
+
+    /// Asks it to stop, or the run that goes on in its place: its code comes to its end and undoes what it did. Answers its
+    /// state now; one that is over stays as it is.
     ///
     /// # Errors
     /// The database failed.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::start_all::params_of;
 use super::{Client, RunHandle};
-use crate::lifecycle::{NewRun, Started};
+use crate::lifecycle::{NewRun, Started, misfit_attributes};
 use crate::postgres::DatabaseError;
 use crate::workflow::Workflow;
 
@@ -18,8 +18,8 @@ pub enum StartError {
     /// Another unfinished run holds the singleton key.
     #[error("another unfinished run holds singleton key {0}; nothing was started")]
     Held(String),
-    /// The singleton key is contended this moment: ask again.
-    #[error("singleton key {0} is contended; nothing was started: try again")]
+    /// The singleton or debounce key is contended this moment: ask again.
+    #[error("key {0} is contended; nothing was started: try again")]
     Busy(String),
     /// The request itself is wrong.
     #[error("{0}; nothing was started")]
@@ -34,7 +34,7 @@ pub enum StartError {
 #[must_use = "nothing is started before `send` or `send_in`"]
 pub struct Start<W> {
     client: Client,
-    request: NewRun,
+    pub(super) request: NewRun,
     invalid: Option<StartError>,
     workflow: PhantomData<fn() -> W>,
 }
@@ -95,6 +95,16 @@ impl<W: Workflow> Start<W> {
         self
     }
 
+    /// Gives it an attribute by which it is found: a string, a number or a boolean of at most 500 bytes; at most 16 of them.
+    pub fn attribute(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        let given = self.request.attributes.get_or_insert_with(|| serde_json::json!({}));
+        given[name] = value.into();
+        if let Some(wrong) = given.as_object().and_then(misfit_attributes) {
+            self.invalid = Some(StartError::Invalid(wrong));
+        }
+        self
+    }
+
     /// Continues this W3C trace.
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
         self.request.traceparent = Some(traceparent.into());
@@ -107,7 +117,18 @@ impl<W: Workflow> Start<W> {
     /// [`StartError`] says for each case whether anything was started.
     pub async fn send(mut self) -> Result<RunHandle<W::Output>, StartError> {
         self.check()?;
-        let started = self.client.operator.start(&self.request).await?;
+        let run = self.client.operator.named(self.request.clone());
+        let started = if run.has_key() {
+            let started = self.client.operator.start(&run).await?;
+            if matches!(started, Started::New(_)) {
+                self.client.starts.ring(&run);
+            }
+            started
+        } else {
+            let id = run.id;
+            self.client.starts.start(run).await?;
+            Started::New(id)
+        };
         self.handle(started)
     }
 
@@ -117,6 +138,7 @@ impl<W: Workflow> Start<W> {
         if empty(&self.request.idempotency_key) || empty(&self.request.singleton_key) {
             return Err(StartError::Invalid("a key is empty".to_owned()));
         }
+        self.request.check().map_err(StartError::Invalid)?;
         self.invalid.take().map_or(Ok(()), Err)
     }
 
@@ -129,9 +151,13 @@ impl<W: Workflow> Start<W> {
     }
 
     pub(crate) fn handle(self, started: Started) -> Result<RunHandle<W::Output>, StartError> {
-        let key = self.request.singleton_key.unwrap_or_default();
+        let key = self
+            .request
+            .singleton_key
+            .or(self.request.debounce_key)
+            .unwrap_or_default();
         match started {
-            Started::New(run) | Started::Found(run) => Ok(RunHandle::new(self.client, run)),
+            Started::New(run) | Started::Found(run) | Started::Debounced(run) => Ok(RunHandle::new(self.client, run)),
             Started::Held => Err(StartError::Held(key)),
             Started::Busy => Err(StartError::Busy(key)),
         }

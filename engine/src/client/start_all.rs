@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{Client, StartError};
-use crate::lifecycle::{LARGEST_PARAMS, NewRun, RunId};
-use crate::workflow::Workflow;
+use crate::lifecycle::{NewRun, RunId};
+use crate::workflow::{self, Workflow};
 
 /// Runs started by one statement.
 const PAGE: usize = 1000;
@@ -37,13 +37,15 @@ impl Client {
     {
         let mut started = Vec::new();
         let mut inputs = inputs.into_iter();
-        let mut page = match page_of::<W>(&mut inputs) {
+        let mut page = match self.page_of::<W>(&mut inputs) {
             Ok(page) => page,
             Err(why) => return Err(StartAllError { started, why }),
         };
         while !page.is_empty() {
             // The next page is made while the server writes this one.
-            let (written, next) = futures::join!(self.operator.start_runs(&page), async { page_of::<W>(&mut inputs) });
+            let (written, next) = futures::join!(self.starts.start_page(&page, false), async {
+                self.page_of::<W>(&mut inputs)
+            });
             if let Err(error) = written {
                 let why = error.into();
                 return Err(StartAllError { started, why });
@@ -56,25 +58,25 @@ impl Client {
         }
         Ok(started)
     }
-}
 
-/// As many as fit; none are left when it is empty.
-fn page_of<W: Workflow>(inputs: &mut impl Iterator<Item = W::Input>) -> Result<Vec<NewRun>, StartError>
-where
-    W::Input: Serialize,
-{
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    while page.len() < PAGE && bytes < PAGE_BYTES {
-        let Some(input) = inputs.next() else { break };
-        let params = params_of::<W>(&input)?;
-        bytes += params.len();
-        page.push(NewRun {
-            params,
-            ..NewRun::new(W::NAME)
-        });
+    /// As many as fit; none are left when it is empty.
+    fn page_of<W: Workflow>(&self, inputs: &mut impl Iterator<Item = W::Input>) -> Result<Vec<NewRun>, StartError>
+    where
+        W::Input: Serialize,
+    {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        while page.len() < PAGE && bytes < PAGE_BYTES {
+            let Some(input) = inputs.next() else { break };
+            let params = params_of::<W>(&input)?;
+            bytes += params.len();
+            page.push(self.operator.named(NewRun {
+                params,
+                ..NewRun::new(W::NAME)
+            }));
+        }
+        Ok(page)
     }
-    Ok(page)
 }
 
 /// The input's bytes, if they can be stored.
@@ -82,16 +84,5 @@ pub(super) fn params_of<W: Workflow>(input: &W::Input) -> Result<Vec<u8>, StartE
 where
     W::Input: Serialize,
 {
-    match serde_json::to_vec(input) {
-        Ok(params) if params.len() > LARGEST_PARAMS => Err(StartError::Invalid(format!(
-            "the input of workflow {} is {} bytes, more than {LARGEST_PARAMS}: store it in a table and give its id",
-            W::NAME,
-            params.len()
-        ))),
-        Ok(params) => Ok(params),
-        Err(error) => Err(StartError::Invalid(format!(
-            "the input of workflow {} is not JSON: {error}",
-            W::NAME
-        ))),
-    }
+    workflow::params_of::<W>(input).map_err(StartError::Invalid)
 }

@@ -1,4 +1,5 @@
-//! Waiting for the ends of runs: all waits of a client are asked for together, at first often, then more and more rarely.
+//! Waiting for the ends of runs: those that end in this process are told; the others are asked for, many together, each at
+//! first often, then more and more rarely.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,14 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::RunStatus;
 use crate::lifecycle::RunId;
+use crate::local::Local;
 use crate::postgres::DatabaseError;
 
-/// Between the first looks.
+/// Between the first looks for a run.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// Between looks while nothing ends.
+/// Before the first look when a replica works in this process.
+const FIRST_LOOK_BESIDE: Duration = Duration::from_millis(100);
+/// Looks so close to each other are one.
+const COALESCED: Duration = Duration::from_millis(2);
+/// Between looks for a run that does not end.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Runs asked for at once.
 const PAGE: usize = 1000;
@@ -27,6 +34,8 @@ pub(crate) struct EndedRun {
     pub(crate) output: Option<Vec<u8>>,
     /// Why it has the state it has.
     pub(crate) reason: Option<String>,
+    /// The run that goes on in its place.
+    pub(crate) continued_as: Option<RunId>,
 }
 
 /// Says which of these runs are over.
@@ -35,11 +44,15 @@ pub(crate) trait AskRuns: Send + Sync {
     async fn ended_runs(&self, runs: Vec<RunId>) -> Result<Vec<(RunId, EndedRun)>, DatabaseError>;
 }
 
-type Waiters = Vec<oneshot::Sender<EndedRun>>;
+/// When a run is looked for next, and how long after that again.
+struct Look {
+    at: Instant,
+    pause: Duration,
+}
 
 #[derive(Default)]
-struct Awaited {
-    runs: HashMap<RunId, Waiters>,
+struct Looks {
+    runs: HashMap<RunId, Look>,
     /// Somebody asks.
     asked: bool,
 }
@@ -50,16 +63,18 @@ pub(super) struct Waiting {
 
 struct Inner {
     store: Arc<dyn AskRuns>,
-    awaited: Mutex<Awaited>,
+    local: Arc<Local>,
+    looks: Mutex<Looks>,
     more: Notify,
 }
 
 impl Waiting {
-    pub(super) fn new(store: Arc<dyn AskRuns>) -> Self {
+    pub(super) fn new(store: Arc<dyn AskRuns>, local: Arc<Local>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
-                awaited: Mutex::default(),
+                local,
+                looks: Mutex::default(),
                 more: Notify::new(),
             }),
         }
@@ -69,10 +84,10 @@ impl Waiting {
     pub(super) async fn ended(&self, run: RunId) -> EndedRun {
         loop {
             let (sender, answer) = oneshot::channel();
-            if self.inner.add(run, sender) {
+            self.inner.local.wait(run, sender);
+            if self.inner.add(run) {
                 tokio::spawn(self.inner.clone().ask());
             }
-            self.inner.more.notify_one();
             // None when the runtime that asked has ended.
             if let Ok(ended) = answer.await {
                 return ended;
@@ -83,60 +98,65 @@ impl Waiting {
 }
 
 impl Inner {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Awaited> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a waiter; true: somebody has to ask from now on.
-    fn add(&self, run: RunId, waiter: oneshot::Sender<EndedRun>) -> bool {
-        let mut awaited = self.lock();
-        awaited.runs.entry(run).or_default().push(waiter);
-        !std::mem::replace(&mut awaited.asked, true)
+    /// Looks for a run from now on, or anew: somebody has come who may know that it is over. True: somebody has to ask.
+    fn add(&self, run: RunId) -> bool {
+        let (first, pause) = if self.local.has_replica() {
+            // It most likely ends here, and is told.
+            (FIRST_LOOK_BESIDE, FIRST_LOOK_BESIDE)
+        } else {
+            (Duration::ZERO, FIRST_PAUSE)
+        };
+        let at = Instant::now() + first;
+        let mut looks = self.lock();
+        looks.runs.insert(run, Look { at, pause });
+        if first.is_zero() {
+            self.more.notify_one();
+        }
+        !std::mem::replace(&mut looks.asked, true)
     }
 
     /// Asks until nobody waits.
     async fn ask(self: Arc<Self>) {
-        let mut pause = FIRST_PAUSE;
-        while let Some(runs) = self.awaited_runs() {
-            let mut some_ended = false;
-            for page in runs.chunks(PAGE) {
+        while let Some((due, next)) = self.due() {
+            for page in due.chunks(PAGE) {
                 match self.store.ended_runs(page.to_vec()).await {
-                    Ok(ended) => {
-                        some_ended |= !ended.is_empty();
-                        self.tell(ended);
-                    }
+                    Ok(ended) => self.local.tell(ended.into_iter()),
                     Err(error) => tracing::debug!(%error, "could not ask for the ends of runs"),
                 }
             }
-            if some_ended {
-                pause = FIRST_PAUSE;
-            }
             tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                () = self.more.notified() => pause = FIRST_PAUSE,
+                () = tokio::time::sleep_until(next) => {}
+                () = self.more.notified() => {}
             }
         }
     }
 
-    /// The runs that somebody still waits for; none: this asking is over.
-    fn awaited_runs(&self) -> Option<Vec<RunId>> {
-        let mut awaited = self.lock();
-        awaited.runs.retain(|_, waiters| {
-            waiters.retain(|waiter| !waiter.is_closed());
-            !waiters.is_empty()
+    /// The runs to look for now, and when to look again; none: nobody waits, and this asking is over.
+    fn due(&self) -> Option<(Vec<RunId>, Instant)> {
+        let mut looks = self.lock();
+        let now = Instant::now();
+        let mut due = Vec::new();
+        let mut next = now + LONGEST_PAUSE;
+        looks.runs.retain(|run, look| {
+            // Those that are nearly due go along.
+            if look.at <= now + COALESCED {
+                if !self.local.is_awaited(*run) {
+                    return false;
+                }
+                due.push(*run);
+                look.at = now + look.pause;
+                look.pause = (look.pause * 2).min(LONGEST_PAUSE);
+            }
+            next = next.min(look.at);
+            true
         });
-        awaited.asked = !awaited.runs.is_empty();
-        awaited.asked.then(|| awaited.runs.keys().copied().collect())
-    }
-
-    fn tell(&self, ended: Vec<(RunId, EndedRun)>) {
-        for (run, end) in ended {
-            let waiters = self.lock().runs.remove(&run).unwrap_or_default();
-            for waiter in waiters {
-                // Whoever waited may have gone.
-                let _ = waiter.send(end.clone());
-            }
-        }
+        looks.asked = !looks.runs.is_empty();
+        // Not more often than the first looks need it.
+        looks.asked.then_some((due, next.max(now + FIRST_PAUSE)))
     }
 }
 
@@ -179,7 +199,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_waits_are_one_question_and_an_outage_is_waited_out() {
         let table = Arc::new(Table::default());
-        let waiting = Arc::new(Waiting::new(table.clone()));
+        let waiting = Arc::new(Waiting::new(table.clone(), Arc::default()));
         let runs: Vec<RunId> = (0..500).map(Uuid::from_u128).collect();
         let all = runs.iter().chain(&runs).map(|run| {
             let (waiting, run) = (waiting.clone(), *run);
@@ -199,7 +219,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_is_asked_when_nobody_waits() {
         let table = Arc::new(Table::default());
-        let waiting = Waiting::new(table.clone());
+        let waiting = Waiting::new(table.clone(), Arc::default());
         let run = Uuid::from_u128(1);
         let gone = tokio::time::timeout(Duration::from_secs(5), waiting.ended(run)).await;
         assert!(gone.is_err());

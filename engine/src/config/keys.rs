@@ -13,8 +13,14 @@ pub(super) struct Key {
     pub(super) env: &'static [&'static str],
     /// Never printed in an error.
     pub(super) secret: bool,
+    /// What kind of value it takes.
+    pub(super) kind: &'static str,
     pub(super) show: fn(&Config) -> String,
     pub(super) write: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+const fn kind_of<T: Setting>(_: fn(&Config) -> &T) -> &'static str {
+    T::KIND
 }
 
 macro_rules! keys {
@@ -24,6 +30,7 @@ macro_rules! keys {
             about: $about,
             env: keys!(@env $($env)?),
             secret: keys!(@secret $($secret)?),
+            kind: kind_of(|config| &config.$section.$name),
             show: |config| Setting::show(&config.$section.$name),
             write: |config, text| {
                 config.$section.$name = Setting::parse(text)?;
@@ -72,6 +79,8 @@ pub(super) static KEYS: &[Key] = keys! {
     outbox.page => "commands of the outbox sent and deleted at once";
     outbox.lanes => "lanes of the outbox held at once per replica, of sixteen";
     outbox.poll => "how often the outbox is looked into while it is not empty, and four times that while it is";
+    health.listen => "where /health/live and /health/ready are told, host:port; not set: nowhere";
+    health.every => "how often Postgres, the schema and the brokers are looked at";
     drain.deadline => "how long a stopping replica may take";
     retention.runs => "how long finished runs are kept";
     retention.transitions => "how long audit rows that belong to no run are kept";
@@ -86,6 +95,38 @@ pub(super) static KEYS: &[Key] = keys! {
     api.bulk_requests => "bulk requests worked on at once";
     telemetry.otlp_endpoint env &["OTEL_EXPORTER_OTLP_ENDPOINT"] => "where traces go";
 };
+
+/// Every section, in the order in which people meet them, and what it is about.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    (
+        "database",
+        "Postgres. TLS is part of the URL: ?sslmode=verify-full&sslrootcert=/path/ca.pem",
+    ),
+    ("kafka", "The brokers."),
+    (
+        "kafka.properties",
+        "Handed to librdkafka as they are; what would break a promise is refused. In the environment LOCKGATE_KAFKA_PROPERTIES_ and the name with underscores for dots; with _FILE behind it for those that hold a secret.",
+    ),
+    (
+        "topics",
+        "Command type to topic. In the environment LOCKGATE_TOPICS_ and the type.",
+    ),
+    ("worker", "Execution of batches."),
+    ("workflows", "The code of workflows."),
+    ("lease", "Leases of runs and batches."),
+    ("leader", "The leader's lease."),
+    ("redelivery", "Undelivered messages."),
+    ("direct", "Commands that come without a run."),
+    ("outbox", "Commands that were committed with their caller's rows."),
+    ("health", "What probes are told."),
+    (
+        "drain",
+        "Stopping. Whoever stops the process must wait a little longer than this before killing it.",
+    ),
+    ("retention", "What is deleted when."),
+    ("api", "The HTTP API."),
+    ("telemetry", "Traces."),
+];
 
 /// Keys whose last part the user chooses.
 pub(super) const OPEN: &[&str] = &["topics.", "kafka.properties."];

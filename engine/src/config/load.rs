@@ -227,11 +227,8 @@ fn from_env(env: &BTreeMap<String, String>) -> Result<Vec<(String, String, Strin
         for name in std::iter::once(ours.as_str()).chain(key.env.iter().rev().copied()) {
             let file = format!("{name}_FILE");
             if let Some(path) = env.get(&file).filter(|_| key.secret) {
-                let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
-                    path: PathBuf::from(path),
-                    why: format!("{error} (named by {file})"),
-                })?;
-                found.push((file, key.path.to_owned(), text.trim().to_owned()));
+                let text = read_secret(&file, path)?;
+                found.push((file, key.path.to_owned(), text));
             }
             if let Some(value) = env.get(name).filter(|value| !value.is_empty()) {
                 found.push((name.to_owned(), key.path.to_owned(), value.clone()));
@@ -246,13 +243,32 @@ fn from_env(env: &BTreeMap<String, String>) -> Result<Vec<(String, String, Strin
                 value.clone(),
             ));
         } else if let Some(property) = name.strip_prefix("LOCKGATE_KAFKA_PROPERTIES_") {
-            let property = property.to_ascii_lowercase().replace('_', ".");
-            found.push((name.clone(), format!("kafka.properties.{property}"), value.clone()));
+            let (property, value) = property_of(name, &property.to_ascii_lowercase().replace('_', "."), value)?;
+            found.push((name.clone(), format!("kafka.properties.{property}"), value));
         } else {
             refuse_misspelled(name)?;
         }
     }
     Ok(found)
+}
+
+/// A property and its value, which for secrets may be in a file.
+fn property_of(name: &str, property: &str, value: &str) -> Result<(String, String), ConfigError> {
+    match property
+        .strip_suffix(".file")
+        .filter(|property| is_secret_property(property))
+    {
+        Some(secret) => Ok((secret.to_owned(), read_secret(name, value)?)),
+        None => Ok((property.to_owned(), value.to_owned())),
+    }
+}
+
+fn read_secret(variable: &str, path: &str) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: PathBuf::from(path),
+        why: format!("{error} (named by {variable})"),
+    })?;
+    Ok(text.trim().to_owned())
 }
 
 /// Container platforms put these there when a service has our name, such as `LOCKGATE_KAFKA_SERVICE_HOST`.

@@ -3,6 +3,7 @@
 mod keys;
 mod load;
 mod nearest;
+mod sample;
 mod secret;
 mod setting;
 mod show;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
 pub use nearest::nearest;
+pub use sample::{reference, sample};
 pub use secret::{Opaque, Secret, without_password};
 pub use show::ShownValue;
 pub use validate::Problem;
@@ -45,6 +47,8 @@ pub struct Config {
     pub direct: DirectConfig,
     /// Commands that were committed with their caller's rows.
     pub outbox: OutboxConfig,
+    /// What is told of how a replica is.
+    pub health: HealthConfig,
     /// Stopping.
     pub drain: DrainConfig,
     /// What is deleted when.
@@ -170,6 +174,15 @@ pub struct OutboxConfig {
     pub poll: Duration,
 }
 
+/// Section `health`.
+#[derive(Clone, PartialEq)]
+pub struct HealthConfig {
+    /// Where it is told; none: nowhere.
+    pub listen: Option<String>,
+    /// How often the servers are looked at.
+    pub every: Duration,
+}
+
 /// Section `drain`.
 #[derive(Clone, PartialEq)]
 pub struct DrainConfig {
@@ -232,6 +245,15 @@ impl Default for DirectConfig {
     }
 }
 
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            every: Duration::from_secs(5),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -284,6 +306,7 @@ impl Default for Config {
                 lanes: 8,
                 poll: Duration::from_millis(250),
             },
+            health: HealthConfig::default(),
             drain: DrainConfig { deadline: seconds(25) },
             retention: RetentionConfig {
                 runs: days(30),

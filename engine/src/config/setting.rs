@@ -6,6 +6,8 @@ use super::{Opaque, Secret};
 
 /// A kind of value.
 pub(super) trait Setting: Sized {
+    /// What kind it is, for people.
+    const KIND: &'static str;
     /// Reads the text form; the error says what is expected and never repeats the value.
     fn parse(text: &str) -> Result<Self, String>;
     /// The text form, as it may be printed.
@@ -13,6 +15,8 @@ pub(super) trait Setting: Sized {
 }
 
 impl Setting for Duration {
+    const KIND: &'static str = "duration";
+
     fn parse(text: &str) -> Result<Self, String> {
         humantime::parse_duration(text)
             .map_err(|_| "expected a duration with its unit, such as 30s, 500ms or 1h 30m".to_owned())
@@ -24,6 +28,8 @@ impl Setting for Duration {
 }
 
 impl Setting for u32 {
+    const KIND: &'static str = "number";
+
     fn parse(text: &str) -> Result<Self, String> {
         text.replace('_', "")
             .parse()
@@ -36,6 +42,8 @@ impl Setting for u32 {
 }
 
 impl Setting for bool {
+    const KIND: &'static str = "true or false";
+
     fn parse(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(true),
@@ -50,6 +58,8 @@ impl Setting for bool {
 }
 
 impl Setting for Option<String> {
+    const KIND: &'static str = "text";
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok((!text.trim().is_empty()).then(|| text.trim().to_owned()))
     }
@@ -60,6 +70,8 @@ impl Setting for Option<String> {
 }
 
 impl Setting for Option<Secret> {
+    const KIND: &'static str = "secret";
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok((!text.trim().is_empty()).then(|| Secret::new(text.trim())))
     }
@@ -70,6 +82,8 @@ impl Setting for Option<Secret> {
 }
 
 impl Setting for Option<Opaque> {
+    const KIND: &'static str = "secret";
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok((!text.trim().is_empty()).then(|| Opaque::new(text.trim())))
     }

@@ -261,3 +261,34 @@ fn the_direct_url_is_used_when_there_is_one_and_never_in_pooler_mode() {
         ("postgres://direct/d", false)
     );
 }
+
+#[test]
+fn the_sample_holds_every_key_with_its_default_and_changes_nothing() {
+    let sample = sample();
+    assert_eq!(load(&sample, &[]).unwrap().config, Config::default());
+    // Without the marks it is the defaults, written out.
+    let bare: Vec<&str> = sample
+        .lines()
+        .filter(|line| !line.starts_with("# ") && *line != "#" && !line.contains("security.protocol"))
+        .map(|line| line.strip_prefix('#').unwrap_or(line))
+        .collect();
+    let loaded = load(&bare.join("\n"), &[]).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.origins.len(), loaded.values().len(), "a key is missing");
+    let reference = reference();
+    for value in loaded.values().iter().filter(|value| !value.key.starts_with("topics.")) {
+        assert!(reference.contains(&format!("| `{}` |", value.key)), "{}", value.key);
+    }
+}
+
+#[test]
+fn a_secret_property_may_come_from_a_file_and_is_in_no_text() {
+    let path = std::env::temp_dir().join(format!("lockgate-secret-{}", uuid::Uuid::now_v7()));
+    std::fs::write(&path, "geheim\n").unwrap();
+    let env = [("LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD_FILE", path.to_str().unwrap())];
+    let loaded = load("", &env).unwrap();
+    assert_eq!(loaded.config.kafka.properties["sasl.password"], "geheim");
+    assert!(!format!("{loaded:?} {:?}", loaded.values()).contains("geheim"));
+    let missing = error("", &[("LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD_FILE", "/no/such/file")]);
+    assert!(missing.contains("SASL_PASSWORD_FILE"), "{missing}");
+}

@@ -173,6 +173,7 @@ impl Config {
             "longer than redelivery.max_delay".to_owned(),
             format!("set it to {} or less", self.redelivery.max_delay.show()),
         );
+        problems.lasts("health.every", self.health.every, Duration::from_millis(100));
         problems.lasts("direct.patience", self.direct.patience, Duration::from_millis(50));
         let minute = Duration::from_secs(60);
         problems.lasts("drain.deadline", self.drain.deadline, Duration::from_millis(100));

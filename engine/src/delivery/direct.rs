@@ -48,6 +48,11 @@ impl<C: CommandKind> Direct<C> {
         self
     }
 
+    /// Nobody gave it an id: the one it has is its own.
+    pub(crate) fn is_new(&self) -> bool {
+        self.message_id.get_version() == Some(uuid::Version::SortRand)
+    }
+
     /// Not to be sent before then. Such a command waits in a table, never in memory.
     #[must_use]
     pub fn not_before(mut self, at: DateTime<Utc>) -> Self {

@@ -17,6 +17,7 @@ mod orchestrator;
 mod outbox;
 mod page;
 mod publisher;
+mod queued;
 mod redelivery;
 mod retry;
 mod sending;

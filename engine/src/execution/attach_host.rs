@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
@@ -11,12 +11,15 @@ use tokio::sync::oneshot;
 
 use super::history::{Asked, History, Selected, Version};
 use super::owner_host::done;
-use crate::lifecycle::{Kind, TransactionWork, WorkRun};
-use crate::workflow::{Action, ContextHost, FanOut, Outcome, Place, Race, StepOptions, Undo, WaitFor};
+use crate::lifecycle::{Kind, RunId, RunStore, StepStatus, TransactionWork, WorkRun, derived_id};
+use crate::workflow::{
+    Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo, WaitFor,
+};
 
 /// Answers what is recorded until the fan-out is reached and hands that over. A step that is not over at this moment
 /// stays pending: beside the fan-out others may be on their way, and the run's owner alone carries them out.
 pub(super) struct AttachHost {
+    run: RunId,
     history: Mutex<History>,
     path: String,
     found: Mutex<Option<oneshot::Sender<Arc<dyn FanOut>>>>,
@@ -25,18 +28,23 @@ pub(super) struct AttachHost {
 impl AttachHost {
     pub(super) fn new(run: &WorkRun, path: &str, found: oneshot::Sender<Arc<dyn FanOut>>) -> Self {
         Self {
+            run: run.id,
             history: Mutex::new(History::new(run)),
             path: path.to_owned(),
             found: Mutex::new(Some(found)),
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, place: &Place, kind: Kind) -> Asked {
+        self.lock().ask(place, kind)
+    }
+
     fn recorded(&self, place: &Place, kind: Kind) -> Outcome {
-        let asked = self
-            .history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ask(place, kind);
+        let asked = self.ask(place, kind);
         async move {
             match asked {
                 Asked::Ended(step) => done(step),
@@ -57,6 +65,11 @@ impl ContextHost for AttachHost {
         self.recorded(&place, undo.map_or(Kind::Transaction, |_| Kind::Undoable))
     }
 
+    /// The owner's code sets it.
+    fn set_attribute(&self, _: &str, _: serde_json::Value) -> Result<(), String> {
+        Ok(())
+    }
+
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome {
         self.recorded(&place, wait.kind())
     }
@@ -72,10 +85,40 @@ impl ContextHost for AttachHost {
         pending().boxed()
     }
 
+    fn start_child(self: Arc<Self>, place: Place, _: NewRunOfMine) -> BoxFuture<'static, anyhow::Result<RunId>> {
+        let asked = self.ask(&place, Kind::Child);
+        let id = derived_id(self.run, &place.to_string());
+        async move {
+            match asked {
+                Asked::Ended(_) | Asked::Open(_) => Ok(id),
+                Asked::Diverged(how) => Err(anyhow::anyhow!(how)),
+                Asked::New => pending().await,
+            }
+        }
+        .boxed()
+    }
+
+    fn child_end(self: Arc<Self>, path: String) -> Outcome {
+        let recorded = self.lock().step(&path).cloned();
+        async move {
+            match recorded.filter(|step| step.status != StepStatus::Open) {
+                Some(step) => done(step),
+                None => pending().await,
+            }
+        }
+        .boxed()
+    }
+
+    fn publish(self: Arc<Self>, place: Place, _: Publication) -> Outcome {
+        self.recorded(&place, Kind::Publish)
+    }
+
+    fn runs(&self) -> Option<Arc<dyn RunStore>> {
+        None
+    }
+
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let differs = history.ask_join(&place);
-        drop(history);
+        let differs = self.lock().ask_join(&place);
         async move { differs.map_or(Ok(()), |how| Err(anyhow::anyhow!(how))) }.boxed()
     }
 
@@ -127,9 +170,7 @@ impl ContextHost for AttachHost {
         change: String,
         range: RangeInclusive<u32>,
     ) -> BoxFuture<'static, anyhow::Result<u32>> {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = history.version(&prefix, next, &change, &range);
-        drop(history);
+        let version = self.lock().version(&prefix, next, &change, &range);
         async move {
             match version {
                 Version::Taken(version) => Ok(version),

@@ -1,15 +1,16 @@
 //! The claims this process holds, and what is known of their fate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::tracker::BatchTracker;
-use crate::lifecycle::{BatchClaim, Poked, RunClaim};
+use crate::lifecycle::{BatchClaim, MOST_ATTRIBUTES, Poked, RunClaim, RunId, misfit_attribute};
 
 const HELD: u8 = 0;
 const HALTED: u8 = 1;
@@ -121,6 +122,8 @@ pub(crate) struct HeldRun {
     sits: AtomicBool,
     /// Steps of it that pause before their next try.
     pausing: AtomicU32,
+    /// What its code set of its attributes: written when it is let go of.
+    attributes: Mutex<Map<String, Value>>,
 }
 
 /// A step that pauses.
@@ -157,7 +160,29 @@ impl HeldRun {
             poke,
             sits: AtomicBool::new(false),
             pausing: AtomicU32::new(0),
+            attributes: Mutex::default(),
         }
+    }
+
+    /// Sets an attribute of the run; says if it cannot be.
+    pub(crate) fn set_attribute(&self, name: &str, value: Value) -> Result<(), String> {
+        if !value.is_null()
+            && let Some(wrong) = misfit_attribute(name, &value)
+        {
+            return Err(wrong);
+        }
+        let mut attributes = lock(&self.attributes);
+        if attributes.len() >= MOST_ATTRIBUTES && !attributes.contains_key(name) {
+            return Err(format!("a run's code sets at most {MOST_ATTRIBUTES} attributes"));
+        }
+        attributes.insert(name.to_owned(), value);
+        Ok(())
+    }
+
+    /// The attributes that its code set so far.
+    pub(crate) fn attributes(&self) -> Option<Map<String, Value>> {
+        let attributes = lock(&self.attributes);
+        (!attributes.is_empty()).then(|| attributes.clone())
     }
 
     pub(crate) fn pause(&self) -> Pausing<'_> {
@@ -171,6 +196,17 @@ impl HeldRun {
 
     pub(crate) fn sits(&self, sits: bool) {
         self.sits.store(sits, Ordering::Release);
+    }
+
+    /// Somebody took over, or long since may have.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lease.fate() == Fate::Lost
+    }
+
+    /// It does nothing until time passes, and has heard of so many wake-ups.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_still(&self, wake_seq: i64) -> bool {
+        self.sits.load(Ordering::Acquire) && self.poke.wake_seq.load(Ordering::Acquire) >= wake_seq
     }
 
     /// Heard of the run.
@@ -234,6 +270,14 @@ impl Book {
 
     pub(crate) fn runs(&self) -> Vec<Arc<HeldRun>> {
         lock(&self.runs).values().cloned().collect()
+    }
+
+    /// Whoever runs the code of these runs here looks at once what reached them.
+    pub(crate) fn poke(&self, runs: &BTreeSet<RunId>) {
+        let held = lock(&self.runs);
+        for held in held.values().filter(|held| runs.contains(&held.claim.run)) {
+            held.poke.changed.notify_one();
+        }
     }
 
     pub(crate) fn batch_count(&self) -> usize {

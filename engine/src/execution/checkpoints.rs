@@ -5,20 +5,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::book::HeldRun;
-use super::group::{Group, Together};
-use crate::lifecycle::{FleetError, NewStep, RunClaim, RunStore, Saved};
+use super::group::{Group, Together, Trouble, fleet_trouble};
+use crate::lifecycle::{FleetError, NewStep, RunId, RunStore, Saved};
 
 /// The steps on their way to be recorded.
 pub(crate) struct Checkpoints(Group<Store>);
 
 impl Checkpoints {
     pub(crate) fn new(runs: Arc<dyn RunStore>, room: usize) -> Self {
-        Self(Group::new(Arc::new(Store(runs)), room))
+        Self(Group::new(Store(runs), room))
     }
 
     /// Records a step; answers when it is durable. An error is for good, and says that nothing was written.
     pub(crate) async fn save(&self, held: &Arc<HeldRun>, step: NewStep) -> Result<Saved, FleetError> {
-        self.0.write(held, step).await
+        self.0.write(held.clone(), step).await
     }
 }
 
@@ -27,21 +27,35 @@ struct Store(Arc<dyn RunStore>);
 #[async_trait]
 impl Together for Store {
     type Write = NewStep;
+    type Held = Arc<HeldRun>;
     type Answer = Saved;
+    type Error = FleetError;
 
-    fn claim(write: &NewStep) -> RunClaim {
-        write.claim
+    fn run(write: &NewStep) -> RunId {
+        write.claim.run
     }
 
     fn bytes(write: &NewStep) -> usize {
         write.path.len() + write.result.as_ref().map_or(0, Vec::len)
     }
 
-    fn lost() -> Saved {
-        Saved::Lost
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
     }
 
-    async fn all(&self, writes: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<Saved, FleetError> {
+        Ok(Saved::Lost)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[NewStep], _: bool) -> Result<Vec<Saved>, FleetError> {
         fail::fail_point!("steps.before_commit");
         let saved = self.0.save_steps(writes).await;
         fail::fail_point!("steps.after_commit");

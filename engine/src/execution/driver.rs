@@ -3,80 +3,150 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::executor::Shared;
+use super::limited::{self, Got};
+use super::queues::refresh;
 use super::run_task::drive;
-use super::shares::Queues;
+use super::shares::{MOST_QUEUES, Queues};
 use super::worker::jittered;
 use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 
 /// Free slots worth a question of their own; fewer wait a moment for company.
 const WORTH_ASKING: usize = 64;
+/// Looks that found nothing, after which less is asked.
+const CALM_LOOKS: u32 = 5;
+/// Polls between looks for runs that holders died on.
+const SUSPECT_POLLS: u32 = 10;
 /// The clocks of two processes and a timer's own grain.
 const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let tasks = TaskTracker::new();
-    tokio::join!(claim_pages(&shared, &tasks), claim_suspects(&shared));
-    tasks.close();
-    tasks.wait().await;
+    tokio::join!(claim_pages(&shared), claim_suspects(&shared));
+    shared.run_tasks.close();
+    shared.run_tasks.wait().await;
 }
 
-async fn claim_pages(shared: &Arc<Shared>, tasks: &TaskTracker) {
-    let slots = Arc::new(Semaphore::new(shared.settings.runs));
+async fn claim_pages(shared: &Arc<Shared>) {
     let mut queues = Queues::new(shared.workflows());
+    let mut dues = Dues::default();
     let mut idle = 0u32;
-    while let Some(mut free) = free_slots(shared, &slots).await {
-        let page = page_of(shared, queues.deal(free.num_permits()), false);
-        let asked = Instant::now();
-        match claim(shared, &page).await {
-            Ok(runs) => {
-                let more = queues.learn(&page.shares, runs.iter().map(|(_, run)| run.queue.as_str()));
-                idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
-                for (claim, run) in runs {
-                    // A slot each: no more was asked for than are free.
-                    let slot = free.split(1);
-                    let shared = shared.clone();
-                    tasks.spawn(async move {
-                        drive(shared, claim, run, asked).await;
-                        drop(slot);
-                    });
+    while let Some(mut free) = free_slots(shared).await {
+        refresh(shared).await;
+        let served = shared.queues.served(shared.workflows());
+        queues.serve(worth_asking(shared, &served).await);
+        let shares = queues.deal(free.num_permits());
+        let got = look(shared, shares.clone()).await;
+        let more = queues.learn(&shares, got.runs.iter().map(|(_, run, _)| run.queue.as_str()));
+        for share in &shares {
+            shared.short_queues.learn(&share.queue, !queues.is_full(&share.queue));
+        }
+        idle = if got.runs.is_empty() { idle.saturating_add(1) } else { 0 };
+        for (claim, run, asked) in got.runs {
+            // A slot each: no more was asked for than are free.
+            let slot = free.split(1);
+            let shared = shared.clone();
+            shared.run_tasks.clone().spawn(async move {
+                let is_limited = !shared.queues.is_open(&run.queue);
+                drive(shared.clone(), claim, run, asked).await;
+                drop(slot);
+                if is_limited {
+                    // Its place is free for another.
+                    shared.hints.runs.notify_one();
                 }
-                if more {
-                    continue;
-                }
-            }
-            // What was granted all the same is recovered when its leases end.
-            Err(error) => tracing::warn!(%error, "could not look for runs"),
+            });
+        }
+        if more {
+            continue;
         }
         drop(free);
-        let pause = jittered(shared.settings.poll * if idle > 5 { 2 } else { 1 });
-        let due = until_due(shared, queues.names(), pause).await;
+        let pause = jittered(shared.settings.poll * if idle > CALM_LOOKS { 2 } else { 1 });
+        // Asked in vain again and again, it is asked more and more rarely.
+        let again = got.again.map(|again| again * (1 << idle.saturating_sub(1).min(6)));
+        let pause = again.map_or(pause, |again| again.min(pause));
+        let due = dues.until_next(shared, &served, pause, idle).await;
         tokio::select! {
             () = shared.stopping.cancelled() => {}
-            () = shared.hints.runs.notified() => {}
+            () = shared.hints.runs.notified() => {
+                dues.forget();
+                shared.queues.ring();
+            }
             () = shared.clock.pause(due) => {}
         }
     }
 }
 
-/// How long until a timer of some run ends, or until the next poll: what is started or woken may be before that.
-async fn until_due(shared: &Shared, queues: &[String], poll: Duration) -> Duration {
-    match shared.runs.next_due(queues).await {
-        // Not before its time: a claim a moment early would find nothing and wait for the poll.
-        Ok(due) => due.map_or(poll, |due| poll.min(due + ROUNDING)),
-        Err(error) => {
-            tracing::warn!(%error, "could not look for what is due next");
-            poll
+/// Of more queues than one question takes, those in which something waits.
+async fn worth_asking(shared: &Shared, served: &[String]) -> Vec<String> {
+    if served.len() <= MOST_QUEUES {
+        return served.to_vec();
+    }
+    shared.runs.waiting_queues(served).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "could not look into the queues");
+        served.to_vec()
+    })
+}
+
+/// Claims what is shared out: a page of the queues without limits, then of the others.
+async fn look(shared: &Shared, shares: Vec<Share>) -> Got {
+    let (open, limited): (Vec<_>, Vec<_>) = shares
+        .into_iter()
+        .partition(|share| shared.queues.is_open(&share.queue));
+    let mut got = Got::default();
+    if !limited.is_empty() {
+        got = limited::claim(shared, limited).await;
+    }
+    if !open.is_empty() {
+        let asked = Instant::now();
+        match claim(shared, &page_of(shared, open, false)).await {
+            Ok(runs) => got
+                .runs
+                .extend(runs.into_iter().map(|(claim, run)| (claim, run, asked))),
+            // What was granted all the same is recovered when its leases end.
+            Err(error) => tracing::warn!(%error, "could not look for runs"),
         }
+    }
+    got
+}
+
+/// What is known of instants to come.
+#[derive(Default)]
+struct Dues {
+    /// Looks for which nothing is due soon.
+    calm: u32,
+}
+
+impl Dues {
+    /// How long until a timer of some run ends, or until the next poll: what is started or woken may be before that. Where
+    /// nothing is due for long it is not asked for with every look, unless somebody rings.
+    async fn until_next(&mut self, shared: &Shared, queues: &[String], poll: Duration, idle: u32) -> Duration {
+        if idle > CALM_LOOKS && self.calm > 0 {
+            self.calm -= 1;
+            return poll;
+        }
+        let due = match shared.runs.next_due(queues).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "could not look for what is due next");
+                return poll;
+            }
+        };
+        let is_far = due.is_none_or(|due| due > shared.settings.poll * 4 * CALM_LOOKS);
+        self.calm = if is_far { CALM_LOOKS } else { 0 };
+        // Not before its time: a claim a moment early would find nothing and wait for the poll.
+        due.map_or(poll, |due| poll.min(due + ROUNDING))
+    }
+
+    fn forget(&mut self) {
+        self.calm = 0;
     }
 }
 
 /// All free slots, when they are worth asking for or nobody has come for a while; `None`: this replica stops.
-async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+async fn free_slots(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    let slots = &shared.slots;
     let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
     let free = tokio::select! {
         biased;
@@ -88,7 +158,8 @@ async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Option<OwnedSema
         },
     };
     let mut free = free.ok()?;
-    let rest = u32::try_from(slots.available_permits()).unwrap_or(0);
+    // Some are left for runs that are started here meanwhile, and begin at once.
+    let rest = u32::try_from(slots.available_permits() * 3 / 4).unwrap_or(0);
     if let Ok(rest) = slots.clone().try_acquire_many_owned(rest) {
         free.merge(rest);
     }
@@ -97,30 +168,46 @@ async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Option<OwnedSema
 
 /// One run at a time that holders died on: if this process dies of it too, nothing else is blamed.
 async fn claim_suspects(shared: &Arc<Shared>) {
-    let shares: Vec<Share> = shared
-        .workflows()
-        .into_iter()
-        .map(|queue| Share { queue, take: 1 })
-        .collect();
     while !shared.stopping.is_cancelled() {
-        let page = page_of(shared, shares.clone(), true);
         let asked = Instant::now();
-        let found = claim(shared, &page).await.unwrap_or_else(|error| {
+        let found = suspect(shared).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "could not look for runs that holders died on");
-            Vec::new()
+            None
         });
-        if let Some((claim, run)) = found.into_iter().next() {
+        if let Some((claim, run)) = found {
             drive(shared.clone(), claim, run, asked).await;
             continue;
         }
         tokio::select! {
             () = shared.stopping.cancelled() => {}
-            () = shared.clock.pause(jittered(shared.settings.poll * 2)) => {}
+            () = shared.clock.pause(jittered(shared.settings.poll * SUSPECT_POLLS)) => {}
         }
     }
 }
 
-fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {
+/// Claims one of them, if there is any; there hardly ever is.
+async fn suspect(shared: &Shared) -> Result<Option<(RunClaim, WorkRun)>, FleetError> {
+    let suspects = shared.runs.suspect_queues().await?;
+    let served = shared.queues.served(shared.workflows());
+    let shares = suspects.into_iter().filter(|queue| served.contains(queue));
+    let shares = shares.map(|queue| Share { queue, take: 1 });
+    let (open, limited): (Vec<_>, Vec<_>) = shares.partition(|share| shared.queues.is_open(&share.queue));
+    if !open.is_empty() {
+        let found = claim(shared, &page_of(shared, open, true)).await?;
+        if let Some(found) = found.into_iter().next() {
+            return Ok(Some(found));
+        }
+    }
+    for share in limited {
+        let claimed = limited::claim_of(shared, &page_of(shared, vec![share], true)).await?;
+        if let Some(found) = claimed.runs.into_iter().next() {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {
     ClaimPage {
         claim_id: Uuid::new_v4(),
         shares,
@@ -130,11 +217,20 @@ fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {
 }
 
 /// Claims a page; one whose answer was lost is read by its claim id.
-async fn claim(shared: &Shared, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+pub(super) async fn claim(shared: &Shared, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
     let claimed = shared.runs.claim_runs(page).await;
     if claimed.as_ref().is_ok_and(|runs| !runs.is_empty()) {
         fail::fail_point!("claim_runs.after_commit");
     }
+    claimed_or_found(shared, page, claimed).await
+}
+
+/// What a claim got, also when its answer was lost.
+pub(super) async fn claimed_or_found(
+    shared: &Shared,
+    page: &ClaimPage,
+    claimed: Result<Vec<(RunClaim, WorkRun)>, FleetError>,
+) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
     match claimed {
         Err(FleetError::Unanswered(why)) => {
             tracing::warn!(why, "no answer to a claim of runs; looking for what it got");

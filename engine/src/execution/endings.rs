@@ -5,55 +5,108 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::book::HeldRun;
-use super::group::{Group, Together};
-use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunClaim, RunStore};
+use super::group::{Group, Together, Trouble, fleet_trouble};
+use crate::client::{EndedRun, RunStatus};
+use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunId, RunStore, storable_reason};
+use crate::local::Local;
 
 /// The runs that end, wait or are handed back.
 pub(crate) struct Endings(Group<Store>);
 
 impl Endings {
-    pub(crate) fn new(runs: Arc<dyn RunStore>, room: usize) -> Self {
-        Self(Group::new(Arc::new(Store(runs)), room))
+    pub(crate) fn new(runs: Arc<dyn RunStore>, local: Arc<Local>, room: usize) -> Self {
+        Self(Group::new(Store { runs, local }, room))
     }
 
     /// Lets go of a run; an error is for good, and the claim still holds.
     pub(crate) async fn let_go(&self, held: &Arc<HeldRun>, ending: Ending) -> Result<LetGo, FleetError> {
-        self.0.write(held, ending).await
+        self.0.write(held.clone(), ending).await
     }
 }
 
-struct Store(Arc<dyn RunStore>);
+struct Store {
+    runs: Arc<dyn RunStore>,
+    local: Arc<Local>,
+}
+
+impl Store {
+    async fn let_go(&self, writes: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+        let answers = self.runs.let_go_runs(writes).await?;
+        for (ending, answer) in writes.iter().zip(&answers) {
+            if *answer == LetGo::Done {
+                self.tell(ending);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Whoever waits for the run in this process need not ask for its end.
+    fn tell(&self, ending: &Ending) {
+        let run = ending.claim.run;
+        match &ending.act {
+            Act::Complete { output } => self.local.tell_one(run, || EndedRun {
+                status: Some(RunStatus::Completed),
+                output: Some(output.clone()),
+                reason: None,
+                continued_as: None,
+            }),
+            Act::Fail { reason } => self.local.tell_one(run, || EndedRun {
+                status: Some(RunStatus::Failed),
+                output: None,
+                reason: Some(storable_reason(reason)),
+                continued_as: None,
+            }),
+            _ => {}
+        }
+    }
+}
 
 #[async_trait]
 impl Together for Store {
     type Write = Ending;
+    type Held = Arc<HeldRun>;
     type Answer = LetGo;
+    type Error = FleetError;
 
-    fn claim(write: &Ending) -> RunClaim {
-        write.claim
+    fn run(write: &Ending) -> RunId {
+        write.claim.run
     }
 
     fn bytes(write: &Ending) -> usize {
         let waits: usize = write.act.waits().iter().map(|wait| wait.path.len()).sum();
+        let attributes = write.attributes.iter().flatten().map(|(name, _)| name.len() + 500);
         let rest = match &write.act {
             Act::Complete { output } => output.len(),
-            Act::Fail { reason } | Act::Quarantine { reason } | Act::NotUndone { reason, .. } => reason.len(),
+            Act::Fail { reason } | Act::Quarantine { reason } | Act::Overrun { reason } => reason.len(),
+            Act::NotUndone { reason, .. } => reason.len(),
             Act::Wait { .. } | Act::WaitToUndo { .. } | Act::Unwound | Act::HandBack { .. } => 0,
         };
-        waits + rest
+        waits + attributes.sum::<usize>() + rest
     }
 
-    fn lost() -> LetGo {
-        LetGo::Lost
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
     }
 
-    async fn all(&self, writes: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<LetGo, FleetError> {
+        Ok(LetGo::Lost)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[Ending], _: bool) -> Result<Vec<LetGo>, FleetError> {
         fail::fail_point!("endings.before_commit");
-        self.0.let_go_runs(writes).await
+        self.let_go(writes).await
     }
 
     async fn one(&self, write: &Ending) -> Result<LetGo, FleetError> {
-        let answers = self.0.let_go_runs(std::slice::from_ref(write)).await?;
+        let answers = self.let_go(std::slice::from_ref(write)).await?;
         Ok(answers.first().copied().unwrap_or(LetGo::Lost))
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -12,18 +13,25 @@ use uuid::Uuid;
 use super::alone::Floor;
 use super::book::Book;
 use super::checkpoints::Checkpoints;
+use super::eager::{EagerStarts, ShortQueues};
 use super::endings::Endings;
+use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
 use super::presence::leave;
+use super::publications::Publications;
+use super::queues::QueueBook;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
 use super::{driver, keeper, worker};
-use crate::delivery::{Breakers, Publisher};
-use crate::lifecycle::{Clock, Fleet, Heartbeat, RunStore};
+use crate::delivery::{Breakers, Publisher, Topics};
+use crate::health::Pulse;
+use crate::lifecycle::{Clock, Fleet, Heartbeat, NewRun, RunStore};
+use crate::local::{Beside, Local};
 use crate::workflow::{Registry, Resources};
 
-/// Rung by whoever knows of something to do; the polls find it anyway.
+/// What an executor and the rest of its replica tell each other. Most are rung by whoever knows of something to do; the
+/// polls find it anyway.
 #[derive(Debug, Default)]
 pub struct Hints {
     /// A run's code may go on.
@@ -36,9 +44,21 @@ pub struct Hints {
     pub leader: Arc<Notify>,
     /// Undelivered messages are due.
     pub undelivered: Arc<Notify>,
+    /// What is set for queues was changed since it was read.
+    pub queues: AtomicBool,
+    /// The clients and replicas of this process.
+    pub(crate) local: Arc<Local>,
+    /// Beaten by the loop that renews leases.
+    pub leases: Pulse,
 }
 
 impl Hints {
+    /// Somebody changed what is set for a queue.
+    pub fn queues_changed(&self) {
+        self.queues.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
     /// Somebody started or woke a run.
     pub fn ring(&self) {
         self.runs.notify_one();
@@ -73,18 +93,29 @@ pub(crate) struct Shared {
     pub(crate) runs: Arc<dyn RunStore>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) endings: Endings,
+    pub(crate) children: Children,
+    pub(crate) continuations: Continuations,
+    pub(crate) parents: Parents,
+    pub(crate) publications: Publications,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) registry: Registry,
     pub(crate) resources: Resources,
     pub(crate) settings: ExecutionSettings,
+    /// Where what workflows publish goes.
+    pub(crate) topics: Topics,
     pub(crate) hints: Arc<Hints>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) fan_outs: FanOuts,
-    pub(crate) book: Book,
+    pub(crate) book: Arc<Book>,
+    pub(crate) queues: QueueBook,
     pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
+    /// Places for runs whose code runs.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) run_tasks: TaskTracker,
+    pub(crate) short_queues: ShortQueues,
     /// Nothing new is claimed.
     pub(crate) stopping: CancellationToken,
     /// What is in flight is handed back at the next look.
@@ -96,6 +127,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn workflows(&self) -> Vec<String> {
         self.registry.names()
+    }
+
+    /// Whether this replica takes such a run by itself, some time.
+    pub(crate) fn runs_of(&self, run: &NewRun) -> bool {
+        run.queue.is_none() && self.registry.get(&run.workflow).is_some()
     }
 
     pub(crate) fn heartbeat(&self) -> Heartbeat {
@@ -110,6 +146,16 @@ impl Shared {
             window_size: count(self.window.size()),
             breakers: self.breakers.report(),
         }
+    }
+
+    /// As if the process had died: nothing more is begun, and what is under way is left where it is.
+    #[cfg(feature = "testing")]
+    pub(crate) fn die(&self) {
+        self.stopping.cancel();
+        self.hurry.cancel();
+        self.over.cancel();
+        self.book.runs().iter().for_each(|held| held.lease.lose());
+        self.book.batches().iter().for_each(|held| held.lease.lose());
     }
 
     /// Forgets fan-outs of runs that nothing here works on.
@@ -140,20 +186,35 @@ impl Executor {
         for topic in parts.settings.topics.values() {
             parts.breakers.watch(topic);
         }
+        let book = Arc::<Book>::default();
         let shared = Shared {
             fan_outs: FanOuts::new(parts.fleet.clone(), parts.registry.clone(), parts.resources.clone()),
             fleet: parts.fleet,
             checkpoints: Checkpoints::new(parts.runs.clone(), parts.settings.runs),
-            endings: Endings::new(parts.runs.clone(), parts.settings.runs),
+            endings: Endings::new(parts.runs.clone(), parts.hints.local.clone(), parts.settings.runs),
+            children: Children::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
+            continuations: Continuations::new(parts.runs.clone(), parts.hints.clone(), parts.settings.runs),
+            parents: Parents::new(
+                parts.runs.clone(),
+                parts.hints.clone(),
+                book.clone(),
+                parts.settings.runs,
+            ),
+            publications: Publications::new(parts.runs.clone(), parts.settings.runs),
+            slots: Arc::new(Semaphore::new(parts.settings.runs)),
+            run_tasks: TaskTracker::new(),
+            short_queues: ShortQueues::new(parts.registry.names()),
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
             registry: parts.registry,
             resources: parts.resources,
+            topics: Topics::new(&parts.settings.topics),
             settings: parts.settings,
             hints: parts.hints,
             clock: parts.clock,
-            book: Book::default(),
+            book,
+            queues: QueueBook::default(),
             floor: Floor::default(),
             window,
             work: WorkList::default(),
@@ -166,8 +227,8 @@ impl Executor {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }
 
@@ -181,9 +242,12 @@ impl Executor {
         }
         tasks.spawn(worker::scout(shared.clone()));
         tasks.spawn(driver::run(shared.clone()));
+        let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
+        shared.hints.local.join(eager.clone());
         let keeper = tokio::spawn(keeper::run(shared.clone()));
         stop.cancelled().await;
         shared.stopping.cancel();
+        shared.hints.local.leave(&eager);
         tasks.close();
         let deadline = shared.settings.drain;
         let mut in_time = finished_within(&tasks, deadline / 2).await;

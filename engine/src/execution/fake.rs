@@ -40,6 +40,11 @@ pub(super) struct Row {
     pub(super) waits: u32,
     /// Checkpoints written.
     pub(super) saves: u32,
+    /// How many children each page started.
+    pub(super) starts: Vec<usize>,
+    /// Children that are over.
+    pub(super) ended: Vec<EndedChild>,
+    pub(super) stopped_children: bool,
 }
 
 /// What happens at the next checkpoint, before or after it is written.
@@ -73,6 +78,18 @@ impl FakeStore {
             seq,
             name: name.to_owned(),
             payload: payload.as_bytes().to_vec(),
+        });
+        row.wake_seq += 1;
+        row.due_at = row.now;
+    }
+
+    /// The child of a step is over.
+    pub(super) fn end_child(&self, path: &str, end: ChildEnd) {
+        let mut row = self.row();
+        row.ended.push(EndedChild {
+            path: path.to_owned(),
+            run: None,
+            end,
         });
         row.wake_seq += 1;
         row.due_at = row.now;
@@ -186,7 +203,7 @@ impl FakeStore {
             }
             Act::Fail { reason } => (row.status, row.reason) = ("failed", Some(reason)),
             Act::Quarantine { reason } => (row.status, row.reason) = ("quarantined", Some(reason)),
-            Act::HandBack { .. } => row.due_at = row.now,
+            Act::HandBack { .. } | Act::Overrun { .. } => row.due_at = row.now,
             Act::WaitToUndo { .. } | Act::NotUndone { .. } | Act::Unwound => unreachable!(),
         }
         row.claim = None;
@@ -229,6 +246,8 @@ fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
         attempts: 0,
         code_version: 1,
         seed_id: None,
+        parent_id: None,
+        depth: 0,
         undoing: false,
         wake_seq: row.wake_seq,
         steps: row.steps.values().cloned().collect(),
@@ -244,7 +263,13 @@ impl RunStore for FakeStore {
     async fn start_run(&self, _: &NewRun) -> Result<Started, FleetError> {
         unreachable!()
     }
+    async fn start_claimed_runs(&self, _: &[&Birth], _: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        unreachable!()
+    }
     async fn claim_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
+        unreachable!()
+    }
+    async fn claim_limited_runs(&self, _: &ClaimPage) -> Result<LimitedClaim, FleetError> {
         unreachable!()
     }
     async fn read_claimed_runs(&self, _: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
@@ -264,6 +289,46 @@ impl RunStore for FakeStore {
     }
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         Ok(group.iter().map(|ending| self.let_go(ending)).collect())
+    }
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        let mut row = self.row();
+        row.status = "continued";
+        row.claim = None;
+        row.output = Some(String::from_utf8(group[0].params.clone()).unwrap());
+        Ok(vec![LetGo::Done])
+    }
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        let mut row = self.row();
+        row.starts.push(group.len());
+        for child in group {
+            let wait = OpenWait {
+                path: child.path.clone(),
+                kind: Kind::Child,
+                due_at: None,
+                attempts: 0,
+            };
+            let now = row.now.unwrap_or_default();
+            row.steps.insert(child.path.clone(), open_step(wait, now));
+        }
+        Ok(vec![true; group.len()])
+    }
+    async fn ended_children(&self, _: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        let row = self.row();
+        let ended = row.ended.iter().filter(|child| paths.contains(&child.path));
+        Ok(ended.cloned().collect())
+    }
+    async fn stop_children(&self, _: RunId) -> Result<(), FleetError> {
+        self.row().stopped_children = true;
+        Ok(())
+    }
+    async fn cancel_run(&self, _: RunId, _: &str) -> Result<(), FleetError> {
+        unreachable!()
+    }
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        Ok(group
+            .iter()
+            .map(|publication| self.write(&publication.step, false))
+            .collect())
     }
     async fn wake_runs(&self, _: &[RunId]) -> Result<u64, FleetError> {
         unreachable!()
@@ -285,6 +350,15 @@ impl RunStore for FakeStore {
         }])
     }
     async fn next_due(&self, _: &[String]) -> Result<Option<Duration>, FleetError> {
+        unreachable!()
+    }
+    async fn read_queues(&self, _: &[String]) -> Result<QueueNews, FleetError> {
+        unreachable!()
+    }
+    async fn waiting_queues(&self, _: &[String]) -> Result<Vec<String>, FleetError> {
+        unreachable!()
+    }
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
         unreachable!()
     }
 }

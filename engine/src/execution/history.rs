@@ -286,6 +286,8 @@ mod tests {
             attempts: 0,
             code_version: 1,
             seed_id: None,
+            parent_id: None,
+            depth: 0,
             undoing: false,
             wake_seq: 0,
             steps,

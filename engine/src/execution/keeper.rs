@@ -38,6 +38,7 @@ async fn keep_leases(shared: &Shared) {
             _ = renew.tick() => {
                 renew_all(shared, &shared.book.batches(), &shared.book.runs()).await;
                 shared.forget_idle();
+                shared.hints.leases.beat();
             }
             () = shared.window.full.notified() => {
                 renew_all(shared, &with_progress(shared), &[]).await;

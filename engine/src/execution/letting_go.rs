@@ -4,17 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::HeldRun;
+use super::child_steps::look_after_family;
 use super::executor::Shared;
 use super::owner_host::{Left, OwnerHost};
 use super::undoing::End;
 use super::waits::Stalled;
-use crate::lifecycle::{Act, Ended, Ending, FleetError, LetGo};
+use crate::lifecycle::{Act, Continuation, Ended, Ending, FleetError, LetGo, derived_id};
 
 /// Before a run is tried again whose store or source failed.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Lets go of a run that waits; `None` when it goes on because something came meanwhile.
 pub(super) async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled) -> Option<Left> {
+    match host.hear_children().await {
+        Ok(true) => return None,
+        // An end after this look wakes the run, and refuses the wait.
+        Ok(false) => {}
+        Err(error) => return Some(Left::Retry(error.to_string())),
+    }
     let Stalled {
         seen,
         due_at,
@@ -54,6 +61,7 @@ async fn ask(shared: &Shared, held: &Arc<HeldRun>, act: Act, had_batches: bool) 
         claim: held.claim,
         act,
         had_batches,
+        attributes: held.attributes(),
     };
     shared.endings.let_go(held, ending).await
 }
@@ -61,7 +69,9 @@ async fn ask(shared: &Shared, held: &Arc<HeldRun>, act: Act, had_batches: bool) 
 /// Ends a run whose code has ended.
 pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
     fail::fail_point!("run.before_end", |_| Left::Lost);
+    let goes_on = matches!(end, End::GoesOn(_));
     let written = match end {
+        End::GoesOn(params) => go_on(shared, host, &params).await,
         End::Completed(output) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
         End::Failed(reason) => fail(shared, host, reason).await,
         End::Unwound => return Left::Unwound,
@@ -70,6 +80,9 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
     match written {
         Ok(LetGo::Done) => {
             fail::fail_point!("run.after_end", |_| Left::Gone);
+            // Who goes on in its place answers to its parent.
+            let parent = host.run.parent_id.filter(|_| !goes_on);
+            look_after_family(shared, host.run.id, parent, host.has_unread_children()).await;
             Left::Gone
         }
         // Taken over, or ended by a request whose answer was lost: either way no longer ours.
@@ -78,6 +91,19 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
         Ok(LetGo::Held(_)) => Left::Halted,
         Err(error) => Left::Retry(error.to_string()),
     }
+}
+
+/// Ends the run by starting the one that goes on in its place.
+async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo, FleetError> {
+    let claim = host.held.claim;
+    let run = Continuation {
+        claim,
+        next: derived_id(claim.run, "continued"),
+        params: params.to_vec(),
+        seen: host.seen(),
+        had_batches: host.has_batches(),
+    };
+    shared.continuations.go_on(&host.held, run).await
 }
 
 async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo, FleetError> {
@@ -94,10 +120,10 @@ async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo
     }
 }
 
-/// Gives the claim up as fits.
-pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<(), FleetError> {
+/// Gives the claim up as fits; answers whether that ended the run, which was asked to stop.
+pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<bool, FleetError> {
     let act = match left {
-        Left::Gone | Left::Lost => return Ok(()),
+        Left::Gone | Left::Lost => return Ok(false),
         Left::Halted => {
             let act = Act::Wait {
                 seen,
@@ -116,6 +142,12 @@ pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left
             let stops = shared.stopping.is_cancelled();
             Some(hand_back(if stops { Duration::ZERO } else { RETRY }, Some(why)))
         }
+        Left::Overran(limit) => {
+            let limit = humantime::format_duration(limit);
+            let reason = format!("its code ran longer than max_attempt of its queue ({limit})");
+            tracing::warn!(run = %held.claim.run, reason, "the run's code is dropped");
+            Some(Act::Overrun { reason })
+        }
         Left::Diverged(reason) => {
             tracing::error!(run = %held.claim.run, reason, "the run is set aside");
             Some(Act::Quarantine { reason })
@@ -129,8 +161,7 @@ pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left
     if let Some(act) = act {
         ask(shared, held, act, true).await?;
     }
-    shared.fleet.settle_stop(held.claim.run).await?;
-    Ok(())
+    shared.fleet.settle_stop(held.claim.run).await
 }
 
 fn hand_back(delay: Duration, reason: Option<String>) -> Act {

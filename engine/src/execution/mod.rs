@@ -6,22 +6,32 @@ mod book;
 #[cfg(test)]
 mod branch_tests;
 mod checkpoints;
+mod child_steps;
+#[cfg(test)]
+mod child_tests;
 mod driver;
+mod eager;
 mod endings;
 mod executor;
 #[cfg(test)]
 mod fake;
+mod families;
 mod fan_out_step;
 mod fan_outs;
 mod group;
+#[cfg(test)]
+mod group_tests;
 mod history;
 mod keeper;
 mod letting_go;
+mod limited;
 mod owner_host;
 mod owner_verbs;
 mod pipeline;
 mod planner;
 mod presence;
+mod publications;
+mod queues;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;
@@ -48,6 +58,9 @@ mod work;
 mod worker;
 mod writes;
 
+#[cfg(feature = "testing")]
+pub(crate) use executor::Shared;
 pub use executor::{Executor, ExecutorParts, Hints};
+pub(crate) use group::{Group, Together, Trouble};
 pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;

@@ -1,6 +1,6 @@
 //! What this process knows of a run that is ours, and how its steps are recorded.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -16,7 +16,9 @@ use super::history::{Asked, History};
 use super::under_way::UnderWay;
 use super::undoables::Undoables;
 use super::unwinding::Unwinding;
-use crate::lifecycle::{FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun};
+use crate::lifecycle::{
+    EndedChild, FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun,
+};
 use crate::workflow::{Done, Place};
 
 /// Why a run's code was left before it ended.
@@ -30,6 +32,8 @@ pub(super) enum Left {
     Lost,
     /// The store or the source failed; try again.
     Retry(String),
+    /// It ran longer than its queue lets code run.
+    Overran(Duration),
     /// Its code is not the one that ran before, or not one that can be run again; says how.
     Diverged(String),
     /// It was to stop, and what it did is undone.
@@ -51,6 +55,10 @@ pub(super) struct State {
     /// Signals that a step, by its path, has taken here, though the store may not have heard so yet.
     pub(super) taken: BTreeMap<i64, String>,
     pub(super) seen: i64,
+    /// Children whose end is not recorded, by the step that started them.
+    pub(super) unread: HashSet<String>,
+    /// Those of which it is known how they ended.
+    pub(super) ended_children: HashMap<String, EndedChild>,
     /// Paths of steps that are recorded whether or not the code still waits for them.
     pub(super) writing: BTreeSet<String>,
     pub(super) under_way: UnderWay,
@@ -86,6 +94,8 @@ impl OwnerHost {
             signals: run.signals.iter().cloned().collect(),
             taken: BTreeMap::new(),
             seen: run.wake_seq,
+            unread: unread_children(&run),
+            ended_children: HashMap::new(),
             writing: BTreeSet::new(),
             under_way: UnderWay::default(),
             unwinding: Unwinding::of(&run),
@@ -248,6 +258,12 @@ impl OwnerHost {
             Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
+}
+
+fn unread_children(run: &WorkRun) -> HashSet<String> {
+    let steps = run.steps.iter();
+    let unread = steps.filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
+    unread.map(|step| step.path.clone()).collect()
 }
 
 fn floor(run: &WorkRun) -> DateTime<Utc> {

@@ -10,8 +10,10 @@ use futures::future::BoxFuture;
 
 use super::history::{Asked, Version, version_path};
 use super::owner_host::{Left, OwnerHost};
-use crate::lifecycle::{Kind, TransactionWork};
-use crate::workflow::{Action, ContextHost, FanOut, Outcome, Place, Race, StepOptions, Undo, WaitFor, to_json};
+use crate::lifecycle::{Kind, RunId, RunStore, TransactionWork};
+use crate::workflow::{
+    Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo, WaitFor, to_json,
+};
 
 impl OwnerHost {
     /// Asks for a step that may be undone, and learns how.
@@ -47,6 +49,29 @@ impl ContextHost for OwnerHost {
     fn fan_out(self: Arc<Self>, place: Place, fan_out: Arc<dyn FanOut>) -> Outcome {
         let asked = self.ask(&place, Kind::FanOut);
         self.watch(&place, self.clone().run_fan_out(place.clone(), fan_out, asked))
+    }
+
+    fn start_child(self: Arc<Self>, place: Place, child: NewRunOfMine) -> BoxFuture<'static, anyhow::Result<RunId>> {
+        let asked = self.ask(&place, Kind::Child);
+        let started = self.clone().run_start_child(place.clone(), child, asked);
+        self.watch_by(&place, started, |_| false)
+    }
+
+    fn child_end(self: Arc<Self>, path: String) -> Outcome {
+        self.watch(&path, self.clone().run_child_end(path.clone()))
+    }
+
+    fn publish(self: Arc<Self>, place: Place, publication: Publication) -> Outcome {
+        let asked = self.ask(&place, Kind::Publish);
+        self.watch(&place, self.clone().run_publish(place.clone(), publication, asked))
+    }
+
+    fn runs(&self) -> Option<Arc<dyn RunStore>> {
+        Some(self.shared.runs.clone())
+    }
+
+    fn set_attribute(&self, name: &str, value: serde_json::Value) -> Result<(), String> {
+        self.held.set_attribute(name, value)
     }
 
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {

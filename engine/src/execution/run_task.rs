@@ -1,5 +1,6 @@
 //! Runs the code of one run: polls it until it ends, waits, or is not ours any more.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use futures::{FutureExt, future};
 use tracing::Instrument;
 
 use super::book::{Fate, HeldRun, Lease};
+use super::child_steps::look_after_family;
 use super::executor::Shared;
 use super::letting_go::{end, let_go, suspend};
 use super::owner_host::{Left, OwnerHost};
@@ -24,14 +26,16 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a claimed run's code until it ends, waits or is not ours any more.
 pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instant) {
-    let span = telemetry::run_span(&run);
+    let (span, parent) = (telemetry::run_span(&run), run.parent_id);
     let lease = Lease::new(asked, shared.settings.trusted());
     let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());
     let (seen, left) = code(&shared, &held, run).instrument(span).await;
-    if let Err(error) = let_go(&shared, &held, seen, left).await {
+    match let_go(&shared, &held, seen, left).await {
+        Ok(true) => look_after_family(&shared, claim.run, parent, true).await,
+        Ok(false) => {}
         // The lease ends and the run is recovered.
-        tracing::warn!(run = %claim.run, %error, "could not let go of the run");
+        Err(error) => tracing::warn!(run = %claim.run, %error, "could not let go of the run"),
     }
     shared.book.drop_run(&claim);
     fail::fail_point!("run.after_let_go");
@@ -76,6 +80,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
     // Dropped before the code is: what that drops is not dropped by the code.
     let _closing = Closing(host);
     let mut known = Fate::Held;
+    let mut overrun = pin!(overrun(shared, shared.queues.max_attempt(&run.queue)));
     loop {
         let looked = tokio::select! {
             biased;
@@ -92,6 +97,7 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
             }
             () = shared.hurry.cancelled() => return Left::Retry("this replica stops".to_owned()),
             looked = look(&mut code, host) => looked,
+            limit = &mut overrun => return Left::Overran(limit),
             () = held.poked() => {
                 if held.is_forced() {
                     return Left::Halted;
@@ -114,6 +120,15 @@ async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) ->
             }
         }
     }
+}
+
+/// Waits as long as the code may run; for ever where nothing limits it.
+async fn overrun(shared: &Shared, limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else {
+        return future::pending().await;
+    };
+    shared.clock.sleep(limit).await;
+    limit
 }
 
 /// Polls the code until something is to be done about it.

@@ -107,5 +107,8 @@ impl OwnerHost {
             // Letting go is refused as long as the news is not heard.
             Err(error) => tracing::warn!(run = %self.run.id, %error, "could not read what reached the run"),
         }
+        if let Err(error) = self.hear_children().await {
+            tracing::warn!(run = %self.run.id, %error, "could not read which children of the run are over");
+        }
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::delivery::KeyHash;
+
 /// Bounds and times of a replica's execution side; see the design for why they are what they are.
 #[derive(Debug, Clone)]
 pub struct ExecutionSettings {
@@ -36,6 +38,8 @@ pub struct ExecutionSettings {
     pub window: usize,
     /// Where each kind of command goes.
     pub topics: BTreeMap<String, String>,
+    /// Makes the partitioning keys of what workflows publish.
+    pub key_hash: KeyHash,
     /// How long batches in flight may take to end when stopping.
     pub drain: Duration,
 }
@@ -59,6 +63,7 @@ impl ExecutionSettings {
             suspect_after: 2,
             window: 16_000,
             topics: BTreeMap::from([(crate::delivery::EMAIL.to_owned(), "email_commands".to_owned())]),
+            key_hash: KeyHash::none(),
             drain: Duration::from_secs(25),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::lifecycle::Share;
 
 /// Most queues in one question.
-const MOST_QUEUES: usize = 64;
+pub(crate) const MOST_QUEUES: usize = 64;
 
 /// The queues that are served, and which of them had more than was asked for.
 #[derive(Debug)]
@@ -24,8 +24,17 @@ impl Queues {
         }
     }
 
-    pub(crate) fn names(&self) -> &[String] {
-        &self.names
+    /// From now on these are served.
+    pub(crate) fn serve(&mut self, names: Vec<String>) {
+        if names != self.names {
+            self.full.retain(|name| names.contains(name));
+            self.names = names;
+        }
+    }
+
+    /// Whether it had more than was asked for.
+    pub(crate) fn is_full(&self, name: &str) -> bool {
+        self.full.contains(name)
     }
 
     /// Deals so many slots out, never more: queues that filled their share last time divide what the others leave, which
@@ -35,7 +44,13 @@ impl Queues {
         if asked == 0 {
             return Vec::new();
         }
-        let names: Vec<&String> = self.names.iter().cycle().skip(self.turn).take(asked).collect();
+        let names: Vec<&String> = self
+            .names
+            .iter()
+            .cycle()
+            .skip(self.turn % self.names.len())
+            .take(asked)
+            .collect();
         self.turn = (self.turn + asked) % self.names.len();
         let busy = names.iter().filter(|name| self.full.contains(**name)).count();
         let (takers, each) = if busy == 0 { (asked, 0) } else { (busy, 1) };
@@ -63,7 +78,8 @@ impl Queues {
         for queue in came {
             *got.entry(queue).or_default() += 1;
         }
-        let mut more = false;
+        // What was not asked now may have something too, as long as anything comes.
+        let mut more = self.names.len() > asked.len() && !got.is_empty();
         for share in asked {
             if got
                 .get(share.queue.as_str())
@@ -124,6 +140,8 @@ mod tests {
         let first = queues.deal(1_000);
         assert_eq!(first.len(), MOST_QUEUES);
         assert_eq!(first.iter().map(|share| share.take).sum::<u32>(), 1_000);
+        assert!(queues.learn(&first, ["7"].into_iter()), "the others are asked at once");
+        assert!(!queues.learn(&first, std::iter::empty()));
         let second = queues.deal(1_000);
         let all: BTreeSet<_> = first.iter().chain(&second).map(|share| share.queue.clone()).collect();
         assert_eq!(all.len(), 100);

@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::history::Asked;
 use super::owner_host::{Left, OwnerHost, done};
 use crate::lifecycle::{StepState, StepStatus};
-use crate::workflow::{Done, Outcome, Place};
+use crate::workflow::{Done, Outcome};
 
 /// What is under way of a run, and what of it was dropped.
 #[derive(Debug, Default)]
@@ -40,15 +41,25 @@ impl OwnerHost {
     /// A step as the code awaits it: that it is dropped before its end is seen.
     pub(super) fn watch(
         self: &Arc<Self>,
-        place: &Place,
+        place: &impl ToString,
         step: impl Future<Output = anyhow::Result<Done>> + Send + 'static,
     ) -> Outcome {
+        self.watch_by(place, step, |done| done.failed.is_some())
+    }
+
+    /// The same of one that answers something else, of which this says whether it has failed.
+    pub(super) fn watch_by<T: Send + 'static>(
+        self: &Arc<Self>,
+        place: &impl ToString,
+        step: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+        has_failed: fn(&T) -> bool,
+    ) -> BoxFuture<'static, anyhow::Result<T>> {
         let (host, path) = (self.clone(), place.to_string());
         async move {
             host.lock().under_way.steps.insert(path.clone());
             let mut watched = Watched { host, path: Some(path) };
             let outcome = step.await;
-            watched.over(&outcome);
+            watched.over(outcome.as_ref().map_or(true, has_failed));
             outcome
         }
         .boxed()
@@ -135,11 +146,11 @@ struct Watched {
 }
 
 impl Watched {
-    fn over(&mut self, outcome: &anyhow::Result<Done>) {
+    fn over(&mut self, has_failed: bool) {
         let Some(path) = self.path.take() else { return };
         let under_way = &mut self.host.lock().under_way;
         under_way.steps.remove(&path);
-        under_way.failed |= outcome.as_ref().map_or(true, |done| done.failed.is_some());
+        under_way.failed |= has_failed;
     }
 }
 

@@ -11,7 +11,8 @@ use super::owner_host::{Left, OwnerHost};
 use super::step_tries::Tries;
 use crate::lifecycle::{Kind, OpenWait, StepStatus};
 use crate::workflow::{
-    Action, Context, DynWorkflow, RetryPolicy, StepOptions, UNDO, Undo, UndoAction, fatal, to_json, undo_path,
+    Action, Context, DynWorkflow, RetryPolicy, StepOptions, UNDO, Undo, UndoAction, continued, fatal, to_json,
+    undo_path,
 };
 
 /// How a run's code came to its end.
@@ -21,6 +22,8 @@ pub(super) enum End {
     Completed(Vec<u8>),
     /// It failed, and what it did is undone.
     Failed(String),
+    /// It goes on as another run with these parameters.
+    GoesOn(Vec<u8>),
     /// It was to stop, and what it did is undone.
     Unwound,
     /// What it did cannot all be undone; says why, and what is left.
@@ -51,13 +54,19 @@ impl OwnerHost {
                 Ok(Err(anyhow::anyhow!("its code did not come to its end in time")))
             }
         };
+        let done = match &outcome {
+            _ if self.unwinds() => None,
+            Ok(Ok(output)) => Some(End::Completed(output.clone())),
+            Ok(Err(error)) => continued(error).map(|params| End::GoesOn(params.to_vec())),
+            Err(_) => None,
+        };
+        if let Some(done) = done {
+            return match self.unfinished() {
+                Some(how) => self.leave(Left::Diverged(how)).await,
+                None => done,
+            };
+        }
         let failure = match outcome {
-            Ok(Ok(output)) if !self.unwinds() => {
-                return match self.unfinished() {
-                    Some(how) => self.leave(Left::Diverged(how)).await,
-                    None => End::Completed(output),
-                };
-            }
             Ok(Ok(_)) => "it was to come to its end".to_owned(),
             Ok(Err(error)) => format!("{error:#}"),
             Err(panic) => format!("the workflow's code panicked: {}", panic_text(&*panic)),

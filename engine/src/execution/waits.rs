@@ -19,8 +19,13 @@ pub(super) struct Stalled {
     pub(super) due_at: Option<DateTime<Utc>>,
     /// Fan-outs are among what it waits for.
     pub(super) batches: bool,
-    /// All others.
+    /// All that have no row of their own yet.
     pub(super) waits: Vec<OpenWait>,
+}
+
+/// Whether what is waited for has had an open row from its beginning.
+fn has_row(kind: Kind) -> bool {
+    matches!(kind, Kind::FanOut | Kind::Child)
 }
 
 impl OwnerHost {
@@ -35,7 +40,7 @@ impl OwnerHost {
             seen: state.seen,
             due_at: waits.clone().filter_map(|wait| wait.due_at).min(),
             batches: waits.clone().any(|wait| wait.kind == Kind::FanOut),
-            waits: waits.filter(|wait| wait.kind != Kind::FanOut).cloned().collect(),
+            waits: waits.filter(|wait| !has_row(wait.kind)).cloned().collect(),
         })
     }
 

@@ -42,12 +42,8 @@ pub(crate) async fn scout(shared: Arc<Shared>) {
             Ok(runs) => {
                 idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
                 shared.work.replace(&runs);
-                // A replica that finds nothing asks half as often; hints come at once all the same.
-                if idle > 5 {
-                    shared.settings.poll * 2
-                } else {
-                    shared.settings.poll
-                }
+                // A replica that finds nothing asks more rarely; hints come at once all the same.
+                shared.settings.poll * fewer(idle)
             }
             Err(error) => {
                 tracing::warn!(%error, "could not look for work");
@@ -62,9 +58,18 @@ pub(crate) async fn scout(shared: Arc<Shared>) {
     }
 }
 
-/// Replicas that poll in step would all ask at once.
+/// How many polls pass between looks after so many that found nothing.
+fn fewer(looks: u32) -> u32 {
+    match looks {
+        0..=5 => 1,
+        6..=20 => 2,
+        _ => 8,
+    }
+}
+
+/// Replicas that poll in step would all ask at once; never longer than told.
 pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.8..1.2))
+    pause.mul_f64(rand::random_range(0.75..1.0))
 }
 
 pub(crate) async fn run(shared: Arc<Shared>) {

@@ -1,8 +1,12 @@
 //! Read models: what people and scripts see of runs, batches and replicas. Field names are a promise.
 
+mod acts;
 mod answers;
+mod run_filter;
+mod timeline;
 mod undelivered;
 mod why;
+mod why_flow;
 #[cfg(test)]
 mod why_tests;
 mod why_text;
@@ -14,12 +18,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use acts::{ActedRun, ActedRuns, BackfilledSlot, NotRepeated, RunAct};
 pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
+pub use run_filter::{RunFilter, scalar};
+pub use timeline::{TimelineRow, is_cursor};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
 pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
     causes,
 };
+pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +50,16 @@ pub struct RunSummary {
     pub singleton_key: Option<String>,
     /// At most one run of the workflow ever has this key.
     pub idempotency_key: Option<String>,
+    /// Queue from which it is claimed.
+    pub queue: String,
+    /// On whose behalf it runs.
+    pub tenant: Option<String>,
+    /// By what it is found.
+    pub attributes: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Run whose code started it.
+    pub parent_id: Option<Uuid>,
+    /// Run whose steps it began with.
+    pub forked_from: Option<Uuid>,
     /// Why it failed, was cancelled, paused or quarantined.
     pub reason: Option<String>,
     /// Who started it.
@@ -62,6 +80,8 @@ pub struct RunDetail {
     pub run: RunSummary,
     /// The first run of its chain of retries; namespace of its message ids.
     pub origin_id: Uuid,
+    /// Runs that began with its steps, the newest first, a hundred at most.
+    pub forks: Vec<Uuid>,
     /// Messages per second it may send.
     pub pace_per_s: Option<i32>,
     /// When it fails if it is not over.
@@ -70,6 +90,14 @@ pub struct RunDetail {
     pub claimed_by: Option<Uuid>,
     /// When that right ends unless renewed.
     pub lease_until: Option<DateTime<Utc>>,
+    /// The step of the run that started it.
+    pub parent_path: Option<String>,
+    /// It outlives that run.
+    pub detached: bool,
+    /// The run that goes on in its place.
+    pub continued_as: Option<Uuid>,
+    /// Number of its children by state.
+    pub children: BTreeMap<String, i64>,
     /// Its steps in the order in which they began.
     pub steps: Vec<StepSummary>,
     /// Number of batches by state.
@@ -83,9 +111,9 @@ pub struct RunDetail {
 pub struct StepSummary {
     /// Its path.
     pub path: String,
-    /// `fan_out`, `step`, `transaction`, `sleep`, `signal` or `version`.
+    /// `fan_out`, `step`, `transaction`, `sleep`, `signal`, `child`, `version` or `publish`.
     pub kind: String,
-    /// `open`, `completed` or `failed`.
+    /// `open`, `completed`, `failed` or `dropped`.
     pub status: String,
     /// When an open one goes on by itself.
     pub due_at: Option<DateTime<Utc>>,

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::why_flow::{self, FlowCause, FlowFacts};
+
 /// What was read of one run. Times are of the database clock.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -65,14 +67,18 @@ pub struct RunFacts {
 }
 
 /// A step that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenStep {
     /// Its path.
     pub step: String,
-    /// `sleep` or `signal`; any other kind is tried again.
+    /// `sleep`, `signal` or `child`; any other kind is tried again.
     pub kind: String,
     /// When it goes on by itself.
     pub until: Option<DateTime<Utc>>,
+    /// The child that it waits for.
+    pub child: Option<Uuid>,
+    /// State of that child.
+    pub child_status: Option<String>,
 }
 
 /// An unfinished run that goes first.
@@ -162,6 +168,8 @@ pub struct WhyFacts {
     pub leader: LeaderFacts,
     /// Old snapshots.
     pub snapshots: Vec<OldSnapshot>,
+    /// Its queue; none: it is over.
+    pub flow: Option<FlowFacts>,
 }
 
 /// Why a run is not moving.
@@ -250,6 +258,7 @@ pub enum Cause {
     StepWaits(OpenStep),
     WaitsToBeWoken,
     OldSnapshot(OldSnapshot),
+    Queue(FlowCause),
     NothingHolds {
         finished_last_minute: i64,
         batches_waiting: i64,
@@ -276,8 +285,12 @@ pub fn causes(facts: &WhyFacts) -> Vec<Cause> {
     } else if stops.is_empty() {
         stops.extend(fleet(run, &facts.replicas));
     }
+    let limits = why_flow::limits(run, facts.flow.as_ref());
+    stops.extend(limits.into_iter().map(Cause::Queue));
     let mut slows = dead_holders(run);
     slows.extend(work(run, &facts.replicas));
+    let places = why_flow::place(facts.flow.as_ref());
+    slows.extend(places.into_iter().map(Cause::Queue));
     if stops.is_empty() {
         slows.extend(waits(run));
         if slows.is_empty() || run.finished_last_minute > 0 {

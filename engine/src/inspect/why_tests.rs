@@ -50,6 +50,7 @@ fn healthy() -> WhyFacts {
             expired_at: None,
         },
         snapshots: vec![],
+        flow: None,
     }
 }
 
@@ -267,7 +268,7 @@ fn what_comes_by_itself() {
     let waits = OpenStep {
         step: "1:approval".to_owned(),
         kind: "signal".to_owned(),
-        until: None,
+        ..OpenStep::default()
     };
     let (cause, text) = only(&with(|run| {
         idle(run);
@@ -275,6 +276,20 @@ fn what_comes_by_itself() {
     }));
     assert_eq!(cause, Cause::StepWaits(waits));
     assert_eq!(text, "step 1:approval waits for its signal: send it");
+    let (_, text) = only(&with(|run| {
+        idle(run);
+        run.waits = vec![OpenStep {
+            step: "0:digest".to_owned(),
+            kind: "child".to_owned(),
+            child: Some(Uuid::nil()),
+            child_status: Some("quarantined".to_owned()),
+            ..OpenStep::default()
+        }];
+    }));
+    assert_eq!(
+        text,
+        "step 0:digest waits for its child 00000000-0000-0000-0000-000000000000, which is quarantined"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Cause;
+use super::{Cause, OpenStep};
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,10 +155,12 @@ fn work(cause: &Cause) -> Option<String> {
                     format!("step {} waits for its signal, no longer than until {until}", step.step)
                 }
                 ("signal", None) => format!("step {} waits for its signal: send it", step.step),
+                ("child", _) => waits_for_child(step),
                 (_, Some(until)) => format!("step {} failed and is tried again at {until}", step.step),
                 (_, None) => format!("step {} waits", step.step),
             }
         }
+        Cause::Queue(cause) => cause.to_string(),
         Cause::WaitsToBeWoken => "it waits to be woken: nothing of it is to do until something wakes it".to_owned(),
         Cause::OldSnapshot(snapshot) => {
             let by = snapshot.application.as_deref().filter(|name| !name.is_empty());
@@ -220,4 +222,11 @@ fn planning(step: &str, replica: Option<Uuid>, trouble: Option<&str>) -> String 
         format!(", but its source cannot be read and is tried again: {why}")
     });
     format!("planning of step {step} is not finished{who}{trouble}")
+}
+
+fn waits_for_child(step: &OpenStep) -> String {
+    match (&step.child, step.child_status.as_deref()) {
+        (Some(child), Some(status)) => format!("step {} waits for its child {child}, which is {status}", step.step),
+        _ => format!("step {} waits for its child, which is not there any more", step.step),
+    }
 }

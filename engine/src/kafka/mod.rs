@@ -1,6 +1,7 @@
 //! The adapter to Kafka: the only place that names rdkafka.
 //!
-//! [`KafkaPublisher`] sends, [`KafkaConsumer`] consumes, [`KafkaTopicReader`] reads back, [`create_topic`] and [`delete_topic`]
+//! [`KafkaPublisher`] sends, [`KafkaConsumer`] consumes, [`KafkaTopicReader`] reads back, [`KafkaReach`] asks
+//! whether brokers answer, [`create_topic`] and [`delete_topic`]
 //! manage topics for demonstrations, benchmarks and tests, [`MockBroker`] stands in for a broker.
 
 mod admin;
@@ -11,6 +12,7 @@ mod generation;
 mod mock;
 mod probe;
 mod publisher;
+mod reach;
 mod reader;
 mod reports;
 mod service;
@@ -23,4 +25,5 @@ pub use config::{DEFAULT_MESSAGE_TIMEOUT, KafkaConfig, KafkaConfigError};
 pub use consumer::{ConsumerSettings, KafkaConsumer};
 pub use mock::{MockBroker, MockRequest};
 pub use publisher::{KafkaPublisher, StartError};
+pub use reach::KafkaReach;
 pub use reader::KafkaTopicReader;

@@ -27,7 +27,7 @@ pub use job::{Job, Reign};
 pub use lease::LeaderLoop;
 pub use retention::{Retention, RetentionSettings};
 pub use scheduler::{Scheduler, Ticked};
-pub use store::{DueSchedule, LeaderStore, Prunable, RetentionStore, ScheduleStore, StepOutcome};
+pub use store::{DueSchedule, LeaderStore, Prunable, Pruned, RetentionStore, ScheduleStore, StepOutcome};
 pub use sweep::Sweeper;
 
 /// How a replica leads.

@@ -102,11 +102,11 @@ impl Retention {
             if reign.over.is_cancelled() {
                 break;
             }
-            let rows = self.store.prune(what, keep, page).await?;
-            if rows == 0 {
+            let pruned = self.store.prune(what, keep, page).await?;
+            gone += pruned.rows;
+            if !pruned.more {
                 break;
             }
-            gone += rows;
         }
         if gone > 0 {
             tracing::debug!(?what, rows = gone, "pruned");

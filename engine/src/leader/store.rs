@@ -85,9 +85,18 @@ impl Prunable {
     ];
 }
 
+/// What a page of pruning came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// Rows that are gone.
+    pub rows: u64,
+    /// Whether there may be more to delete now.
+    pub more: bool,
+}
+
 /// Deletes what is past its time.
 #[async_trait]
 pub trait RetentionStore: Send + Sync + 'static {
-    /// Deletes up to a page of rows older than that; 0: nothing is left.
-    async fn prune(&self, what: Prunable, older_than: Duration, page: i32) -> Result<u64, FleetError>;
+    /// Deletes up to a page of rows older than that; of runs a few pages, if they are small.
+    async fn prune(&self, what: Prunable, older_than: Duration, page: i32) -> Result<Pruned, FleetError>;
 }

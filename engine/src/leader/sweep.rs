@@ -41,6 +41,7 @@ impl Job for Sweeper {
                 runs = swept.runs,
                 fan_outs = swept.fan_outs,
                 stopped = swept.stopped,
+                parents = swept.parents,
                 undelivered = swept.undelivered,
                 "sweep took over what was left behind"
             );

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DueSchedule, Job, LeaderLoop, LeaderStore, Prunable, Reign, Retention, RetentionSettings, RetentionStore,
+    DueSchedule, Job, LeaderLoop, LeaderStore, Prunable, Pruned, Reign, Retention, RetentionSettings, RetentionStore,
     ScheduleStore, Scheduler, StepOutcome,
 };
 use crate::lifecycle::FleetError;
@@ -229,12 +229,15 @@ struct Endless {
 
 #[async_trait]
 impl RetentionStore for Endless {
-    async fn prune(&self, what: Prunable, _older_than: Duration, page: i32) -> Result<u64, FleetError> {
+    async fn prune(&self, what: Prunable, _older_than: Duration, page: i32) -> Result<Pruned, FleetError> {
         self.pages.lock().unwrap().push(what);
         if what == Prunable::Runs {
             return Err(FleetError::Refused("no".to_owned()));
         }
-        Ok(u64::from(page.unsigned_abs()))
+        Ok(Pruned {
+            rows: u64::from(page.unsigned_abs()),
+            more: true,
+        })
     }
 }
 

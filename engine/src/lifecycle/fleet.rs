@@ -81,6 +81,10 @@ pub struct WorkRun {
     pub code_version: u32,
     /// Where its recorded chances come from; none: its origin.
     pub seed_id: Option<RunId>,
+    /// The run whose code started it.
+    pub parent_id: Option<RunId>,
+    /// How many runs stand above it.
+    pub depth: u16,
     /// It is to stop, and its code is run to undo what it did.
     pub undoing: bool,
     /// Wake-ups seen when it was read.
@@ -276,6 +280,8 @@ pub struct Swept {
     pub fan_outs: u64,
     /// Runs ended that were asked to stop or passed their deadline.
     pub stopped: u64,
+    /// Parents woken whose child is over, and those whose children were told to stop.
+    pub parents: u64,
     /// Undelivered rows taken from dead holders.
     pub undelivered: u64,
 }

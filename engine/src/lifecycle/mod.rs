@@ -1,16 +1,24 @@
 //! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
 
+mod attributes;
 mod check;
+mod children;
 mod claims;
 mod clock;
 mod fleet;
 mod ids;
 mod manager;
 mod new_run;
+mod queues;
 mod run_store;
 mod steps;
 
+pub(crate) use attributes::{MOST_ATTRIBUTES, misfit_attribute, misfit_attributes};
 pub(crate) use check::{check_ids, storable_reason};
+pub(crate) use children::DEEPEST;
+pub use children::{
+    ChildEnd, ChildWishes, Continuation, EndedChild, NewChild, NewPublication, QueuedCommand, derived_id,
+};
 pub(crate) use claims::{Claims, Held, Known};
 pub use clock::{Clock, SystemClock};
 pub use fleet::{
@@ -21,7 +29,9 @@ pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
 pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
-pub use new_run::{NewRun, Parent, Started};
+pub use new_run::{Birth, NewRun, Parent, Started};
+pub(crate) use queues::misnamed;
+pub use queues::{HIGHEST_PRIORITY, Holds, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule, QueueSettings};
 pub use run_store::RunStore;
 pub use steps::{
     Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::fleet::{RunClaim, WorkRun};
 use super::manager::RunId;
+use super::queues::{HIGHEST_PRIORITY, misnamed};
 
 /// The run whose code starts another, and the step that does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +94,26 @@ impl NewRun {
         }
     }
 
+    /// Whether it can be started as it is; the input is not looked at.
+    ///
+    /// # Errors
+    /// What cannot be right, in words.
+    pub fn check(&self) -> Result<(), String> {
+        if self.priority > HIGHEST_PRIORITY {
+            return Err(format!("priority {} is above {HIGHEST_PRIORITY}", self.priority));
+        }
+        let names = [
+            ("queue", &self.queue),
+            ("tenant", &self.tenant),
+            ("limit key", &self.limit_key),
+            ("debounce key", &self.debounce_key),
+        ];
+        let wrong = names
+            .iter()
+            .find_map(|(what, name)| Some(format!("the {what} {}", misnamed(name.as_deref()?)?)));
+        wrong.map_or(Ok(()), Err)
+    }
+
     /// Whether another run may answer for it, so that it is started by a statement of its own.
     #[must_use]
     pub fn has_key(&self) -> bool {
@@ -106,8 +128,53 @@ pub enum Started {
     New(RunId),
     /// An earlier run has the idempotency key, or the id.
     Found(RunId),
+    /// A queued run has the debounce key: it was given this input and this time.
+    Debounced(RunId),
     /// Another unfinished run holds the singleton key.
     Held,
     /// Contended this moment.
     Busy,
+}
+
+/// A run that is claimed from its first moment on, by the replica in whose process it is started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Birth {
+    /// The run; nothing holds it back.
+    pub run: NewRun,
+    /// Which version of the workflow's code it begins with.
+    pub code_version: u32,
+}
+
+impl Birth {
+    /// The claim, and the run as its code sees it, when it was started then.
+    pub(crate) fn claimed(&self, claim_id: Uuid, at: DateTime<Utc>) -> (RunClaim, WorkRun) {
+        let run = self.run.clone();
+        let claim = RunClaim {
+            run: run.id,
+            token: 1,
+            claim_id,
+        };
+        let work = WorkRun {
+            id: run.id,
+            queue: run.workflow.to_string(),
+            workflow: run.workflow.into_owned(),
+            params: run.params,
+            origin_id: run.id,
+            slot: None,
+            created_at: at,
+            traceparent: run.traceparent,
+            started_at: Some(at),
+            claimed_at: at,
+            attempts: 0,
+            code_version: self.code_version,
+            seed_id: None,
+            parent_id: None,
+            depth: 0,
+            undoing: false,
+            wake_seq: 0,
+            steps: Vec::new(),
+            signals: Vec::new(),
+        };
+        (claim, work)
+    }
 }

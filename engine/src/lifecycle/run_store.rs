@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
+use super::children::{Continuation, EndedChild, NewChild, NewPublication};
 use super::fleet::{FleetError, RunClaim, WorkRun};
 use super::manager::RunId;
-use super::new_run::{NewRun, Started};
+use super::new_run::{Birth, NewRun, Started};
+use super::queues::{LimitedClaim, QueueNews};
 use super::steps::{
     ClaimPage, Ending, LetGo, NewSignal, NewStep, News, Poked, Saved, Signalled, Transacted, TransactionWork,
 };
@@ -19,9 +23,14 @@ pub trait RunStore: Send + Sync + 'static {
     async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError>;
     /// Starts one run, or finds the one that answers for it.
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError>;
+    /// Starts runs without keys, all or none, that are claimed under this id from their first moment on; answers when that
+    /// was. [`RunStore::read_claimed_runs`] tells what became of them when the answer is lost.
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError>;
 
     /// Claims runs whose code may go on, those that have waited longest first, with their steps and signals.
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
+    /// Claims runs of one queue that has limits, as many as they allow: the page has one share.
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError>;
     /// Reads what a claim whose answer was lost got, if anything.
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
 
@@ -33,7 +42,7 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// Records which branch of a select won, and in the same commit: what is open in the others (paths that begin with one
     /// of these) is dropped, but for what can be undone; signals that their steps took are free again; their fan-outs
-    /// are cut short to what has been begun. Recognises its own earlier write, and adopts another's.
+    /// are cut short to what has been begun; children that they started are cancelled, but for detached ones. Recognises its own earlier write, and adopts another's.
     async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError>;
 
     /// Does a step's work and records it in one transaction; `step` says all but the result, which may have at most so
@@ -48,6 +57,24 @@ pub trait RunStore: Send + Sync + 'static {
     /// Lets go of runs, all in one commit. Answers in the order given.
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError>;
 
+    /// Ends runs that go on as others and starts those, all in one commit. Answers in the order given.
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError>;
+
+    /// Starts children, each with the open step that waits for it, all in one commit; asked again it starts none twice.
+    /// Answers in the order given whether the parent's claim holds; where it does not, nothing was started.
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError>;
+    /// Of the children that these steps of a run wait for, those that are over or not there any more.
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError>;
+    /// Cancels the children of a run that is over or asked to stop, but for detached ones, and drops the steps that waited
+    /// for them once it is over. What somebody else is at is left to the sweep.
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError>;
+    /// Asks a run, or the one that goes on in its place, to end as cancelled; one that is over stays as it is.
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError>;
+
+    /// Puts commands into the outbox, each with the step that records it, all in one commit. A path that has a row
+    /// publishes nothing and answers as a settled step does. Answers in the order given.
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError>;
+
     /// Wakes runs that are not over; answers how many.
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError>;
     /// Stores a signal and wakes its run.
@@ -57,6 +84,12 @@ pub trait RunStore: Send + Sync + 'static {
     async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError>;
     /// What reached these runs.
     async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError>;
+    /// What is set for queues, and which queues runs of these workflows wait in.
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError>;
+    /// Which of these queues have a run that may go on.
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError>;
+    /// Queues that have runs which holders died on.
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError>;
     /// How long until the first run of these queues may go on; none: nothing is due by itself.
     async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError>;
 }

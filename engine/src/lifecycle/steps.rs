@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::fleet::RunClaim;
@@ -270,6 +271,12 @@ pub enum Act {
     },
     /// It is to stop, and what it did is undone.
     Unwound,
+    /// Its code ran longer than its queue allows: it is run again, and set aside when it does so five times in a row
+    /// without a step recorded.
+    Overrun {
+        /// In words.
+        reason: String,
+    },
     /// Its code is run again after the delay.
     HandBack {
         /// Not before this long from now.
@@ -299,6 +306,8 @@ pub struct Ending {
     pub act: Act,
     /// The run has fan-outs: it cannot end while a batch is unfinished.
     pub had_batches: bool,
+    /// What its code set of the run's attributes; a null takes one away.
+    pub attributes: Option<Map<String, Value>>,
 }
 
 /// What became of letting go.
@@ -412,4 +421,16 @@ pub struct ClaimPage {
     pub runnable: Vec<Runnable>,
     /// Asks for runs that holders died on, instead of the others.
     pub suspects: bool,
+}
+
+impl ClaimPage {
+    /// A page that asks for nothing: what was claimed under this id is read with it.
+    pub(crate) fn of_claim(claim_id: Uuid) -> Self {
+        Self {
+            claim_id,
+            shares: Vec::new(),
+            runnable: Vec::new(),
+            suspects: false,
+        }
+    }
 }

@@ -6,5 +6,7 @@ mod runs;
 mod store;
 
 pub use manager::{Clock, MemoryTaskRunManager};
+#[cfg(feature = "testing")]
+pub(crate) use runs::Pulse;
 pub use runs::{MemoryRunStore, RunChange, RunStart, RunView, SignalView, VirtualClock};
 pub use store::{BatchState, MemoryBatch, MemoryRun, MemoryTransition};

@@ -18,25 +18,37 @@ const RESUME_RUN: &str = include_str!("../../queries/resume_run.sql");
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How often a lost answer is asked for again.
-const LOST_TRIES: u32 = 2;
+pub(super) const LOST_TRIES: u32 = 2;
 
 /// Acts on runs for a person.
 #[derive(Debug, Clone)]
 pub struct Operator {
-    database: Database,
-    actor: Option<String>,
+    pub(super) database: Database,
+    pub(super) actor: Option<String>,
+    /// Its starts ring the replicas with their commit.
+    rings: bool,
 }
 
 impl Operator {
     /// Acts on a database in somebody's name; none: the name of the database role is recorded.
     #[must_use]
     pub fn new(database: Database, actor: Option<String>) -> Self {
-        Self { database, actor }
+        Self {
+            database,
+            actor,
+            rings: true,
+        }
     }
 
     /// The same, in somebody's name.
     pub(crate) fn acting_for(mut self, actor: String) -> Self {
         self.actor = Some(actor);
+        self
+    }
+
+    /// The same, whose caller rings the replicas after a start: commits that ring wait for each other.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.rings = false;
         self
     }
 
@@ -75,23 +87,12 @@ impl Operator {
     /// The database failed. Unless it refused, whether anything changed is not known; with an idempotency key the
     /// request can be repeated.
     pub async fn start_by_hand(&self, run: &NewRun) -> Result<Started, DatabaseError> {
-        self.database.start_run(&self.named(run.clone()), true).await
+        self.database.start_run(&self.named(run.clone()), self.rings).await
     }
 
     /// The same in the caller's own transaction.
     pub(super) async fn start_in(&self, transaction: &mut PgConnection, run: NewRun) -> Result<Started, DatabaseError> {
         self.database.start_run_in(transaction, &self.named(run)).await
-    }
-
-    /// Starts a page of runs without keys, with patience for answers that are lost.
-    pub(crate) async fn start_runs(&self, page: &[NewRun]) -> Result<(), DatabaseError> {
-        let mut lost = 0;
-        loop {
-            match self.database.start_runs(page, lost > 0).await {
-                Err(error) if (error.may_pass() || is_there(&error)) && lost < LOST_TRIES => lost += 1,
-                answer => return answer,
-            }
-        }
     }
 
     /// In the name of whoever acts, unless the run says in whose.
@@ -142,7 +143,12 @@ impl Operator {
         self.ask(RESUME_RUN, run, None).await
     }
 
-    async fn ask(&self, sql: &'static str, run: Uuid, reason: Option<Option<&str>>) -> Result<String, DatabaseError> {
+    pub(super) async fn ask(
+        &self,
+        sql: &'static str,
+        run: Uuid,
+        reason: Option<Option<&str>>,
+    ) -> Result<String, DatabaseError> {
         let mut query = self.database.statement(sql).bind(run);
         if let Some(reason) = reason {
             query = query.bind(reason.map(str::to_owned));
@@ -150,9 +156,4 @@ impl Operator {
         let answer = document(&self.database, query.bind(self.actor.clone())).await?;
         Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
     }
-}
-
-/// An earlier request under the same ids, whose answer was lost, was still under way.
-fn is_there(error: &DatabaseError) -> bool {
-    error.code() == Some("23505")
 }

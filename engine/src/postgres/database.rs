@@ -91,6 +91,12 @@ impl DatabaseError {
             .is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
 
+    /// Whether something is there under the same key.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.code() == Some("23505")
+    }
+
     /// Whether trying again can help: the server may come up, but wrong credentials stay wrong.
     #[must_use]
     pub fn may_pass(&self) -> bool {

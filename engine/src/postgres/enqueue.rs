@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::database::DatabaseError;
-use crate::delivery::{CommandKind, Direct, KeyHash, ReadyCommand, Topics};
+use crate::delivery::{CommandKind, Direct, KeyHash, Topics};
 
 const ENQUEUE_COMMANDS: &str = include_str!("../../queries/enqueue_commands.sql");
 
@@ -108,30 +108,16 @@ impl Page {
     }
 
     fn add<C: CommandKind>(&mut self, command: Direct<C>, outbox: &Outbox) -> Result<Uuid, anyhow::Error> {
-        let named = command.command.topic();
-        let ReadyCommand {
-            command_type,
-            message_id,
-            not_before,
-            message,
-        } = command.into_ready(&outbox.topics, &outbox.hash)?;
-        // Where it goes by its kind is for whoever sends it to say: as of those that SQL enqueues, whose order it shares.
-        let route = named.map_or_else(|| format!(":{command_type}"), std::borrow::Cow::into_owned);
-        let headers: Vec<(&str, &str)> = message
-            .headers
-            .iter()
-            .filter(|(name, _)| *name != "message-id")
-            .map(|(name, value)| Ok((name, std::str::from_utf8(value)?)))
-            .collect::<Result<_, std::str::Utf8Error>>()?;
-        self.headers.push(serde_json::to_string(&headers)?);
-        self.bytes += message.payload.len();
-        self.command_types.push(command_type);
-        self.message_ids.push(message_id);
-        self.routes.push(route);
-        self.keys.push(message.key);
-        self.payloads.push(message.payload);
-        self.not_befores.push(not_before);
-        Ok(message_id)
+        let queued = command.into_queued(&outbox.topics, &outbox.hash)?;
+        self.bytes += queued.payload.len();
+        self.command_types.push(queued.command_type);
+        self.message_ids.push(queued.message_id);
+        self.routes.push(queued.route);
+        self.keys.push(queued.key);
+        self.headers.push(queued.headers);
+        self.payloads.push(queued.payload);
+        self.not_befores.push(queued.not_before);
+        Ok(queued.message_id)
     }
 
     async fn write(self, transaction: &mut PgConnection) -> Result<i64, DatabaseError> {

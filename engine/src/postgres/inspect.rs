@@ -13,12 +13,14 @@ use uuid::Uuid;
 use super::database::{Database, DatabaseError};
 use crate::inspect::{
     BatchSummary, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts, ReplicaSummary, RunDetail,
-    RunFacts, RunSummary, WhyFacts,
+    RunFacts, RunFilter, RunSummary, TimelineRow, WhyFacts,
 };
 
 const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
+const LIST_RUNS_BY_ATTRIBUTES: &str = include_str!("../../queries/list_runs_by_attributes.sql");
 const LIST_UNFINISHED_RUNS: &str = include_str!("../../queries/list_unfinished_runs.sql");
 const SHOW_RUN: &str = include_str!("../../queries/show_run.sql");
+const RUN_TIMELINE: &str = include_str!("../../queries/run_timeline.sql");
 const PROGRESS_OF_RUN: &str = include_str!("../../queries/progress_of_run.sql");
 const LIST_BATCHES: &str = include_str!("../../queries/list_batches.sql");
 const RUN_EXISTS: &str = include_str!("../../queries/run_exists.sql");
@@ -28,6 +30,7 @@ const LIST_OUTBOX: &str = include_str!("../../queries/list_outbox.sql");
 const READ_PROOF: &str = include_str!("../../queries/read_proof.sql");
 const READ_PROOF_PROBLEMS: &str = include_str!("../../queries/read_proof_problems.sql");
 const WHY_RUN: &str = include_str!("../../queries/why_run.sql");
+const WHY_QUEUE: &str = include_str!("../../queries/why_queue.sql");
 const WHY_FLEET: &str = include_str!("../../queries/why_fleet.sql");
 const LIST_OLD_SNAPSHOTS: &str = include_str!("../../queries/list_old_snapshots.sql");
 
@@ -38,17 +41,6 @@ const PROBLEMS: i64 = 1000;
 
 /// From when a snapshot is old: vacuum of busy tables falls behind within minutes.
 pub const OLD_SNAPSHOT: Duration = Duration::from_secs(60);
-
-/// Which runs to list.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// Only of this state.
-    pub status: Option<String>,
-    /// Only of this workflow.
-    pub workflow: Option<String>,
-    /// At most so many.
-    pub limit: i64,
-}
 
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
@@ -76,7 +68,7 @@ struct FleetFacts {
 /// Reads what people and scripts see.
 #[derive(Debug, Clone)]
 pub struct Inspector {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl Inspector {
@@ -86,22 +78,60 @@ impl Inspector {
         Self { database }
     }
 
-    /// Runs, newest first.
+    /// Runs that fit, newest first; those behind an id when one is given.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, DatabaseError> {
+    pub async fn list_runs(
+        &self,
+        filter: &RunFilter,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<RunSummary>, DatabaseError> {
         let over = ["completed", "failed", "cancelled"];
-        // Runs that are over are most of the table, and those of a state among them near its end.
-        let unfinished = filter.status.as_deref().is_some_and(|status| !over.contains(&status));
-        let query = self
+        let status = filter.status.as_deref();
+        let by_attributes = !filter.attributes.is_empty();
+        let sql = match status {
+            _ if by_attributes => LIST_RUNS_BY_ATTRIBUTES,
+            // Runs that are over are most of the table, and those of a state among them near its end.
+            Some(status) if !over.contains(&status) => LIST_UNFINISHED_RUNS,
+            _ => LIST_RUNS,
+        };
+        let mut query = self
             .database
-            .statement(if unfinished { LIST_UNFINISHED_RUNS } else { LIST_RUNS });
-        let query = query
+            .statement(sql)
             .bind(filter.status.clone())
             .bind(filter.workflow.clone())
-            .bind(filter.limit);
+            .bind(limit)
+            .bind(filter.queue.clone())
+            .bind(filter.parent)
+            .bind(filter.schedule.clone())
+            .bind(filter.tenant.clone())
+            .bind(filter.since)
+            .bind(filter.until)
+            .bind(after);
+        if by_attributes {
+            query = query.bind(serde_json::Value::Object(filter.attributes.clone()));
+        }
         documents(&self.database, query).await
+    }
+
+    /// A page of how a run went, behind a cursor, and what steps returned only with `values`; none: there is no such run.
+    ///
+    /// # Errors
+    /// The database failed, or the role may not read values.
+    pub async fn timeline(
+        &self,
+        run: Uuid,
+        after: Option<&str>,
+        limit: i32,
+        values: bool,
+    ) -> Result<Option<Vec<TimelineRow>>, DatabaseError> {
+        let query = self.database.statement(RUN_TIMELINE);
+        let query = query.bind(run).bind(after.map(str::to_owned)).bind(limit).bind(values);
+        let rows: Vec<TimelineRow> = documents(&self.database, query).await?;
+        let known = !rows.is_empty() || self.run_exists(run).await?;
+        Ok(known.then_some(rows))
     }
 
     /// One run with all that belongs to it; none: there is no such run.
@@ -188,15 +218,20 @@ impl Inspector {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn why(&self, run: Uuid, old_snapshot: Duration) -> Result<WhyFacts, DatabaseError> {
-        let run: Option<RunFacts> = document(&self.database, self.database.statement(WHY_RUN).bind(run)).await?;
-        if run.is_none() {
+    pub async fn why(&self, id: Uuid, old_snapshot: Duration) -> Result<WhyFacts, DatabaseError> {
+        let run: Option<RunFacts> = document(&self.database, self.database.statement(WHY_RUN).bind(id)).await?;
+        let Some(read) = &run else {
             return Ok(WhyFacts::default());
-        }
+        };
+        let flow = match read.finished_at {
+            Some(_) => None,
+            None => document(&self.database, self.database.statement(WHY_QUEUE).bind(id)).await?,
+        };
         let fleet: Option<FleetFacts> = document(&self.database, self.database.statement(WHY_FLEET)).await?;
         let (replicas, leader) = fleet.map(|fleet| (fleet.replicas, fleet.leader)).unwrap_or_default();
         Ok(WhyFacts {
             run,
+            flow,
             replicas,
             leader,
             snapshots: self.list_old_snapshots(old_snapshot).await?,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
-use crate::leader::{LeaderStore, Prunable, RetentionStore};
+use crate::leader::{LeaderStore, Prunable, Pruned, RetentionStore};
 use crate::lifecycle::FleetError;
 
 const ELECT_LEADER: &str = include_str!("../../queries/elect_leader.sql");
@@ -83,7 +84,7 @@ impl LeaderStore for PostgresLeader {
 
 #[async_trait]
 impl RetentionStore for PostgresLeader {
-    async fn prune(&self, what: Prunable, older_than: Duration, page: i32) -> Result<u64, FleetError> {
+    async fn prune(&self, what: Prunable, older_than: Duration, page: i32) -> Result<Pruned, FleetError> {
         let sql = match what {
             Prunable::Runs => PRUNE_RUNS,
             Prunable::Transitions => PRUNE_TRANSITIONS,
@@ -96,7 +97,23 @@ impl RetentionStore for PostgresLeader {
             .database
             .run(move |connection| query.fetch_one(connection).boxed())
             .await?;
-        let gone: i32 = row.try_get(0).map_err(DatabaseError::from)?;
-        Ok(u64::from(gone.unsigned_abs()))
+        let pruned = match what {
+            Prunable::Runs => pruned_runs(&row),
+            _ => pruned_page(&row),
+        };
+        Ok(pruned.map_err(DatabaseError::from)?)
     }
+}
+
+fn pruned_runs(row: &PgRow) -> Result<Pruned, sqlx::Error> {
+    Ok(Pruned {
+        rows: row.try_get::<i64, _>("pruned")?.unsigned_abs(),
+        more: row.try_get("more")?,
+    })
+}
+
+/// A page that was not empty may not have been the last.
+fn pruned_page(row: &PgRow) -> Result<Pruned, sqlx::Error> {
+    let rows = u64::from(row.try_get::<i32, _>(0)?.unsigned_abs());
+    Ok(Pruned { rows, more: rows > 0 })
 }

@@ -27,6 +27,7 @@ fn ended(row: &PgRow) -> Result<(Uuid, EndedRun), sqlx::Error> {
         status: status.and_then(RunStatus::from_name),
         output: row.try_get("output")?,
         reason: row.try_get("reason")?,
+        continued_as: row.try_get("continued_as")?,
     };
     Ok((row.try_get("id")?, ended))
 }

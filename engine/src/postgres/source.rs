@@ -111,6 +111,8 @@ fn bind_all(mut query: Statement, values: &[SqlValue]) -> Statement {
 }
 
 fn database(resources: &Resources) -> anyhow::Result<&Database> {
+    #[cfg(feature = "testing")]
+    crate::testing::note_missing_database(resources);
     resources
         .get::<Database>()
         .context("no database: an SQL source needs one among the engine's resources")

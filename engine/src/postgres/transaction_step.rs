@@ -63,6 +63,24 @@ where
     Arc::new(TransactionStep(erased))
 }
 
+impl TransactionStep {
+    fn of(work: &TransactionWork, path: &str) -> Result<Arc<Self>, FleetError> {
+        let refused = || FleetError::Refused(format!("the work of step {path} is not for this store"));
+        work.clone().downcast().map_err(|_| refused())
+    }
+
+    /// What the work returns, if it may be recorded.
+    async fn run(&self, connection: &mut PgConnection, path: &str, max_result: usize) -> anyhow::Result<Vec<u8>> {
+        // The task that holds the connection is not the code's: a panic in it must not look like a lost answer.
+        let result = AssertUnwindSafe(async { self.0(connection).await })
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(fatal(anyhow::anyhow!("its work panicked"))))?;
+        check_size(path, &result, max_result)?;
+        Ok(result)
+    }
+}
+
 impl PostgresRunStore {
     pub(super) async fn transact_step(
         &self,
@@ -70,24 +88,56 @@ impl PostgresRunStore {
         work: &TransactionWork,
         max_result: usize,
     ) -> Result<Transacted, FleetError> {
-        let Ok(work) = work.clone().downcast::<TransactionStep>() else {
-            let why = format!("the work of step {} is not for this store", step.path);
-            return Err(FleetError::Refused(why));
-        };
+        let work = TransactionStep::of(work, &step.path)?;
         let (claim, path, mut step) = (step.claim, step.path.clone(), step.clone());
         transact(self.transactions(), claim, &path, move |connection| {
             async move {
-                // The task that holds the connection is not the code's: a panic in it must not look like a lost answer.
-                let result = AssertUnwindSafe(async { work.0(connection).await })
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| Err(fatal(anyhow::anyhow!("its work panicked"))))?;
-                check_size(&step.path, &result, max_result)?;
-                step.result = Some(result);
+                step.result = Some(work.run(connection, &step.path, max_result).await?);
                 Ok(step)
             }
             .boxed()
         })
         .await
     }
+}
+
+/// How a transaction ended whose record is kept elsewhere.
+#[cfg(feature = "testing")]
+pub(crate) enum Apart {
+    /// It is committed; the step says what it returned.
+    Committed(NewStep),
+    /// It was rolled back: the claim was lost meanwhile.
+    Lost,
+    /// It was rolled back: the work failed.
+    Failed(anyhow::Error),
+}
+
+/// Does a step's work in a transaction of a test's database, whose run is in memory.
+///
+/// # Errors
+/// The database did not answer, or refused.
+#[cfg(feature = "testing")]
+pub(crate) async fn transact_apart(
+    database: &super::database::Database,
+    step: &NewStep,
+    work: &TransactionWork,
+    max_result: usize,
+    is_held: impl Fn() -> bool + Send + 'static,
+) -> Result<Apart, FleetError> {
+    let work = TransactionStep::of(work, &step.path)?;
+    let mut step = step.clone();
+    let decided = database.decided_transaction(move |connection| {
+        async move {
+            Ok(match work.run(connection, &step.path, max_result).await {
+                Err(error) => Err(Apart::Failed(error)),
+                Ok(_) if !is_held() => Err(Apart::Lost),
+                Ok(result) => {
+                    step.result = Some(result);
+                    Ok(Apart::Committed(step))
+                }
+            })
+        }
+        .boxed()
+    });
+    Ok(decided.await?.unwrap_or_else(|undone| undone))
 }

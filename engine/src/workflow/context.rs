@@ -207,14 +207,18 @@ impl Context {
     pub fn branches(&self, count: usize) -> StepFuture<Vec<Self>> {
         let place = self.place("join");
         let now = self.now();
-        let branch = |number| {
-            let mut branch = self.branch(&place, number);
-            branch.now = [self.now.clone(), vec![Arc::new(Mutex::new(now))]].concat();
-            branch
-        };
-        let branches: Vec<Self> = (0..count).map(branch).collect();
+        let branches: Vec<Self> = (0..count)
+            .map(|number| self.branch_of_join(&place, number, now))
+            .collect();
         let joined = self.host.clone().join(place);
         StepFuture::new(async move { joined.await.map(|()| branches) })
+    }
+
+    /// A branch of a join that stands at this place, whose code was told that it is this late.
+    pub(super) fn branch_of_join(&self, place: &Place, number: usize, now: DateTime<Utc>) -> Self {
+        let mut branch = self.branch(place, number);
+        branch.now = [self.now.clone(), vec![Arc::new(Mutex::new(now))]].concat();
+        branch
     }
 
     /// One branch of a place, which knows of what happens in it alone.
@@ -249,6 +253,18 @@ impl Context {
         StepFuture::new(done)
     }
 
+    /// Sets an attribute of the run, by which it is found (`runs list --attribute`); `null` takes one away. It is written
+    /// with the next record of the run's state: when it next waits, or ends, or is handed on; what must be found from the
+    /// beginning is given at the start. In a replay it is set again, so it may say nothing that a replay would not.
+    ///
+    /// # Errors
+    /// The name does not have 1 to 100 bytes, the value is no string, number or boolean or longer than 500 bytes, or
+    /// there are 16 others already.
+    pub fn set_attribute(&self, name: &str, value: impl Into<serde_json::Value>) -> anyhow::Result<()> {
+        let set = self.host.set_attribute(name, value.into());
+        set.map_err(|wrong| anyhow::anyhow!(wrong))
+    }
+
     /// The instant of the last thing that this run recorded, so the same in every replay: when its code began, when a
     /// step ended, until when it slept.
     #[must_use]
@@ -271,6 +287,14 @@ impl Context {
         draw::random(self.seed(), &self.place("random").to_string())
     }
 
+    pub(super) fn host(&self) -> Arc<dyn ContextHost> {
+        self.host.clone()
+    }
+
+    pub(super) fn workflow(&self) -> &str {
+        &self.run.workflow
+    }
+
     fn seed(&self) -> RunId {
         self.run.seed_id.unwrap_or(self.run.origin_id)
     }
@@ -289,7 +313,7 @@ impl Context {
     }
 
     /// What the code is told of something that is over: from then on it is not earlier than that.
-    fn told<T: 'static>(
+    pub(super) fn told<T: 'static>(
         &self,
         done: impl Future<Output = anyhow::Result<Done>> + Send + 'static,
         read: impl FnOnce(Done) -> anyhow::Result<T> + Send + 'static,
@@ -318,7 +342,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// As exact as the record is: what the code is told must be what a replay tells it.
-fn recordable(at: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn recordable(at: DateTime<Utc>) -> DateTime<Utc> {
     at.trunc_subsecs(6).clamp(EARLIEST, LATEST)
 }
 

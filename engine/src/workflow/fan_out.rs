@@ -68,11 +68,15 @@ where
     }
 
     async fn ids(&self, resources: &Resources, after: Option<i64>) -> anyhow::Result<Box<dyn IdPages>> {
+        #[cfg(feature = "testing")]
+        if let Some(ids) = crate::testing::fake_ids(resources, self.source.name(), after) {
+            return Ok(ids);
+        }
         self.source.ids(resources, after).await
     }
 
     async fn make(&self, resources: &Resources, ids: &[i64]) -> anyhow::Result<Vec<(i64, Made)>> {
-        let mut rows = self.source.rows(resources, ids).await?;
+        let mut rows = self.rows(resources, ids).await?;
         if rows.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
             rows.sort_by_key(|(id, _)| *id);
         }
@@ -106,6 +110,14 @@ where
     S: Source,
     M: Fn(&S::Row) -> anyhow::Result<Option<Command>> + Send + Sync + 'static,
 {
+    async fn rows(&self, resources: &Resources, ids: &[i64]) -> anyhow::Result<Vec<(i64, S::Row)>> {
+        #[cfg(feature = "testing")]
+        if let Some(rows) = crate::testing::fake_rows(resources, self.source.name(), ids) {
+            return rows;
+        }
+        self.source.rows(resources, ids).await
+    }
+
     fn make_one(&self, row: &S::Row) -> Made {
         // One bad row must not take its neighbours or the process down.
         match catch_unwind(AssertUnwindSafe(|| (self.message)(row))) {

@@ -8,9 +8,10 @@ use futures::future::BoxFuture;
 
 use super::fan_out::FanOut;
 use super::path::Place;
+use super::publish::Publication;
 use super::step::{Action, StepError, StepOptions};
 use super::undo::Undo;
-use crate::lifecycle::{Kind, TransactionWork};
+use crate::lifecycle::{ChildWishes, Kind, RunId, RunStore, TransactionWork};
 
 /// How a step ended, as recorded.
 #[derive(Debug, Clone)]
@@ -50,6 +51,19 @@ impl WaitFor {
     }
 }
 
+/// A run to start as a child of the one that is run.
+#[derive(Debug, Clone)]
+pub(crate) struct NewRunOfMine {
+    /// Its workflow.
+    pub(crate) workflow: &'static str,
+    /// Its input, JSON.
+    pub(crate) params: Vec<u8>,
+    /// What else is said of it.
+    pub(crate) wishes: ChildWishes,
+    /// Its workflow need not be known here.
+    pub(crate) elsewhere: bool,
+}
+
 /// What a step comes to. It stays pending for ever when the code is not to go on from here.
 pub(crate) type Outcome = BoxFuture<'static, anyhow::Result<Done>>;
 
@@ -69,6 +83,15 @@ pub(crate) trait ContextHost: Send + Sync {
     fn transact(self: Arc<Self>, place: Place, work: TransactionWork, undo: Option<Undo>) -> Outcome;
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome;
     fn fan_out(self: Arc<Self>, place: Place, fan_out: Arc<dyn FanOut>) -> Outcome;
+    /// Starts a child, unless that is recorded; answers which run it is.
+    fn start_child(self: Arc<Self>, place: Place, child: NewRunOfMine) -> BoxFuture<'static, anyhow::Result<RunId>>;
+    /// How the child ended that was started at this path.
+    fn child_end(self: Arc<Self>, path: String) -> Outcome;
+    fn publish(self: Arc<Self>, place: Place, publication: Publication) -> Outcome;
+    /// The store, for steps about other runs; none: nothing is done here.
+    fn runs(&self) -> Option<Arc<dyn RunStore>>;
+    /// Sets an attribute of the run, or says why not.
+    fn set_attribute(&self, name: &str, value: serde_json::Value) -> Result<(), String>;
     /// The code goes on in branches from here; never returns into code that differs from the one that ran.
     fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>>;
     /// The code comes to a select of so many branches; never returns into code that differs from the one that ran.

@@ -1,10 +1,14 @@
 //! What a user writes: a workflow, a source of items, and the messages made of them.
 
+mod child;
 mod context;
+mod continuing;
 mod draw;
 mod fan_out;
 mod host;
+mod join;
 mod path;
+mod publish;
 mod registry;
 mod resources;
 mod retry;
@@ -19,11 +23,14 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use child::{ChildHandle, ChildOptions};
 pub use context::Context;
+pub(crate) use continuing::{continued, params_of};
 pub use fan_out::FanOutSummary;
 pub(crate) use fan_out::{FanOut, Made};
-pub(crate) use host::{ContextHost, Done, Outcome, Race, WaitFor};
+pub(crate) use host::{ContextHost, Done, NewRunOfMine, Outcome, Race, WaitFor};
 pub(crate) use path::{Place, UNDO, is_undo, undo_path};
+pub(crate) use publish::Publication;
 pub(crate) use registry::DynWorkflow;
 pub use registry::Registry;
 pub use resources::Resources;

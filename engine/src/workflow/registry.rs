@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{Context, Workflow};
-use crate::lifecycle::Runnable;
+use crate::lifecycle::{QueueSettings, Runnable};
 
 /// A workflow with its types erased.
 pub(crate) trait DynWorkflow: Send + Sync {
@@ -48,12 +48,23 @@ fn read_params<W: Workflow>(params: &[u8]) -> anyhow::Result<W::Input> {
 #[derive(Clone, Default)]
 pub struct Registry {
     workflows: BTreeMap<&'static str, Arc<dyn DynWorkflow>>,
+    queues: BTreeMap<String, QueueSettings>,
 }
 
 impl Registry {
     /// Adds a workflow; the last one of a name wins.
     pub fn add<W: Workflow>(&mut self, workflow: W) {
         self.workflows.insert(W::NAME, Arc::new(workflow));
+    }
+
+    /// Says what is to be set for a queue; the last one of a name wins.
+    pub fn add_queue(&mut self, settings: QueueSettings) {
+        self.queues.insert(settings.name.clone(), settings);
+    }
+
+    /// What the binary says is to be set for queues.
+    pub fn queues(&self) -> impl Iterator<Item = &QueueSettings> {
+        self.queues.values()
     }
 
     /// The names, in order.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::retry::RetryPolicy;
+use crate::lifecycle::RunId;
 
 /// What may be said of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -80,6 +81,18 @@ pub enum StepError {
         size: usize,
         /// How large it may be.
         cap: usize,
+    },
+    /// The child that it started did not return anything.
+    #[error("child {child} of step {path} {end}: {reason}", end = if *cancelled { "was cancelled" } else { "failed" })]
+    Child {
+        /// The step.
+        path: String,
+        /// The run that it started.
+        child: RunId,
+        /// It was cancelled, and did not fail.
+        cancelled: bool,
+        /// Why.
+        reason: String,
     },
     /// It was not begun, or waits no longer: the run is to come to its end. Never recorded.
     #[error("step {path} is not done: the run is to come to its end")]

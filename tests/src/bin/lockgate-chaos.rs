@@ -12,25 +12,37 @@ use lockgate::cli::{Execute, Exit, Failure, Outcome, extra};
 use lockgate::delivery::{Command, Direct, DirectStats, EmailTriggerCommand, Handover};
 use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
+use lockgate_tests::beside::StartBeside;
+use lockgate_tests::chaos_family::ChaosFamily;
 use lockgate_tests::chaos_steps::ChaosSteps;
+use lockgate_tests::chaos_versions;
 use lockgate_tests::place_order::PlaceOrder;
+use lockgate_tests::running_total::RunningTotal;
 use lockgate_workflows::shop::Payments;
-use lockgate_workflows::{ApproveExpense, DailyTaskReports, ProcessOrder};
+use lockgate_workflows::{ApproveExpense, DailyTaskReports, ProcessOrder, TaskReminder, TaskReminders};
 use serde::{Deserialize, Serialize};
 
 fn main() -> ExitCode {
-    lockgate::cli::main(
-        Engine::builder()
-            .workflow(DailyTaskReports)
-            .workflow(ChaosItems)
-            .workflow(ChaosRows)
-            .workflow(ChaosSteps)
-            .workflow(PlaceOrder)
-            .workflow(ProcessOrder)
-            .workflow(ApproveExpense)
-            .resource(Payments::from_env())
-            .command(extra::<SubmitDirect>),
-    )
+    let engine = Engine::builder()
+        .workflow(DailyTaskReports)
+        .workflow(ChaosItems)
+        .workflow(ChaosRows)
+        .workflow(ChaosSteps)
+        .workflow(PlaceOrder)
+        .workflow(ProcessOrder)
+        .workflow(ApproveExpense)
+        .workflow(RunningTotal)
+        .workflow(TaskReminders)
+        .workflow(TaskReminder)
+        .workflow(ChaosFamily)
+        .resource(Payments::from_env())
+        .command(extra::<SubmitDirect>)
+        .command(extra::<StartBeside>);
+    // Which deployment this replica is of.
+    lockgate::cli::main(match std::env::var("LOCKGATE_CHAOS_VERSION").as_deref() {
+        Ok("2") => engine.workflow(chaos_versions::Second),
+        _ => engine.workflow(chaos_versions::First),
+    })
 }
 
 /// Submits direct commands, says the id of each that was accepted, and waits until all of them are somewhere

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use lockgate::cli::{Context, Execute, Exit, ExtraCommand, Host, Outcome, Roles, extra};
 use lockgate::config::Config;
 use lockgate::delivery::{Message, Publisher, Rejected, Ticket, TopicError, TopicInfo};
+use lockgate::health::Health;
 use tokio_util::sync::CancellationToken;
 
 struct TestHost;
@@ -21,6 +22,7 @@ impl Host for TestHost {
         self: Arc<Self>,
         _config: Config,
         roles: Roles,
+        _health: Health,
         stop: CancellationToken,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
         Box::pin(async move {

@@ -4,6 +4,8 @@
 mod bulk;
 mod drain;
 mod limits;
+mod queues;
+mod run_acts;
 mod runs;
 mod send;
 mod tokens;

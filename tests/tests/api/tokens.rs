@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockgate_tests::TestDatabase;
-use lockgate_tests::api::{TestApi, settings};
+use lockgate_tests::api::{Client, TestApi, settings};
 use lockgate_tests::cli::Program;
 use lockgate_tests::replica::PATIENCE;
 use lockgate_tests::wait_until;
@@ -19,6 +19,12 @@ async fn create(program: &Program, args: &[&str]) -> String {
     let all = [&["tokens", "create"], args, &["--output", "json"]].concat();
     let created = program.run(&all).await.exits(0).json();
     created["token"].as_str().unwrap().to_owned()
+}
+
+/// The same client with a token of these roles.
+pub(super) async fn with_roles(database: &TestDatabase, client: &Client, roles: &str) -> Client {
+    let program = Program::new(BIN, database.url());
+    client.with_token(&create(&program, &[&format!("has-{roles}"), "--roles", roles]).await)
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! Every crash point: die there, start again, and nothing is lost, nothing invented, and no more sent twice than promised.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod claim;
 mod consume;
 mod direct;
 mod end;
+mod family;
 mod finish;
 mod outbox;
 mod plan;
@@ -78,6 +80,8 @@ points! {
     "S3" s3_an_email_is_claimed consume::mail_claimed;
     "S4" s4_an_email_is_taken_by_the_server consume::mail_taken;
     "S5" s5_an_email_cannot_be_marked consume::mail_not_marked;
+    "W1" w1_before_starts_are_committed workflow::before_starts;
+    "W2" w2_after_starts_are_committed workflow::after_starts;
     "W3" w3_after_a_page_of_runs_is_claimed workflow::after_a_claim;
     "W4" w4_before_a_checkpoint workflow::before_a_checkpoint;
     "W5" w5_before_a_group_of_checkpoints_is_committed workflow::before_a_group;
@@ -87,9 +91,16 @@ points! {
     "W9" w9_before_a_waiting_run_is_let_go_of workflow::before_a_suspend;
     "W10" w10_after_a_waiting_run_is_let_go_of workflow::after_a_suspend;
     "W11" w11_a_signal_comes_while_the_run_is_let_go_of workflow::signalled_while_it_suspends;
+    "W12" w12_starting_children family::starting_children;
     "W13" w13_before_an_end_is_committed workflow::before_an_end;
+    "W14" w14_waking_a_parent family::waking_a_parent;
     "W15" w15_before_an_undo_is_recorded workflow::before_an_undo_is_recorded;
+    "W16" w16_going_on_as_another family::going_on;
+    "W17" w17_around_a_claim_from_a_limited_queue workflow::around_a_limited_claim;
     "W18" w18_a_zombie_records_nothing workflow::zombie;
+    "W21" w21_before_a_copy_of_a_run_is_committed again::before_commit;
+    "W22" w22_stopping_children family::stopping_children;
+    "W23" w23_publishing family::publishing;
     "W24" w24_before_a_select_is_recorded workflow::before_a_select;
     "W25" w25_after_a_select_is_recorded workflow::after_a_select;
     "N1" n1_every_request_is_lost_once end::every_request_lost;

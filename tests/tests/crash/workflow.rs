@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lockgate_tests::chaos_steps::effects;
+use lockgate_tests::chaos_steps::{create_effects, effects};
+use lockgate_tests::cluster::Cluster;
 use lockgate_tests::steps_story::{Story, assert_once_but};
 use lockgate_tests::wait_until;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A replica dies at a point, another goes on; what was done how often.
 async fn dies_at(point: &str, plan: Value) -> BTreeMap<String, i64> {
@@ -17,6 +19,48 @@ async fn dies_at(point: &str, plan: Value) -> BTreeMap<String, i64> {
     println!("{point}: {effects:?}");
     assert!(told.from < told.to);
     effects
+}
+
+/// A process that starts runs in the company of a replica dies when it starts the second one, which begins at once.
+async fn dies_starting(point: &str) -> (Cluster, i64) {
+    let cluster = Cluster::new().await;
+    create_effects(&cluster.pool).await;
+    let url = cluster.url().to_owned();
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
+    let mut starter = cluster.replica_called(
+        &["start-beside", "3", "{\"steps\": 2}"],
+        &[("LOCKGATE_CRASH_AT", point)],
+    );
+    starter.crashes().await;
+    assert_eq!(starter.log().matches("started ").count(), 1, "{}", starter.log());
+    let begun = "select count(*) from lockgate.task_runs where claim_id is not null";
+    let begun: i64 = sqlx::query_scalar(begun).fetch_one(&cluster.pool).await.unwrap();
+    (cluster, begun)
+}
+
+async fn all_complete(cluster: &Cluster) -> Vec<Uuid> {
+    let _replica = cluster.replica();
+    let runs = "select id from lockgate.task_runs order by id";
+    let runs: Vec<Uuid> = sqlx::query_scalar(runs).fetch_all(&cluster.pool).await.unwrap();
+    for run in &runs {
+        cluster.completes(*run).await;
+        assert_once_but(&effects(&cluster.pool, *run).await, &[]);
+    }
+    runs
+}
+
+pub async fn before_starts() {
+    let (cluster, begun) = dies_starting("start_runs.before_commit:2").await;
+    assert_eq!((begun, all_complete(&cluster).await.len()), (0, 1));
+}
+
+pub async fn after_starts() {
+    let (cluster, begun) = dies_starting("start_runs.after_commit:2").await;
+    assert_eq!(begun, 1, "born claimed");
+    let runs = all_complete(&cluster).await;
+    assert_eq!(runs.len(), 2);
+    let recovered = "select count(*) from lockgate.transitions where run_id = $1 and reason = 'lease ended'";
+    assert_eq!(cluster.count(recovered, runs[1]).await, 1);
 }
 
 pub async fn after_a_claim() {
@@ -127,6 +171,24 @@ pub async fn after_a_select() {
 pub async fn before_an_end() {
     let effects = dies_at("endings.before_commit", json!({"steps": 2})).await;
     assert_once_but(&effects, &[]);
+}
+
+/// The place of a dead holder is free again with its lease: the next run of the queue is not kept back.
+pub async fn around_a_limited_claim() {
+    for (point, deaths) in [("limits.before_commit", 0), ("limits.after_claim", 1)] {
+        let story = Story::begin(json!({"steps": 2})).await;
+        let set = "select lockgate.set_queue('chaos-steps', max_running => 1, holds => 'run')";
+        sqlx::query(set).execute(&story.cluster.pool).await.unwrap();
+        story.cluster.replica_dying_at(point).crashes().await;
+        let held = "select count(*) from lockgate.task_runs where id = $1 and holds is not null";
+        assert_eq!(story.count(held).await, deaths, "{point}");
+        let _replica = story.cluster.replica();
+        let (_, effects) = story.ends().await;
+        assert_once_but(&effects, &[]);
+        assert_eq!(story.recovered().await, deaths, "{point}");
+        let next = story.cluster.start("chaos-steps", json!({"steps": 1})).await;
+        story.cluster.completes(next).await;
+    }
 }
 
 /// A holder that stood still while another took over: what it does afterwards has happened, what it writes has not.

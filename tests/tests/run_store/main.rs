@@ -3,6 +3,7 @@
 
 mod claim;
 mod let_go;
+mod limits;
 mod recover;
 mod save;
 mod signals;
@@ -148,6 +149,7 @@ pub fn ending(claim: RunClaim, act: Act) -> Ending {
         claim,
         act,
         had_batches: true,
+        attributes: None,
     }
 }
 

@@ -18,7 +18,8 @@ async fn written(world: &World, line: &[&str], format: ScheduleFormat) -> Result
     let words = std::iter::once("schedules").chain(line.iter().copied());
     let parsed = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
     let mut out = Vec::new();
-    let done: Result<(), SchedulesError> = execute(parsed.schedules, &world.database, None, format, &mut out).await;
+    let done: Result<(), SchedulesError> =
+        execute(parsed.schedules, &world.database, None, None, format, &mut out).await;
     done.map_err(|error| error.to_string())?;
     Ok(String::from_utf8(out).unwrap())
 }

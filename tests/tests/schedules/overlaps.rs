@@ -56,6 +56,7 @@ async fn queue_makes_each_run_wait_for_the_one_before() {
         claim,
         act: Act::Complete { output },
         had_batches: false,
+        attributes: None,
     };
     assert_eq!(runs.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
     let (_, second) = claim_all(&runs).await.pop().unwrap();
@@ -68,8 +69,8 @@ async fn a_queue_has_an_end() {
     ten_minutes_missed(&world, "a", ", catch_up = 'skip', overlap = 'queue'").await;
     world
         .run(
-            "insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, slot)
-             select lockgate.new_id(), 'reports', 'queued', lockgate.new_id(), 'a', timestamptz '2020-01-01Z' + n * interval '1 minute'
+            "insert into lockgate.task_runs (id, workflow, status, origin_id, leader_term, schedule, slot)
+             select lockgate.new_id(), 'reports', 'queued', lockgate.new_id(), 1, 'a', timestamptz '2020-01-01Z' + n * interval '1 minute'
                from generate_series(1, 1000) n",
         )
         .await;

@@ -124,12 +124,15 @@ fn compared(code: &str, at: usize, word: &str) -> bool {
         || condition.contains(&before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
 }
 
+/// Makes a database for a user's test, whose name no statement can bind; compiled with the testing kit alone.
+const TEST_DATABASE: &str = "engine/src/postgres/test_database.rs";
+
 /// No statement of the engine is put together at run time.
 pub fn is_static(files: &[File]) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in files
         .iter()
-        .filter(|file| file.path.starts_with("engine/") && file.extension() == "rs")
+        .filter(|file| file.path.starts_with("engine/") && file.extension() == "rs" && file.path != TEST_DATABASE)
     {
         let code = rust::blank(&file.text, Keep::Code);
         let asserted = words(&code, "AssertSqlSafe").map(|at| (at, "AssertSqlSafe lets any text through as SQL"));

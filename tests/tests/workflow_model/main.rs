@@ -1,8 +1,9 @@
-//! Whatever is done to runs in whatever order, the store on Postgres answers as the one in memory does, and no result, no
-//! wake-up and no claim is lost.
+//! Whatever is done to runs in whatever order, the store on Postgres answers as the one in memory does, both keep to a
+//! reference that is small enough to be seen through, and no result, no wake-up and no claim is lost.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod ops;
+mod reference;
 mod story;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use proptest::collection::vec;
 use proptest::test_runner::{Config, TestRunner};
 
 use ops::{ActOp, Op, op};
+use reference::Reference;
 use story::{Made, Step, Told, prepare, say_step, take};
 
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -51,7 +53,8 @@ async fn see(world: &dyn RunWorld) -> Sight {
     sight
 }
 
-type FirstResult = (StepStatus, Option<Vec<u8>>);
+/// The end of a step that counts.
+pub type FirstResult = (StepStatus, Option<Vec<u8>>);
 
 /// What must hold over time, told from the outside: nothing of it is asked of the store's own books.
 #[derive(Default)]
@@ -143,16 +146,19 @@ impl Promises {
 async fn check(ops: Vec<Op>) {
     let (memory, postgres) = (MemoryWorld::new(LEASE), PostgresWorld::direct(LEASE).await);
     let (mut made, mut promises) = (Made::default(), Promises::default());
+    let mut reference = Reference::default();
     for (at, op) in ops.iter().enumerate() {
         let Some(step) = prepare(op, &mut made) else { continue };
         let expected = take(&memory, &step, &made).await;
         let told = take(&postgres, &step, &made).await;
         assert_eq!(told, expected, "step {at}: {step:?}");
         promises.heard(&step, &told, &made);
-        made.tied |= told.made_ready > 1;
-        made.claims.extend(told.claims);
         let (expected, sight) = (see(&memory).await, see(&postgres).await);
         assert_eq!(sight, expected, "after step {at}: {step:?}");
+        reference.follow(&step, &told, &made, &sight.runs);
+        reference.check(&postgres, &sight.runs).await;
+        made.tied |= told.made_ready > 1;
+        made.claims.extend(told.claims);
         promises.check(&postgres).await;
         made.before = sight.runs;
     }

@@ -36,12 +36,12 @@ pub struct Made {
 }
 
 impl Made {
-    fn run(&self, at: RunAt) -> RunId {
+    pub fn run(&self, at: RunAt) -> RunId {
         let at = usize::from(at) % self.runs.len().max(1);
         self.runs.get(at).copied().unwrap_or(Uuid::nil())
     }
 
-    fn claim(&self, at: ClaimAt) -> RunClaim {
+    pub fn claim(&self, at: ClaimAt) -> RunClaim {
         let nobody = RunClaim {
             run: Uuid::nil(),
             token: 1,
@@ -290,6 +290,7 @@ async fn ending(world: &dyn RunWorld, claim: RunClaim, act: &ActOp, had_batches:
         claim,
         act,
         had_batches,
+        attributes: None,
     }
 }
 

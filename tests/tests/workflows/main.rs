@@ -1,12 +1,17 @@
 //! Durable workflows on real servers: steps, waits, signals, and fan-outs beside them.
 #![allow(clippy::unwrap_used)]
 
+mod again;
 mod example;
+mod families;
 mod kills;
 mod leases;
 mod lost;
 mod mixed;
 mod operators;
+mod queues;
+mod reports;
 mod saga;
 mod shop;
+mod versions;
 mod waits;

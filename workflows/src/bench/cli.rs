@@ -4,8 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
 use super::{
-    CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, SenderSettings, WorkflowsSettings,
-    commands, fanout, http, outbox, sender, workflows,
+    BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, SenderSettings,
+    WorkflowsSettings, commands, fanout, http, outbox, sender, workflows,
 };
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
@@ -79,6 +79,18 @@ struct WorkflowsArgs {
     /// How long each closed loop runs
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Claims in large tables, instead of all else
+    #[arg(long)]
+    big: bool,
+    /// Runs that sleep in the large tables
+    #[arg(long, default_value_t = 1_000_000, requires = "big")]
+    sleeping: u32,
+    /// Runs that are over in the large tables
+    #[arg(long, default_value_t = 10_000_000, requires = "big")]
+    finished: u32,
+    /// Measure instead what limits cost that do not bind, over so many pairs of backlogs each
+    #[arg(long, value_name = "PAIRS")]
+    limits: Option<usize>,
 }
 
 #[derive(Args)]
@@ -204,6 +216,11 @@ impl WorkflowsArgs {
             brokers: brokers(context)?,
             runs: self.runs as usize,
             seconds: self.seconds,
+            limits: self.limits,
+            big: self.big.then_some(BigSettings {
+                sleeping: i64::from(self.sleeping),
+                finished: i64::from(self.finished),
+            }),
         })
     }
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use lockgate::api::{ApiParts, ApiServer, ApiSettings};
 use lockgate::config::Secret;
 use lockgate::delivery::{CommandDoor, EmailCommandRequest, HandedOver, KeyHash, ReadyCommand, Topics};
+use lockgate::health::Health;
 use lockgate::postgres::{Database, DatabaseSettings};
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
@@ -180,6 +181,7 @@ fn parts(door: Arc<dyn CommandDoor>) -> anyhow::Result<ApiParts> {
         database: Database::new(&DatabaseSettings::new("postgres://nobody@127.0.0.1:9/nothing"))?,
         registry: None,
         token: Some(Secret::new(TOKEN)),
+        health: Health::default(),
         settings: ApiSettings {
             connections: 16,
             requests_per_s: 1000,

@@ -23,7 +23,10 @@ pub use meters::Cpu;
 pub use outbox::{OutboxPair, OutboxReport, OutboxSample, OutboxSettings, outbox};
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use sender::{SenderReport, SenderRun, SenderSettings, sender};
-pub use workflows::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport, WorkflowsSettings, workflows};
+pub use workflows::{
+    Backlog, BigReport, BigSettings, LatencyMs, LimitsCost, WorkflowsParts, WorkflowsReport, WorkflowsSettings,
+    workflows,
+};
 pub use workload::Density;
 
 use self::meters::{Meters, Used};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use lockgate::Engine;
 use lockgate_workflows::shop::Payments;
-use lockgate_workflows::{ApproveExpense, DailyTaskReports, ProcessOrder, bench, demo};
+use lockgate_workflows::{ApproveExpense, DailyTaskReports, ProcessOrder, TaskReminder, TaskReminders, bench, demo};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -12,6 +12,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let engine = Engine::builder()
         .workflow(DailyTaskReports)
+        .workflow(TaskReminders)
+        .workflow(TaskReminder)
         .workflow(ProcessOrder)
         .workflow(ApproveExpense)
         .resource(Payments::from_env());

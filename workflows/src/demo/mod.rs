@@ -25,6 +25,8 @@ use self::replicas::Replicas;
 use crate::tracker;
 
 const WORKFLOW: &str = "daily-task-reports";
+/// Who hears how it went.
+const TEAM: &str = r#"{"summary_to": "team@example.org"}"#;
 const PARTITIONS: i32 = 12;
 /// Messages shown at the end.
 const SHOWN: usize = 3;
@@ -153,7 +155,7 @@ impl DemoArgs {
         pool: &PgPool,
     ) -> anyhow::Result<()> {
         let since = Utc::now();
-        command(environment, &["start", WORKFLOW, "--wait"]).await?;
+        command(environment, &["start", WORKFLOW, "--params", TEAM, "--wait"]).await?;
         let run: uuid::Uuid = sqlx::query_scalar("select id from lockgate.task_runs order by id desc limit 1")
             .fetch_one(pool)
             .await

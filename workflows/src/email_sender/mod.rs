@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use lockgate::config::Config;
 use lockgate::delivery::consume;
+use lockgate::health::{Health, Part, tell, watch};
 use lockgate::kafka::{ConsumerSettings, KafkaConsumer};
 use lockgate::postgres::{Database, Inbox, Migrator, SchemaError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -65,6 +66,9 @@ pub struct Args {
     /// Mail server, such as smtp://user:password@host:587?tls=required; without it e-mails are only recorded
     #[arg(long, env = "EMAIL_SMTP_URL", hide_env_values = true, value_name = "URL")]
     pub smtp_url: Option<String>,
+    /// File that holds the mail server's URL, for it holds a password
+    #[arg(long, env = "EMAIL_SMTP_URL_FILE", value_name = "FILE", conflicts_with = "smtp_url")]
+    pub smtp_url_file: Option<PathBuf>,
     /// Sender's address
     #[arg(long, env = "EMAIL_FROM", default_value = "tracker@localhost.localdomain")]
     pub from: String,
@@ -80,6 +84,17 @@ pub struct Args {
     /// Records settled in one transaction
     #[arg(long, env = "EMAIL_PAGE", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub page: u32,
+}
+
+impl Args {
+    fn mail_server(&self) -> anyhow::Result<Option<String>> {
+        let Some(file) = &self.smtp_url_file else {
+            return Ok(self.smtp_url.clone());
+        };
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| format!("{} cannot be read (EMAIL_SMTP_URL_FILE)", file.display()))?;
+        Ok(Some(text.trim().to_owned()))
+    }
 }
 
 /// What an operator does.
@@ -111,12 +126,16 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
     let settings = config.database_settings()?;
     let database = Database::new(&settings)?;
     let pool = mail_pool(&settings.url, config.database.deadline)?;
-    if !prepare(&database, &pool, &stop).await? {
+    let health = Health::default();
+    let ended = CancellationToken::new();
+    let _ended = ended.clone().drop_guard();
+    tell(config.health.listen.as_deref(), &health, ended).await?;
+    if !prepare(&database, &pool, &health, &stop).await? {
         return Ok(());
     }
     let mails = Mails::new(pool.clone(), args.give_up);
-    let sender = match &args.smtp_url {
-        Some(url) => Some(Sender::new(mails.clone(), url, &args.from, args.lease)?),
+    let sender = match args.mail_server()? {
+        Some(url) => Some(Sender::new(mails.clone(), &url, &args.from, args.lease)?),
         None => None,
     };
     let effect = match sender {
@@ -146,6 +165,7 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
     );
     // What ends the one ends the others.
     let over = stop.child_token();
+    let watching = watch(config, true, &database, &health, &over)?;
     let sending = async {
         if let Some(sender) = &sender {
             sender.run(over.clone()).await;
@@ -162,6 +182,9 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
     // A connection that a statement is still waiting on is closed by the process's end.
     let _ = tokio::time::timeout(PAUSE, pool.close()).await;
     consumed?;
+    if let Some(unfit) = watching.await.context("the watch over the servers panicked")? {
+        return Err(unfit.into());
+    }
     tracing::info!("email-sender stopped");
     Ok(())
 }
@@ -180,13 +203,19 @@ fn mail_pool(url: &str, deadline: Duration) -> anyhow::Result<PgPool> {
 }
 
 /// Waits for a database with a schema that fits, and makes the table of e-mails where it is missing. False: told to stop.
-async fn prepare(database: &Database, pool: &PgPool, stop: &CancellationToken) -> anyhow::Result<bool> {
+async fn prepare(
+    database: &Database,
+    pool: &PgPool,
+    health: &Health,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
     let migrator = Migrator::new(database.clone());
     loop {
         match migrator.check().await {
             Ok(()) => break,
             Err(SchemaError::Database(error)) if error.code().is_none() => {
                 tracing::warn!(%error, "waiting for Postgres");
+                health.say(Part::Replica, Err::<&str, _>(format!("waiting for Postgres: {error}")));
             }
             Err(error) => return Err(error.into()),
         }

@@ -26,7 +26,7 @@ pub struct Text {
 }
 
 /// The files of `workflows/templates`, for those who name no directory of their own.
-const SHIPPED: [(&str, &str); 4] = [
+const SHIPPED: [(&str, &str); 8] = [
     ("welcome/en", include_str!("../../templates/welcome/en.txt")),
     ("welcome/de", include_str!("../../templates/welcome/de.txt")),
     (
@@ -36,6 +36,16 @@ const SHIPPED: [(&str, &str); 4] = [
     (
         "daily-task-report/de",
         include_str!("../../templates/daily-task-report/de.txt"),
+    ),
+    ("open-tasks/en", include_str!("../../templates/open-tasks/en.txt")),
+    ("open-tasks/de", include_str!("../../templates/open-tasks/de.txt")),
+    (
+        "daily-report-summary/en",
+        include_str!("../../templates/daily-report-summary/en.txt"),
+    ),
+    (
+        "daily-report-summary/de",
+        include_str!("../../templates/daily-report-summary/de.txt"),
     ),
 ];
 

@@ -1,5 +1,6 @@
-//! `lockgate schedules`: list, set, pause, resume, remove and preview.
+//! `lockgate schedules`: list, set, pause, resume, remove, backfill and preview.
 
+mod backfill;
 mod rules;
 mod show;
 
@@ -8,6 +9,7 @@ use std::io::Write;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 
+pub use backfill::BackfillArgs;
 pub use rules::{RuleArgs, SetArgs};
 pub use show::ScheduleFormat;
 
@@ -49,6 +51,8 @@ pub enum SchedulesCommand {
         /// Its name
         name: String,
     },
+    /// Start runs for past slots that have none
+    Backfill(BackfillArgs),
     /// Show when it fires, and what the clocks and catch-up do
     Preview(PreviewArgs),
 }
@@ -114,7 +118,8 @@ impl SchedulesArgs {
             Format::Jsonl => ScheduleFormat::Jsonl,
         };
         let mut answer = Vec::new();
-        execute(self, &database, context.host.registry(), format, &mut answer).await?;
+        let actor = context.actor.clone();
+        execute(self, &database, context.host.registry(), actor, format, &mut answer).await?;
         std::io::stdout().write_all(&answer).map_err(SchedulesError::Output)?;
         Ok(Exit::Ok)
     }
@@ -142,6 +147,7 @@ pub async fn execute(
     args: SchedulesArgs,
     database: &Database,
     registry: Option<&Registry>,
+    actor: Option<String>,
     format: ScheduleFormat,
     out: &mut dyn Write,
 ) -> Result<(), SchedulesError> {
@@ -161,6 +167,7 @@ pub async fn execute(
             let known = schedules.resume(&name).await?;
             done(known, name, "active", format, out)
         }
+        SchedulesCommand::Backfill(args) => backfill::backfill(args, actor, &schedules, format, out).await,
         SchedulesCommand::Preview(args) => show_preview(args, &schedules, format, out).await,
     }
 }

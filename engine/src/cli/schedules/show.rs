@@ -155,7 +155,11 @@ pub(super) fn outcome(
     Ok(())
 }
 
-fn documents<T: Serialize>(rows: &[T], format: ScheduleFormat, out: &mut dyn Write) -> Result<(), SchedulesError> {
+pub(super) fn documents<T: Serialize>(
+    rows: &[T],
+    format: ScheduleFormat,
+    out: &mut dyn Write,
+) -> Result<(), SchedulesError> {
     if format == ScheduleFormat::Json {
         writeln!(out, "{}", json(&rows)?)?;
         return Ok(());
@@ -206,11 +210,11 @@ fn state(view: &ScheduleView) -> &'static str {
     }
 }
 
-fn instant(at: DateTime<Utc>) -> String {
+pub(super) fn instant(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn plain_table(columns: &[&str]) -> Table {
+pub(super) fn plain_table(columns: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(columns.to_vec());

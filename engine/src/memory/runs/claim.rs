@@ -21,16 +21,25 @@ pub(super) fn holder(page: &ClaimPage, replica: Uuid, now: DateTime<Utc>, lease:
     }
 }
 
+/// What may be claimed: by whom, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Claimable<'a> {
+    pub(super) runnable: &'a [Runnable],
+    pub(super) suspects: bool,
+    pub(super) now: DateTime<Utc>,
+}
+
 impl Runs {
     /// Of each queue so many, those that have waited longest first; of suspects one, whichever queue has it.
     pub(super) fn claim(&mut self, page: &ClaimPage, holder: Holder) -> Vec<(RunClaim, WorkRun)> {
+        let asked = Claimable {
+            runnable: &page.runnable,
+            suspects: page.suspects,
+            now: holder.since,
+        };
         let mut picked = Vec::new();
         for share in &page.shares {
-            let of_queue = self.by_id.values().filter(|run| run.queue() == share.queue);
-            let mut ready: Vec<(Ready, RunId)> = of_queue
-                .filter_map(|run| Some((self.claimable(run, page, holder.since)?, run.id())))
-                .collect();
-            ready.sort_unstable();
+            let ready = self.ready_of(&share.queue, asked);
             let take = usize::try_from(share.take).unwrap_or(usize::MAX);
             picked.extend(ready.into_iter().take(take).map(|(_, run)| run));
         }
@@ -44,9 +53,19 @@ impl Runs {
         claimed.collect()
     }
 
+    /// The runs of a queue that may be claimed, in their order.
+    pub(super) fn ready_of(&self, queue: &str, asked: Claimable<'_>) -> Vec<(Ready, RunId)> {
+        let of_queue = self.by_id.values().filter(|run| run.queue() == queue);
+        let mut ready: Vec<(Ready, RunId)> = of_queue
+            .filter_map(|run| Some((self.claimable(run, asked)?, run.id())))
+            .collect();
+        ready.sort_unstable();
+        ready
+    }
+
     /// Its place, if its code may run now and is here.
-    fn claimable(&self, run: &Run, page: &ClaimPage, now: DateTime<Utc>) -> Option<Ready> {
-        let ready = run.ready.filter(|ready| ready.at <= now)?;
+    pub(super) fn claimable(&self, run: &Run, asked: Claimable<'_>) -> Option<Ready> {
+        let ready = run.ready.filter(|ready| ready.at <= asked.now)?;
         let after_is_over = || {
             let after = run.after_run.and_then(|after| self.by_id.get(&after));
             after.is_none_or(|after| after.status.is_over())
@@ -54,8 +73,8 @@ impl Runs {
         let may = run.status.may_be_claimed()
             && run.holder.is_none()
             && (run.stop.is_none() || run.undoing == Some(true))
-            && (run.attempts >= SUSPECT_AFTER) == page.suspects
-            && page.runnable.iter().any(|runnable| runs(runnable, run))
+            && (run.attempts >= SUSPECT_AFTER) == asked.suspects
+            && asked.runnable.iter().any(|runnable| runs(runnable, run))
             && after_is_over();
         may.then(|| run.rank(ready))
     }
@@ -100,16 +119,28 @@ fn runs(runnable: &Runnable, run: &Run) -> bool {
 }
 
 impl Run {
-    fn take(&mut self, page: &ClaimPage, holder: Holder) -> (RunClaim, WorkRun) {
+    pub(super) fn take(&mut self, page: &ClaimPage, holder: Holder) -> (RunClaim, WorkRun) {
         if self.started_at.is_none() {
             let runnable = page.runnable.iter().find(|runnable| runs(runnable, self));
             self.code_version = runnable.map(|runnable| runnable.newest);
             self.started_at = Some(holder.since);
         }
+        self.hold(holder);
+        self.work(&holder)
+    }
+
+    /// In the moment of its start.
+    pub(super) fn begin(&mut self, code_version: u32, holder: Holder) {
+        self.code_version = Some(code_version);
+        self.started_at = Some(holder.since);
+        self.hold(holder);
+    }
+
+    fn hold(&mut self, holder: Holder) {
         self.status = Status::Running;
         self.ready = None;
+        self.debounce_key = None;
         self.token += 1;
         self.holder = Some(holder);
-        self.work(&holder)
     }
 }

@@ -75,7 +75,10 @@ impl Runs {
 
     pub(super) fn sweep(&mut self, now: DateTime<Utc>) -> Swept {
         let runs = self.recover(now);
+        let batches = self.by_id.values_mut().map(|run| run.recover_batches(now)).sum();
+        let fan_outs = self.complete_idle(now);
         let ready = self.ready(now);
+        self.hold_places();
         let is_late = |run: &&mut Run| !run.status.is_over() && run.stop.is_none() && run.is_overdue(now);
         let overdue = self.by_id.values_mut().filter(is_late).map(|run| {
             run.request_stop(Status::Failed, "not over before its deadline", false, ready);
@@ -87,8 +90,11 @@ impl Runs {
             .filter_map(|run| run.settle_stop(ready).then_some(()))
             .count();
         Swept {
+            batches,
             runs,
+            fan_outs,
             stopped: overdue + settled as u64,
+            parents: self.look_after_children(now),
             ..Swept::default()
         }
     }
@@ -100,10 +106,12 @@ impl Runs {
 }
 
 impl Run {
+    pub(super) fn overdue_at(&self) -> Option<DateTime<Utc>> {
+        self.request.deadline.map(|deadline| self.created_at + deadline)
+    }
+
     fn is_overdue(&self, now: DateTime<Utc>) -> bool {
-        self.request
-            .deadline
-            .is_some_and(|deadline| self.created_at + deadline < now)
+        self.overdue_at().is_some_and(|at| at <= now)
     }
 
     /// Asked again with force, what it did stays.
@@ -161,7 +169,7 @@ impl Run {
             }
             return false;
         }
-        let (_, held_batches) = self.batches;
+        let (_, held_batches) = self.unfinished();
         if held_batches > 0 {
             return false;
         }

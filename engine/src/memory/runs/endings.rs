@@ -1,11 +1,18 @@
 //! Letting go of runs.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::Runs;
 use super::run::{Run, Status};
 use super::steps::{MOST_STEPS, check_path};
 use crate::lifecycle::{Act, Ending, FleetError, LetGo, OpenWait, StepState, StepStatus, storable_reason};
+
+/// Before code is run again that ran too long.
+const OVERRUN_PAUSE: Duration = Duration::from_secs(1);
+/// So often in a row, and it is set aside.
+const MOST_OVERRUNS: u16 = 5;
 
 impl Runs {
     /// Each is judged by its own claim.
@@ -31,6 +38,7 @@ impl Runs {
         let due_at = match &ending.act {
             Act::Wait { due_at, .. } | Act::WaitToUndo { due_at, .. } => *due_at,
             Act::HandBack { delay, .. } => Some(now + *delay),
+            Act::Overrun { .. } => Some(now + OVERRUN_PAUSE),
             Act::Complete { .. } | Act::Fail { .. } | Act::Quarantine { .. } => None,
             Act::NotUndone { .. } | Act::Unwound => None,
         };
@@ -46,6 +54,13 @@ impl Runs {
             _ => Status::Running,
         };
         run.ready = ready;
+        for (name, value) in ending.attributes.iter().flatten() {
+            if value.is_null() {
+                run.attributes.remove(name);
+            } else {
+                run.attributes.insert(name.clone(), value.clone());
+            }
+        }
         let why = run.act(&ending.act, now);
         run.end_claim(from, run.status.as_str(), why);
         LetGo::Done
@@ -58,11 +73,12 @@ impl Run {
         match ending.act {
             Act::Wait { seen, .. } => self.stop.is_none() && self.wake_seq == seen,
             Act::Complete { .. } | Act::Fail { .. } => {
-                let unfinished = ending.had_batches && self.batches != (0, 0);
+                let unfinished = ending.had_batches && self.unfinished() != (0, 0);
                 self.stop.is_none() && self.status == Status::Running && !unfinished
             }
             Act::WaitToUndo { seen, .. } => self.wake_seq == seen && self.undoing != Some(false),
-            Act::Quarantine { .. } | Act::NotUndone { .. } | Act::Unwound | Act::HandBack { .. } => true,
+            Act::Quarantine { .. } | Act::NotUndone { .. } | Act::Unwound => true,
+            Act::HandBack { .. } | Act::Overrun { .. } => true,
         }
     }
 
@@ -82,6 +98,7 @@ impl Run {
                     self.status = Status::Suspended;
                 }
                 self.attempts = 0;
+                self.overruns = 0;
                 for wait in waits {
                     self.open(wait, now);
                 }
@@ -100,6 +117,7 @@ impl Run {
                 self.undoing = Some(false);
                 Some("came to its end, as asked".to_owned())
             }
+            Act::Overrun { reason } => Some(self.overrun(reason)),
             Act::HandBack { reason, .. } => Some(reason.as_deref().map_or("handed back".to_owned(), storable_reason)),
         }
     }
@@ -112,6 +130,19 @@ impl Run {
         for wait in waits {
             self.open(wait, now);
         }
+    }
+
+    /// Code that records something each time is slow, and goes on.
+    fn overrun(&mut self, reason: &str) -> String {
+        let progressed = self.steps.values().any(|step| step.claim_token == self.token);
+        self.overruns = if progressed { 1 } else { self.overruns + 1 };
+        if self.overruns >= MOST_OVERRUNS && !progressed {
+            self.overruns = 0;
+            if self.status == Status::Running {
+                self.end_with(Status::Quarantined, &format!("{reason}, five times in a row"));
+            }
+        }
+        storable_reason(reason)
     }
 
     fn end_with(&mut self, status: Status, reason: &str) -> Option<String> {

@@ -26,6 +26,16 @@ impl Runs {
         Some(opened.clone())
     }
 
+    /// A plan made from one snapshot is made anew when it was not made to its end.
+    pub(super) fn plan_anew(&mut self, claim: &RunClaim, path: &str) {
+        let Some(run) = self.held(claim) else { return };
+        let Some(step) = run.steps.get_mut(path).filter(|step| !step.planned) else {
+            return;
+        };
+        step.plan_cursor = None;
+        run.planned.retain(|_, batch| batch.step != path);
+    }
+
     pub(super) fn complete_fan_out(&mut self, run: RunId, path: &str, result: &[u8], now: DateTime<Utc>) -> bool {
         let ready = self.ready(now);
         let Some(run) = self.by_id.get_mut(&run) else {

@@ -2,11 +2,21 @@
 //!
 //! Everything is behind one lock, so every verb is atomic. Claims, leases and waits go by the store's clock alone.
 
+mod batches;
+mod children;
 mod claim;
 mod clock;
+mod continuing;
 mod control;
 mod endings;
 mod fan_outs;
+mod fleet;
+#[cfg(feature = "testing")]
+mod kit;
+#[cfg(feature = "testing")]
+mod kit_queues;
+mod publish;
+mod queues;
 mod recover;
 mod run;
 mod signals;
@@ -25,11 +35,14 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::lifecycle::{
-    ClaimPage, Clock, Ended, Ending, FleetError, LetGo, ManagerError, NewRun, NewSignal, NewStep, News, Poked,
-    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork, WorkRun,
-    storable_reason,
+    Birth, ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, LimitedClaim, ManagerError,
+    NewChild, NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueueNews, QueueSettings, QueuedCommand,
+    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork,
+    UndeliveredItem, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
+#[cfg(feature = "testing")]
+pub(crate) use kit::Pulse;
 use run::{Ready, Run, Status};
 pub use views::{RunChange, RunStart, RunView, SignalView};
 
@@ -46,7 +59,12 @@ pub struct MemoryRunStore {
 #[derive(Default)]
 struct Runs {
     by_id: BTreeMap<RunId, Run>,
+    queues: BTreeMap<String, queues::Queue>,
     turns: u64,
+    /// What runs have published, in order.
+    published: Vec<(RunId, QueuedCommand)>,
+    /// What fan-outs could not deliver.
+    undelivered: Vec<(RunId, UndeliveredItem)>,
 }
 
 impl Runs {
@@ -93,6 +111,29 @@ impl MemoryRunStore {
         self.lock().start(start, now)
     }
 
+    /// Makes the settings of a queue what is given; a pause stays.
+    ///
+    /// # Errors
+    /// They make no sense.
+    pub fn set_queue(&self, settings: QueueSettings) -> Result<(), ManagerError> {
+        settings.check().map_err(ManagerError::Invalid)?;
+        let now = self.clock.now();
+        self.lock().set_queue(settings, now);
+        Ok(())
+    }
+
+    /// Nothing of the queue is claimed until it is resumed.
+    pub fn pause_queue(&self, name: &str) {
+        let now = self.clock.now();
+        self.lock().pause_queue(name, true, now);
+    }
+
+    /// Runs of the queue are claimed again.
+    pub fn resume_queue(&self, name: &str) {
+        let now = self.clock.now();
+        self.lock().pause_queue(name, false, now);
+    }
+
     /// Renews the leases of these claims; answers those that are gone.
     #[must_use]
     pub fn renew_runs(&self, claims: &[RunClaim]) -> Vec<RunClaim> {
@@ -129,14 +170,20 @@ impl MemoryRunStore {
         self.lock().resume(run, now)
     }
 
-    /// Asks a run to end as cancelled; answers the state it is in now.
+    /// Asks a run to end as cancelled, or the one that goes on in its place, and its children with it; answers the state
+    /// it is in now.
     pub fn cancel_run(&self, run: RunId, reason: &str) -> &'static str {
-        self.stop_run(run, Status::Cancelled, reason, false)
+        self.cancel(run, reason, false)
     }
 
     /// Asks a run to end as cancelled without undoing what it did; answers the state it is in now.
     pub fn force_cancel_run(&self, run: RunId, reason: &str) -> &'static str {
-        self.stop_run(run, Status::Cancelled, reason, true)
+        self.cancel(run, reason, true)
+    }
+
+    fn cancel(&self, run: RunId, reason: &str, force: bool) -> &'static str {
+        let now = self.clock.now();
+        self.lock().cancel(run, &storable_reason(reason), force, now)
     }
 
     /// Asks a run to end as failed; answers the state it is in now.
@@ -214,12 +261,24 @@ impl MemoryRunStore {
         signals.map(SignalView::of).collect()
     }
 
+    /// What fan-outs could not deliver, in order.
+    #[must_use]
+    pub fn undelivered(&self) -> Vec<(RunId, UndeliveredItem)> {
+        self.lock().undelivered()
+    }
+
     /// What happened to a run, in order.
     #[must_use]
     pub fn changes(&self, run: RunId) -> Vec<RunChange> {
         let runs = self.lock();
         let changes = runs.by_id.get(&run).into_iter().flat_map(|run| &run.changes);
         changes.cloned().collect()
+    }
+
+    /// What runs have published, in order.
+    #[must_use]
+    pub fn published(&self) -> Vec<(RunId, QueuedCommand)> {
+        self.lock().published.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Runs> {
@@ -240,9 +299,37 @@ impl RunStore for MemoryRunStore {
         self.lock().start_new(run, now)
     }
 
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        let holder = claim::holder(
+            &ClaimPage::of_claim(claim_id),
+            self.replica,
+            self.clock.now(),
+            self.lease,
+        );
+        self.lock().start_claimed(births, holder)
+    }
+
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         let holder = claim::holder(page, self.replica, self.clock.now(), self.lease);
         Ok(self.lock().claim(page, holder))
+    }
+
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        let holder = claim::holder(page, self.replica, self.clock.now(), self.lease);
+        Ok(self.lock().claim_limited(page, holder))
+    }
+
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        Ok(self.lock().read_queues(workflows))
+    }
+
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
+        let now = self.clock.now();
+        Ok(self.lock().waiting_queues(queues, now))
+    }
+
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        Ok(self.lock().suspect_queues())
     }
 
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
@@ -258,7 +345,8 @@ impl RunStore for MemoryRunStore {
     }
 
     async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
-        self.lock().settle_select(step, lost)
+        let now = self.clock.now();
+        self.lock().settle_select(step, lost, now)
     }
 
     async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {
@@ -269,6 +357,35 @@ impl RunStore for MemoryRunStore {
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         let now = self.clock.now();
         self.lock().let_go(group, now)
+    }
+
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        let now = self.clock.now();
+        self.lock().go_on(group, now)
+    }
+
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        let now = self.clock.now();
+        self.lock().start_children(group, now)
+    }
+
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        Ok(self.lock().ended_children(parent, paths))
+    }
+
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
+        let now = self.clock.now();
+        self.lock().stop_children(run, now);
+        Ok(())
+    }
+
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        Self::cancel_run(self, run, reason);
+        Ok(())
+    }
+
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        self.lock().publish(group)
     }
 
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {

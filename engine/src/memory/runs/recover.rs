@@ -25,6 +25,11 @@ impl Runs {
     }
 
     pub(super) fn end_leases(&mut self, claim_id: Option<Uuid>, now: DateTime<Utc>) -> usize {
+        let batches = self.by_id.values_mut().flat_map(|run| run.planned.values_mut());
+        let batch_holders = batches.filter_map(|batch| batch.holder.as_mut());
+        for holder in batch_holders.filter(|holder| claim_id.is_none_or(|claim_id| holder.claim_id == claim_id)) {
+            holder.lease_until = holder.lease_until.min(now);
+        }
         let holders = self.by_id.values_mut().filter_map(|run| run.holder.as_mut());
         let dead = holders.filter(|holder| claim_id.is_none_or(|claim_id| holder.claim_id == claim_id));
         dead.map(|holder| holder.lease_until = holder.lease_until.min(now))

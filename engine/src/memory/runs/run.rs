@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::batches::StoredBatch;
 use super::views::RunChange;
-use crate::lifecycle::{Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
+use crate::lifecycle::{Holds, Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
 
 /// A run goes before one of a priority lower by one that became ready this much earlier.
 const PRIORITY_STEP: Duration = Duration::from_secs(15);
@@ -85,6 +87,13 @@ pub(super) struct StoredSignal {
 pub(super) struct Run {
     pub(super) request: RunRequest,
     pub(super) queue: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) limit_key: Option<String>,
+    pub(super) debounce_key: Option<String>,
+    /// Last claimed from a limited queue; how long it holds its place there.
+    pub(super) holds: Option<Holds>,
+    /// How often in a row its code ran too long.
+    pub(super) overruns: u16,
     pub(super) priority: u8,
     pub(super) after_run: Option<RunId>,
     pub(super) created_at: DateTime<Utc>,
@@ -93,6 +102,7 @@ pub(super) struct Run {
     pub(super) output: Option<Vec<u8>>,
     pub(super) started_at: Option<DateTime<Utc>>,
     pub(super) code_version: Option<u32>,
+    pub(super) attributes: Map<String, Value>,
     pub(super) ready: Option<Ready>,
     pub(super) wake_seq: i64,
     pub(super) token: i64,
@@ -101,11 +111,28 @@ pub(super) struct Run {
     pub(super) stop: Option<Stop>,
     /// Of a run that is to stop: its code undoes what it did first; that is done or waived; or not decided.
     pub(super) undoing: Option<bool>,
-    /// Batches that wait to be claimed, and those that are.
+    /// Batches that a test says wait to be claimed, and those that it says are.
     pub(super) batches: (u32, u32),
+    /// Those that were planned, by number.
+    pub(super) planned: BTreeMap<i32, StoredBatch>,
     pub(super) steps: BTreeMap<String, StepState>,
     pub(super) signals: Vec<StoredSignal>,
     pub(super) changes: VecDeque<RunChange>,
+    pub(super) parent: Option<Parent>,
+    /// The run that goes on in its place.
+    pub(super) continued_as: Option<RunId>,
+}
+
+/// Of a child, who started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parent {
+    pub(super) run: RunId,
+    /// The step that did.
+    pub(super) path: String,
+    /// How many runs stand above the child.
+    pub(super) depth: u16,
+    /// The child outlives it.
+    pub(super) detached: bool,
 }
 
 impl Run {
@@ -125,6 +152,15 @@ impl Run {
 
     pub(super) fn is_held_by(&self, claim: &RunClaim) -> bool {
         self.token == claim.token && self.holder.is_some_and(|holder| holder.claim_id == claim.claim_id)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) fn claim(&self) -> Option<RunClaim> {
+        self.holder.map(|holder| RunClaim {
+            run: self.id(),
+            token: self.token,
+            claim_id: holder.claim_id,
+        })
     }
 
     pub(super) fn poked(&self) -> Poked {
@@ -160,7 +196,12 @@ impl Run {
             token: self.token,
             claim_id: holder.claim_id,
         };
-        let work = WorkRun {
+        (claim, self.read(holder.since))
+    }
+
+    /// As its code sees it, read or claimed then.
+    pub(super) fn read(&self, claimed_at: DateTime<Utc>) -> WorkRun {
+        WorkRun {
             id: self.id(),
             workflow: self.request.workflow.clone(),
             queue: self.queue().to_owned(),
@@ -170,16 +211,17 @@ impl Run {
             created_at: self.created_at,
             traceparent: self.request.traceparent.clone(),
             started_at: self.started_at,
-            claimed_at: holder.since,
+            claimed_at,
             attempts: self.attempts,
             code_version: self.code_version.unwrap_or(1),
             seed_id: None,
+            parent_id: self.parent.as_ref().map(|parent| parent.run),
+            depth: self.parent.as_ref().map_or(0, |parent| parent.depth),
             undoing: self.undoing == Some(true),
             wake_seq: self.wake_seq,
             steps: self.steps.values().cloned().collect(),
             signals: self.waiting_signals(),
-        };
-        (claim, work)
+        }
     }
 
     /// Takes the claim from its holder; it is recorded once, here, with the instant it began.

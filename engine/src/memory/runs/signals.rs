@@ -33,14 +33,21 @@ impl Runs {
     pub(super) fn signal(&mut self, signal: &NewSignal, now: DateTime<Utc>) -> Result<Signalled, FleetError> {
         let payload = check(signal)?;
         let ready = self.ready(now);
-        let Some(run) = self.by_id.get_mut(&signal.run) else {
+        // Known before over: who asks again because an answer was lost hears that it was sent, also by a run that went on.
+        let key = &signal.idempotency_key;
+        let mut meant = signal.run;
+        while let Some(run) = self.by_id.get(&meant) {
+            if key.is_some() && run.signals.iter().any(|stored| stored.idempotency_key == *key) {
+                return Ok(Signalled::Known);
+            }
+            match run.continued_as {
+                Some(next) => meant = next,
+                None => break,
+            }
+        }
+        let Some(run) = self.by_id.get_mut(&meant) else {
             return Ok(Signalled::Unknown);
         };
-        // Known before over: who asks again because an answer was lost hears that it was sent.
-        let key = &signal.idempotency_key;
-        if key.is_some() && run.signals.iter().any(|stored| stored.idempotency_key == *key) {
-            return Ok(Signalled::Known);
-        }
         if run.status.is_over() {
             return Ok(Signalled::Over(run.status.as_str().to_owned()));
         }

@@ -58,6 +58,7 @@ async fn the_clock_jumps_from_event_to_event() {
         claim: held,
         act,
         had_batches: false,
+        attributes: None,
     };
     assert_eq!(store.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
     let due = store.next_event().unwrap();

@@ -1,6 +1,7 @@
 //! What a test sees of runs in memory.
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::run::Run;
@@ -17,6 +18,14 @@ pub struct RunStart {
     pub priority: u8,
     /// It starts only when that run is over.
     pub after_run: Option<RunId>,
+    /// On whose behalf it runs.
+    pub tenant: Option<String>,
+    /// Key of the limits of its queue that hold for each key.
+    pub limit_key: Option<String>,
+    /// While it is queued, a later start under this key replaces it.
+    pub debounce_key: Option<String>,
+    /// By what it is found.
+    pub attributes: Map<String, Value>,
 }
 
 impl RunStart {
@@ -28,6 +37,10 @@ impl RunStart {
             queue: None,
             priority: 0,
             after_run: None,
+            tenant: None,
+            limit_key: None,
+            debounce_key: None,
+            attributes: Map::new(),
         }
     }
 }
@@ -49,6 +62,8 @@ pub struct RunView {
     pub started_at: Option<DateTime<Utc>>,
     /// Version that it began with; none: it has not begun.
     pub code_version: Option<u32>,
+    /// By what it is found.
+    pub attributes: Map<String, Value>,
     /// From when its code may run; none: it is held, over, or waits for something else.
     pub wake_at: Option<DateTime<Utc>>,
     /// Wake-ups so far.
@@ -73,6 +88,7 @@ impl RunView {
             output: run.output.clone(),
             started_at: run.started_at,
             code_version: run.code_version,
+            attributes: run.attributes.clone(),
             wake_at: run.ready.map(|ready| ready.at),
             wake_seq: run.wake_seq,
             token: run.token,

@@ -1,11 +1,13 @@
 //! The verbs of a replica on the tables.
 
 mod batches;
+mod children;
 mod leases;
 mod plan;
 mod runs;
 mod sweep;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,13 +39,23 @@ pub struct FleetSettings {
 pub struct PostgresFleet {
     database: Database,
     settings: FleetSettings,
+    /// Where the sweep's look at children ended; none: at the start.
+    looked_at: Arc<Mutex<Option<(Uuid, String)>>>,
 }
 
 impl PostgresFleet {
     /// The verbs of one replica.
     #[must_use]
     pub fn new(database: Database, settings: FleetSettings) -> Self {
-        Self { database, settings }
+        Self {
+            database,
+            settings,
+            looked_at: Arc::default(),
+        }
+    }
+
+    fn lock_looked_at(&self) -> MutexGuard<'_, Option<(Uuid, String)>> {
+        self.looked_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Deaths after which a batch runs alone, so that the next one tells.

@@ -19,6 +19,7 @@ const RECOVER_RUNS: &str = include_str!("../../../queries/recover_runs.sql");
 const STOP_OVERDUE_RUNS: &str = include_str!("../../../queries/stop_overdue_runs.sql");
 const SETTLE_STOPS: &str = include_str!("../../../queries/settle_stops.sql");
 const RECOVER_UNDELIVERED: &str = include_str!("../../../queries/recover_undelivered.sql");
+const HOLD_PLACES: &str = include_str!("../../../queries/hold_places.sql");
 const IDLE_FAN_OUTS: &str = include_str!("../../../queries/idle_fan_outs.sql");
 
 /// Rows a sweep's statement takes at once.
@@ -45,6 +46,7 @@ impl PostgresFleet {
             .bind(PAGE);
         let overdue = database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
         let stopped = database.statement(SETTLE_STOPS).bind(PAGE);
+        let places = database.statement(HOLD_PLACES);
         let undelivered = database.statement(RECOVER_UNDELIVERED).bind(PAGE);
         let swept = Swept {
             batches: part(self.affected(batches).await),
@@ -53,11 +55,14 @@ impl PostgresFleet {
             split: part(self.split_stuck().await),
             stopped: part(self.counted(overdue).await) + part(self.counted(stopped).await),
             fan_outs: part(self.complete_idle().await),
+            parents: part(self.look_after_children().await),
         };
+        // What was claimed by who did not know of a limit counts from here on.
+        part(self.counted(places).await);
         failed.map_or(Ok(swept), Err)
     }
 
-    async fn affected(&self, query: Query) -> Result<u64, FleetError> {
+    pub(super) async fn affected(&self, query: Query) -> Result<u64, FleetError> {
         Ok(self
             .database
             .run(move |connection| query.execute(connection).boxed())

@@ -1,7 +1,8 @@
 //! Claiming pages of runs.
 
 use futures::FutureExt;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use super::news::{read_signals, signals_of};
 use super::rows::{read_steps, steps_of, work_run};
@@ -13,18 +14,7 @@ const READ_CLAIMED_RUNS: &str = include_str!("../../../queries/read_claimed_runs
 
 impl PostgresRunStore {
     pub(super) async fn claim_page(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
-        let (names, newest): (Vec<_>, Vec<_>) = page
-            .runnable
-            .iter()
-            .map(|runnable| (runnable.workflow.clone(), runnable.newest.cast_signed()))
-            .unzip();
-        let replayed: Vec<String> = page
-            .runnable
-            .iter()
-            .flat_map(|runnable| {
-                (runnable.oldest..=runnable.newest).map(|version| format!("{}@{version}", runnable.workflow))
-            })
-            .collect();
+        let asked = asked(page);
         let (queues, takes): (Vec<_>, Vec<_>) = page
             .shares
             .iter()
@@ -35,9 +25,9 @@ impl PostgresRunStore {
             .statement(CLAIM_RUNS)
             .bind(queues)
             .bind(takes)
-            .bind(names)
-            .bind(newest)
-            .bind(replayed)
+            .bind(asked.names)
+            .bind(asked.newest)
+            .bind(asked.replayed)
             .bind(page.claim_id)
             .bind(self.replica)
             .bind(SUSPECT_AFTER)
@@ -56,17 +46,8 @@ impl PostgresRunStore {
         let (database, claim_id) = (self.database.clone(), page.claim_id);
         let read = self.database.run(move |connection| {
             async move {
-                let mut page = Vec::new();
-                for row in &query.fetch_all(&mut *connection).await? {
-                    let (token, run) = work_run(row)?;
-                    let claim = RunClaim {
-                        run: run.id,
-                        token,
-                        claim_id,
-                    };
-                    page.push((claim, run));
-                }
-                read_past(&database, connection, &mut page).await?;
+                let (mut page, begun) = claims_of(query, claim_id, &mut *connection).await?;
+                read_past(&database, connection, begun, &mut page).await?;
                 Ok(page)
             }
             .boxed()
@@ -75,19 +56,64 @@ impl PostgresRunStore {
     }
 }
 
+/// The workflows of a page as the statements take them: names, their newest versions, and each version that is replayed.
+pub(super) struct Asked {
+    pub(super) names: Vec<String>,
+    pub(super) newest: Vec<i32>,
+    pub(super) replayed: Vec<String>,
+}
+
+pub(super) fn asked(page: &ClaimPage) -> Asked {
+    let (names, newest) = page
+        .runnable
+        .iter()
+        .map(|runnable| (runnable.workflow.clone(), runnable.newest.cast_signed()))
+        .unzip();
+    let replayed = page.runnable.iter().flat_map(|runnable| {
+        (runnable.oldest..=runnable.newest).map(|version| format!("{}@{version}", runnable.workflow))
+    });
+    Asked {
+        names,
+        newest,
+        replayed: replayed.collect(),
+    }
+}
+
+/// Reads what a claim got, and which of it may have steps.
+pub(super) async fn claims_of(
+    query: Query,
+    claim_id: Uuid,
+    connection: &mut PgConnection,
+) -> Result<(Vec<(RunClaim, WorkRun)>, Vec<RunId>), sqlx::Error> {
+    let (mut page, mut begun) = (Vec::new(), Vec::new());
+    for row in &query.fetch_all(connection).await? {
+        let (token, run) = work_run(row)?;
+        let claim = RunClaim {
+            run: run.id,
+            token,
+            claim_id,
+        };
+        if row.try_get("begun")? {
+            begun.push(run.id);
+        }
+        page.push((claim, run));
+    }
+    Ok((page, begun))
+}
+
 fn of((claim, _): &(RunClaim, WorkRun)) -> RunId {
     claim.run
 }
 
-/// Reads what is recorded of the runs; of those that were never claimed or woken there is nothing.
-async fn read_past(
+/// Reads what is recorded of the runs; of those that have not begun or were never woken there is nothing.
+pub(super) async fn read_past(
     database: &crate::postgres::Database,
     connection: &mut PgConnection,
+    begun: Vec<RunId>,
     page: &mut [(RunClaim, WorkRun)],
 ) -> Result<(), sqlx::Error> {
-    let claimed_before: Vec<_> = page.iter().filter(|(claim, _)| claim.token > 1).map(of).collect();
-    if !claimed_before.is_empty() {
-        let mut steps = read_steps(&mut *connection, steps_of(database, claimed_before, None)).await?;
+    if !begun.is_empty() {
+        let mut steps = read_steps(&mut *connection, steps_of(database, begun, None)).await?;
         for (claim, run) in &mut *page {
             run.steps = steps.remove(&claim.run).unwrap_or_default();
         }

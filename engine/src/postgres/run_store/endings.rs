@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::FutureExt;
+use serde_json::Value;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{PostgresRunStore, Query};
@@ -11,12 +12,19 @@ use crate::lifecycle::{Act, Ending, FleetError, LetGo, Poked, RunClaim, RunId, s
 use crate::postgres::database::DatabaseError;
 
 const LET_GO_RUNS: &str = include_str!("../../../queries/let_go_runs.sql");
+/// Before code is run again that ran too long.
+const OVERRUN_PAUSE: Duration = Duration::from_secs(1);
 const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
 
 impl PostgresRunStore {
     pub(super) async fn let_go_rows(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         let query = self.let_go_query(group);
-        let claims: Vec<RunClaim> = group.iter().map(|ending| ending.claim).collect();
+        self.judged(query, group.iter().map(|ending| ending.claim).collect())
+            .await
+    }
+
+    /// Which of these claims a statement gave up, as it answers by place, and what holds the others.
+    pub(super) async fn judged(&self, query: Query, claims: Vec<RunClaim>) -> Result<Vec<LetGo>, FleetError> {
         let poked = |runs: Vec<RunId>| self.database.statement(POKED_RUNS).bind(runs);
         let runs = claims.iter().map(|claim| claim.run).collect();
         let rest = poked(runs);
@@ -66,6 +74,7 @@ impl PostgresRunStore {
             .bind(waits.due)
             .bind(waits.attempts)
             .bind(self.replica)
+            .bind(attributes(group))
     }
 
     pub(super) async fn poked_rows(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
@@ -103,6 +112,15 @@ async fn judge_refused(
         }
     }
     Ok(())
+}
+
+/// Sent empty when no code of the group set any.
+fn attributes(group: &[Ending]) -> Vec<Option<Value>> {
+    if group.iter().all(|ending| ending.attributes.is_none()) {
+        return Vec::new();
+    }
+    let set = group.iter().map(|ending| ending.attributes.clone().map(Value::Object));
+    set.collect()
 }
 
 fn poked(row: &PgRow) -> Result<Poked, sqlx::Error> {
@@ -164,6 +182,11 @@ fn column(act: &Act) -> Column<'_> {
             ..bare("not_undone")
         },
         Act::Unwound => bare("unwound"),
+        Act::Overrun { reason } => Column {
+            reason: Some(storable_reason(reason)),
+            delay: OVERRUN_PAUSE,
+            ..bare("overrun")
+        },
         Act::HandBack { delay, reason } => Column {
             delay: *delay,
             reason: reason.as_deref().map(storable_reason),

@@ -1,24 +1,31 @@
 //! The verbs of whoever runs the code of workflows, on the tables.
 
+mod children;
 mod claim;
 mod endings;
+mod limited;
 mod news;
+mod publish;
 pub(super) mod rows;
 mod steps;
 mod transact;
 
+pub(super) use children::stop_children_of;
+pub(super) use news::WAKE_RUNS;
 pub use transact::transact;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::database::Database;
 use crate::lifecycle::{
-    ClaimPage, Ending, FleetError, LetGo, NewRun, NewSignal, NewStep, News, Poked, RunClaim, RunId, RunStore, Saved,
-    Signalled, Started, Transacted, TransactionWork, WorkRun,
+    Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
+    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
+    Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -69,8 +76,17 @@ impl RunStore for PostgresRunStore {
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
         Ok(self.database.start_run(run, true).await?)
     }
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        let started = self
+            .database
+            .start_claimed_runs(births, claim_id, self.replica, self.lease);
+        Ok(started.await?)
+    }
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.claim_page(page).await
+    }
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        self.claim_limited_page(page).await
     }
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.read_claimed_page(page).await
@@ -95,6 +111,24 @@ impl RunStore for PostgresRunStore {
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         self.let_go_rows(group).await
     }
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        self.continue_rows(group).await
+    }
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        self.start_child_rows(group).await
+    }
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        self.ended_child_rows(parent, paths).await
+    }
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
+        Ok(stop_children_of(&self.database, run).await.map(|_| ())?)
+    }
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        self.cancel_run_row(run, reason).await
+    }
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        self.publish_rows(group).await
+    }
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
         self.wake_rows(runs).await
     }
@@ -106,6 +140,15 @@ impl RunStore for PostgresRunStore {
     }
     async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
         self.read_news_of(runs).await
+    }
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        self.read_queue_rows(workflows).await
+    }
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
+        self.waiting_queue_rows(queues).await
+    }
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        self.suspect_queue_rows().await
     }
     async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
         self.next_due_of(queues).await

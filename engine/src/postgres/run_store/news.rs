@@ -10,9 +10,9 @@ use super::rows::{read_steps, steps_of};
 use super::{PostgresRunStore, Query};
 use crate::lifecycle::{FleetError, Kind, NewSignal, News, RunId, Signal, Signalled};
 use crate::postgres::database::{Database, DatabaseError};
+use crate::postgres::run_control::{SIGNAL_RUN, signalled};
 
-const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
-const SIGNAL_RUN: &str = include_str!("../../../queries/signal_run.sql");
+pub(in crate::postgres) const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
 const READ_WAITING_SIGNALS: &str = include_str!("../../../queries/read_waiting_signals.sql");
 const NEXT_DUE: &str = include_str!("../../../queries/next_due.sql");
 
@@ -40,13 +40,7 @@ impl PostgresRunStore {
             .run(move |connection| query.fetch_one(connection).boxed())
             .await?;
         let answer: serde_json::Value = row.try_get(0).map_err(DatabaseError::from)?;
-        Ok(match answer.as_str().unwrap_or_default() {
-            "sent" => Signalled::Sent,
-            "known" => Signalled::Known,
-            "unknown" => Signalled::Unknown,
-            "full" => Signalled::Full,
-            over => Signalled::Over(over.to_owned()),
-        })
+        Ok(signalled(answer.as_str().unwrap_or_default().to_owned()))
     }
 
     /// The wake-ups are counted before what they brought is read: what comes later is counted later too.

@@ -86,7 +86,7 @@ impl PostgresRunStore {
 }
 
 /// Written by the same claim as it is given: by a request before this one, whose answer was lost.
-fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
+pub(super) fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
     recorded.claim_token == step.claim.token && recorded.status == step.status && recorded.result == step.result
 }
 

@@ -87,7 +87,7 @@ pub enum SetOutcome {
 /// The schedules' table for people.
 #[derive(Debug, Clone)]
 pub struct Schedules {
-    database: Database,
+    pub(super) database: Database,
 }
 
 impl Schedules {

@@ -1,5 +1,6 @@
 //! Schedules: what the leader writes under its term, and what people do to them.
 
+mod backfill;
 mod control;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use futures::FutureExt;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
+pub use backfill::{Backfill, NotBackfilled};
 pub use control::{ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 
 use super::database::DatabaseError;

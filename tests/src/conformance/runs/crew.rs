@@ -169,6 +169,7 @@ pub(super) fn ending(claim: RunClaim, act: Act) -> Ending {
         claim,
         act,
         had_batches: false,
+        attributes: None,
     }
 }
 

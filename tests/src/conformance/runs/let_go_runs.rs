@@ -1,8 +1,10 @@
 //! Letting go of runs: they end, wait, or are handed back.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use lockgate::lifecycle::{Act, Ending, Kind, LetGo, OpenWait, RunClaim, StepStatus};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::crew::*;
 use super::world::{RunWorld, Wake};
@@ -320,4 +322,61 @@ pub(super) async fn of_many_ends_at_once_one_counts(world: &dyn RunWorld) {
             .all(|(_, answer)| matches!(answer, LetGo::Done | LetGo::Lost))
     );
     assert_eq!(seen(world, claim.run).await.output.as_ref(), Some(&done[0].0));
+}
+
+/// It is slow as long as it records something, and stuck when it does not.
+pub(super) async fn code_that_runs_too_long_five_times_is_set_aside(world: &dyn RunWorld) {
+    let store = world.replica();
+    let run = start(world).await;
+    let overrun = |claim| {
+        let reason = "it ran too long".to_owned();
+        ending(claim, Act::Overrun { reason })
+    };
+    for number in 0..6 {
+        let (held, _) = claim(&*store).await;
+        save(&*store, step(held, &format!("{number}:slow"), "1")).await;
+        assert_eq!(let_go(&*store, overrun(held)).await, LetGo::Done);
+        assert_eq!(status(world, run).await, is("running", Wake::Later));
+        world.advance(Duration::from_secs(2)).await;
+    }
+    // The last of these was the first in a row.
+    for times in 2..=5 {
+        let (held, work) = claim(&*store).await;
+        assert_eq!(work.attempts, 0, "nobody died");
+        assert_eq!(let_go(&*store, overrun(held)).await, LetGo::Done);
+        let expected = if times < 5 { "running" } else { "quarantined" };
+        assert_eq!(seen(world, run).await.status, expected, "{times}");
+        world.advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!(
+        seen(world, run).await.reason.as_deref(),
+        Some("it ran too long, five times in a row")
+    );
+    assert_eq!(world.resume(run).await, "running");
+    let (held, _) = claim(&*store).await;
+    assert_eq!(let_go(&*store, complete(held)).await, LetGo::Done);
+}
+
+pub(super) async fn what_its_code_set_of_its_attributes_is_written(world: &dyn RunWorld) {
+    let store = world.replica();
+    let claim = start_and_claim(world, &*store).await;
+    let set = |ending: Ending, attributes: Value| Ending {
+        attributes: attributes.as_object().cloned(),
+        ..ending
+    };
+    let first = set(hand_back(claim, Duration::ZERO), json!({"city": "Bonn", "rank": 1}));
+    assert_eq!(let_go(&*store, first).await, LetGo::Done);
+    assert_eq!(
+        Value::Object(seen(world, claim.run).await.attributes),
+        json!({"city": "Bonn", "rank": 1})
+    );
+    let (again, _) = super::crew::claim(&*store).await;
+    let second = set(complete(again), json!({"rank": 2, "city": null}));
+    let late = set(complete(claim), json!({"rank": 3}));
+    assert_eq!(let_go(&*store, late).await, LetGo::Lost);
+    assert_eq!(let_go(&*store, second).await, LetGo::Done);
+    assert_eq!(
+        Value::Object(seen(world, claim.run).await.attributes),
+        json!({"rank": 2})
+    );
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Clock, Ended, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Clock, Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
+use uuid::Uuid;
 
 use super::world::{ClaimEnd, RunSeen, RunWorld, SignalSeen, Wake};
 
@@ -35,6 +36,7 @@ impl MemoryWorld {
             run: view.id,
             status: view.status.to_owned(),
             reason: view.reason,
+            attributes: view.attributes,
             output: view.output,
             code_version: view.code_version,
             wake,
@@ -60,6 +62,19 @@ impl RunWorld for MemoryWorld {
     }
     async fn start(&self, start: RunStart) -> Option<RunId> {
         self.store.start_run(start).unwrap()
+    }
+    async fn start_new(&self, run: &NewRun) -> Started {
+        self.replica().start_run(run).await.unwrap()
+    }
+    async fn set_queue(&self, settings: QueueSettings) {
+        self.store.set_queue(settings).unwrap();
+    }
+    async fn pause_queue(&self, name: &str, paused: bool) {
+        if paused {
+            self.store.pause_queue(name);
+        } else {
+            self.store.resume_queue(name);
+        }
     }
     async fn end_leases(&self, claim: &RunClaim) {
         self.store.end_leases(claim.claim_id);
@@ -112,6 +127,12 @@ impl RunWorld for MemoryWorld {
                 payload: serde_json::from_slice(&signal.payload).unwrap(),
                 consumed_by: signal.consumed_by,
             })
+            .collect()
+    }
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
+        let published = self.store.published().into_iter();
+        published
+            .map(|(_, command)| (command.message_id, command.payload))
             .collect()
     }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {

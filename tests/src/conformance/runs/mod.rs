@@ -1,15 +1,20 @@
 //! One suite for every store of runs whose code is run: each case is a promise in words, one file a verb.
 
+mod claim_limited_runs;
 mod claim_runs;
+mod continue_runs;
 mod crew;
+mod debounce;
 mod let_go_runs;
 mod memory_world;
 mod postgres_world;
+mod publish;
 mod recover_runs;
 mod save_steps;
 mod settle_select;
 mod settle_step;
 mod signal_run;
+mod start_children;
 mod start_run;
 mod stop_run;
 mod wake_runs;
@@ -32,6 +37,7 @@ macro_rules! every_run_case {
                 a_page_starts_all_of_its_runs,
                 a_page_asked_for_again_starts_those_that_are_not_there,
                 a_run_of_a_key_is_found_or_held,
+                a_run_has_the_attributes_it_is_started_with,
             }
             claim_runs {
                 a_started_run_is_claimed_with_its_input,
@@ -49,6 +55,34 @@ macro_rules! every_run_case {
                 a_claim_whose_answer_was_lost_is_read_again,
                 a_claim_brings_what_is_recorded_and_what_waits,
                 many_replicas_claim_each_run_once,
+            }
+            claim_limited_runs {
+                no_more_run_at_once_than_may,
+                a_place_is_free_when_its_run_waits,
+                a_place_is_held_until_the_run_is_over,
+                a_dead_holder_holds_no_place,
+                a_stopped_run_holds_no_place,
+                no_more_of_a_key_run_at_once_than_may,
+                a_full_key_holds_up_no_other,
+                what_has_no_key_has_no_limit_of_a_key,
+                a_small_tenant_is_served_beside_a_large_one,
+                tenants_take_turns_where_one_place_is_free,
+                the_rate_holds_and_a_pause_saves_up_a_burst,
+                a_rate_of_runs_counts_first_claims_only,
+                a_paused_queue_gives_nothing,
+                an_urgent_run_goes_first_in_a_limited_queue_too,
+                a_suspect_of_a_limited_queue_is_claimed_apart,
+                a_limit_that_is_set_later_counts_what_runs,
+                queues_with_runs_of_a_workflow_are_known,
+                queues_with_something_to_do_are_known,
+                many_replicas_never_exceed_a_limit,
+            }
+            debounce {
+                a_later_start_replaces_what_waits,
+                what_is_claimed_is_not_replaced,
+                a_paused_run_is_replaced_and_stays_paused,
+                keys_are_of_their_workflow,
+                what_cannot_be_right_is_not_started,
             }
             save_steps {
                 checkpoints_of_many_runs_are_recorded_together,
@@ -83,6 +117,7 @@ macro_rules! every_run_case {
                 a_winner_stays_whoever_asks_again,
                 a_zombie_decides_nothing,
                 a_fan_out_that_loses_ends_with_what_was_begun,
+                children_of_a_branch_that_lost_are_stopped_but_for_detached_ones,
             }
             stop_run {
                 a_run_with_something_to_undo_is_woken_and_ends_when_it_is_undone,
@@ -112,6 +147,32 @@ macro_rules! every_run_case {
                 a_run_that_is_to_stop_neither_waits_nor_ends_otherwise,
                 unfinished_batches_keep_a_run_from_its_end,
                 of_many_ends_at_once_one_counts,
+                what_its_code_set_of_its_attributes_is_written,
+                code_that_runs_too_long_five_times_is_set_aside,
+            }
+            start_children {
+                a_child_is_started_with_the_step_that_waits_for_it,
+                a_child_asked_for_again_is_started_once,
+                a_zombie_starts_no_child,
+                what_is_not_said_a_child_has_from_its_parent,
+                the_ends_of_children_are_read_as_they_are,
+                a_parent_that_nobody_woke_is_woken_by_the_sweep,
+                the_children_of_a_run_that_is_over_are_cancelled,
+                cancelling_a_run_cancels_its_children_and_theirs,
+                a_cancelled_child_wakes_its_parent,
+            }
+            continue_runs {
+                a_run_goes_on_as_another_in_one_commit,
+                asked_again_or_by_a_zombie_a_run_does_not_go_on,
+                signals_that_no_step_took_pass_on,
+                what_is_stopped_or_has_unfinished_batches_does_not_go_on,
+                to_cancel_a_run_is_to_cancel_the_one_that_goes_on,
+                a_child_that_went_on_ends_when_its_successor_does,
+            }
+            publish {
+                commands_are_put_into_the_outbox_with_their_steps,
+                asked_again_a_command_is_published_once,
+                a_zombie_publishes_nothing,
             }
             signal_run {
                 a_signal_wakes_a_run_that_waits,

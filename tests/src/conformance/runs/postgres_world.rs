@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Ended, Fleet, Kind, RunClaim, RunId, RunStore, StepState, StepStatus, TaskRunManager};
+use lockgate::lifecycle::{
+    Ended, Fleet, Kind, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState, StepStatus,
+    TaskRunManager,
+};
 use lockgate::memory::RunStart;
-use lockgate::postgres::{Database, FleetSettings, PostgresFleet, PostgresRunStore, PostgresTaskRunManager};
+use lockgate::postgres::{Database, FleetSettings, Operator, PostgresFleet, PostgresRunStore, PostgresTaskRunManager};
+use serde_json::{Map, Value};
 use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -79,6 +83,12 @@ impl RunWorld for PostgresWorld {
             update lockgate.task_runs set wake_at = wake_at - make_interval(secs => $1),
                 rank = rank - make_interval(secs => $1), lease_until = lease_until - make_interval(secs => $1),
                 deadline_at = deadline_at - make_interval(secs => $1)";
+        let refill = "update lockgate.queues set refilled_at = refilled_at - make_interval(secs => $1)";
+        sqlx::query(refill)
+            .bind(by.as_secs_f64())
+            .execute(&self.looking)
+            .await
+            .unwrap();
         sqlx::query(back)
             .bind(by.as_secs_f64())
             .execute(&self.looking)
@@ -89,14 +99,30 @@ impl RunWorld for PostgresWorld {
         let manager = PostgresTaskRunManager::new(self.database.clone(), self.lease);
         let run = manager.try_start_new_run(start.request).await.unwrap()?;
         let place = "update lockgate.task_runs set queue = $2, priority = nullif($3::smallint, 0), after_run = $4,
-                rank = wake_at - nullif($3::smallint, 0) * interval '15 seconds'
-            where id = $1 and ($2 is not null or $3 > 0 or $4 is not null)";
+                rank = wake_at - nullif($3::smallint, 0) * interval '15 seconds', tenant = $5, limit_key = $6
+            where id = $1 and ($2 is not null or $3 > 0 or $4 is not null or $5 is not null or $6 is not null)";
         let placed = sqlx::query(place)
             .bind(run)
             .bind(start.queue)
             .bind(i16::from(start.priority));
-        placed.bind(start.after_run).execute(&self.looking).await.unwrap();
+        let placed = placed.bind(start.after_run).bind(start.tenant).bind(start.limit_key);
+        placed.execute(&self.looking).await.unwrap();
         Some(run)
+    }
+    async fn start_new(&self, run: &NewRun) -> Started {
+        self.replica().start_run(run).await.unwrap()
+    }
+    async fn set_queue(&self, settings: QueueSettings) {
+        let operator = Operator::new(self.database.clone(), Some("a test".to_owned()));
+        operator.set_queue(&settings, None, false).await.unwrap();
+    }
+    async fn pause_queue(&self, name: &str, paused: bool) {
+        let operator = Operator::new(self.database.clone(), Some("a test".to_owned()));
+        let state = match paused {
+            true => operator.pause_queue(name, None).await.unwrap(),
+            false => operator.resume_queue(name, None).await.unwrap(),
+        };
+        assert_eq!(state, if paused { "paused" } else { "active" });
     }
     async fn end_leases(&self, claim: &RunClaim) {
         let end = "update lockgate.task_runs set lease_until = clock_timestamp() where claim_id = $1";
@@ -185,6 +211,10 @@ impl RunWorld for PostgresWorld {
         });
         seen.collect()
     }
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)> {
+        let published = "select message_id, payload from lockgate.outbox order by seq";
+        sqlx::query_as(published).fetch_all(&self.looking).await.unwrap()
+    }
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd> {
         let ends = "select token, from_status, to_status, reason from lockgate.transitions
             where run_id = $1 and entity = 'run' and since is not null order by id";
@@ -209,6 +239,10 @@ fn run_seen(row: &PgRow) -> RunSeen {
         run,
         status: row.get("status"),
         reason: row.get("reason"),
+        attributes: match row.get("attributes") {
+            Some(Value::Object(attributes)) => attributes,
+            _ => Map::new(),
+        },
         output: row.get("output"),
         // The ordinary version is not written down.
         code_version: begun.then_some(version.unwrap_or(1).cast_unsigned()),

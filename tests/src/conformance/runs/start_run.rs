@@ -164,3 +164,28 @@ pub(super) async fn a_run_of_a_key_is_found_or_held(world: &dyn RunWorld) {
     assert_eq!(store.start_run(&keyed(None, Some("one"))).await.unwrap(), Started::Held);
     assert_eq!(world.runs().await.len(), 1);
 }
+
+pub(super) async fn a_run_has_the_attributes_it_is_started_with(world: &dyn RunWorld) {
+    let store = world.replica();
+    let attributes = serde_json::json!({"customer": 42, "city": "Bonn", "urgent": true});
+    let with = |singleton: Option<&str>| NewRun {
+        attributes: Some(attributes.clone()),
+        singleton_key: singleton.map(str::to_owned),
+        ..NewRun::new(WORKFLOW)
+    };
+    let (paged, alone) = (with(None), with(Some("one")));
+    store
+        .start_runs(&[paged.clone(), NewRun::new(WORKFLOW)], false)
+        .await
+        .unwrap();
+    store.start_run(&alone).await.unwrap();
+    for run in [paged.id, alone.id] {
+        assert_eq!(serde_json::Value::Object(seen(world, run).await.attributes), attributes);
+    }
+    let nested = NewRun {
+        attributes: Some(serde_json::json!({"city": ["Bonn"]})),
+        ..NewRun::new(WORKFLOW)
+    };
+    let refused = store.start_runs(&[nested], false).await;
+    assert!(matches!(refused, Err(FleetError::Refused(_))), "{refused:?}");
+}

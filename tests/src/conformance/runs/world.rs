@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Ended, RunClaim, RunId, RunStore, StepState};
+use lockgate::lifecycle::{Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
 use lockgate::memory::RunStart;
+use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// When a run's code may go on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct RunSeen {
     pub status: String,
     /// Why it is in that state.
     pub reason: Option<String>,
+    /// By what it is found.
+    pub attributes: Map<String, Value>,
     /// What it returned.
     pub output: Option<Vec<u8>>,
     /// Version that it began with; none: it has not begun.
@@ -85,6 +89,12 @@ pub trait RunWorld: Send + Sync {
     /// Starts a run; `None`: another holds its singleton key.
     async fn start(&self, start: RunStart) -> Option<RunId>;
 
+    /// Starts a run as whoever starts one does, or finds the one that answers for it.
+    async fn start_new(&self, run: &NewRun) -> Started;
+    /// Makes the settings of a queue what is given.
+    async fn set_queue(&self, settings: QueueSettings);
+    /// Pauses a queue, or resumes it.
+    async fn pause_queue(&self, name: &str, paused: bool);
     /// The holder of this claim has died: its leases end.
     async fn end_leases(&self, claim: &RunClaim);
     /// Renews a lease; answers whether it was held.
@@ -119,6 +129,8 @@ pub trait RunWorld: Send + Sync {
     async fn steps(&self, run: RunId) -> Vec<StepState>;
     /// The signals of a run, in order of arrival.
     async fn signals(&self, run: RunId) -> Vec<SignalSeen>;
+    /// What is in the outbox, message id and payload, in order.
+    async fn published(&self) -> Vec<(Uuid, Vec<u8>)>;
     /// The ends of a run's claims, in order.
     async fn claim_ends(&self, run: RunId) -> Vec<ClaimEnd>;
 }

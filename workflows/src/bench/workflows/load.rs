@@ -8,39 +8,47 @@ use anyhow::Context as _;
 use lockgate::Engine;
 use lockgate::cli::Roles;
 use lockgate::client::Client;
+use lockgate::config::Config;
+use lockgate::postgres::{Database, DatabaseSettings};
 use sqlx::PgPool;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::super::place::Place;
 use super::report::LatencyMs;
-use super::shapes::{Nothing, ThreeSteps};
+use super::shapes::{LargeSteps, Nothing, ThreeSteps};
 
 /// How often to look whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
-/// Runs started one after the other.
-const SINGLES: usize = 300;
 
 /// A replica with default settings.
 pub(super) struct Fleet {
     pool: PgPool,
+    /// In the process of the replica.
+    pub(super) client: Client,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Fleet {
-    pub(super) async fn start(place: &Place, topic: &str) -> anyhow::Result<Self> {
-        let config = place.config(topic);
+    pub(super) async fn start(place: &Place, topic: &str, change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
+        let mut config = place.config(topic);
+        change(&mut config);
         let stop = CancellationToken::new();
-        let engine = Engine::builder().workflow(Nothing).workflow(ThreeSteps);
+        let engine = Engine::builder()
+            .workflow(Nothing)
+            .workflow(ThreeSteps)
+            .workflow(LargeSteps);
         let roles = Roles {
             leader: false,
             ..Roles::USUAL
         };
+        let client = engine.client(Database::new(&DatabaseSettings::new(&place.url))?);
         let stopped = stop.clone();
         let running = tokio::spawn(async move { engine.run(config, roles, stopped).await });
         Ok(Self {
             pool: place.pool.clone(),
+            client,
             stop,
             running,
         })
@@ -68,13 +76,19 @@ pub(super) async fn completed(place: &Place) -> anyhow::Result<i64> {
     Ok(completed.fetch_one(&place.pool).await?)
 }
 
+pub(super) async fn unfinished(place: &Place) -> anyhow::Result<i64> {
+    let left = sqlx::query_scalar("select count(*) from lockgate.task_runs where status <> 'completed'");
+    Ok(left.fetch_one(&place.pool).await?)
+}
+
 /// Runs of three steps on a system that has gone idle: from start to result, and from start to claim.
 pub(super) async fn one_by_one(
     place: &Place,
     client: &Client,
+    singles: usize,
 ) -> anyhow::Result<(Option<LatencyMs>, Option<LatencyMs>)> {
     let (mut whole, mut ids) = (Vec::new(), Vec::new());
-    for number in 0..SINGLES {
+    for number in 0..singles {
         // Out of step with every poll.
         tokio::time::sleep(Duration::from_millis(5 + (number as u64 * 37) % 50)).await;
         let begun = Instant::now();

@@ -30,3 +30,19 @@ impl Workflow for ThreeSteps {
         Ok(())
     }
 }
+
+/// As many steps as it is told, that return 500 bytes each.
+pub(super) struct LargeSteps;
+
+impl Workflow for LargeSteps {
+    const NAME: &'static str = "bench-large-steps";
+    type Input = u32;
+    type Output = ();
+
+    async fn run(&self, ctx: Context, steps: u32) -> anyhow::Result<()> {
+        for _ in 0..steps {
+            let _: String = ctx.step("large", async || anyhow::Ok("x".repeat(498))).await?;
+        }
+        Ok(())
+    }
+}

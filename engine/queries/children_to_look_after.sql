@@ -1,0 +1,20 @@
+-- A page of steps that wait for children, by run: whose run sleeps although a child of it is over, since whoever ended it
+-- died before it could wake it; and whose run is over or asked to stop, so that its children are to stop.
+with page as (
+    select s.run_id, s.path
+      from lockgate.run_steps s
+     where s.kind = 'child' and s.status = 'open' and (s.run_id, s.path) > ($1, $2)
+     order by s.run_id, s.path
+     limit $3
+)
+select p.run_id, max(p.path) as path, count(*) as steps,
+       bool_or(r.finished_at is not null or r.stop_status is not null) as stops,
+       bool_or(r.finished_at is null and r.claim_id is null and r.status in ('running', 'suspended')
+               and (r.wake_at is null or r.wake_at > (select clock_timestamp()))
+               and exists (select from lockgate.task_runs c
+                            where c.parent_id = p.run_id and c.parent_path = p.path
+                              and c.continued_as is null and c.finished_at is not null)) as sleeps
+  from page p
+  join lockgate.task_runs r on r.id = p.run_id
+ group by p.run_id
+ order by p.run_id

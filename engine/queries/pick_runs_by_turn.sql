@@ -1,0 +1,114 @@
+-- Picks runs of a limited queue, whose row is locked, by tenant and key: a step from each to the next, beginning behind
+-- those whose turn was last, so that neither a tenant with much nor a key that is full stands before the others. In a fair
+-- queue those tenants go first who have fewest runs under way. $6: picked already, $7: room.
+with recursive gate as (
+    select q.max_per_key, q.fair, coalesce(q.last_tenant, '') as tenant, coalesce(q.last_key, '') as key
+      from lockgate.queues q where q.name = $1
+), holders as (
+    select coalesce(r.tenant, '') as tenant, coalesce(r.limit_key, '') as key
+      from lockgate.task_runs r
+     where coalesce(r.queue, r.workflow) = $1 and r.holds is not null and r.finished_at is null
+       and (r.claim_id is not null or r.holds = 'run')
+    union all
+    select coalesce(r.tenant, ''), coalesce(r.limit_key, '') from lockgate.task_runs r where r.id = any ($6)
+), held as (
+    select (select coalesce(jsonb_object_agg(key, n), '{}') from (select key, count(*) as n from holders group by 1) k) as by_key,
+           (select coalesce(jsonb_object_agg(tenant, n), '{}') from (select tenant, count(*) as n from holders group by 1) t) as by_tenant
+), steps (tenant, key, wrapped, turn) as (
+    select tenant, key, false, 0 from gate
+    union all
+    select x.tenant, x.key, x.wrapped, s.turn + 1
+      from steps s
+     cross join gate
+     cross join lateral (
+         (select coalesce(r.tenant, '') as tenant, coalesce(r.limit_key, '') as key, s.wrapped as wrapped
+            from lockgate.task_runs r
+           where coalesce(r.queue, r.workflow) = $1
+             and (coalesce(r.tenant, ''), coalesce(r.limit_key, '')) > (s.tenant, s.key)
+             and (r.tenant is not null or r.limit_key is not null) and r.wake_at is not null and r.claim_id is null
+             and r.status in ('queued', 'running', 'suspended')
+           order by coalesce(r.tenant, ''), coalesce(r.limit_key, '') limit 1)
+         union all
+         (select coalesce(r.tenant, ''), coalesce(r.limit_key, ''), true
+            from lockgate.task_runs r
+           where not s.wrapped and coalesce(r.queue, r.workflow) = $1
+             and (r.tenant is not null or r.limit_key is not null) and r.wake_at is not null and r.claim_id is null
+             and r.status in ('queued', 'running', 'suspended')
+           order by coalesce(r.tenant, ''), coalesce(r.limit_key, '') limit 1)
+         order by wrapped limit 1) x
+     where s.turn < 256 and not (x.wrapped and (x.tenant, x.key) > (gate.tenant, gate.key))
+), turns as (
+    select s.tenant, s.key, s.turn,
+           least($7::bigint, greatest(1, ceil(greatest($7::double precision, 1024) / count(*) over ()))::bigint,
+                 case when s.key <> '' then gate.max_per_key - coalesce((held.by_key ->> s.key)::bigint, 0) end) as take
+      from steps s cross join gate cross join held
+     where s.turn > 0
+), candidates as (
+    select c.id, c.rank, t.tenant, t.key, t.turn
+      from turns t
+     cross join lateral (
+         select r.id, coalesce(r.rank, r.wake_at) as rank
+           from lockgate.task_runs r
+          where coalesce(r.queue, r.workflow) = $1 and coalesce(r.tenant, '') = t.tenant
+            and coalesce(r.limit_key, '') = t.key and (r.tenant is not null or r.limit_key is not null)
+            and r.wake_at is not null and r.id <> all ($6)
+            and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
+            and r.claim_id is null and r.status in ('queued', 'running', 'suspended') and r.holds is distinct from 'run'
+            and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $4) = $5
+            and case when r.started_at is null then r.workflow = any ($2)
+                     else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
+            and (r.after_run is null or not exists (
+                 select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+          order by coalesce(r.rank, r.wake_at)
+          limit greatest(0, t.take)) c
+    union all
+    -- What has neither tenant nor key has no index of its own: as far as it stands among the first.
+    (select r.id, r.place, '', '', 0
+       from (select h.*, coalesce(h.rank, h.wake_at) as place
+               from lockgate.task_runs h
+              where coalesce(h.queue, h.workflow) = $1 and h.wake_at is not null
+                and coalesce(h.rank, h.wake_at) <= (select clock_timestamp()) and h.wake_at <= (select clock_timestamp())
+                and h.claim_id is null and h.status in ('queued', 'running', 'suspended')
+              order by coalesce(h.rank, h.wake_at)
+              limit (select 1000)) r
+      where r.tenant is null and r.limit_key is null and r.id <> all ($6) and r.holds is distinct from 'run'
+        and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $4) = $5
+        and case when r.started_at is null then r.workflow = any ($2)
+                 else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
+        and (r.after_run is null or not exists (
+             select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+      order by r.place
+      limit $7)
+), fit as (
+    select k.*, row_number() over (partition by k.tenant order by k.rank, k.id)
+                + coalesce((held.by_tenant ->> k.tenant)::bigint, 0) as under_way
+      from (select c.*, row_number() over (partition by c.key order by c.rank, c.id)
+                        + coalesce((held.by_key ->> c.key)::bigint, 0) as of_key
+              from candidates c cross join held) k
+     cross join gate
+     cross join held
+     where gate.max_per_key is null or k.key = '' or k.of_key <= gate.max_per_key
+), chosen as (
+    select f.*, row_number() over (order by case when gate.fair then f.under_way end, case when gate.fair then f.turn end,
+                                            f.rank, f.id) as place
+      from fit f cross join gate
+     order by place
+     limit $7
+), picked as (
+    -- Locked only now: what is not chosen is not touched.
+    select r.id
+      from chosen c
+      join lockgate.task_runs r on r.id = c.id
+     where r.wake_at <= clock_timestamp() and r.claim_id is null and r.status in ('queued', 'running', 'suspended')
+       and (r.stop_status is null or r.undoing)
+       for no key update of r skip locked
+), last_turn as (
+    -- In a fair queue who was served last, else who was looked at last.
+    (select c.tenant, c.key from chosen c cross join gate where gate.fair order by c.place desc limit 1)
+    union all
+    (select s.tenant, s.key from steps s order by s.turn desc limit 1)
+    limit 1
+)
+select array(select id from picked) as fit, last_turn.tenant as last_tenant, last_turn.key as last_key,
+       (select max(turn) from steps) >= 256 as more
+  from last_turn

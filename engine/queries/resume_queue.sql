@@ -1,0 +1,2 @@
+-- Resumes a queue; answers its state.
+select to_jsonb(lockgate.resume_queue($1, $2, $3))

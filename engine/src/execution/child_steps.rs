@@ -1,0 +1,175 @@
+//! Children of a run that is ours: starting them, waiting for their ends, and what becomes of them when it ends first.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::executor::Shared;
+use super::history::Asked;
+use super::owner_host::{Left, OwnerHost};
+use crate::lifecycle::{
+    ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, OpenWait, RunId, StepStatus, derived_id,
+};
+use crate::telemetry;
+use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
+
+impl OwnerHost {
+    /// Starts a child, unless its step has a row already: then it was started.
+    pub(super) async fn run_start_child(
+        self: Arc<Self>,
+        place: Place,
+        child: NewRunOfMine,
+        asked: Asked,
+    ) -> anyhow::Result<RunId> {
+        let path = place.to_string();
+        let id = derived_id(self.run.id, &path);
+        if matches!(asked, Asked::Ended(_) | Asked::Open(_)) {
+            return Ok(id);
+        }
+        if let ControlFlow::Break(refused) = self.comes_to(&path, asked).await {
+            return refused.map(|_| id);
+        }
+        self.check_child(&child)?;
+        let _operation = self.begin();
+        let NewRunOfMine {
+            workflow,
+            params,
+            mut wishes,
+            ..
+        } = child;
+        wishes.traceparent = telemetry::traceparent(self.run.traceparent.as_deref());
+        let new = NewChild {
+            claim: self.held.claim,
+            path: path.clone(),
+            begun_at: self.time(),
+            id,
+            // A retry of this run has other children, whose messages have the same ids.
+            origin_id: derived_id(self.run.origin_id, &path),
+            workflow: workflow.to_owned(),
+            params,
+            wishes,
+        };
+        // Known before a select may be settled that this branch loses: it is stopped with it.
+        let host = self.clone();
+        let started = self.surely(&path, async move { host.shared.children.start(&host.held, new).await });
+        match started.await {
+            Ok(true) => {
+                self.lock().unread.insert(path);
+                Ok(id)
+            }
+            Ok(false) => self.leave(Left::Lost).await,
+            Err(error) => Err(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
+        }
+    }
+
+    fn check_child(&self, child: &NewRunOfMine) -> anyhow::Result<()> {
+        let workflow = child.workflow;
+        anyhow::ensure!(
+            self.run.depth < DEEPEST,
+            "children nest deeper than {DEEPEST}: does workflow {workflow} start itself?"
+        );
+        let known = child.elsewhere || self.shared.registry.get(workflow).is_some();
+        anyhow::ensure!(
+            known,
+            "there is no workflow {workflow} in this binary, which has {}: add it to the engine, or say with \
+             ChildOptions::elsewhere that other replicas run it",
+            self.shared.workflows().join(", ")
+        );
+        Ok(())
+    }
+
+    /// Waits for the end of a child and records it, unless it is recorded.
+    pub(super) async fn run_child_end(self: Arc<Self>, path: String) -> anyhow::Result<Done> {
+        let asked = match self.lock().history.step(&path).cloned() {
+            Some(step) if step.status != StepStatus::Open => Asked::Ended(step),
+            Some(step) => Asked::Open(step),
+            None => Asked::New,
+        };
+        if let ControlFlow::Break(ended) = self.comes_to(&path, asked).await {
+            return ended;
+        }
+        let wait = OpenWait {
+            path: path.clone(),
+            kind: Kind::Child,
+            due_at: None,
+            attempts: 0,
+        };
+        let ended = self
+            .wait_until(wait, |host| host.lock().ended_children.get(&path).cloned())
+            .await?;
+        let _operation = self.begin();
+        let mut step = self.new_step(path.clone(), Kind::Child);
+        step.ends_open = true;
+        let cap = self.shared.settings.max_result;
+        match told(ended, self.run.id, cap) {
+            Ok(output) => step.result = Some(output),
+            Err(error) => {
+                step.status = StepStatus::Failed;
+                step.result = Some(to_json(&error)?);
+            }
+        }
+        let done = self.save(step).await?;
+        self.lock().unread.remove(&path);
+        Ok(done)
+    }
+
+    /// Steps at which the code waits for a child, whose end it has not heard.
+    fn awaited_children(&self) -> Vec<String> {
+        let state = self.lock();
+        let waits = state.waits.values().filter(|wait| wait.kind == Kind::Child);
+        let unheard = waits.filter(|wait| !state.ended_children.contains_key(&wait.path));
+        unheard.map(|wait| wait.path.clone()).collect()
+    }
+
+    /// Reads which of the children are over that the code waits for; answers whether any is.
+    pub(super) async fn hear_children(&self) -> Result<bool, FleetError> {
+        let awaited = self.awaited_children();
+        if awaited.is_empty() {
+            return Ok(false);
+        }
+        let ended = self.shared.runs.ended_children(self.run.id, &awaited).await?;
+        if ended.is_empty() {
+            return Ok(false);
+        }
+        let by_path = ended.into_iter().map(|child| (child.path.clone(), child));
+        self.lock().ended_children.extend(by_path);
+        self.ring();
+        Ok(true)
+    }
+
+    /// Whether the run has children whose end it has not read.
+    pub(super) fn has_unread_children(&self) -> bool {
+        !self.lock().unread.is_empty()
+    }
+}
+
+/// What the code is told of a child's end.
+fn told(ended: EndedChild, parent: RunId, cap: usize) -> Result<Vec<u8>, StepError> {
+    let EndedChild { path, run, end } = ended;
+    let child = run.unwrap_or_else(|| derived_id(parent, &path));
+    let (cancelled, reason) = match end {
+        ChildEnd::Completed(output) => return check_size(&path, &output, cap).map(|()| output),
+        ChildEnd::Failed(reason) => (false, reason),
+        ChildEnd::Cancelled(reason) => (true, reason),
+        ChildEnd::Gone => (false, "it was pruned before its end was read".to_owned()),
+    };
+    Err(StepError::Child {
+        path,
+        child,
+        cancelled,
+        reason,
+    })
+}
+
+/// What is left to do about a run that is over: its parent is told, and its children are stopped. Whatever is not done here
+/// the sweep does.
+pub(super) async fn look_after_family(shared: &Shared, run: RunId, parent: Option<RunId>, has_children: bool) {
+    if let Some(parent) = parent {
+        shared.parents.wake(parent).await;
+    }
+    if !has_children {
+        return;
+    }
+    if let Err(error) = shared.runs.stop_children(run).await {
+        tracing::warn!(%run, %error, "could not stop the children of a run that is over");
+    }
+}

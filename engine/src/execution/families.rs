@@ -1,0 +1,182 @@
+//! Writes about runs that belong together: children are started, runs go on as others, and parents are woken, many in one
+//! commit.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::book::{Book, HeldRun};
+use super::executor::Hints;
+use super::group::{Group, Together, Trouble, fleet_trouble};
+use crate::lifecycle::{Continuation, FleetError, LetGo, NewChild, RunId, RunStore};
+
+/// Parents woken by one statement.
+const PAGE: usize = 1_000;
+
+/// The children on their way to be started.
+pub(crate) struct Children(Group<Starts>);
+
+impl Children {
+    pub(crate) fn new(runs: Arc<dyn RunStore>, hints: Arc<Hints>, room: usize) -> Self {
+        Self(Group::new(Starts { runs, hints }, room))
+    }
+
+    /// Starts a child; `false`: the parent is not ours any more. An error is for good, and says that nothing was started.
+    pub(crate) async fn start(&self, held: &Arc<HeldRun>, child: NewChild) -> Result<bool, FleetError> {
+        self.0.write(held.clone(), child).await
+    }
+}
+
+struct Starts {
+    runs: Arc<dyn RunStore>,
+    hints: Arc<Hints>,
+}
+
+#[async_trait]
+impl Together for Starts {
+    type Write = NewChild;
+    type Held = Arc<HeldRun>;
+    type Answer = bool;
+    type Error = FleetError;
+
+    fn run(write: &NewChild) -> RunId {
+        write.claim.run
+    }
+
+    fn bytes(write: &NewChild) -> usize {
+        write.path.len() + write.params.len()
+    }
+
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
+    }
+
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<bool, FleetError> {
+        Ok(false)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[NewChild], _: bool) -> Result<Vec<bool>, FleetError> {
+        fail::fail_point!("children.before_commit");
+        let started = self.runs.start_children(writes).await;
+        fail::fail_point!("children.after_commit");
+        if started.is_ok() {
+            self.hints.runs.notify_one();
+        }
+        started
+    }
+
+    async fn one(&self, write: &NewChild) -> Result<bool, FleetError> {
+        let started = self.all(std::slice::from_ref(write), true).await?;
+        Ok(started.first().copied().unwrap_or(false))
+    }
+}
+
+/// The runs that go on as others.
+pub(crate) struct Continuations(Group<GoOn>);
+
+impl Continuations {
+    pub(crate) fn new(runs: Arc<dyn RunStore>, hints: Arc<Hints>, room: usize) -> Self {
+        Self(Group::new(GoOn { runs, hints }, room))
+    }
+
+    /// Ends a run by starting the one that goes on; an error is for good, and the claim still holds.
+    pub(crate) async fn go_on(&self, held: &Arc<HeldRun>, run: Continuation) -> Result<LetGo, FleetError> {
+        self.0.write(held.clone(), run).await
+    }
+}
+
+struct GoOn {
+    runs: Arc<dyn RunStore>,
+    hints: Arc<Hints>,
+}
+
+#[async_trait]
+impl Together for GoOn {
+    type Write = Continuation;
+    type Held = Arc<HeldRun>;
+    type Answer = LetGo;
+    type Error = FleetError;
+
+    fn run(write: &Continuation) -> RunId {
+        write.claim.run
+    }
+
+    fn bytes(write: &Continuation) -> usize {
+        write.params.len()
+    }
+
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
+    }
+
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<LetGo, FleetError> {
+        Ok(LetGo::Lost)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[Continuation], _: bool) -> Result<Vec<LetGo>, FleetError> {
+        fail::fail_point!("continue.before_commit");
+        let gone = self.runs.continue_runs(writes).await;
+        fail::fail_point!("continue.after_commit");
+        if gone.is_ok() {
+            self.hints.runs.notify_one();
+        }
+        gone
+    }
+
+    async fn one(&self, write: &Continuation) -> Result<LetGo, FleetError> {
+        let gone = self.all(std::slice::from_ref(write), true).await?;
+        Ok(gone.first().copied().unwrap_or(LetGo::Lost))
+    }
+}
+
+/// The parents to wake whose children's ends are committed.
+pub(crate) struct Parents {
+    queue: mpsc::Sender<RunId>,
+}
+
+impl Parents {
+    pub(crate) fn new(runs: Arc<dyn RunStore>, hints: Arc<Hints>, book: Arc<Book>, room: usize) -> Self {
+        let (queue, waiting) = mpsc::channel(room.max(1));
+        tokio::spawn(wake_all(runs, hints, book, waiting));
+        Self { queue }
+    }
+
+    /// Wakes a parent soon: a thousand children that end together wake it once.
+    pub(crate) async fn wake(&self, parent: RunId) {
+        // When this process stops, the sweep wakes it.
+        let _ = self.queue.send(parent).await;
+    }
+}
+
+async fn wake_all(runs: Arc<dyn RunStore>, hints: Arc<Hints>, book: Arc<Book>, mut waiting: mpsc::Receiver<RunId>) {
+    let mut page = Vec::new();
+    while waiting.recv_many(&mut page, PAGE).await > 0 {
+        let parents: BTreeSet<RunId> = page.drain(..).collect();
+        fail::fail_point!("parents.before_wake");
+        match runs.wake_runs(&parents.iter().copied().collect::<Vec<_>>()).await {
+            Ok(_) => {
+                hints.runs.notify_one();
+                book.poke(&parents);
+            }
+            Err(error) => tracing::warn!(parents = parents.len(), %error, "parents are left to the sweep to wake"),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Commands that runs publish, many in one commit, each with the step that records it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::book::HeldRun;
+use super::group::{Group, Together, Trouble, fleet_trouble};
+use super::history::Asked;
+use super::owner_host::OwnerHost;
+use crate::lifecycle::{FleetError, Kind, NewPublication, RunId, RunStore, Saved, StepStatus};
+use crate::workflow::{Done, Place, Publication, StepError, to_json};
+
+/// The commands on their way into the outbox.
+pub(crate) struct Publications(Group<Store>);
+
+impl Publications {
+    pub(crate) fn new(runs: Arc<dyn RunStore>, room: usize) -> Self {
+        Self(Group::new(Store(runs), room))
+    }
+
+    async fn publish(&self, held: &Arc<HeldRun>, publication: NewPublication) -> Result<Saved, FleetError> {
+        self.0.write(held.clone(), publication).await
+    }
+}
+
+struct Store(Arc<dyn RunStore>);
+
+#[async_trait]
+impl Together for Store {
+    type Write = NewPublication;
+    type Held = Arc<HeldRun>;
+    type Answer = Saved;
+    type Error = FleetError;
+
+    fn run(write: &NewPublication) -> RunId {
+        write.step.claim.run
+    }
+
+    fn bytes(write: &NewPublication) -> usize {
+        write.step.path.len() + write.command.payload.len()
+    }
+
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
+    }
+
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<Saved, FleetError> {
+        Ok(Saved::Lost)
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[NewPublication], _: bool) -> Result<Vec<Saved>, FleetError> {
+        fail::fail_point!("publications.before_commit");
+        let published = self.0.publish(writes).await;
+        fail::fail_point!("publications.after_commit");
+        published
+    }
+
+    async fn one(&self, write: &NewPublication) -> Result<Saved, FleetError> {
+        let mut published = self.all(std::slice::from_ref(write), true).await?;
+        Ok(published.pop().unwrap_or(Saved::Lost))
+    }
+}
+
+impl OwnerHost {
+    /// Puts a command into the outbox, unless its step has a row already.
+    pub(super) async fn run_publish(
+        self: Arc<Self>,
+        place: Place,
+        publication: Publication,
+        asked: Asked,
+    ) -> anyhow::Result<Done> {
+        if let ControlFlow::Break(ended) = self.comes_to(&place.to_string(), asked).await {
+            return ended;
+        }
+        let _operation = self.begin();
+        let mut step = self.new_step(place.to_string(), Kind::Publish);
+        match publication(&self.shared.topics, &self.shared.settings.key_hash) {
+            Ok(command) => {
+                step.result = Some(to_json(&command.message_id)?);
+                let told = step.clone().into_state();
+                let new = NewPublication { step, command };
+                let saved = self.shared.publications.publish(&self.held, new).await;
+                self.saved(told, saved).await
+            }
+            Err(error) => {
+                step.status = StepStatus::Failed;
+                step.attempts = 1;
+                step.result = Some(to_json(&StepError::Failed {
+                    path: step.path.clone(),
+                    attempts: 1,
+                    message: format!("{error:#}"),
+                })?);
+                self.save(step).await
+            }
+        }
+    }
+}

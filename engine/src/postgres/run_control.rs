@@ -1,0 +1,283 @@
+//! What an operator does to runs that were started: tell them something, do them again, delete them, act on many.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use sqlx::Row;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::control::{LOST_TRIES, Operator};
+use super::database::DatabaseError;
+use super::inspect::document;
+use crate::inspect::{ActedRuns, NotRepeated, RunAct, RunFilter};
+use crate::lifecycle::{LARGEST_PARAMS, NewSignal, Signalled};
+
+pub(super) const SIGNAL_RUN: &str = include_str!("../../queries/signal_run.sql");
+const REPEAT_RUN: &str = include_str!("../../queries/repeat_run.sql");
+const DELETE_RUN: &str = include_str!("../../queries/delete_run.sql");
+const ACT_ON_RUNS: &str = include_str!("../../queries/act_on_runs.sql");
+
+/// Runs that one statement acts on: their rows are locked until it commits.
+const PAGE: u64 = 500;
+/// Runs that are named of many.
+const SAMPLE: usize = 10;
+
+/// How a run that is over is done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// The same: earlier steps are not done again, messages keep their ids, signals that were not taken are told again.
+    Retry,
+    /// One like it.
+    Fork {
+        /// Its input, exact bytes of a JSON document; none: the same.
+        params: Option<Vec<u8>>,
+        /// Its messages have the ids of that run's.
+        keep_message_ids: bool,
+    },
+}
+
+/// A run to be done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepeatRun {
+    /// The id that the new run will have; asking again under the same id starts none twice.
+    pub id: Uuid,
+    /// The run that is over.
+    pub run: Uuid,
+    /// How.
+    pub again: Again,
+    /// Path or name of the step from which on all is done again; none: a retry begins where it failed, a fork at the
+    /// beginning.
+    pub from: Option<String>,
+    /// Why, for the record.
+    pub reason: Option<String>,
+}
+
+impl RepeatRun {
+    /// A retry from the step that failed.
+    #[must_use]
+    pub fn retry(run: Uuid) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            run,
+            again: Again::Retry,
+            from: None,
+            reason: None,
+        }
+    }
+
+    /// A fork from the beginning, with the same input.
+    #[must_use]
+    pub fn fork(run: Uuid) -> Self {
+        Self {
+            again: Again::Fork {
+                params: None,
+                keep_message_ids: false,
+            },
+            ..Self::retry(run)
+        }
+    }
+}
+
+/// Something that is done to many runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BulkAct {
+    /// What.
+    pub act: RunAct,
+    /// To which runs.
+    pub filter: RunFilter,
+    /// It is meant although every run fits.
+    pub all: bool,
+    /// Why, for the record.
+    pub reason: Option<String>,
+    /// To so many at most.
+    pub at_most: u64,
+    /// Only to runs with higher ids.
+    pub after: Option<Uuid>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    outcome: String,
+    run_id: Option<Uuid>,
+    detail: Option<String>,
+}
+
+impl Operator {
+    /// Tells a run something and wakes it.
+    ///
+    /// # Errors
+    /// The database failed, or refused a name that is empty or longer than 100 bytes, or a payload larger than 64 KiB.
+    pub async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, DatabaseError> {
+        let query = self
+            .database
+            .statement(SIGNAL_RUN)
+            .bind(signal.run)
+            .bind(signal.name.clone())
+            .bind(signal.payload.clone())
+            .bind(signal.idempotency_key.clone())
+            .bind(signal.actor.clone().or_else(|| self.actor.clone()));
+        let answer: Option<String> = document(&self.database, query).await?;
+        Ok(signalled(answer.unwrap_or_default()))
+    }
+
+    /// Starts a run that begins with the steps of one that is over; with patience for answers that are lost.
+    ///
+    /// # Errors
+    /// The database failed; the inner error says why no run was started.
+    pub async fn repeat_run(&self, repeat: &RepeatRun) -> Result<Result<Uuid, NotRepeated>, DatabaseError> {
+        if let Again::Fork {
+            params: Some(params), ..
+        } = &repeat.again
+            && params.len() > LARGEST_PARAMS
+        {
+            return Ok(Err(NotRepeated::TooLarge));
+        }
+        let mut lost = 0;
+        loop {
+            match self.try_repeat_run(repeat).await {
+                // The new run's id was made by the caller, so asking again cannot start it twice.
+                Err(error) if error.may_pass() && lost < LOST_TRIES => lost += 1,
+                answer => return Ok(judged(repeat, answer?)),
+            }
+        }
+    }
+
+    async fn try_repeat_run(&self, repeat: &RepeatRun) -> Result<Answer, DatabaseError> {
+        let (how, params, keep) = match &repeat.again {
+            Again::Retry => ("retry", None, true),
+            Again::Fork {
+                params,
+                keep_message_ids,
+            } => ("fork", params.clone(), *keep_message_ids),
+        };
+        let query = self
+            .database
+            .statement(REPEAT_RUN)
+            .bind(repeat.id)
+            .bind(repeat.run)
+            .bind(how)
+            .bind(repeat.from.clone())
+            .bind(params)
+            .bind(keep)
+            .bind(repeat.reason.clone())
+            .bind(self.actor.clone());
+        let repeated = self.database.transaction(move |connection| {
+            Box::pin(async move {
+                let row = query.fetch_one(&mut *connection).await?;
+                fail::fail_point!("fork.before_commit");
+                Ok(row.try_get::<Json<Answer>, _>(0)?.0)
+            })
+        });
+        repeated.await
+    }
+
+    /// Deletes a run that is over; answers `deleted`, `deleting` (retention takes the rest of a large one), `needed` (it
+    /// owes messages, or the run that started it is not over), `unknown`, or the state of one that is not over.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn delete_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
+        self.ask(DELETE_RUN, run, Some(reason)).await
+    }
+
+    /// Counts the runs to which something would be done, up to 100,000.
+    ///
+    /// # Errors
+    /// The database failed, or refused a filter that fits every run without saying so.
+    pub async fn count_runs(&self, bulk: &BulkAct) -> Result<ActedRuns, DatabaseError> {
+        self.act_on_page(bulk, true, bulk.after, PAGE).await
+    }
+
+    /// Does something to many runs, page by page: what is done of it stays when a later page fails.
+    ///
+    /// # Errors
+    /// As [`Operator::count_runs`], with what was done before.
+    pub async fn act_on_runs(&self, bulk: &BulkAct) -> Result<ActedRuns, (ActedRuns, DatabaseError)> {
+        let mut done = ActedRuns {
+            next: bulk.after,
+            ..ActedRuns::default()
+        };
+        let mut lost = 0;
+        while done.matched < bulk.at_most {
+            let page = PAGE.min(bulk.at_most - done.matched);
+            match self.act_on_page(bulk, false, done.next, page).await {
+                Ok(acted) => {
+                    done.matched += acted.matched;
+                    done.acted += acted.acted;
+                    let room = SAMPLE - done.sample.len();
+                    done.sample.extend(acted.sample.into_iter().take(room));
+                    done.next = acted.next;
+                    lost = 0;
+                }
+                // To what it was done it is not done again: such a run does not fit any more.
+                Err(error) if error.may_pass() && lost < LOST_TRIES => {
+                    lost += 1;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+                Err(error) => return Err((done, error)),
+            }
+            if done.next.is_none() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    async fn act_on_page(
+        &self,
+        bulk: &BulkAct,
+        dry_run: bool,
+        after: Option<Uuid>,
+        page: u64,
+    ) -> Result<ActedRuns, DatabaseError> {
+        let mut filter = serde_json::json!(bulk.filter);
+        filter["all"] = bulk.all.into();
+        let query = self
+            .database
+            .statement(ACT_ON_RUNS)
+            .bind(bulk.act.as_str())
+            .bind(filter)
+            .bind(bulk.reason.clone())
+            .bind(self.actor.clone())
+            .bind(dry_run)
+            .bind(i32::try_from(page).unwrap_or(i32::MAX))
+            .bind(after);
+        let acted = document(&self.database, query).await?;
+        Ok(acted.unwrap_or_default())
+    }
+}
+
+/// What the function said of a signal.
+pub(super) fn signalled(answer: String) -> Signalled {
+    match answer.as_str() {
+        "sent" => Signalled::Sent,
+        "known" => Signalled::Known,
+        "unknown" => Signalled::Unknown,
+        "full" => Signalled::Full,
+        _ => Signalled::Over(answer),
+    }
+}
+
+fn judged(repeat: &RepeatRun, answer: Answer) -> Result<Uuid, NotRepeated> {
+    let run = repeat.run;
+    let detail = answer.detail.unwrap_or_default();
+    let step = || repeat.from.clone().unwrap_or_default();
+    Err(match answer.outcome.as_str() {
+        "new" | "found" => return Ok(answer.run_id.unwrap_or(repeat.id)),
+        "unknown" => NotRepeated::Unknown(run),
+        "pruned" => NotRepeated::Pruned(run),
+        "not_over" => NotRepeated::NotOver(run, detail),
+        "no_code" => NotRepeated::NoCode(run),
+        "completed" => NotRepeated::Completed(run),
+        "no_step" => NotRepeated::NoStep { run, step: step() },
+        "ambiguous" => NotRepeated::Ambiguous {
+            run,
+            step: step(),
+            paths: detail,
+        },
+        "too_large" => NotRepeated::TooLarge,
+        _ => NotRepeated::Held(detail),
+    })
+}

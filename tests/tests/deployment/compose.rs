@@ -1,0 +1,175 @@
+//! The compose file and what it mounts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockgate::config::{Config, Sources};
+use serde_json::Value;
+
+use crate::files::{document, is_pinned, path, port, seconds, stopping};
+use crate::{image, names};
+
+const FILE: &str = "ops/docker/compose.yaml";
+
+fn services() -> BTreeMap<String, Value> {
+    serde_json::from_value(document(FILE)["services"].clone()).unwrap()
+}
+
+/// Those that run our image.
+fn ours() -> BTreeMap<String, Value> {
+    let all = services().into_iter();
+    all.filter(|(_, service)| service["build"].is_object()).collect()
+}
+
+fn env(service: &Value) -> BTreeMap<String, String> {
+    serde_json::from_value(service["environment"].clone()).unwrap()
+}
+
+fn words(list: &Value) -> Vec<String> {
+    serde_json::from_value(list.clone()).unwrap_or_default()
+}
+
+#[test]
+fn images_are_pinned_and_what_is_mounted_is_there() {
+    for (name, service) in services() {
+        let image = service["image"].as_str().unwrap();
+        assert!(is_pinned(image), "{name}: {image}");
+        for volume in words(&service["volumes"]) {
+            if let Some(file) = volume.strip_prefix("./") {
+                let (file, _) = file.split_once(':').unwrap();
+                assert!(path("ops/docker").join(file).is_file(), "{name}: {file}");
+            } else {
+                let (volume, _) = volume.split_once(':').unwrap();
+                assert!(document(FILE)["volumes"].get(volume).is_some(), "{name}: {volume}");
+            }
+        }
+        for needed in service["depends_on"]
+            .as_object()
+            .into_iter()
+            .flat_map(|needed| needed.keys())
+        {
+            assert!(services().contains_key(needed), "{name} waits for {needed}");
+        }
+    }
+}
+
+#[test]
+fn three_replicas_and_the_sender_have_an_environment_that_holds() {
+    let ours = ours();
+    let replicas = ours.keys().filter(|name| name.starts_with("replica-")).count();
+    assert_eq!(replicas, 3);
+    let version = env!("CARGO_PKG_VERSION");
+    for (name, service) in &ours {
+        assert_eq!(service["image"], format!("lockgate:{version}"), "{name}");
+        let mut env = env(service);
+        for (variable, value) in env.clone() {
+            let Some(secret) = value.strip_prefix("/run/secrets/") else {
+                continue;
+            };
+            assert!(variable.ends_with("_FILE"), "{name}: {variable}");
+            assert!(
+                words(&service["secrets"]).contains(&secret.to_owned()),
+                "{name}: {secret}"
+            );
+            let file = document(FILE)["secrets"][secret]["file"].as_str().unwrap().to_owned();
+            let file = path("ops/docker").join(file.strip_prefix("./").unwrap());
+            env.insert(variable, file.to_str().unwrap().to_owned());
+        }
+        let config = names::hold(name, &env);
+        let sources = Sources {
+            env,
+            ..Sources::default()
+        };
+        let with_secrets = Config::load(&sources).unwrap().config;
+        with_secrets.validate().unwrap();
+        assert!(
+            with_secrets
+                .database_settings()
+                .unwrap()
+                .url
+                .contains("@postgres:5432/")
+        );
+        let grace = seconds(service["stop_grace_period"].as_str().unwrap());
+        let drain = config.drain.deadline.as_secs();
+        assert!(
+            grace >= stopping(&format!("{drain}s")),
+            "{name} is killed after {grace} s"
+        );
+        assert_eq!(
+            (&service["read_only"], &service["cap_drop"][0]),
+            (&Value::Bool(true), &"ALL".into())
+        );
+    }
+}
+
+#[test]
+fn addresses_lead_to_services_that_listen_there() {
+    let services = services();
+    let kafka = env(&services["kafka"]);
+    let listeners: Vec<&str> = kafka["KAFKA_LISTENERS"].split(',').collect();
+    for (name, service) in ours() {
+        let config = names::hold(&name, &env(&service));
+        let brokers = config.kafka.brokers.unwrap();
+        let (host, broker) = brokers.split_once(':').unwrap();
+        assert!(services.contains_key(host), "{host}");
+        assert!(
+            listeners
+                .iter()
+                .any(|listener| listener.ends_with(&format!("//:{broker}")))
+        );
+        let collector = config.telemetry.otlp_endpoint.unwrap();
+        let receivers = document("ops/docker/collector.yaml");
+        let listens = receivers["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+            .as_str()
+            .unwrap();
+        assert_eq!(collector, format!("http://collector:{}", port(listens)));
+        let listens: BTreeSet<u64> = [config.api.listen, config.health.listen]
+            .iter()
+            .flatten()
+            .map(|listen| port(listen))
+            .collect();
+        assert!(listens.iter().all(|port| image::exposed().contains(port)));
+        for published in words(&service["ports"]) {
+            assert!(
+                listens.contains(&port(&published)),
+                "{name}: nobody listens at {published}"
+            );
+            assert!(published.starts_with("127.0.0.1:"), "{published} is open to all");
+        }
+    }
+}
+
+#[test]
+fn the_topics_of_the_configuration_are_made() {
+    let made = words(&services()["topics"]["command"]);
+    let at = made.iter().position(|word| word == "--topic").unwrap();
+    let config = Config::default();
+    assert_eq!(config.topics.values().collect::<Vec<_>>(), [&made[at + 1]]);
+}
+
+#[test]
+fn pipelines_name_parts_that_are_there() {
+    let collector = document("ops/docker/collector.yaml");
+    let pipelines = collector["service"]["pipelines"].as_object().unwrap();
+    assert_eq!(pipelines.len(), 3);
+    for (signal, pipeline) in pipelines {
+        for kind in ["receivers", "processors", "exporters"] {
+            for part in words(&pipeline[kind]) {
+                assert!(collector[kind].get(&part).is_some(), "{signal}: {part}");
+            }
+        }
+    }
+    let prometheus = &services()["prometheus"];
+    let command = words(&prometheus["command"]);
+    assert!(command.contains(&"--web.enable-otlp-receiver".to_owned()));
+    let target = collector["exporters"]["otlphttp/prometheus"]["endpoint"]
+        .as_str()
+        .unwrap();
+    let sources = document("ops/docker/grafana/datasources.yaml");
+    let url = sources["datasources"][0]["url"].as_str().unwrap();
+    assert_eq!(target, format!("{url}/api/v1/otlp"));
+    assert!(
+        words(&prometheus["ports"])
+            .iter()
+            .any(|published| port(published) == port(url))
+    );
+}

@@ -1,0 +1,271 @@
+//! Acting on all runs that fit, and deleting.
+
+use lockgate::inspect::{RunAct, RunFilter};
+use lockgate::postgres::BulkAct;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Scene;
+
+fn bulk(act: RunAct) -> BulkAct {
+    BulkAct {
+        act,
+        filter: RunFilter::default(),
+        all: true,
+        reason: Some("the tests".to_owned()),
+        at_most: 10_000,
+        after: None,
+    }
+}
+
+/// Queued runs of a workflow, as many as are asked for.
+async fn many(scene: &Scene, workflow: &str, count: u32) {
+    scene
+        .sql(&format!(
+            "insert into lockgate.task_runs (id, workflow, status, origin_id, wake_at)
+             select id, '{workflow}', 'queued', id, clock_timestamp() + interval '1 day'
+               from (select lockgate.new_id() as id from generate_series(1, {count})) n"
+        ))
+        .await;
+}
+
+async fn counted(scene: &Scene) -> Vec<String> {
+    scene
+        .all("select concat_ws(' ', workflow, status, count(*)) from lockgate.task_runs group by workflow, status order by 1")
+        .await
+}
+
+#[tokio::test]
+async fn a_thousand_runs_are_acted_on_in_pages() {
+    let scene = Scene::new().await;
+    many(&scene, "a", 1_203).await;
+    many(&scene, "b", 7).await;
+    let dry = ["runs", "cancel", "--where", "workflow=a", "--dry-run"];
+    let found = scene.json(&dry).await;
+    assert_eq!((&found["matched"], &found["acted"]), (&json!(1_203), &json!(0)));
+    assert_eq!(found["sample"].as_array().unwrap().len(), 10);
+    assert_eq!(found["sample"][0]["status"], "queued");
+    assert_eq!(
+        counted(&scene).await,
+        ["a queued 1203", "b queued 7"],
+        "nothing was changed"
+    );
+    let text = scene.run(&dry).await.exits(0).out;
+    assert!(
+        text.starts_with("cancel would be done to 1203 runs; nothing was changed\n"),
+        "{text}"
+    );
+    let some = [
+        "runs",
+        "pause",
+        "--where",
+        "workflow=a",
+        "--at-most",
+        "3",
+        "--reason",
+        "lunch",
+    ];
+    let done = scene.json(&some).await;
+    assert_eq!((&done["matched"], &done["acted"]), (&json!(3), &json!(3)));
+    assert!(done["next"].is_string());
+    let done = scene
+        .json(&["runs", "cancel", "--where", "workflow=a", "--reason", "enough"])
+        .await;
+    assert_eq!(
+        (&done["matched"], &done["acted"], &done["next"]),
+        (&json!(1_203), &json!(1_203), &json!(null))
+    );
+    assert_eq!(counted(&scene).await, ["a cancelled 1203", "b queued 7"]);
+    let audited: i64 = scene
+        .one("select count(*) from lockgate.transitions where to_status = 'stopping' and reason = 'enough' and actor is not null")
+        .await;
+    assert_eq!(audited, 1_203);
+    let again = scene.json(&["runs", "cancel", "--where", "workflow=a"]).await;
+    assert_eq!(again["matched"], 0, "asked again it finds nothing to do");
+}
+
+#[tokio::test]
+async fn every_part_of_a_filter_narrows_it() {
+    let scene = Scene::new().await;
+    let parent = Uuid::now_v7();
+    let also = format!(
+        "attributes = '{{\"customer\": 42, \"city\": \"Bonn\"}}', queue = 'slow', tenant = 't', parent_id = '{parent}', \
+         schedule = 's', slot = '2026-01-31', workflow = 'w'"
+    );
+    let run = scene.has("suspended", &also).await;
+    scene.has("suspended", "").await;
+    for narrows in [
+        "workflow=w".to_owned(),
+        "queue=slow".to_owned(),
+        "tenant=t".to_owned(),
+        "schedule=s".to_owned(),
+        format!("parent={parent}"),
+        "attribute.customer=42".to_owned(),
+        "attribute.city=Bonn".to_owned(),
+    ] {
+        let found = scene.json(&["runs", "cancel", "--where", &narrows, "--dry-run"]).await;
+        assert_eq!(
+            (&found["matched"], &found["sample"][0]["run_id"]),
+            (&json!(1), &json!(run)),
+            "{narrows}"
+        );
+    }
+    for (fits, count) in [
+        ("attribute.customer=\"42\"", 0),
+        ("attribute.customer=43", 0),
+        ("status=suspended", 2),
+        ("status=failed", 0),
+        ("queue=orders", 1),
+        ("since=2020-01-01T00:00:00Z", 2),
+        ("until=2020-01-01T00:00:00Z", 0),
+    ] {
+        let found = scene.json(&["runs", "pause", "--where", fits, "--dry-run"]).await;
+        assert_eq!(found["matched"], count, "{fits}");
+    }
+    let both = [
+        "runs",
+        "pause",
+        "--where",
+        "tenant=t",
+        "--where",
+        "workflow=orders",
+        "--dry-run",
+    ];
+    assert_eq!(scene.json(&both).await["matched"], 0);
+}
+
+#[tokio::test]
+async fn what_fits_everything_must_be_meant() {
+    let scene = Scene::new().await;
+    many(&scene, "a", 3).await;
+    let careless = BulkAct {
+        all: false,
+        ..bulk(RunAct::Cancel)
+    };
+    let refused = scene.operator.count_runs(&careless).await.unwrap_err();
+    assert!(refused.to_string().contains("matches every run"), "{refused}");
+    assert!(scene.operator.act_on_runs(&careless).await.is_err());
+    for (args, says) in [
+        (vec!["runs", "cancel"], "required"),
+        (vec!["runs", "cancel", "--where", "colour=red"], "there is no colour"),
+        (
+            vec!["runs", "cancel", "--where", "status=gone"],
+            "status is not a state of a run",
+        ),
+        (vec!["runs", "cancel", "--where", "since=today"], "is not an instant"),
+    ] {
+        scene.run(&args).await.exits(2).says(&[says]);
+    }
+    let run = Uuid::now_v7().to_string();
+    scene.run(&["runs", "cancel", &run, "--all"]).await.exits(2);
+    scene.run(&["runs", "cancel", &run, "--dry-run"]).await.exits(2);
+    assert_eq!(counted(&scene).await, ["a queued 3"]);
+    assert_eq!(scene.json(&["runs", "cancel", "--all"]).await["acted"], 3);
+}
+
+#[tokio::test]
+async fn each_act_takes_the_runs_it_is_for() {
+    let scene = Scene::new().await;
+    for status in [
+        "queued",
+        "running",
+        "suspended",
+        "paused",
+        "quarantined",
+        "completed",
+        "failed",
+        "cancelled",
+    ] {
+        scene.has(status, &format!("workflow = '{status}'")).await;
+    }
+    for (act, fit) in [
+        (RunAct::Cancel, 5),
+        (RunAct::Pause, 3),
+        (RunAct::Resume, 2),
+        (RunAct::Retry, 2),
+        (RunAct::Delete, 3),
+    ] {
+        let found = scene.operator.count_runs(&bulk(act)).await.unwrap();
+        assert_eq!(found.matched, fit, "{act}");
+    }
+    let resumed = scene.operator.act_on_runs(&bulk(RunAct::Resume)).await.unwrap();
+    assert_eq!((resumed.matched, resumed.acted), (2, 2));
+    for acted in [2, 0] {
+        let retried = scene.operator.act_on_runs(&bulk(RunAct::Retry)).await.unwrap();
+        assert_eq!((retried.matched, retried.acted), (acted, acted), "each is retried once");
+    }
+    let deleted = scene.operator.act_on_runs(&bulk(RunAct::Delete)).await.unwrap();
+    assert_eq!((deleted.matched, deleted.acted), (3, 3));
+    let over: i64 = scene
+        .one("select count(*) from lockgate.task_runs where finished_at is not null")
+        .await;
+    assert_eq!(over, 0);
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_and_not_needed_is_deleted_and_that_is_on_record() {
+    let scene = Scene::new().await;
+    let run = scene.has("completed", "").await;
+    scene.steps(run, &["0:charge step completed"]).await;
+    let args = [
+        "runs",
+        "delete",
+        &run.to_string(),
+        "--reason",
+        "asked for by the customer",
+    ];
+    assert_eq!(scene.json(&args).await["status"], "deleted");
+    let left: i64 = scene
+        .one("select (select count(*) from lockgate.task_runs) + (select count(*) from lockgate.run_steps)")
+        .await;
+    assert_eq!(left, 0);
+    let record: String = scene
+        .one("select concat_ws(' ', from_status, to_status, key, reason, run_id) from lockgate.transitions where entity = 'run'")
+        .await;
+    assert_eq!(record, format!("completed deleted {run} asked for by the customer"));
+    scene.run(&args).await.exits(3);
+}
+
+#[tokio::test]
+async fn what_is_needed_is_not_deleted() {
+    let scene = Scene::new().await;
+    let running = scene.has("running", "").await;
+    let owing = scene.has("completed", "").await;
+    let child = scene.has("completed", &format!("parent_id = '{running}'")).await;
+    scene
+        .sql(&format!(
+            "insert into lockgate.undelivered_messages (command_type, id, message_id, run_id, batch_seq, status, reason_code, reason,
+                 topic)
+             values ('email', gen_random_uuid(), gen_random_uuid(), '{owing}', 1, 'dead', 'test', 'test', 'topic')"
+        ))
+        .await;
+    for (run, says) in [
+        (running, "is running"),
+        (owing, "owes messages"),
+        (child, "the run that started it is not over"),
+    ] {
+        let refused = scene.run(&["runs", "delete", &run.to_string()]).await.exits(4);
+        refused.says(&[says, "nothing was changed"]);
+    }
+    let done = scene.operator.act_on_runs(&bulk(RunAct::Delete)).await.unwrap();
+    assert_eq!((done.matched, done.acted), (2, 0));
+}
+
+#[tokio::test]
+async fn the_rest_of_a_large_run_is_left_to_retention() {
+    let scene = Scene::new().await;
+    let run = scene.has("completed", "").await;
+    scene
+        .sql(&format!(
+            "insert into lockgate.transitions (entity, run_id, to_status) select 'run', '{run}', 'running' from generate_series(1, 12000)"
+        ))
+        .await;
+    assert_eq!(
+        scene.json(&["runs", "delete", &run.to_string()]).await["status"],
+        "deleting"
+    );
+    assert_eq!(
+        scene.json(&["runs", "delete", &run.to_string()]).await["status"],
+        "deleted"
+    );
+}

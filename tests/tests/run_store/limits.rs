@@ -1,0 +1,223 @@
+//! Limited queues of a size at which looking at everything would be felt, and rates by the database's clock.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use lockgate::lifecycle::{ClaimPage, QueueSettings, RunStore};
+use lockgate::postgres::Operator;
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::{Scene, complete, page, store};
+
+impl Scene {
+    async fn limit(&self, settings: QueueSettings) {
+        let operator = Operator::new(self.database.database(), None);
+        operator.set_queue(&settings, Some("a test"), false).await.unwrap();
+    }
+
+    /// So many runs that have a tenant or a key.
+    async fn backlog(&self, count: u32, columns: &str) {
+        self.run(&format!(
+            "insert into lockgate.task_runs (id, workflow, status, origin_id, wake_at, tenant, limit_key)
+             select gen_random_uuid(), 'orders', 'queued', gen_random_uuid(), clock_timestamp() - interval '1 hour', {columns}
+               from generate_series(1, {count})"
+        ))
+        .await;
+        self.run("analyze lockgate.task_runs").await;
+    }
+
+    async fn limited(&self, take: u32) -> Vec<Uuid> {
+        let got = self.runs.claim_limited_runs(&page(&["orders"], take)).await.unwrap();
+        got.runs.into_iter().map(|(claim, _)| claim.run).collect()
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_runs_of_a_full_key_hold_up_no_other_key() {
+    let scene = Scene::new().await;
+    scene.limit(QueueSettings::new("orders").max_per_key(1)).await;
+    scene.backlog(10_000, "null, 'full'").await;
+    assert_eq!(scene.limited(64).await.len(), 1);
+    let others: BTreeSet<Uuid> = [scene.start().await, scene.start().await].into();
+    scene
+        .run("update lockgate.task_runs set limit_key = 'free' where limit_key is null")
+        .await;
+    let begun = Instant::now();
+    let got = scene.limited(64).await;
+    assert!(got.len() == 1 && others.contains(&got[0]), "{got:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(scene.limited(64).await.is_empty());
+    scene.holds().await;
+}
+
+#[tokio::test]
+async fn a_thousand_full_keys_hold_up_no_other_key() {
+    let scene = Scene::new().await;
+    scene.limit(QueueSettings::new("orders").max_per_key(1)).await;
+    scene.backlog(1_000, "null, 'key ' || generate_series").await;
+    scene.backlog(1_000, "null, 'key ' || generate_series").await;
+    let mut first = 0;
+    for _ in 0..100 {
+        let got = scene.limited(64).await.len();
+        first += got;
+        if first == 1_000 {
+            break;
+        }
+    }
+    assert_eq!(first, 1_000, "one of each key");
+    let free = scene.start().await;
+    scene
+        .run("update lockgate.task_runs set limit_key = 'zz' where limit_key is null")
+        .await;
+    // More keys than one look takes: the next looks go on behind.
+    let mut found = Vec::new();
+    for _ in 0..8 {
+        found.extend(scene.limited(64).await);
+    }
+    assert_eq!(found, [free]);
+    scene.holds().await;
+}
+
+#[tokio::test]
+async fn ten_runs_of_a_tenant_are_served_at_once_beside_a_hundred_thousand() {
+    let scene = Scene::new().await;
+    scene.limit(QueueSettings::new("orders").max_running(64).fair()).await;
+    scene.backlog(100_000, "'large', null").await;
+    scene.backlog(10, "'small', null").await;
+    let begun = Instant::now();
+    scene.limited(32).await;
+    let served = "select count(*) from lockgate.task_runs where tenant = 'small' and claim_id is not null";
+    assert_eq!(scene.value::<i64>(served).await, 10);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(scene.limited(64).await.len(), 32, "what small leaves is for large");
+    scene.holds().await;
+}
+
+/// In no stretch of time, by the database's clock, more came than its length and the burst allow; a run's instant lies
+/// somewhere within its claim, whose length counts beside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rate_holds_for_two_replicas_that_race() {
+    let scene = Scene::new().await;
+    let (rate, burst) = (200.0, 20);
+    scene
+        .limit(QueueSettings::new("orders").rate_per_s(rate).burst(burst))
+        .await;
+    scene.backlog(5_000, "null, null").await;
+    let over = Instant::now() + Duration::from_secs(4);
+    let race = (0..2).map(|_| {
+        let store = store(&scene.database);
+        async move {
+            let (mut claims, mut longest) = (0, Duration::ZERO);
+            while Instant::now() < over {
+                let asked = Instant::now();
+                let got = store.claim_limited_runs(&page(&["orders"], 50)).await.unwrap();
+                longest = longest.max(asked.elapsed());
+                claims += got.runs.len();
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            (claims, longest)
+        }
+    });
+    let (claims, longest): (Vec<usize>, Vec<Duration>) = futures::future::join_all(race).await.into_iter().unzip();
+    assert!(claims.iter().all(|claims| *claims > 0), "{claims:?}");
+    let longest = longest.iter().max().unwrap().as_secs_f64();
+    let rows = sqlx::query(
+        "select extract(epoch from claimed_at)::float8 as at from lockgate.task_runs where claimed_at is not null order by 1",
+    );
+    let rows = rows.fetch_all(scene.database.pool()).await.unwrap();
+    let times: Vec<f64> = rows.iter().map(|row| row.get("at")).collect();
+    assert_eq!(times.len(), claims.iter().sum::<usize>());
+    for (first, from) in times.iter().enumerate() {
+        for (last, to) in times.iter().enumerate().skip(first) {
+            let allowed = f64::from(burst) + rate * (to - from + longest) + 1.0;
+            let came = (last - first + 1) as f64;
+            assert!(came <= allowed, "{came} in {} s, allowed {allowed}", to - from);
+        }
+    }
+    // And what may come comes: the burst, and most of four seconds.
+    let whole = times.last().unwrap() - times[0];
+    assert!(times.len() as f64 >= rate * whole * 0.8, "{} in {whole} s", times.len());
+}
+
+#[tokio::test]
+async fn a_place_is_never_held_by_nobody() {
+    let scene = Scene::new().await;
+    scene.limit(QueueSettings::new("orders").max_running(2)).await;
+    scene.backlog(6, "null, null").await;
+    let holding = "select holding from lockgate.list_queues('orders')";
+    // Whatever ends a claim frees its place: a death, a stop, a pause, an end.
+    scene.limited(10).await;
+    assert_eq!(scene.value::<i64>(holding).await, 2);
+    scene.everybody_dies().await;
+    assert_eq!(scene.value::<i64>(holding).await, 0);
+    let got = scene.runs.claim_limited_runs(&page(&["orders"], 10)).await.unwrap();
+    scene
+        .run(&format!("select lockgate.cancel_run('{}')", got.runs[0].0.run))
+        .await;
+    assert_eq!(scene.value::<i64>(holding).await, 2, "its code still runs");
+    scene.everybody_dies().await;
+    assert_eq!(scene.value::<i64>(holding).await, 0);
+    let got = scene.runs.claim_limited_runs(&page(&["orders"], 10)).await.unwrap();
+    for (claim, _) in &got.runs {
+        scene.let_go(*claim, complete()).await;
+    }
+    assert_eq!((got.runs.len(), scene.value::<i64>(holding).await), (2, 0));
+    scene.holds().await;
+}
+
+#[tokio::test]
+async fn whoever_finds_the_gate_locked_is_told_to_come_again() {
+    let scene = Scene::new().await;
+    scene.limit(QueueSettings::new("orders").max_running(2)).await;
+    scene.start().await;
+    let mut transaction = scene.database.pool().begin().await.unwrap();
+    sqlx::query("select from lockgate.queues for update")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let asked: ClaimPage = page(&["orders"], 10);
+    let got = scene.runs.claim_limited_runs(&asked).await.unwrap();
+    assert!(got.runs.is_empty() && got.again.is_some(), "{got:?}");
+    transaction.rollback().await.unwrap();
+    assert_eq!(scene.limited(10).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_done_to_queues_is_audited_with_who_and_why() {
+    let scene = Scene::new().await;
+    for act in [
+        "set_queue('orders', max_running => 5, reason => 'too many', actor => 'mia')",
+        "pause_queue('orders', 'down', 'mia')",
+        "pause_queue('orders', 'again', 'tom')",
+        "resume_queue('orders', 'up', 'mia')",
+        "remove_queue('orders', 'over', 'mia')",
+    ] {
+        scene.run(&format!("select lockgate.{act}")).await;
+    }
+    let audit: String = scene
+        .value(
+            "select string_agg(concat_ws(' ', from_status, to_status, split_part(actor, ' for ', 2), reason), '; ' order by id)
+               from lockgate.transitions where entity = 'queue' and key = 'orders'",
+        )
+        .await;
+    assert_eq!(
+        audit,
+        "set mia too many: max_running 5, holds code; active paused mia down; paused active mia up; set removed mia over"
+    );
+    for (wrong, why) in [
+        ("set_queue('q', max_running => 0)", "at least 1"),
+        ("set_queue('q', max_running => 1, max_per_key => 2)", "never be reached"),
+        ("set_queue('q', rate_per_s => -1)", "above 0"),
+        ("set_queue('q', burst => 5)", "limits nothing"),
+        ("set_queue('q', holds => 'for ever')", "code or run"),
+        ("set_queue('')", "1 to 200 characters"),
+        ("set_queue(repeat('x', 201))", "1 to 200 characters"),
+        ("set_queue('q', max_attempt => '1 millisecond')", "from a second"),
+    ] {
+        let sql = sqlx::AssertSqlSafe(format!("select lockgate.{wrong}"));
+        let error = sqlx::query(sql).execute(scene.database.pool()).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{wrong}: {error}");
+    }
+    assert_eq!(scene.value::<i64>("select count(*) from lockgate.queues").await, 0);
+}

@@ -1,0 +1,107 @@
+//! Fan-outs over made-up sources.
+
+use std::collections::BTreeSet;
+
+use lockgate::delivery::{Command, EmailTriggerCommand};
+use lockgate::postgres::SqlSource;
+use lockgate::testing::{TestEngine, every_crash};
+use lockgate::workflow::{Context, FanOutSummary, Workflow};
+use serde_json::Value;
+
+#[derive(sqlx::FromRow)]
+struct User {
+    name: String,
+}
+
+/// Greets everybody.
+struct Greetings;
+
+impl Workflow for Greetings {
+    const NAME: &'static str = "greetings";
+    type Input = ();
+    type Output = FanOutSummary;
+
+    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<FanOutSummary> {
+        let everybody = SqlSource::new("everybody", "select 1", "select 1");
+        let sent = ctx.fan_out(everybody, |user: &User| greeting(user).map(Some)).await?;
+        ctx.step("note", || async { anyhow::Ok(()) }).await?;
+        Ok(sent)
+    }
+}
+
+fn greeting(user: &User) -> anyhow::Result<Command> {
+    EmailTriggerCommand {
+        recipient_email: format!("{}@example.org", user.name).into(),
+        template_id: "greeting".into(),
+        template_context: serde_json::json!({}),
+        locale: "en".into(),
+        correlation_id: "greetings".into(),
+        user_id: None,
+    }
+    .into_command()
+}
+
+fn with_users(engine: TestEngine) -> TestEngine {
+    let user = |id: i64| {
+        (id % 10 != 0).then(|| User {
+            name: format!("user{id}"),
+        })
+    };
+    engine
+        .workflow(Greetings)
+        .fan_out_source("everybody", 1..=50, user)
+        .batch_size(8)
+}
+
+fn distinct(engine: &TestEngine) -> BTreeSet<String> {
+    engine.messages().iter().map(|message| message.message_id()).collect()
+}
+
+#[tokio::test]
+async fn messages_of_a_made_up_source_are_collected() {
+    let engine = with_users(TestEngine::new());
+    let sent = engine.start::<Greetings>(&()).await.result().await.unwrap();
+    assert_eq!(
+        (sent.items, sent.batches, sent.delivered, sent.vanished),
+        (50, 7, 45, 5)
+    );
+    let messages = engine.messages();
+    assert_eq!((messages.len(), distinct(&engine).len()), (45, 45));
+    let first: Value = messages[0].json();
+    assert_eq!(
+        (messages[0].topic(), &first["templateId"]),
+        ("email_commands", &Value::from("greeting"))
+    );
+}
+
+#[tokio::test]
+async fn a_fan_out_survives_a_crash_at_every_write_and_its_messages_keep_their_ids() {
+    let crashed = every_crash(async |engine| {
+        let engine = with_users(engine);
+        let run = engine.start::<Greetings>(&()).await;
+        let sent = run.result().await.unwrap();
+        assert_eq!((sent.items, sent.delivered, sent.vanished), (50, 45, 5));
+        assert_eq!(distinct(&engine).len(), 45);
+        run.assert_step("1:note", &());
+    })
+    .await;
+    assert!(crashed >= 20, "{crashed}");
+}
+
+#[tokio::test]
+#[should_panic(
+    expected = "this workflow uses an SqlSource: give the test a database with lockgate::testing::postgres(), or make up its rows with .fan_out_source"
+)]
+async fn a_source_without_a_database_fails_its_test() {
+    let engine = TestEngine::new().workflow(Greetings);
+    let _ = engine.start::<Greetings>(&()).await.result().await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "the rows of the fake source everybody are to be testing_kit::fan_outs::User")]
+async fn rows_of_another_type_fail_the_test() {
+    let engine = TestEngine::new()
+        .workflow(Greetings)
+        .fan_out_source("everybody", [1], |_| Some(7_u8));
+    let _ = engine.start::<Greetings>(&()).await.result().await;
+}

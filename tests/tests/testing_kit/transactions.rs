@@ -1,0 +1,52 @@
+//! Transactions on a test's own database.
+
+use lockgate::testing::{TestEngine, every_crash, postgres};
+use lockgate::workflow::{Context, Workflow};
+
+/// Books an amount, and once more.
+struct Booking;
+
+impl Workflow for Booking {
+    const NAME: &'static str = "booking";
+    type Input = i64;
+    type Output = i64;
+
+    async fn run(&self, ctx: Context, amount: i64) -> anyhow::Result<i64> {
+        let booked = ctx.transaction("book", move |tx| {
+            Box::pin(async move {
+                let total = "insert into bookings (amount) values ($1) returning (select count(*) from bookings)";
+                Ok(sqlx::query_scalar(total).bind(amount).fetch_one(tx).await?)
+            })
+        });
+        let before: i64 = booked.await?;
+        ctx.sleep(std::time::Duration::from_secs(3_600)).await?;
+        Ok(before)
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_is_done_once_whatever_crashes() {
+    let database = postgres().await;
+    database.execute("create table bookings (amount bigint not null)").await;
+    let crashed = every_crash(async |engine| {
+        database.execute("truncate bookings").await;
+        let engine = engine.workflow(Booking).database(&database);
+        let run = engine.start::<Booking>(&17).await;
+        run.assert_completed_with(&0).await;
+        assert_eq!(
+            database.count("select count(*) from bookings where amount = 17").await,
+            1
+        );
+    })
+    .await;
+    assert!(crashed >= 8, "{crashed}");
+}
+
+#[tokio::test]
+#[should_panic(
+    expected = "this workflow uses ctx.transaction: give the test a database with lockgate::testing::postgres()"
+)]
+async fn a_transaction_without_a_database_fails_its_test() {
+    let engine = TestEngine::new().workflow(Booking);
+    let _ = engine.start::<Booking>(&17).await.result().await;
+}

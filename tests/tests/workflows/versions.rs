@@ -1,0 +1,93 @@
+//! Old and new code side by side: each run is begun and ended by the same, and waits when nobody has it.
+
+use std::collections::BTreeMap;
+
+use lockgate_tests::chaos_steps::create_effects;
+use lockgate_tests::cluster::Cluster;
+use lockgate_tests::replica::{PATIENCE, Replica};
+use lockgate_tests::wait_until;
+use serde_json::json;
+use uuid::Uuid;
+
+const OLD: [(&str, &str); 1] = [("LOCKGATE_CHAOS_VERSION", "1")];
+const NEW: [(&str, &str); 1] = [("LOCKGATE_CHAOS_VERSION", "2")];
+const RUNS: usize = 30;
+
+async fn count(cluster: &Cluster, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&cluster.pool).await.unwrap()
+}
+
+async fn start(cluster: &Cluster, runs: usize, nap_ms: u64) {
+    for _ in 0..runs {
+        cluster.start("chaos-versions", json!({ "nap_ms": nap_ms })).await;
+    }
+}
+
+async fn replica(cluster: &Cluster, version: &[(&str, &str)]) -> Replica {
+    let mut replica = cluster.replica_with(version);
+    replica.runs().await;
+    replica
+}
+
+/// By run: which version it began with, what it returned, and what was done.
+async fn told(cluster: &Cluster) -> BTreeMap<Uuid, (i32, String, Vec<String>)> {
+    let rows: Vec<(Uuid, i32, String, Vec<String>)> = sqlx::query_as(
+        "select r.id, coalesce(r.code_version, 1), convert_from(r.output, 'UTF8'),
+                (select array_agg(distinct e.name order by e.name) from effects e where e.run_id = r.id)
+           from lockgate.task_runs r where r.status = 'completed'",
+    )
+    .fetch_all(&cluster.pool)
+    .await
+    .unwrap();
+    rows.into_iter()
+        .map(|(run, version, output, effects)| (run, (version, output, effects)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_run_stays_with_the_code_it_began_with_and_waits_for_it() {
+    let cluster = Cluster::new().await;
+    create_effects(&cluster.pool).await;
+    let url = cluster.url().to_owned();
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
+    start(&cluster, RUNS, 2_000).await;
+    let mut old = replica(&cluster, &OLD).await;
+    let asleep = "select count(*) from lockgate.task_runs where status = 'suspended'";
+    wait_until(PATIENCE, "all sleep in the old code", async || {
+        count(&cluster, asleep).await == RUNS as i64
+    })
+    .await;
+    // The old deployment is gone for a while: nobody who is there may run its runs.
+    old.kill();
+    let _new = replica(&cluster, &NEW).await;
+    start(&cluster, RUNS, 100).await;
+    let of_new = "select count(*) from lockgate.task_runs where status = 'completed' and code_version = 2";
+    wait_until(PATIENCE, "new runs are completed by the new code", async || {
+        count(&cluster, of_new).await == RUNS as i64
+    })
+    .await;
+    let due = "select count(*) from lockgate.task_runs
+                where status = 'suspended' and claim_id is null and wake_at < clock_timestamp()";
+    wait_until(PATIENCE, "old runs are due and nobody's", async || {
+        count(&cluster, due).await == RUNS as i64
+    })
+    .await;
+    let _old = replica(&cluster, &OLD).await;
+    start(&cluster, RUNS, 100).await;
+    let over = "select count(*) from lockgate.task_runs where status = 'completed'";
+    wait_until(PATIENCE, "all are completed", async || {
+        count(&cluster, over).await == 3 * RUNS as i64
+    })
+    .await;
+    let told = told(&cluster).await;
+    for (run, (version, output, effects)) in &told {
+        let expected = [format!("{version} after"), format!("{version} before")];
+        assert_eq!(
+            (output, effects.as_slice()),
+            (&version.to_string(), &expected[..]),
+            "{run}"
+        );
+    }
+    let old = told.values().filter(|(version, ..)| *version == 1).count();
+    assert!((RUNS..=2 * RUNS).contains(&old), "{old} of {}", told.len());
+}

@@ -1,0 +1,2 @@
+-- The newest user there is.
+select coalesce(max(id), 0) from tracker.users
