@@ -28,7 +28,9 @@ with m as (
       from (select run_id, path, signal_seq from held where not ends_open and signal_seq is not null
             union all
             select run_id, path, signal_seq from ended where signal_seq is not null) w
-     where s.run_id = w.run_id and s.seq = w.signal_seq and s.consumed_by is null
+     -- Each by its key, also by a plan that was made when there were no signals.
+     cross join lateral (select i.ctid from lockgate.signals i where i.run_id = w.run_id and i.seq = w.signal_seq limit 1) i
+     where s.ctid = i.ctid and s.consumed_by is null
 )
 -- What is held and what is written, which are not joined: a thousand by a thousand is a million.
 select at, not ends_open as written from held

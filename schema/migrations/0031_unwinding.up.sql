@@ -51,10 +51,10 @@ begin
         update lockgate.task_runs r
            set status = r.stop_status, reason = r.stop_reason, finished_at = clock_timestamp(), wake_at = null
           from before where r.id = before.id
-        returning r.id, before.status as was, r.status, r.stop_reason
+        returning r.id, before.status as came_from, r.status, r.stop_reason
     )
     insert into lockgate.transitions (entity, run_id, from_status, to_status, reason)
-    select 'run', id, was, status, stop_reason from over;
+    select 'run', id, came_from, status, stop_reason from over;
     if not found then return false; end if;
     perform lockgate.wake_parent(p_run);
     return true;

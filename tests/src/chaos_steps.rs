@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use lockgate::delivery::Command;
 use lockgate::lifecycle::RunId;
-use lockgate::workflow::{Context, IdPages, Resources, Source, Workflow, fatal};
+use lockgate::workflow::{Context, IdPages, Resources, Source, StepOptions, Workflow, fatal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -38,6 +38,16 @@ pub struct Plan {
     pub beside_ms: u64,
     /// The step that fails for good until there is an effect `mended`.
     pub breaks: Option<u32>,
+    /// It sends no more of them after that.
+    pub items_within_ms: u64,
+    /// Steps that can be undone.
+    pub undoables: u32,
+    /// Transactions that can be undone.
+    pub undoable_transactions: u32,
+    /// In one branch it waits for signal `first`, in the other so long.
+    pub race_ms: u64,
+    /// It fails at its end.
+    pub fails: bool,
     /// It waits for signal `go`, so long at most.
     pub signal_ms: Option<u64>,
 }
@@ -87,10 +97,21 @@ impl Workflow for ChaosSteps {
             let booked = ctx.transaction("book", move |connection| book(connection, run, name.clone()).boxed());
             booked.await?;
         }
+        undoable(&ctx, &plan).await?;
+        if plan.race_ms > 0 {
+            race(&ctx, plan.race_ms).await?;
+        }
         if plan.nap_ms > 0 {
             ctx.sleep(Duration::from_millis(plan.nap_ms)).await?;
         }
-        if plan.items > 0 {
+        if plan.items_within_ms > 0 {
+            let (items, within) = (plan.items, Duration::from_millis(plan.items_within_ms));
+            let sent = ctx.select(
+                move |ctx| async move { ctx.fan_out(Numbers(items), number).await },
+                move |ctx| async move { ctx.sleep(within).await },
+            );
+            sent.await?;
+        } else if plan.items > 0 {
             let beside = ctx.sleep(Duration::from_millis(plan.beside_ms));
             let (sent, napped) = futures::join!(ctx.fan_out(Numbers(plan.items), number), beside);
             napped?;
@@ -100,6 +121,7 @@ impl Workflow for ChaosSteps {
             Some(within) => ctx.wait_signal("go", Some(Duration::from_millis(within))).await?,
             None => None,
         };
+        anyhow::ensure!(!plan.fails, "it was to fail");
         let _: usize = ctx
             .step("last", move || work(run, "last".to_owned(), Duration::ZERO))
             .await?;
@@ -110,6 +132,46 @@ impl Workflow for ChaosSteps {
             to: ctx.now(),
         })
     }
+}
+
+/// Steps and transactions that can be undone, by effects of their own.
+async fn undoable(ctx: &Context, plan: &Plan) -> anyhow::Result<()> {
+    let run = ctx.run_id();
+    let pause = Duration::from_millis(plan.step_ms);
+    for number in 0..plan.undoables {
+        let action = move || work(run, format!("do {number}"), pause);
+        let undo = move |_: Option<usize>| async move { work(run, format!("undo {number}"), pause).await.map(|_| ()) };
+        ctx.step_with_undo("do", StepOptions::default(), action, undo).await?;
+    }
+    for number in 0..plan.undoable_transactions {
+        let booked = ctx.transaction_with_undo(
+            "enter",
+            move |connection| book(connection, run, format!("enter {number}")).boxed(),
+            move |connection, ()| book(connection, run, format!("strike {number}")).boxed(),
+        );
+        booked.await?;
+    }
+    Ok(())
+}
+
+/// Two branches, of which each has an effect when it wins.
+async fn race(ctx: &Context, within_ms: u64) -> anyhow::Result<()> {
+    let run = ctx.run_id();
+    let won = ctx.select(
+        move |ctx| async move {
+            let signal: Option<Value> = ctx.wait_signal("first", None).await?;
+            ctx.step("told", move || work(run, "told".to_owned(), Duration::ZERO))
+                .await?;
+            Ok(signal)
+        },
+        move |ctx| async move {
+            ctx.sleep(Duration::from_millis(within_ms)).await?;
+            ctx.step("late", move || work(run, "late".to_owned(), Duration::ZERO))
+                .await
+        },
+    );
+    won.await?;
+    Ok(())
 }
 
 /// Items 1 to so many.

@@ -20,7 +20,7 @@ impl Workflow for Echo {
     type Output = u32;
 
     async fn run(&self, ctx: Context, input: u32) -> anyhow::Result<u32> {
-        ctx.step("say", async move || anyhow::Ok(input)).await
+        ctx.step("say", move || async move { anyhow::Ok(input) }).await
     }
 }
 

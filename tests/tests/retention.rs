@@ -315,7 +315,7 @@ async fn a_page_that_is_not_committed_is_pruned_again() {
         .execute(&mut *dying)
         .await
         .unwrap();
-    drop(dying);
+    dying.rollback().await.unwrap();
     retention(&world, 100).prune(&reign()).await.unwrap();
     assert_eq!(world.number(LEFT).await, 0);
 }

@@ -20,6 +20,8 @@ use crate::lifecycle::FleetError;
 const PROBE_ROWS: u32 = 50;
 /// Rounds without anything due after which a replica asks half as often.
 const QUIET_ROUNDS: u32 = 5;
+/// After so many it asks an eighth as often.
+const VERY_QUIET_ROUNDS: u32 = 20;
 /// What writing the last outcomes may take once the drain's time is over.
 const LAST_WRITES: Duration = Duration::from_secs(3);
 
@@ -223,7 +225,11 @@ impl Service {
 
     /// Waits for a reason to look again: a full page has landed, a hint, or the poll.
     async fn wait(&self, flights: &mut Flights, quiet: u32, stop: &CancellationToken) {
-        let stretch = if quiet > QUIET_ROUNDS { 2.0 } else { 1.0 };
+        let stretch = match quiet {
+            ..=QUIET_ROUNDS => 1.0,
+            ..=VERY_QUIET_ROUNDS => 2.0,
+            _ => 8.0,
+        };
         // Never shorter than the poll: an idle replica asks at most once in that time.
         let pause = self.settings.poll.mul_f64(stretch * rand::random_range(1.0..1.3));
         let until = tokio::time::Instant::now() + pause;

@@ -16,6 +16,10 @@ use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 
 /// Free slots worth a question of their own; fewer wait a moment for company.
 const WORTH_ASKING: usize = 64;
+/// Looks that found nothing, after which less is asked.
+const CALM_LOOKS: u32 = 5;
+/// Polls between looks for runs that holders died on.
+const SUSPECT_POLLS: u32 = 10;
 /// The clocks of two processes and a timer's own grain.
 const ROUNDING: Duration = Duration::from_millis(2);
 
@@ -27,6 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 async fn claim_pages(shared: &Arc<Shared>) {
     let mut queues = Queues::new(shared.workflows());
+    let mut dues = Dues::default();
     let mut idle = 0u32;
     while let Some(mut free) = free_slots(shared).await {
         refresh(shared).await;
@@ -57,14 +62,17 @@ async fn claim_pages(shared: &Arc<Shared>) {
             continue;
         }
         drop(free);
-        let pause = jittered(shared.settings.poll * if idle > 5 { 2 } else { 1 });
+        let pause = jittered(shared.settings.poll * if idle > CALM_LOOKS { 2 } else { 1 });
         // Asked in vain again and again, it is asked more and more rarely.
         let again = got.again.map(|again| again * (1 << idle.saturating_sub(1).min(6)));
         let pause = again.map_or(pause, |again| again.min(pause));
-        let due = until_due(shared, &served, pause).await;
+        let due = dues.until_next(shared, &served, pause, idle).await;
         tokio::select! {
             () = shared.stopping.cancelled() => {}
-            () = shared.hints.runs.notified() => shared.queues.ring(),
+            () = shared.hints.runs.notified() => {
+                dues.forget();
+                shared.queues.ring();
+            }
             () = shared.clock.pause(due) => {}
         }
     }
@@ -103,15 +111,36 @@ async fn look(shared: &Shared, shares: Vec<Share>) -> Got {
     got
 }
 
-/// How long until a timer of some run ends, or until the next poll: what is started or woken may be before that.
-async fn until_due(shared: &Shared, queues: &[String], poll: Duration) -> Duration {
-    match shared.runs.next_due(queues).await {
-        // Not before its time: a claim a moment early would find nothing and wait for the poll.
-        Ok(due) => due.map_or(poll, |due| poll.min(due + ROUNDING)),
-        Err(error) => {
-            tracing::warn!(%error, "could not look for what is due next");
-            poll
+/// What is known of instants to come.
+#[derive(Default)]
+struct Dues {
+    /// Looks for which nothing is due soon.
+    calm: u32,
+}
+
+impl Dues {
+    /// How long until a timer of some run ends, or until the next poll: what is started or woken may be before that. Where
+    /// nothing is due for long it is not asked for with every look, unless somebody rings.
+    async fn until_next(&mut self, shared: &Shared, queues: &[String], poll: Duration, idle: u32) -> Duration {
+        if idle > CALM_LOOKS && self.calm > 0 {
+            self.calm -= 1;
+            return poll;
         }
+        let due = match shared.runs.next_due(queues).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "could not look for what is due next");
+                return poll;
+            }
+        };
+        let is_far = due.is_none_or(|due| due > shared.settings.poll * 4 * CALM_LOOKS);
+        self.calm = if is_far { CALM_LOOKS } else { 0 };
+        // Not before its time: a claim a moment early would find nothing and wait for the poll.
+        due.map_or(poll, |due| poll.min(due + ROUNDING))
+    }
+
+    fn forget(&mut self) {
+        self.calm = 0;
     }
 }
 
@@ -151,7 +180,7 @@ async fn claim_suspects(shared: &Arc<Shared>) {
         }
         tokio::select! {
             () = shared.stopping.cancelled() => {}
-            () = shared.clock.pause(jittered(shared.settings.poll * 2)) => {}
+            () = shared.clock.pause(jittered(shared.settings.poll * SUSPECT_POLLS)) => {}
         }
     }
 }

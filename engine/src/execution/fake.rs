@@ -203,7 +203,7 @@ impl FakeStore {
             }
             Act::Fail { reason } => (row.status, row.reason) = ("failed", Some(reason)),
             Act::Quarantine { reason } => (row.status, row.reason) = ("quarantined", Some(reason)),
-            Act::HandBack { .. } => row.due_at = row.now,
+            Act::HandBack { .. } | Act::Overrun { .. } => row.due_at = row.now,
             Act::WaitToUndo { .. } | Act::NotUndone { .. } | Act::Unwound => unreachable!(),
         }
         row.claim = None;

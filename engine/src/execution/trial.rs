@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::executor::{Executor, ExecutorParts, Hints, Shared};
@@ -97,6 +97,39 @@ impl RunStore for Mortal {
     }
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
         RunStore::start_run(&self.store, run).await
+    }
+    async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
+        self.store.start_claimed_runs(births, claim_id).await
+    }
+    async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
+        self.store.claim_limited_runs(page).await
+    }
+    async fn continue_runs(&self, group: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
+        write!(self, vec![LetGo::Lost; group.len()], self.store.continue_runs(group))
+    }
+    async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        write!(self, vec![false; group.len()], self.store.start_children(group))
+    }
+    async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
+        RunStore::ended_children(&self.store, parent, paths).await
+    }
+    async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
+        self.store.stop_children(run).await
+    }
+    async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
+        RunStore::cancel_run(&self.store, run, reason).await
+    }
+    async fn publish(&self, group: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
+        write!(self, vec![Saved::Lost; group.len()], self.store.publish(group))
+    }
+    async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        self.store.read_queues(workflows).await
+    }
+    async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
+        self.store.waiting_queues(queues).await
+    }
+    async fn suspect_queues(&self) -> Result<Vec<String>, FleetError> {
+        self.store.suspect_queues().await
     }
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
         self.store.wake_runs(runs).await

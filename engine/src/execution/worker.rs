@@ -42,12 +42,8 @@ pub(crate) async fn scout(shared: Arc<Shared>) {
             Ok(runs) => {
                 idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
                 shared.work.replace(&runs);
-                // A replica that finds nothing asks half as often; hints come at once all the same.
-                if idle > 5 {
-                    shared.settings.poll * 2
-                } else {
-                    shared.settings.poll
-                }
+                // A replica that finds nothing asks more rarely; hints come at once all the same.
+                shared.settings.poll * fewer(idle)
             }
             Err(error) => {
                 tracing::warn!(%error, "could not look for work");
@@ -59,6 +55,15 @@ pub(crate) async fn scout(shared: Arc<Shared>) {
             () = shared.hints.batches.notified() => {}
             () = tokio::time::sleep(jittered(pause)) => {}
         }
+    }
+}
+
+/// How many polls pass between looks after so many that found nothing.
+fn fewer(looks: u32) -> u32 {
+    match looks {
+        0..=5 => 1,
+        6..=20 => 2,
+        _ => 8,
     }
 }
 

@@ -50,6 +50,7 @@ fn healthy() -> WhyFacts {
             expired_at: None,
         },
         snapshots: vec![],
+        flow: None,
     }
 }
 

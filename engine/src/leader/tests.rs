@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DueSchedule, Job, LeaderLoop, LeaderStore, Prunable, Reign, Retention, RetentionSettings, RetentionStore,
+    DueSchedule, Job, LeaderLoop, LeaderStore, Prunable, Pruned, Reign, Retention, RetentionSettings, RetentionStore,
     ScheduleStore, Scheduler, StepOutcome,
 };
 use crate::lifecycle::FleetError;

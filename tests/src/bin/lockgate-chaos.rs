@@ -18,7 +18,8 @@ use lockgate_tests::chaos_steps::ChaosSteps;
 use lockgate_tests::chaos_versions;
 use lockgate_tests::place_order::PlaceOrder;
 use lockgate_tests::running_total::RunningTotal;
-use lockgate_workflows::{DailyTaskReports, TaskReminder, TaskReminders};
+use lockgate_workflows::shop::Payments;
+use lockgate_workflows::{ApproveExpense, DailyTaskReports, ProcessOrder, TaskReminder, TaskReminders};
 use serde::{Deserialize, Serialize};
 
 fn main() -> ExitCode {
@@ -28,10 +29,13 @@ fn main() -> ExitCode {
         .workflow(ChaosRows)
         .workflow(ChaosSteps)
         .workflow(PlaceOrder)
+        .workflow(ProcessOrder)
+        .workflow(ApproveExpense)
         .workflow(RunningTotal)
         .workflow(TaskReminders)
         .workflow(TaskReminder)
         .workflow(ChaosFamily)
+        .resource(Payments::from_env())
         .command(extra::<SubmitDirect>)
         .command(extra::<StartBeside>);
     // Which deployment this replica is of.

@@ -172,6 +172,14 @@ async fn a_run_is_paused_resumed_and_cancelled() {
         client.post(&act("cancel"), "{}").await.is(200).json()["status"],
         "cancelled"
     );
+    let forced = client
+        .post(&act("cancel"), r#"{"force":true,"reason":"at once"}"#)
+        .await;
+    assert_eq!(forced.is(200).json()["status"], "cancelled", "it is over");
+    client
+        .post(&act("pause"), r#"{"force":true}"#)
+        .await
+        .is_problem(400, "force");
     client.post(&act("pause"), "{}").await.is_problem(409, "");
     client.post(&act("resume"), "{}").await.is_problem(409, "");
     for what in ["pause", "resume", "cancel"] {

@@ -94,12 +94,15 @@ points! {
     "W12" w12_starting_children family::starting_children;
     "W13" w13_before_an_end_is_committed workflow::before_an_end;
     "W14" w14_waking_a_parent family::waking_a_parent;
+    "W15" w15_before_an_undo_is_recorded workflow::before_an_undo_is_recorded;
     "W16" w16_going_on_as_another family::going_on;
     "W17" w17_around_a_claim_from_a_limited_queue workflow::around_a_limited_claim;
     "W18" w18_a_zombie_records_nothing workflow::zombie;
     "W21" w21_before_a_copy_of_a_run_is_committed again::before_commit;
     "W22" w22_stopping_children family::stopping_children;
     "W23" w23_publishing family::publishing;
+    "W24" w24_before_a_select_is_recorded workflow::before_a_select;
+    "W25" w25_after_a_select_is_recorded workflow::after_a_select;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }

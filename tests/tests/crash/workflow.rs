@@ -142,6 +142,32 @@ pub async fn signalled_while_it_suspends() {
     }
 }
 
+/// Of three steps that are undone, last one first, whoever dies at the second undoes that one twice.
+pub async fn before_an_undo_is_recorded() {
+    let story = Story::begin(json!({"undoables": 3, "undoable_transactions": 1, "fails": true})).await;
+    story.cluster.replica_dying_at("undo.before_save:2").crashes().await;
+    let _replica = story.cluster.replica();
+    story.cluster.reaches(story.run, "failed").await;
+    let effects = effects(&story.cluster.pool, story.run).await;
+    assert_eq!(effects.len(), 8, "{effects:?}");
+    assert_once_but(&effects, &[("undo 1", 2)]);
+    let order = "select count(*) from lockgate.run_steps u, lockgate.run_steps l
+                  where u.run_id = $1 and l.run_id = $1 and u.path = 'undo/3:do' and l.path = 'undo/1:do'
+                    and u.finished_at < l.finished_at";
+    assert_eq!(story.count(order).await, 1);
+}
+
+pub async fn before_a_select() {
+    let effects = dies_at("select.before_commit", json!({"race_ms": 1_500})).await;
+    assert_once_but(&effects, &[]);
+    assert!(effects.contains_key("late"), "{effects:?}");
+}
+
+pub async fn after_a_select() {
+    let effects = dies_at("select.after_commit", json!({"race_ms": 1_500})).await;
+    assert_once_but(&effects, &[]);
+}
+
 pub async fn before_an_end() {
     let effects = dies_at("endings.before_commit", json!({"steps": 2})).await;
     assert_once_but(&effects, &[]);

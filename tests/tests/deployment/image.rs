@@ -1,6 +1,7 @@
 //! The image.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use crate::files::{is_pinned, path, port, text};
 use crate::names;
@@ -100,8 +101,74 @@ fn what_it_copies_is_there() {
     for kept in ignored.lines().filter_map(|line| line.strip_prefix('!')) {
         assert!(path(kept).exists(), "{kept} is kept and not there");
     }
-    // Each member of the workspace has its manifest, or cargo reads none of it.
-    for member in ["engine", "workflows", "tests/Cargo.toml", "schema", "Cargo.lock"] {
-        assert!(ignored.lines().any(|line| line == format!("!{member}")), "{member}");
+}
+
+/// What the build is given.
+fn context() -> Vec<String> {
+    let ignored = text(".dockerignore");
+    let kept = ignored.lines().filter_map(|line| line.strip_prefix('!'));
+    kept.map(str::to_owned).collect()
+}
+
+#[test]
+fn cargo_can_read_what_the_build_is_given() {
+    let folder = std::env::temp_dir().join(format!("lockgate-context-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::create_dir(&folder).unwrap();
+    for kept in context() {
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(path(&kept))
+            .arg(&folder)
+            .status()
+            .unwrap();
+        assert!(copied.success(), "{kept}");
     }
+    let read = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        .args([
+            "metadata",
+            "--locked",
+            "--offline",
+            "--no-deps",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+}
+
+#[test]
+fn what_is_built_includes_nothing_that_it_is_not_given() {
+    let (root, kept) = (path(".").canonicalize().unwrap(), context());
+    let mut folders = vec![path("engine"), path("workflows")];
+    let mut found = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            if entry.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let code = std::fs::read_to_string(&entry).unwrap();
+            for part in code.split("include_str!(\"").skip(1) {
+                let name = part.split('"').next().unwrap();
+                let file = folder
+                    .join(name)
+                    .canonicalize()
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                let within = file.strip_prefix(&root).unwrap();
+                assert!(
+                    kept.iter().any(|kept| within.starts_with(kept)),
+                    "{}: {name}",
+                    entry.display()
+                );
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 100, "{found} files were looked for");
 }

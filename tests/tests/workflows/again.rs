@@ -64,7 +64,7 @@ async fn a_fork_draws_what_the_first_run_drew() {
     let story = Story::begin(json!({"steps": 2})).await;
     let _replica = story.cluster.replica();
     let (first, _) = story.ends().await;
-    let fork = "select lockgate.fork_run($1, '{\"steps\": 3}', from_step => '1:work')";
+    let fork = "select lockgate.fork_run($1, '{\"steps\": 3}', from_step => '2:work')";
     let fork: Uuid = sqlx::query_scalar(fork)
         .bind(story.run)
         .fetch_one(&story.cluster.pool)

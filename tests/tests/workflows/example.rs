@@ -13,7 +13,13 @@ fn read(path: &str) -> String {
 #[test]
 fn the_document_shows_the_examples_as_they_are() {
     let document = read("docs/workflows.md");
-    for path in ["tests/src/place_order.rs", "tests/src/running_total.rs"] {
+    let shown = [
+        "tests/src/place_order.rs",
+        "tests/src/running_total.rs",
+        "workflows/src/process_order.rs",
+        "workflows/src/approve_expense.rs",
+    ];
+    for path in shown {
         let code = read(path);
         let (_, shown) = code.split_once("// The document from here.\n").unwrap();
         let (shown, _) = shown.split_once("// To here.\n").unwrap();

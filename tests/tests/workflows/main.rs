@@ -11,5 +11,7 @@ mod mixed;
 mod operators;
 mod queues;
 mod reports;
+mod saga;
+mod shop;
 mod versions;
 mod waits;

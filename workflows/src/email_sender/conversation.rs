@@ -3,6 +3,7 @@
 //! connecting, each of them has its time here.
 
 use std::borrow::Cow;
+use std::error::Error as _;
 use std::time::Duration;
 
 use lettre::Message;
@@ -110,7 +111,7 @@ impl MailServer {
             .await
             .map_err(|error| match error.status() {
                 Some(code) => format!("the server turned us away with {code}"),
-                None if error.is_tls() => "no TLS connection to the server".to_owned(),
+                None if is_of_tls(&error) => "no TLS connection to the server".to_owned(),
                 None => "the server was not reached".to_owned(),
             })?;
         let upgrade = match &self.tls {
@@ -161,6 +162,14 @@ impl Conversation {
             let _ = timeout(GOODBYE, self.connection.quit()).await;
         }
     }
+}
+
+/// Was the server reached, and then spoke no TLS that we trust? The library calls that an error of the connection.
+fn is_of_tls(error: &smtp::Error) -> bool {
+    let source = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_tls() || source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// What the answer to an e-mail means. The server's own words may quote the address and stay out.

@@ -15,8 +15,8 @@ use super::store::OutboxStore;
 use crate::delivery::{Breakers, Publisher, Topics};
 use crate::lifecycle::FleetError;
 
-/// How often an idle replica looks at most: at every fourth poll.
-const IDLE_POLLS: u32 = 4;
+/// How often an idle replica looks at most: at every eighth poll.
+const IDLE_POLLS: u32 = 8;
 /// What writing the last outcomes may take once the drain's time is over.
 const LAST_WRITES: Duration = Duration::from_secs(3);
 

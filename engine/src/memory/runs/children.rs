@@ -6,10 +6,12 @@ use chrono::{DateTime, Utc};
 
 use super::Runs;
 use super::run::{Parent, Run, Status};
+use super::start::object;
 use super::steps::{MOST_STEPS, check_path};
 use super::views::RunStart;
 use crate::lifecycle::{
-    ChildEnd, EndedChild, FleetError, Kind, ManagerError, NewChild, RunId, RunRequest, StepState, StepStatus,
+    ChildEnd, EndedChild, FleetError, HIGHEST_PRIORITY, Kind, ManagerError, NewChild, RunId, RunRequest, StepState,
+    StepStatus,
 };
 
 impl Runs {
@@ -90,7 +92,7 @@ impl Runs {
             tenant: child.wishes.tenant.clone().or(parent.tenant.clone()),
             limit_key: child.wishes.limit_key.clone(),
             debounce_key: None,
-            attributes: child.wishes.attributes.clone().and_then(object).unwrap_or_default(),
+            attributes: object(child.wishes.attributes.as_ref()),
         };
         if !self.by_id.contains_key(&child.id) {
             self.queue(start, Some(above), now);

@@ -186,10 +186,7 @@ fn start_of(run: &NewRun) -> RunStart {
         tenant: run.tenant,
         limit_key: run.limit_key,
         debounce_key: run.debounce_key,
-        attributes: match run.attributes {
-            Some(Value::Object(attributes)) => attributes,
-            _ => Map::new(),
-        },
+        attributes: object(run.attributes.as_ref()),
     }
 }
 
@@ -215,4 +212,9 @@ fn check(start: &RunStart) -> Result<(), ManagerError> {
         .iter()
         .find_map(|(what, name)| Some(format!("the {what} {}", misnamed(name.as_deref()?)?)));
     wrong.map_or(Ok(()), invalid)
+}
+
+/// Attributes as they are kept; what is none was refused before.
+pub(super) fn object(attributes: Option<&Value>) -> Map<String, Value> {
+    attributes.and_then(Value::as_object).cloned().unwrap_or_default()
 }

@@ -100,6 +100,9 @@ impl RunWorld for MemoryWorld {
     async fn cancel(&self, run: RunId) -> String {
         self.store.cancel_run(run, "by a test").to_owned()
     }
+    async fn force_cancel(&self, run: RunId) -> String {
+        self.store.force_cancel_run(run, "by a test").to_owned()
+    }
     async fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState> {
         self.store.open_fan_out(claim, path)
     }

@@ -11,10 +11,12 @@ mod postgres_world;
 mod publish;
 mod recover_runs;
 mod save_steps;
+mod settle_select;
 mod settle_step;
 mod signal_run;
 mod start_children;
 mod start_run;
+mod stop_run;
 mod wake_runs;
 mod world;
 
@@ -107,6 +109,25 @@ macro_rules! every_run_case {
                 a_signal_is_taken_once,
                 of_many_at_once_one_result_counts,
                 a_zombie_and_its_successor_agree_on_one_result,
+            }
+            settle_select {
+                what_is_open_in_the_other_branches_is_dropped,
+                what_can_be_undone_stays_open_in_a_branch_that_lost,
+                signals_that_the_others_took_are_free_again,
+                a_winner_stays_whoever_asks_again,
+                a_zombie_decides_nothing,
+                a_fan_out_that_loses_ends_with_what_was_begun,
+            }
+            stop_run {
+                a_run_with_something_to_undo_is_woken_and_ends_when_it_is_undone,
+                what_is_undone_or_never_began_keeps_no_run_from_its_end,
+                by_force_nothing_is_undone_and_the_reason_says_what,
+                a_holder_that_dies_undoing_is_followed_by_another,
+                an_undo_that_waits_is_claimed_again_when_it_is_due,
+                what_cannot_be_undone_sets_the_run_aside_until_a_person_says,
+                a_failed_run_that_is_not_undone_is_resumed_as_any_other,
+                a_paused_run_that_is_to_stop_undoes_what_it_did,
+                a_run_past_its_deadline_undoes_what_it_did,
             }
             let_go_runs {
                 a_completed_run_keeps_its_output,

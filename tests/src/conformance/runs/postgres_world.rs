@@ -154,6 +154,10 @@ impl RunWorld for PostgresWorld {
     async fn cancel(&self, run: RunId) -> String {
         self.answer("select lockgate.cancel_run($1, 'by a test')", run).await
     }
+    async fn force_cancel(&self, run: RunId) -> String {
+        self.answer("select lockgate.cancel_run($1, 'by a test', force => true)", run)
+            .await
+    }
     async fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState> {
         self.fleet.open_fan_out(claim, path, false).await.unwrap()
     }

@@ -113,6 +113,9 @@ pub trait RunWorld: Send + Sync {
     /// Cancels a run; answers its state.
     async fn cancel(&self, run: RunId) -> String;
 
+    /// Cancels a run without undoing what it did; answers its state.
+    async fn force_cancel(&self, run: RunId) -> String;
+
     /// Opens a fan-out as the holder does.
     async fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState>;
     /// Completes a fan-out as its last worker does.

@@ -1,0 +1,59 @@
+//! What a replica that has nothing to do asks of its database.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use lockgate_tests::own_servers::OwnServers;
+use sqlx::{Executor, PgPool, Row};
+
+/// Until whoever finds nothing asks rarely.
+const CALM: Duration = Duration::from_secs(45);
+const WATCHED: Duration = Duration::from_secs(30);
+/// Questions a second.
+const MOST: f64 = 2.0;
+
+/// How often each statement was asked; but for what a pool asks of a connection that lay idle, and this question.
+const ASKED: &str = "select left(regexp_replace(query, '\\s+', ' ', 'g'), 120) as query, sum(calls)::bigint as calls
+      from pg_stat_statements
+     where query !~* '^(rollback|show transaction_read_only|begin|commit)' and query !~ 'pg_stat_statements'
+     group by 1 order by 2 desc";
+
+async fn asked(pool: &PgPool) -> (i64, String) {
+    let rows = pool.fetch_all(ASKED).await.unwrap();
+    let calls = |row: &sqlx::postgres::PgRow| row.get::<i64, _>("calls");
+    let lines = rows
+        .iter()
+        .map(|row| format!("{:>4} {}\n", calls(row), row.get::<String, _>("query")));
+    (rows.iter().map(calls).sum(), lines.collect())
+}
+
+/// With the settings of production. The leader has work of its own and is not asked after.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_replica_asks_no_more_than_twice_a_second() {
+    let options = "-c shared_preload_libraries=pg_stat_statements";
+    let servers = OwnServers::up_with(&["postgres"], &[("PG_OPTS", options)]);
+    let cluster = servers.cluster().await;
+    cluster
+        .pool
+        .execute("create extension pg_stat_statements")
+        .await
+        .unwrap();
+    let _replica = cluster.replica_called(
+        &["run", "--roles", "worker"],
+        &[
+            ("LOCKGATE_LEASE_DURATION", "60s"),
+            ("LOCKGATE_LEASE_RENEW", "20s"),
+            ("LOCKGATE_WORKER_POLL", "1s"),
+            ("LOCKGATE_OUTBOX_POLL", "250ms"),
+        ],
+    );
+    // What it does is only seen in how rarely it asks.
+    tokio::time::sleep(CALM).await;
+    cluster.pool.execute("select pg_stat_statements_reset()").await.unwrap();
+    tokio::time::sleep(WATCHED).await;
+    let (calls, statements) = asked(&cluster.pool).await;
+    let per_s = calls as f64 / WATCHED.as_secs_f64();
+    println!("{per_s:.2} a second:\n{statements}");
+    assert!(calls > 10, "nothing was seen:\n{statements}");
+    assert!(per_s <= MOST, "{per_s:.2} a second:\n{statements}");
+}

@@ -1,0 +1,2 @@
+-- An order leaves the house.
+insert into shop.shipments (order_id, address) values ($1, $2)
