@@ -12,6 +12,8 @@ use crate::memory::Pulse;
 /// Looks without a pause; then the processor is left to whatever takes real time.
 const BUSY_LOOKS: u32 = 2_000;
 const PAUSE: Duration = Duration::from_micros(200);
+/// Busy runs that are named.
+const SHOWN: usize = 3;
 /// It counts as idle when it was so often in a row, with everybody asked in between.
 const SURE: u32 = 3;
 
@@ -72,7 +74,7 @@ impl World {
 
     /// Answers whether it is idle.
     async fn settle_within(&self, patience: Duration) -> bool {
-        let begun = Instant::now();
+        let (mut since, mut writes) = (Instant::now(), self.writes());
         let (mut looks, mut idle) = (0, 0);
         while idle < SURE {
             if let Some(missing) = self.missing() {
@@ -82,7 +84,11 @@ impl World {
             looks += 1;
             if looks < BUSY_LOOKS {
                 tokio::task::yield_now().await;
-            } else if begun.elapsed() > patience {
+            } else if self.writes() != writes {
+                // It comes along, however much there is of it.
+                (since, writes) = (Instant::now(), self.writes());
+                tokio::time::sleep(PAUSE).await;
+            } else if since.elapsed() > patience {
                 return false;
             } else {
                 tokio::time::sleep(PAUSE).await;
@@ -114,11 +120,12 @@ impl World {
         let views = self.store.views();
         let held = views.iter().filter(|view| view.claim.is_some());
         let runs: Vec<String> = held
+            .take(SHOWN)
             .map(|view| format!("run {} of {}", view.id, view.workflow))
             .collect();
         match runs.is_empty() {
             true => "with batches of a fan-out, or with runs that no workflow here can run".to_owned(),
-            false => format!("a step of {} does not end", runs.join(", ")),
+            false => format!("a step does not end of {}", runs.join(", ")),
         }
     }
 }
