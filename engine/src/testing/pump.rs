@@ -1,12 +1,13 @@
 //! Letting things happen: until nothing more does, and from one instant to the next.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::engine::{Replica, TestEngine, World};
-use crate::lifecycle::Clock as _;
+use crate::lifecycle::{Clock as _, RunClaim};
 use crate::memory::Pulse;
 
 /// Looks without a pause; then the processor is left to whatever takes real time.
@@ -133,9 +134,10 @@ impl World {
 /// Every run that is held waits for the clock, and has heard all that reached it.
 fn is_all_still(replica: &Replica, pulse: &Pulse) -> bool {
     let book = replica.shared.book.runs();
+    let book: HashMap<RunClaim, _> = book.iter().map(|held| (held.claim, held)).collect();
     let mut still = book.len() == pulse.held.len();
     for (claim, wake_seq, stopping) in &pulse.held {
-        let heard = book.iter().any(|held| held.claim == *claim && held.is_still(*wake_seq)) && !stopping;
+        let heard = !stopping && book.get(claim).is_some_and(|held| held.is_still(*wake_seq));
         if !heard {
             replica.shared.hints.stops.notify_one();
         }
