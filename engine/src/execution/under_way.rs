@@ -95,7 +95,11 @@ impl OwnerHost {
         if step.status == StepStatus::Failed {
             match self.unwinds() {
                 true => self.quiet().await,
-                false => tokio::task::yield_now().await,
+                false => {
+                    // Meanwhile the code is not at rest, whatever else it waits for.
+                    let _operation = self.begin();
+                    tokio::task::yield_now().await;
+                }
             }
         }
         done(step)

@@ -147,17 +147,7 @@ impl Runs {
             }
         };
         let open: Vec<String> = parent.open_children().collect();
-        let mut changed = false;
-        let children: Vec<RunId> = self
-            .by_id
-            .values()
-            .filter(|child| child.is_to_stop(run, &open))
-            .map(Run::id)
-            .collect();
-        for child in children {
-            self.request_stop(child, Status::Cancelled, &reason, false, now);
-            changed = true;
-        }
+        let mut changed = self.cancel_children(run, &open, &reason, now);
         if let Some(parent) = self.by_id.get_mut(&run).filter(|_| is_over) {
             for path in open {
                 if let Some(step) = parent.steps.get_mut(&path) {
@@ -167,6 +157,16 @@ impl Runs {
             }
         }
         changed
+    }
+
+    /// Cancels those started at these steps that are under way and not detached; answers whether there are any.
+    pub(super) fn cancel_children(&mut self, run: RunId, paths: &[String], reason: &str, now: DateTime<Utc>) -> bool {
+        let to_stop = self.by_id.values().filter(|child| child.is_to_stop(run, paths));
+        let children: Vec<RunId> = to_stop.map(Run::id).collect();
+        for child in &children {
+            self.request_stop(*child, Status::Cancelled, reason, false, now);
+        }
+        !children.is_empty()
     }
 
     pub(super) fn cancel(&mut self, run: RunId, reason: &str, force: bool, now: DateTime<Utc>) -> &'static str {
@@ -213,7 +213,7 @@ impl Runs {
 }
 
 impl Run {
-    fn open_children(&self) -> impl Iterator<Item = String> {
+    pub(super) fn open_children(&self) -> impl Iterator<Item = String> {
         let steps = self.steps.values();
         let open = steps.filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
         open.map(|step| step.path.clone())

@@ -37,10 +37,24 @@ impl Runs {
     }
 
     /// Which branch of a select won, with what becomes of the others.
-    pub(super) fn settle_select(&mut self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+    pub(super) fn settle_select(
+        &mut self,
+        step: &NewStep,
+        lost: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, FleetError> {
         let saved = self.settle(step)?;
         if let (Saved::Done, Some(run)) = (&saved, self.held(&step.claim)) {
+            let is_lost = |path: &String| lost.iter().any(|prefix| path.starts_with(prefix));
+            let children: Vec<String> = run.open_children().filter(is_lost).collect();
             run.lose(lost, step.finished_at);
+            // Nobody hears of these children any more.
+            self.cancel_children(
+                step.claim.run,
+                &children,
+                "the branch that started it lost a select",
+                now,
+            );
         }
         Ok(saved)
     }
