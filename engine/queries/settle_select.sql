@@ -19,18 +19,11 @@ with held as (
        set status = 'dropped', due_at = null, finished_at = lost.finished_at
       from lost
      where s.run_id = lost.run_id and starts_with(s.path, lost.prefix) and s.status = 'open'
-       and s.kind not in ('fan_out', 'undoable')
-    returning s.run_id, s.path, s.kind
-), stopped as (
-    -- Nobody hears of these children any more.
-    select lockgate.request_stop(c.id, 'cancelled', 'the branch that started it lost a select', 'lockgate') as state
-      from dropped d
-      join lockgate.task_runs c on c.parent_id = d.run_id and c.parent_path = d.path
-     where d.kind = 'child' and c.finished_at is null and c.stop_status is null and c.detached is null
+       and s.kind not in ('fan_out', 'undoable', 'child')
 ), freed as (
     update lockgate.signals s
        set consumed_by = null
       from lost
      where s.run_id = lost.run_id and starts_with(s.consumed_by, lost.prefix)
 )
-select path, lockgate.cut_fan_outs(run_id, $11), (select count(state) from stopped) from saved
+select path, lockgate.cut_fan_outs(run_id, $11), lockgate.stop_lost_children(run_id, $11) from saved

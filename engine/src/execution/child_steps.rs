@@ -28,9 +28,6 @@ impl OwnerHost {
         if let ControlFlow::Break(refused) = self.comes_to(&path, asked).await {
             return refused.map(|_| id);
         }
-        if let Some(left) = self.to_be_left() {
-            return self.leave(left).await;
-        }
         self.check_child(&child)?;
         let _operation = self.begin();
         let NewRunOfMine {
@@ -43,7 +40,7 @@ impl OwnerHost {
         let new = NewChild {
             claim: self.held.claim,
             path: path.clone(),
-            begun_at: self.stamp(),
+            begun_at: self.time(),
             id,
             // A retry of this run has other children, whose messages have the same ids.
             origin_id: derived_id(self.run.origin_id, &path),
@@ -51,8 +48,8 @@ impl OwnerHost {
             params,
             wishes,
         };
+        // Known before a select may be settled that this branch loses: it is stopped with it.
         let host = self.clone();
-        // What is on its way is started, whether the code still waits for it or not.
         let started = self.surely(&path, async move { host.shared.children.start(&host.held, new).await });
         match started.await {
             Ok(true) => {
@@ -102,7 +99,6 @@ impl OwnerHost {
         let _operation = self.begin();
         let mut step = self.new_step(path.clone(), Kind::Child);
         step.ends_open = true;
-        step.finished_at = self.stamp();
         let cap = self.shared.settings.max_result;
         match told(ended, self.run.id, cap) {
             Ok(output) => step.result = Some(output),

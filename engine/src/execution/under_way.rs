@@ -95,11 +95,7 @@ impl OwnerHost {
         if step.status == StepStatus::Failed {
             match self.unwinds() {
                 true => self.quiet().await,
-                false => {
-                    // Meanwhile the code is not at rest, whatever else it waits for.
-                    let _operation = self.begin();
-                    tokio::task::yield_now().await;
-                }
+                false => tokio::task::yield_now().await,
             }
         }
         done(step)
@@ -108,6 +104,11 @@ impl OwnerHost {
     /// The code is about to be dropped where it is.
     pub(super) fn close(&self) {
         self.lock().under_way.left = true;
+    }
+
+    /// The code failed: what it dropped on its way out decides nothing.
+    pub(super) fn forgive(&self) {
+        self.lock().under_way.dropped = None;
     }
 
     /// What the code has dropped that a replay may not: it is to be written otherwise.

@@ -147,7 +147,17 @@ impl Runs {
             }
         };
         let open: Vec<String> = parent.open_children().collect();
-        let mut changed = self.cancel_children(run, &open, &reason, now);
+        let mut changed = false;
+        let children: Vec<RunId> = self
+            .by_id
+            .values()
+            .filter(|child| child.is_to_stop(run, &open))
+            .map(Run::id)
+            .collect();
+        for child in children {
+            self.request_stop(child, Status::Cancelled, &reason, false, now);
+            changed = true;
+        }
         if let Some(parent) = self.by_id.get_mut(&run).filter(|_| is_over) {
             for path in open {
                 if let Some(step) = parent.steps.get_mut(&path) {
@@ -159,14 +169,26 @@ impl Runs {
         changed
     }
 
-    /// Cancels those started at these steps that are under way and not detached; answers whether there are any.
-    pub(super) fn cancel_children(&mut self, run: RunId, paths: &[String], reason: &str, now: DateTime<Utc>) -> bool {
-        let to_stop = self.by_id.values().filter(|child| child.is_to_stop(run, paths));
-        let children: Vec<RunId> = to_stop.map(Run::id).collect();
-        for child in &children {
-            self.request_stop(*child, Status::Cancelled, reason, false, now);
+    /// What branches started that have lost a select is stopped, but for detached children; nobody waits for it any more.
+    pub(super) fn stop_lost_children(&mut self, run: RunId, lost: &[String], now: DateTime<Utc>) {
+        let Some(parent) = self.by_id.get(&run) else {
+            return;
+        };
+        let is_lost = |path: &String| lost.iter().any(|prefix| path.starts_with(prefix));
+        let open: Vec<String> = parent.open_children().filter(is_lost).collect();
+        let children = self.by_id.values().filter(|child| child.is_to_stop(run, &open));
+        for child in children.map(Run::id).collect::<Vec<RunId>>() {
+            let reason = "the branch that started it lost a select";
+            self.request_stop(child, Status::Cancelled, reason, false, now);
         }
-        !children.is_empty()
+        let Some(parent) = self.by_id.get_mut(&run) else {
+            return;
+        };
+        for path in open {
+            if let Some(step) = parent.steps.get_mut(&path) {
+                (step.status, step.finished_at) = (StepStatus::Dropped, Some(now));
+            }
+        }
     }
 
     pub(super) fn cancel(&mut self, run: RunId, reason: &str, force: bool, now: DateTime<Utc>) -> &'static str {
@@ -213,7 +235,7 @@ impl Runs {
 }
 
 impl Run {
-    pub(super) fn open_children(&self) -> impl Iterator<Item = String> {
+    fn open_children(&self) -> impl Iterator<Item = String> {
         let steps = self.steps.values();
         let open = steps.filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
         open.map(|step| step.path.clone())

@@ -45,16 +45,8 @@ impl Runs {
     ) -> Result<Saved, FleetError> {
         let saved = self.settle(step)?;
         if let (Saved::Done, Some(run)) = (&saved, self.held(&step.claim)) {
-            let is_lost = |path: &String| lost.iter().any(|prefix| path.starts_with(prefix));
-            let children: Vec<String> = run.open_children().filter(is_lost).collect();
             run.lose(lost, step.finished_at);
-            // Nobody hears of these children any more.
-            self.cancel_children(
-                step.claim.run,
-                &children,
-                "the branch that started it lost a select",
-                now,
-            );
+            self.stop_lost_children(step.claim.run, lost, now);
         }
         Ok(saved)
     }
@@ -68,7 +60,7 @@ impl Run {
         for step in self.steps.values_mut().filter(|step| is_lost(&step.path)) {
             match (step.status, step.kind) {
                 (StepStatus::Open, Kind::FanOut) => step.planned = true,
-                (StepStatus::Open, kind) if kind != Kind::Undoable => {
+                (StepStatus::Open, kind) if !matches!(kind, Kind::Undoable | Kind::Child) => {
                     step.status = StepStatus::Dropped;
                     (step.due_at, step.finished_at) = (None, Some(now));
                 }
