@@ -95,7 +95,11 @@ impl OwnerHost {
         if step.status == StepStatus::Failed {
             match self.unwinds() {
                 true => self.quiet().await,
-                false => tokio::task::yield_now().await,
+                false => {
+                    // Under way until it is told: beside a branch that waits the run would be let go of before.
+                    let _operation = self.begin();
+                    tokio::task::yield_now().await;
+                }
             }
         }
         done(step)
