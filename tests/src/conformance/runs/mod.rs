@@ -160,7 +160,6 @@ macro_rules! every_run_case {
                 the_children_of_a_run_that_is_over_are_cancelled,
                 cancelling_a_run_cancels_its_children_and_theirs,
                 a_cancelled_child_wakes_its_parent,
-                the_children_of_a_branch_that_lost_are_cancelled,
             }
             continue_runs {
                 a_run_goes_on_as_another_in_one_commit,

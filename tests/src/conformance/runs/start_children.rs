@@ -351,23 +351,3 @@ pub(super) async fn a_cancelled_child_wakes_its_parent(world: &dyn RunWorld) {
         ChildEnd::Cancelled("by a test".to_owned())
     );
 }
-
-pub(super) async fn the_children_of_a_branch_that_lost_are_cancelled(world: &dyn RunWorld) {
-    let store = world.replica();
-    let (won, lost) = ("0:select/0/0:one", "0:select/1/0:two");
-    let mut apart = child(nobody(), "0:select/1/1:apart");
-    apart.wishes.detached = true;
-    let parent = with_children(world, &*store, &[child(nobody(), won), child(nobody(), lost), apart]).await;
-    let mut select = step(parent, "0:select", "0");
-    select.kind = Kind::Select;
-    let settled = store.settle_select(&select, &["0:select/1/".to_owned()]).await;
-    assert_eq!(settled.unwrap(), Saved::Done);
-    let of = |path| derived_id(parent.run, path);
-    assert_eq!(
-        states(world, &[of(won), of(lost), of("0:select/1/1:apart")]).await,
-        ["queued", "cancelled", "queued"]
-    );
-    let waits = step_states(world, parent.run).await;
-    let open: Vec<_> = waits.iter().filter(|(_, status)| *status == StepStatus::Open).collect();
-    assert_eq!(open, [&(won.to_owned(), StepStatus::Open)]);
-}
