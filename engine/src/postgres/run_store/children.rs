@@ -129,7 +129,8 @@ impl PostgresRunStore {
             .statement(CANCEL_RUN)
             .bind(run)
             .bind(storable_reason(reason))
-            .bind(None::<String>);
+            .bind(None::<String>)
+            .bind(false);
         self.database
             .run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed())
             .await?;
