@@ -1,13 +1,16 @@
 -- Ends runs that go on as others, and starts those, in one commit. A run's singleton key, place and parent pass on, and so
 -- do signals that it has not taken: one that it has not seen refuses its end.
 with m as (
-    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bytea[], $6::bigint[], $7::boolean[])
+    select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bytea[], $6::bigint[], $7::boolean[],
+                         $9::jsonb[])
            with ordinality
-        m (run_id, token, claim_id, next_id, next_params, seen, had_batches, at)
+        m (run_id, token, claim_id, next_id, next_params, seen, had_batches, attributes, at)
 ), gone as (
     update lockgate.task_runs r
        set status = 'completed', continued_as = m.next_id, finished_at = clock_timestamp(), wake_at = null, rank = null,
-           claim_id = null, claimed_by = null, lease_until = null, alone = null
+           claim_id = null, claimed_by = null, lease_until = null, alone = null,
+           attributes = case when m.attributes is null then r.attributes
+                             else lockgate.merged_attributes(r.attributes, m.attributes) end
       from m
      where r.id = m.run_id and r.claim_token = m.token and r.claim_id = m.claim_id
        and r.stop_status is null and r.status = 'running' and r.wake_seq = m.seen

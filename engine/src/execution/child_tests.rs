@@ -1,7 +1,7 @@
 //! Children as the code of their parent meets them, and runs that go on as others.
 #![allow(clippy::unwrap_used)]
 
-use super::fake::{RUN, Stage};
+use super::fake::{RUN, Stage, Trouble};
 use super::run_task_tests::{Effect, code};
 use crate::lifecycle::{ChildEnd, StepStatus, derived_id};
 use crate::workflow::{ChildOptions, Context, StepError, Workflow};
@@ -185,4 +185,39 @@ async fn a_run_goes_on_as_another_with_its_next_input() {
     }));
     let row = stage.play().await;
     assert_eq!((row.status, row.output.as_deref()), ("continued", Some("null")));
+}
+
+/// What a branch was told before a death it is told again at once, whatever the others wait for.
+#[tokio::test]
+async fn a_recorded_failure_is_told_again_beside_a_branch_that_waits() {
+    let effect = Effect::default();
+    let done = effect.clone();
+    let stage = Stage::new(code(move |ctx| {
+        let effect = done.clone();
+        async move {
+            let branches = ctx.branches(2).await?;
+            let child = async {
+                let child = branches[0].start_child::<Digest>(&1, elsewhere()).await?;
+                let error = child.result().await.unwrap_err();
+                effect.step(&branches[0], "after").await?;
+                anyhow::Ok(error.to_string())
+            };
+            let (told, waited) = futures::join!(child, branches[1].wait_signal::<()>("go", None));
+            waited?;
+            told
+        }
+    }));
+    stage.turn().await;
+    let path = "0:join/0/0:digest";
+    stage.store.end_child(path, ChildEnd::Failed("no money".to_owned()));
+    stage.store.trouble(Trouble::LostAfter(1));
+    stage.turn().await;
+    assert_eq!(
+        (stage.store.row().steps[path].status, effect.count()),
+        (StepStatus::Failed, 0)
+    );
+    stage.turn().await;
+    assert_eq!(effect.count(), 1, "its branch goes on");
+    stage.store.send("go", "null");
+    assert_eq!(stage.play().await.status, "completed");
 }

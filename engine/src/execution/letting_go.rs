@@ -102,6 +102,7 @@ async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo
         params: params.to_vec(),
         seen: host.seen(),
         had_batches: host.has_batches(),
+        attributes: host.held.attributes(),
     };
     shared.continuations.go_on(&host.held, run).await
 }

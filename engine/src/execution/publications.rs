@@ -79,17 +79,27 @@ impl OwnerHost {
         publication: Publication,
         asked: Asked,
     ) -> anyhow::Result<Done> {
-        if let ControlFlow::Break(ended) = self.comes_to(&place.to_string(), asked).await {
+        let path = place.to_string();
+        if let ControlFlow::Break(ended) = self.comes_to(&path, asked).await {
             return ended;
         }
+        if let Some(left) = self.to_be_left() {
+            return self.leave(left).await;
+        }
         let _operation = self.begin();
-        let mut step = self.new_step(place.to_string(), Kind::Publish);
+        let mut step = self.new_step(path.clone(), Kind::Publish);
         match publication(&self.shared.topics, &self.shared.settings.key_hash) {
             Ok(command) => {
                 step.result = Some(to_json(&command.message_id)?);
                 let told = step.clone().into_state();
                 let new = NewPublication { step, command };
-                let saved = self.shared.publications.publish(&self.held, new).await;
+                let host = self.clone();
+                // What is on its way is in the outbox, whether the code still waits for it or not.
+                let saved = self.surely(
+                    &path,
+                    async move { host.shared.publications.publish(&host.held, new).await },
+                );
+                let saved = saved.await;
                 self.saved(told, saved).await
             }
             Err(error) => {

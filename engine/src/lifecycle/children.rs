@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
@@ -109,6 +110,8 @@ pub struct Continuation {
     pub seen: i64,
     /// The run has fan-outs: it cannot end while a batch is unfinished.
     pub had_batches: bool,
+    /// What its code set of its attributes; null takes one away.
+    pub attributes: Option<Map<String, Value>>,
 }
 
 /// A command for the outbox, and the step that records it.

@@ -26,6 +26,7 @@ impl Runs {
         run.status = Status::Completed;
         run.continued_as = Some(asked.next);
         run.ready = None;
+        run.merge_attributes(asked.attributes.as_ref());
         run.end_claim(
             Status::Running,
             Status::Completed.as_str(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 
 use super::Runs;
 use super::run::{Run, Status};
@@ -54,13 +55,7 @@ impl Runs {
             _ => Status::Running,
         };
         run.ready = ready;
-        for (name, value) in ending.attributes.iter().flatten() {
-            if value.is_null() {
-                run.attributes.remove(name);
-            } else {
-                run.attributes.insert(name.clone(), value.clone());
-            }
-        }
+        run.merge_attributes(ending.attributes.as_ref());
         let why = run.act(&ending.act, now);
         run.end_claim(from, run.status.as_str(), why);
         LetGo::Done
@@ -68,6 +63,17 @@ impl Runs {
 }
 
 impl Run {
+    /// What its code set of its attributes; null takes one away.
+    pub(super) fn merge_attributes(&mut self, set: Option<&Map<String, Value>>) {
+        for (name, value) in set.into_iter().flatten() {
+            if value.is_null() {
+                self.attributes.remove(name);
+            } else {
+                self.attributes.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
     /// A wait is refused when the run was woken since; an end also when it is paused or a batch of it is unfinished.
     fn allows(&self, ending: &Ending) -> bool {
         match ending.act {

@@ -1,6 +1,7 @@
 //! Runs that other runs start, stop, or go on as.
 
 use futures::FutureExt;
+use serde_json::Value;
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -112,7 +113,13 @@ impl PostgresRunStore {
             .bind(group.iter().map(|run| run.params.clone()).collect::<Vec<_>>())
             .bind(group.iter().map(|run| run.seen).collect::<Vec<_>>())
             .bind(group.iter().map(|run| run.had_batches).collect::<Vec<_>>())
-            .bind(self.replica);
+            .bind(self.replica)
+            .bind(
+                group
+                    .iter()
+                    .map(|run| run.attributes.clone().map(Value::Object))
+                    .collect::<Vec<_>>(),
+            );
         self.judged(query, claims().collect()).await
     }
 
@@ -122,7 +129,8 @@ impl PostgresRunStore {
             .statement(CANCEL_RUN)
             .bind(run)
             .bind(storable_reason(reason))
-            .bind(None::<String>);
+            .bind(None::<String>)
+            .bind(false);
         self.database
             .run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed())
             .await?;

@@ -15,6 +15,7 @@ fn continuation(claim: RunClaim, seen: i64) -> Continuation {
         params: br#"{ "round" : 2 }"#.to_vec(),
         seen,
         had_batches: false,
+        attributes: None,
     }
 }
 
@@ -31,7 +32,15 @@ pub(super) async fn a_run_goes_on_as_another_in_one_commit(world: &dyn RunWorld)
     let bulk = || page_of(&[("bulk", 10)], (1, 1));
     let (claim, _) = store.claim_runs(&bulk()).await.unwrap().remove(0);
     let next = derived_id(run, "continued");
-    assert_eq!(go_on(&*store, continuation(claim, 0)).await, LetGo::Done);
+    let with_attributes = Continuation {
+        attributes: json!({"round": 2}).as_object().cloned(),
+        ..continuation(claim, 0)
+    };
+    assert_eq!(go_on(&*store, with_attributes).await, LetGo::Done);
+    for run in [run, next] {
+        let attributes = seen(world, run).await.attributes;
+        assert_eq!(serde_json::Value::Object(attributes), json!({"round": 2}));
+    }
     let over = seen(world, run).await;
     assert_eq!(
         (over.status.as_str(), over.wake, over.claim),
