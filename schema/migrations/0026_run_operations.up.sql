@@ -89,13 +89,13 @@ comment on function lockgate.step_order(integer[], integer[]) is
 create function lockgate.steps_before(p_run uuid, p_from text[]) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
     with steps as materialized (
-        select s.path, s.kind, s.status, s.started_at, lockgate.step_place(s.path) as place, s.path ~ '(^|/)undo/' as undo
+        select s.path, s.kind, s.status, s.started_at, lockgate.step_place(s.path) as place, s.path ~ '(^|/)undo(/|$)' as undo
           from lockgate.run_steps s where s.run_id = p_run
     ), named as (
         select lockgate.step_place(f.path) as place from unnest(p_from) f (path)
         union
         -- What was taken back is done again.
-        select u.place from steps u where u.undo
+        select u.place from steps u where u.undo and u.place is not null
     ), roots as (
         select place from named
         union
@@ -129,7 +129,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     -- By its path, or by its name where that is one step's only.
     select array_agg(s.path order by s.path)
       from (select s.path from lockgate.run_steps s
-             where s.run_id = p_run and s.kind <> 'version' and s.path !~ '(^|/)undo/'
+             where s.run_id = p_run and s.kind <> 'version' and s.path !~ '(^|/)undo(/|$)'
                and (s.path = p_from
                     or (substring(s.path from '^(?:.*/)?\d+:(.*)$') = p_from
                         and not exists (select from lockgate.run_steps e where e.run_id = p_run and e.path = p_from)))
@@ -167,7 +167,7 @@ begin
         if was.status = 'completed' then outcome := 'completed'; return; end if;
         -- The step of which it failed; without one its code goes on where the record ends.
         select array[s.path] into roots from lockgate.run_steps s
-         where s.run_id = p_run and s.status = 'failed' and s.path !~ '(^|/)undo/'
+         where s.run_id = p_run and s.status = 'failed' and s.path !~ '(^|/)undo(/|$)'
          order by s.finished_at desc, s.path limit 1;
     end if;
     if p_how = 'retry' or p_from is not null then
