@@ -7,7 +7,9 @@ select jsonb_build_object(
     'tokens', least(q.burst, q.tokens + q.rate_per_s * extract(epoch from clock_timestamp() - q.refilled_at)),
     'holding', h.runs, 'holding_key', h.of_key, 'holders', coalesce(h.first, '[]'), 'key_holders', coalesce(k.first, '[]'),
     'before', b.runs)
-  from (select r.*, coalesce(r.queue, r.workflow) as of_queue from lockgate.task_runs r where r.id = $1) r
+  from (select r.status, r.limit_key, r.tenant, r.priority, r.overruns, r.holds, r.claim_id, r.wake_at, r.rank,
+               coalesce(r.queue, r.workflow) as of_queue
+          from lockgate.task_runs r where r.id = $1) r
  cross join lateral (
      select r.of_queue as queue, r.limit_key, r.tenant, coalesce(r.priority, 0) as priority, coalesce(r.overruns, 0) as overruns,
             coalesce(r.holds = 'run', false) as goes_on,

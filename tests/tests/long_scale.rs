@@ -319,7 +319,13 @@ async fn nothing_asked_all_the_time_looks_through_what_is_not_due() {
 }
 
 /// Statements of groups: each carries a thousand keys, and is planned once by its connection.
-const GROUPED: &[&str] = &["claim_runs", "save_steps", "let_go_runs", "wake_runs", "read_steps_of_runs"];
+const GROUPED: &[&str] = &[
+    "claim_runs",
+    "save_steps",
+    "let_go_runs",
+    "wake_runs",
+    "read_steps_of_runs",
+];
 
 /// Looks through an index from one end to the other.
 fn unkeyed(plan: &Value, found: &mut Vec<String>) {
