@@ -3,7 +3,7 @@
 alter table lockgate.task_runs
     add column repeats_slot timestamptz,
     add column nominal_at timestamptz,
-    add constraint task_runs_attributes_fit check (octet_length(attributes::text) <= 32768
+    add constraint task_runs_attributes_fit check (octet_length(attributes::text) <= 65536
         and not jsonb_path_exists(attributes,
             'strict $.* ? (@.type() != "string" && @.type() != "number" && @.type() != "boolean")'));
 comment on column lockgate.task_runs.repeats_slot is
@@ -32,9 +32,9 @@ begin
     if coalesce(workflow, '') = '' then
         raise exception 'start_run: workflow is empty; nothing was started' using hint = 'name a workflow';
     end if;
-    if jsonb_typeof(attributes) <> 'object' or octet_length(attributes::text) > 32768
+    if jsonb_typeof(attributes) <> 'object' or octet_length(attributes::text) > 65536
        or exists (select from jsonb_each(attributes) a where jsonb_typeof(a.value) not in ('string', 'number', 'boolean')) then
-        raise exception 'start_run: attributes are not an object of strings, numbers and booleans of at most 32 kB; nothing was started'
+        raise exception 'start_run: attributes are not an object of strings, numbers and booleans of at most 64 KiB; nothing was started'
             using errcode = 'invalid_parameter_value';
     end if;
     select * into started from lockgate.try_start_new_run(
@@ -57,7 +57,7 @@ comment on function lockgate.start_run(text, jsonb, text, text, timestamptz, int
 create function lockgate.merged_attributes(p_old jsonb, p_new jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     -- More than the table takes would keep the run from being let go: then those it had stay.
-    select case when octet_length(m.merged::text) <= 32768 then nullif(m.merged, '{}') else p_old end
+    select case when octet_length(m.merged::text) <= 65536 then nullif(m.merged, '{}') else p_old end
       from (select jsonb_strip_nulls(coalesce(p_old, '{}') || p_new) as merged) m
 $$;
 comment on function lockgate.merged_attributes(jsonb, jsonb) is
