@@ -79,6 +79,11 @@ impl Crashes {
         self.lock().points.clone()
     }
 
+    /// How many writes there were so far.
+    pub(super) fn writes(&self) -> usize {
+        self.lock().points.len()
+    }
+
     /// How often it crashed.
     pub(super) fn count(&self) -> u32 {
         self.lock().crashes

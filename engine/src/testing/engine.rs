@@ -159,7 +159,8 @@ impl TestEngine {
         self
     }
 
-    /// How much real time a step may take, a minute unless said otherwise: one that takes longer counts as hanging.
+    /// How much real time may pass without anything being written, a minute unless said otherwise: a step that takes longer
+    /// counts as hanging.
     #[must_use]
     pub fn patience(self, real: Duration) -> Self {
         self.world.parts().patience = real;
@@ -267,6 +268,11 @@ impl World {
         let mut random = [0; 10];
         random[2..].copy_from_slice(&count.to_be_bytes());
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
+    }
+
+    /// Things that were durably written so far.
+    pub(super) fn writes(&self) -> usize {
+        self.parts().around.crashes.writes()
     }
 
     pub(super) fn patience(&self) -> Duration {

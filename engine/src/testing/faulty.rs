@@ -120,6 +120,9 @@ impl Faulty {
                 return Ok(Transacted::Recorded(Box::new(recorded)));
             }
             let (held, claim) = (store.clone(), step.claim);
+            if !held.is_held(&claim) {
+                return Ok(Transacted::Lost);
+            }
             let is_held = move || held.is_held(&claim);
             Ok(
                 match transact_apart(&database, &step, &work, max_result, is_held).await? {

@@ -1,17 +1,20 @@
 //! Letting things happen: until nothing more does, and from one instant to the next.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::engine::{Replica, TestEngine, World};
-use crate::lifecycle::Clock as _;
+use crate::lifecycle::{Clock as _, RunClaim};
 use crate::memory::Pulse;
 
 /// Looks without a pause; then the processor is left to whatever takes real time.
 const BUSY_LOOKS: u32 = 2_000;
 const PAUSE: Duration = Duration::from_micros(200);
+/// Busy runs that are named.
+const SHOWN: usize = 3;
 /// It counts as idle when it was so often in a row, with everybody asked in between.
 const SURE: u32 = 3;
 
@@ -72,7 +75,7 @@ impl World {
 
     /// Answers whether it is idle.
     async fn settle_within(&self, patience: Duration) -> bool {
-        let begun = Instant::now();
+        let (mut since, mut writes) = (Instant::now(), self.writes());
         let (mut looks, mut idle) = (0, 0);
         while idle < SURE {
             if let Some(missing) = self.missing() {
@@ -82,7 +85,11 @@ impl World {
             looks += 1;
             if looks < BUSY_LOOKS {
                 tokio::task::yield_now().await;
-            } else if begun.elapsed() > patience {
+            } else if self.writes() != writes {
+                // It comes along, however much there is of it.
+                (since, writes) = (Instant::now(), self.writes());
+                tokio::time::sleep(PAUSE).await;
+            } else if since.elapsed() > patience {
                 return false;
             } else {
                 tokio::time::sleep(PAUSE).await;
@@ -114,11 +121,12 @@ impl World {
         let views = self.store.views();
         let held = views.iter().filter(|view| view.claim.is_some());
         let runs: Vec<String> = held
+            .take(SHOWN)
             .map(|view| format!("run {} of {}", view.id, view.workflow))
             .collect();
         match runs.is_empty() {
             true => "with batches of a fan-out, or with runs that no workflow here can run".to_owned(),
-            false => format!("a step of {} does not end", runs.join(", ")),
+            false => format!("a step does not end of {}", runs.join(", ")),
         }
     }
 }
@@ -126,9 +134,10 @@ impl World {
 /// Every run that is held waits for the clock, and has heard all that reached it.
 fn is_all_still(replica: &Replica, pulse: &Pulse) -> bool {
     let book = replica.shared.book.runs();
+    let book: HashMap<RunClaim, _> = book.iter().map(|held| (held.claim, held)).collect();
     let mut still = book.len() == pulse.held.len();
     for (claim, wake_seq, stopping) in &pulse.held {
-        let heard = book.iter().any(|held| held.claim == *claim && held.is_still(*wake_seq)) && !stopping;
+        let heard = !stopping && book.get(claim).is_some_and(|held| held.is_still(*wake_seq));
         if !heard {
             replica.shared.hints.stops.notify_one();
         }

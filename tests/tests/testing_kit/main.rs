@@ -5,5 +5,6 @@ mod crashes;
 mod example;
 mod fan_outs;
 mod shipped;
+mod shipped_shop;
 mod time;
 mod transactions;

@@ -1,5 +1,7 @@
 //! Replicas die again and again under many runs, and each does what it was to do.
 
+use std::collections::BTreeSet;
+
 use lockgate_tests::chaos_steps::create_effects;
 use lockgate_tests::cluster::{Cluster, RECOVERY};
 use lockgate_tests::invariants::{liveness_violations, safety_violations};
@@ -11,6 +13,10 @@ use uuid::Uuid;
 const RUNS: i64 = 80;
 const KILLS: i64 = 9;
 const REPLICAS: usize = 3;
+/// Parents beside them, each with so many children, which publish and go on as others.
+const FAMILIES: i64 = 8;
+const CHILDREN: i64 = 3;
+const MAILS: i64 = 2;
 /// Effects of each.
 const NAMES: i64 = 6;
 const BOOKED: i64 = 2;
@@ -44,6 +50,10 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
     let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from
                   (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 3 = 0";
     assert!(count(&cluster, tell).await > 0);
+    let family = json!({"children": CHILDREN, "leaf_ms": 300, "publish": MAILS, "rounds": 1});
+    for _ in 0..FAMILIES {
+        cluster.start("chaos-family", family.clone()).await;
+    }
     let mut replicas: [Replica; REPLICAS] = std::array::from_fn(|_| cluster.replica());
     for killed in 0..KILLS {
         let steps = "select count(*) from lockgate.run_steps where status <> 'open'";
@@ -56,22 +66,25 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
         replica.kill();
         *replica = cluster.replica();
         if killed == KILLS / 2 {
-            let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from lockgate.task_runs";
+            let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from lockgate.task_runs
+                         where workflow = 'chaos-steps'";
             assert_eq!(count(&cluster, tell).await, RUNS);
         }
     }
-    let over = "select count(*) from lockgate.task_runs where status = 'completed'";
+    let over = "select count(*) from lockgate.task_runs where status = 'completed' and workflow = 'chaos-steps'";
     wait_until(PATIENCE, "all runs are completed", async || {
         count(&cluster, over).await == RUNS
     })
     .await;
+    check_families(&cluster).await;
     assert_eq!(safety_violations(&cluster.pool).await, [""; 0]);
     assert_eq!(liveness_violations(&cluster.pool, RECOVERY).await, [""; 0]);
-    let untold =
-        "select count(*) from lockgate.task_runs where convert_from(output, 'UTF8')::json ->> 'signal' <> id::text";
+    let untold = "select count(*) from lockgate.task_runs
+          where workflow = 'chaos-steps' and convert_from(output, 'UTF8')::json ->> 'signal' <> id::text";
     assert_eq!(count(&cluster, untold).await, 0);
     let effects: Vec<(Uuid, i64, i64, i64)> = sqlx::query_as(
-        "select run_id, count(distinct name), count(*) filter (where name like 'transaction%'), count(*) from effects group by 1",
+        "select run_id, count(distinct name), count(*) filter (where name like 'transaction%'), count(*)
+           from effects e join lockgate.task_runs r on r.id = e.run_id and r.workflow = 'chaos-steps' group by 1",
     )
     .fetch_all(&cluster.pool)
     .await
@@ -94,4 +107,36 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
         recovered > 0 && (1..=recovered).contains(&(all - RUNS * NAMES)),
         "{recovered} {all}"
     );
+}
+
+/// Both lives of each parent had all its children, whose work was done, and what they published was committed once.
+async fn check_families(cluster: &Cluster) {
+    let lives = 2 * FAMILIES;
+    let parents = "select count(*) from lockgate.task_runs
+                    where workflow = 'chaos-family' and parent_id is null and status = 'completed'";
+    wait_until(PATIENCE, "all parents are completed", async || {
+        count(cluster, parents).await == lives
+    })
+    .await;
+    let leaves = "select count(*) from lockgate.task_runs r
+                   where workflow = 'chaos-family' and parent_id is not null and status = 'completed'
+                     and exists (select from effects e where e.run_id = r.id)";
+    assert_eq!(count(cluster, leaves).await, lives * CHILDREN);
+    let mails = "select count(*) from lockgate.run_steps s join lockgate.task_runs r on r.id = s.run_id
+                  where r.workflow = 'chaos-family' and r.parent_id is null and s.kind = 'publish'";
+    assert_eq!(count(cluster, mails).await, lives * MAILS);
+    let waiting = "select count(*) from lockgate.outbox";
+    wait_until(PATIENCE, "the outbox is sent", async || {
+        count(cluster, waiting).await == 0
+    })
+    .await;
+    let sent: BTreeSet<Uuid> = cluster
+        .topic
+        .sent()
+        .await
+        .into_iter()
+        .filter(|sent| sent.headers.iter().all(|(name, _)| name != "batch-seq"))
+        .map(|sent| sent.message_id)
+        .collect();
+    assert_eq!(sent.len() as i64, lives * MAILS);
 }
