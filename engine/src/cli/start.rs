@@ -151,11 +151,11 @@ impl Args {
             )
             .hint("wait for it (`runs list`), cancel it, or use another key")),
             Started::Busy => {
-                let contended = match &self.flow.debounce {
-                    Some(debounce) => format!("debounce key {debounce} is contended"),
-                    None => format!("singleton key {key} is contended"),
+                let what = match &self.flow.debounce {
+                    Some(key) if self.singleton.is_none() => format!("debounce key {key} is contended"),
+                    _ => format!("singleton key {key} is contended"),
                 };
-                Err(Failure::new(Exit::Conflict, contended).hint("try again"))
+                Err(Failure::new(Exit::Conflict, what).hint("try again"))
             }
         }
     }
