@@ -226,8 +226,8 @@ impl Service {
     /// Waits for a reason to look again: a full page has landed, a hint, or the poll.
     async fn wait(&self, flights: &mut Flights, quiet: u32, stop: &CancellationToken) {
         let stretch = match quiet {
-            ..=QUIET_ROUNDS => 1.0,
-            ..=VERY_QUIET_ROUNDS => 2.0,
+            quiet if quiet <= QUIET_ROUNDS => 1.0,
+            quiet if quiet <= VERY_QUIET_ROUNDS => 2.0,
             _ => 8.0,
         };
         // Never shorter than the poll: an idle replica asks at most once in that time.

@@ -192,7 +192,8 @@ impl History {
     pub(super) fn never_asked(&self, failed: bool) -> Option<String> {
         let left = self.steps.values().filter(|step| {
             let path = &step.path;
-            !self.asked.contains(path) && !is_undo(path) && !(failed && path.contains('/')) && !self.is_lost(path)
+            let may_be_left = failed && path.contains('/');
+            !(self.asked.contains(path) || is_undo(path) || may_be_left || self.is_lost(path))
         });
         let first = left.min_by(|one, other| one.path.cmp(&other.path))?;
         Some(self.differs(&format!(
