@@ -18,13 +18,11 @@ async fn a_queue_is_set_looked_at_paused_and_removed() {
         (&shown["max_running"], &shown["burst"], &shown["holds"]),
         (&json!(5), &json!(3), &json!("run"))
     );
-    client
-        .post(&format!("{mails}/pause"), r#"{"reason": "down"}"#)
-        .await
-        .is(200);
+    let paused = client.post(&format!("{mails}/pause"), r#"{"reason": "down"}"#).await;
+    assert_eq!(paused.status, 200);
     let listed = client.get(QUEUES).await.is(200).json();
     assert_eq!(listed["queues"][0]["pause_reason"], "down");
-    client.post(&format!("{mails}/resume"), "").await.is(200);
+    assert_eq!(client.post(&format!("{mails}/resume"), "").await.status, 200);
     assert_eq!(client.delete(&mails).await.is(200).json()["state"], "removed");
     for (path, what) in [(mails.clone(), "get"), (format!("{mails}/resume"), "post")] {
         let answer = match what {
@@ -57,7 +55,7 @@ async fn settings_that_cannot_be_are_refused() {
         client.post("/api/v1/runs", start(more)).await.is_problem(400, field);
     }
     let debounced = start(r#""debounce_key": "k", "queue": "q", "priority": 20, "limit_key": "l", "tenant": "t""#);
-    client.post("/api/v1/runs", debounced.clone()).await.is(201);
+    assert_eq!(client.post("/api/v1/runs", debounced.clone()).await.status, 201);
     assert_eq!(
         client.post("/api/v1/runs", debounced).await.is(200).json()["outcome"],
         "debounced"
