@@ -13,7 +13,8 @@ select jsonb_build_object(
  cross join lateral (
      select r.of_queue as queue, r.limit_key, r.tenant, coalesce(r.priority, 0) as priority, coalesce(r.overruns, 0) as overruns,
             coalesce(r.holds = 'run', false) as goes_on,
-            r.claim_id is null and r.wake_at <= clock_timestamp() and r.status in ('queued', 'running', 'suspended') as waits) c
+            coalesce(r.claim_id is null and r.wake_at <= clock_timestamp()
+                     and r.status in ('queued', 'running', 'suspended'), false) as waits) c
   left join lockgate.queues q on q.name = r.of_queue
  cross join lateral (
      select count(*) as runs, count(*) filter (where x.limit_key = r.limit_key) as of_key,

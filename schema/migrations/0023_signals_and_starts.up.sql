@@ -4,7 +4,7 @@ create table lockgate.signals (
     seq bigint not null,
     name text not null check (name <> '' and octet_length(name) <= 100),
     payload bytea not null check (octet_length(payload) <= 65536),
-    idempotency_key text check (idempotency_key <> '' and octet_length(idempotency_key) <= 1000),
+    idempotency_key text check (idempotency_key <> '' and octet_length(idempotency_key) <= 2000),
     actor text not null,
     created_at timestamptz not null default clock_timestamp(),
     consumed_by text collate "C",

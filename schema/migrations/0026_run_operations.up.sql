@@ -3,7 +3,7 @@
 alter table lockgate.task_runs
     add column repeats_slot timestamptz,
     add column nominal_at timestamptz,
-    add constraint task_runs_attributes_fit check (octet_length(attributes::text) <= 32768
+    add constraint task_runs_attributes_fit check (octet_length(attributes::text) <= 65536
         and not jsonb_path_exists(attributes,
             'strict $.* ? (@.type() != "string" && @.type() != "number" && @.type() != "boolean")'));
 comment on column lockgate.task_runs.repeats_slot is
@@ -32,9 +32,9 @@ begin
     if coalesce(workflow, '') = '' then
         raise exception 'start_run: workflow is empty; nothing was started' using hint = 'name a workflow';
     end if;
-    if jsonb_typeof(attributes) <> 'object' or octet_length(attributes::text) > 32768
+    if jsonb_typeof(attributes) <> 'object' or octet_length(attributes::text) > 65536
        or exists (select from jsonb_each(attributes) a where jsonb_typeof(a.value) not in ('string', 'number', 'boolean')) then
-        raise exception 'start_run: attributes are not an object of strings, numbers and booleans of at most 32 kB; nothing was started'
+        raise exception 'start_run: attributes are not an object of strings, numbers and booleans of at most 64 KiB; nothing was started'
             using errcode = 'invalid_parameter_value';
     end if;
     select * into started from lockgate.try_start_new_run(
@@ -57,7 +57,7 @@ comment on function lockgate.start_run(text, jsonb, text, text, timestamptz, int
 create function lockgate.merged_attributes(p_old jsonb, p_new jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     -- More than the table takes would keep the run from being let go: then those it had stay.
-    select case when octet_length(m.merged::text) <= 32768 then nullif(m.merged, '{}') else p_old end
+    select case when octet_length(m.merged::text) <= 65536 then nullif(m.merged, '{}') else p_old end
       from (select jsonb_strip_nulls(coalesce(p_old, '{}') || p_new) as merged) m
 $$;
 comment on function lockgate.merged_attributes(jsonb, jsonb) is
@@ -89,13 +89,13 @@ comment on function lockgate.step_order(integer[], integer[]) is
 create function lockgate.steps_before(p_run uuid, p_from text[]) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
     with steps as materialized (
-        select s.path, s.kind, s.status, s.started_at, lockgate.step_place(s.path) as place, s.path ~ '(^|/)undo/' as undo
+        select s.path, s.kind, s.status, s.started_at, lockgate.step_place(s.path) as place, s.path ~ '(^|/)undo(/|$)' as undo
           from lockgate.run_steps s where s.run_id = p_run
     ), named as (
         select lockgate.step_place(f.path) as place from unnest(p_from) f (path)
         union
         -- What was taken back is done again.
-        select u.place from steps u where u.undo
+        select u.place from steps u where u.undo and u.place is not null
     ), roots as (
         select place from named
         union
@@ -129,7 +129,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     -- By its path, or by its name where that is one step's only.
     select array_agg(s.path order by s.path)
       from (select s.path from lockgate.run_steps s
-             where s.run_id = p_run and s.kind <> 'version' and s.path !~ '(^|/)undo/'
+             where s.run_id = p_run and s.kind <> 'version' and s.path !~ '(^|/)undo(/|$)'
                and (s.path = p_from
                     or (substring(s.path from '^(?:.*/)?\d+:(.*)$') = p_from
                         and not exists (select from lockgate.run_steps e where e.run_id = p_run and e.path = p_from)))
@@ -167,7 +167,7 @@ begin
         if was.status = 'completed' then outcome := 'completed'; return; end if;
         -- The step of which it failed; without one its code goes on where the record ends.
         select array[s.path] into roots from lockgate.run_steps s
-         where s.run_id = p_run and s.status = 'failed' and s.path !~ '(^|/)undo/'
+         where s.run_id = p_run and s.status = 'failed' and s.path !~ '(^|/)undo(/|$)'
          order by s.finished_at desc, s.path limit 1;
     end if;
     if p_how = 'retry' or p_from is not null then

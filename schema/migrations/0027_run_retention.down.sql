@@ -52,6 +52,9 @@ comment on function lockgate.prune_runs(interval, integer) is
     'Deletes up to a page of rows of the oldest run that finished longer ago than that and owes no messages; 0: nothing left to prune';
 
 do $$ begin
+    if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
+        revoke select (pruning_since) on lockgate.task_runs from lockgate_reader;
+    end if;
     revoke all on function lockgate.prune_runs(interval, integer) from public;
     if exists (select 1 from pg_roles where rolname = 'lockgate_engine') then
         grant execute on function lockgate.prune_runs(interval, integer) to lockgate_engine;

@@ -330,6 +330,9 @@ begin
                from pg_proc p where p.pronamespace = 'lockgate'::regnamespace and p.proname in ('first_id_at', 'prune_run_rows',
                     'is_needed', 'prunable_runs', 'prune_runs', 'delete_run', 'check_run_filter', 'find_runs', 'act_on_run',
                     'act_on_runs'));
+    if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
+        grant select (pruning_since) on lockgate.task_runs to lockgate_reader;
+    end if;
     if exists (select 1 from pg_roles where rolname = 'lockgate_engine') then
         grant execute on function lockgate.prune_runs(interval, integer) to lockgate_engine;
     end if;

@@ -16,6 +16,9 @@ begin
     if coalesce(signal_run.name, '') = '' or octet_length(signal_run.name) > 100 then
         raise exception 'signal_run: a name has 1 to 100 bytes; nothing was sent' using errcode = 'invalid_parameter_value';
     end if;
+    if octet_length(convert_to(coalesce(signal_run.payload, 'null')::text, 'UTF8')) > 65536 then
+        raise exception 'signal_run: the payload is larger than 64 KiB; nothing was sent' using errcode = 'program_limit_exceeded';
+    end if;
     -- The lock gives the signals of a run their order.
     select r.status into was from lockgate.task_runs r where r.id = signal_run.run for no key update;
     if not found then return 'unknown'; end if;

@@ -5,7 +5,7 @@ use lockgate::postgres::Migrator;
 use lockgate_tests::TestDatabase;
 use sqlx::PgPool;
 
-/// Everything of the schema that a migration can change, one line each.
+/// Everything of the schema that a migration can change, one line each. Grants have the order in which the server lists roles.
 const CATALOGUE: &str = "
     select 'schema ' || unnest(coalesce(nspacl, '{}'))::text from pg_namespace where nspname = 'lockgate'
     union all select 'schema ' || coalesce(obj_description(oid, 'pg_namespace'), '') from pg_namespace where nspname = 'lockgate'
@@ -24,7 +24,8 @@ const CATALOGUE: &str = "
         where c.relnamespace = 'lockgate'::regnamespace
     union all select format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) from pg_constraint
         where connamespace = 'lockgate'::regnamespace
-    union all select format('%s owner %s granted %s: %s', pg_get_functiondef(oid), pg_get_userbyid(proowner), proacl,
+    union all select format('%s owner %s granted %s: %s', pg_get_functiondef(oid), pg_get_userbyid(proowner),
+            array(select a::text from unnest(proacl) a order by 1),
             obj_description(oid, 'pg_proc')) from pg_proc where pronamespace = 'lockgate'::regnamespace
     union all select pg_get_triggerdef(t.oid) from pg_trigger t join pg_class c on c.oid = t.tgrelid
         where c.relnamespace = 'lockgate'::regnamespace and not t.tgisinternal

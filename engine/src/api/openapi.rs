@@ -14,13 +14,13 @@ use super::commands::Accepted;
 use super::health::Health;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::queues::{QueueAct, QueueActed, QueueList, QueueRequest};
-use super::routes::{Answer, ROUTES, Route, WITH_ROLE};
+use super::routes::{ATTRIBUTES, Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
 use super::runs::{Act, Acted, RunList, StartRequest, Started};
 use super::schedules::{BackfillRequest, Backfilled};
 use crate::delivery::{EmailCommandRequest, email_schema};
-use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer};
+use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer, attributes_schema};
 use crate::postgres::QueueSummary;
 
 /// Made once: nobody needs a token to ask for it.
@@ -90,6 +90,13 @@ fn parameters(route: &Route) -> Vec<Value> {
         || json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }),
     );
     let others = route.parameters.iter().map(|parameter| {
+        if parameter.schema == ATTRIBUTES {
+            let schema = attributes_schema(&mut SchemaGenerator::default());
+            return json!({
+                "name": parameter.name, "in": parameter.place, "description": parameter.about, "required": false,
+                "content": { JSON: { "schema": schema } },
+            });
+        }
         let schema: Value = serde_json::from_str(parameter.schema).unwrap_or(Value::Bool(true));
         json!({
             "name": parameter.name, "in": parameter.place, "description": parameter.about, "required": false,

@@ -56,7 +56,7 @@ const OF_START: &[u16] = &[400, 408, 409, 413, 415, 500];
 const OF_QUEUE: &[u16] = &[400, 404, 408, 413, 415, 500];
 const OF_BODY_AND_QUERY: &[u16] = &[400, 408, 413, 415, 500];
 const OF_DELETE: &[u16] = &[400, 404, 409, 500];
-const OF_ACTION: &[u16] = &[400, 408, 413, 415, 500];
+const OF_ACTION: &[u16] = &[400, 408, 409, 413, 415, 500];
 const OF_ACT: &[u16] = &[400, 404, 408, 409, 413, 415, 500];
 
 const TEXT: &str = r#"{"type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\u0000]+$"}"#;
@@ -68,7 +68,8 @@ const STATES: &str =
     r#"{"enum": ["queued", "running", "suspended", "paused", "completed", "failed", "cancelled", "quarantined"]}"#;
 const RUN: &str = r#"{"type": "string", "format": "uuid"}"#;
 const INSTANT: &str = r#"{"type": "string", "format": "date-time"}"#;
-const ATTRIBUTES: &str = r#"{"type": "string", "contentMediaType": "application/json"}"#;
+/// A schema that is not said here: that of attributes, as JSON.
+pub(super) const ATTRIBUTES: &str = "attributes";
 const STEPS: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 500}"#;
 const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}"#;
 

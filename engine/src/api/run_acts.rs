@@ -26,8 +26,8 @@ const MOST_ACTED: u64 = 10_000;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SignalRequest {
-    /// Its name, for which the run's code waits.
-    #[schemars(length(min = 1, max = 100), extend("pattern" = "^[^\\u0000]+$"))]
+    /// Its name, for which the run's code waits: up to 100 printable ASCII characters.
+    #[schemars(extend("pattern" = "^[ -~]{1,100}$"))]
     name: String,
     /// What is told, any JSON; `null` when not given. At most 64 KiB.
     #[serde(default)]
@@ -126,8 +126,9 @@ pub(super) async fn signal(
     media_type(&headers, &[JSON])?;
     let body = read(body, LARGEST_START, api.arrival).await?;
     let request: SignalRequest = document(&body)?;
-    if request.name.is_empty() || request.name.len() > 100 || request.name.contains('\0') {
-        return Err(Problem::field("name", "has not 1 to 100 bytes, or a zero character"));
+    let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
+    if !(1..=100).contains(&request.name.len()) || !request.name.bytes().all(is_printable) {
+        return Err(Problem::field("name", "is not 1 to 100 printable ASCII characters"));
     }
     check_text("idempotency_key", request.idempotency_key.as_deref())?;
     if holds_zero(&request.payload) {
@@ -240,16 +241,13 @@ async fn repeat(operator: &Operator, mut repeat: RepeatRun) -> Result<Response, 
         let text = why.to_string();
         match why {
             NotRepeated::Unknown(run) => unknown(run),
-            NotRepeated::Pruned(_) => Problem::new(StatusCode::NOT_FOUND, text),
-            NotRepeated::NoStep { .. } | NotRepeated::Ambiguous { .. } => {
-                let mut problem = Problem::field("from", "");
-                problem.detail = text.into();
-                problem
-            }
+            NotRepeated::Pruned(_) | NotRepeated::NoStep { .. } => Problem::new(StatusCode::NOT_FOUND, text),
             NotRepeated::TooLarge => Problem::field("params", "is larger than 1 MiB"),
-            NotRepeated::NotOver(..) | NotRepeated::NoCode(_) | NotRepeated::Completed(_) | NotRepeated::Held(_) => {
-                Problem::new(StatusCode::CONFLICT, text)
-            }
+            NotRepeated::Ambiguous { .. }
+            | NotRepeated::NotOver(..)
+            | NotRepeated::NoCode(_)
+            | NotRepeated::Completed(_)
+            | NotRepeated::Held(_) => Problem::new(StatusCode::CONFLICT, text),
         }
     })?;
     let place = format!("/api/v1/runs/{run}");
@@ -293,7 +291,8 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
     let request: ActionRequest = document(&body)?;
     check_filter(&request.filter)?;
     if request.filter.fits_all() && !request.all {
-        return Err(Problem::field("filter", "fits every run: narrow it, or say `all`"));
+        let all = "the filter fits every run: narrow it, or say `all`";
+        return Err(Problem::new(StatusCode::CONFLICT, all));
     }
     let reason = request.reason.filter(|reason| !reason.is_empty());
     check_text("reason", reason.as_deref())?;

@@ -19,7 +19,7 @@ use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
-use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunSummary, WhyAnswer};
+use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunSummary, WhyAnswer, attributes_schema};
 use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misfit_attributes, misnamed};
 use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator};
 
@@ -47,8 +47,9 @@ pub(super) struct StartRequest<'a> {
     /// Refused while an unfinished run has it.
     #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     singleton_key: Option<String>,
-    /// By what it is found: at most 16 names of up to 100 bytes with a string, number or boolean of up to 500 bytes each.
+    /// By what it is found: at most 16 names of up to 100 characters, with a string of up to 250, a number or a boolean each.
     #[serde(default)]
+    #[schemars(schema_with = "attributes_schema")]
     attributes: serde_json::Map<String, serde_json::Value>,
     /// It starts no earlier.
     start_at: Option<DateTime<Utc>>,

@@ -150,7 +150,13 @@ impl Args {
                 format!("another unfinished run holds singleton key {key}"),
             )
             .hint("wait for it (`runs list`), cancel it, or use another key")),
-            Started::Busy => Err(Failure::new(Exit::Conflict, "its key is contended").hint("try again")),
+            Started::Busy => {
+                let what = match &self.flow.debounce {
+                    Some(key) if self.singleton.is_none() => format!("debounce key {key} is contended"),
+                    _ => format!("singleton key {key} is contended"),
+                };
+                Err(Failure::new(Exit::Conflict, what).hint("try again"))
+            }
         }
     }
 

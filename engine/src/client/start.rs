@@ -95,7 +95,7 @@ impl<W: Workflow> Start<W> {
         self
     }
 
-    /// Gives it an attribute by which it is found: a string, a number or a boolean of at most 500 bytes; at most 16 of them.
+    /// Gives it an attribute by which it is found: a string, a number or a boolean of at most 250 characters; at most 16 of them.
     pub fn attribute(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         let given = self.request.attributes.get_or_insert_with(|| serde_json::json!({}));
         given[name] = value.into();

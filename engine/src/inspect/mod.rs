@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 pub use acts::{ActedRun, ActedRuns, BackfilledSlot, NotRepeated, RunAct};
 pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
+pub(crate) use run_filter::attributes_schema;
 pub use run_filter::{RunFilter, scalar};
 pub use timeline::{TimelineRow, is_cursor};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};

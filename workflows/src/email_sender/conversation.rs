@@ -3,7 +3,6 @@
 //! connecting, each of them has its time here.
 
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::time::Duration;
 
 use lettre::Message;
@@ -166,10 +165,10 @@ impl Conversation {
 
 /// Was the server reached, and then spoke no TLS that we trust? The library calls that an error of the connection.
 fn is_of_tls(error: &smtp::Error) -> bool {
-    let source = error
-        .source()
-        .and_then(|source| source.downcast_ref::<std::io::Error>());
-    error.is_tls() || source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
+    let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut causes = std::iter::successors(first, |error| error.source());
+    let is_bad_data = |error: &std::io::Error| error.kind() == std::io::ErrorKind::InvalidData;
+    error.is_tls() || causes.any(|cause| cause.downcast_ref().is_some_and(is_bad_data))
 }
 
 /// What the answer to an e-mail means. The server's own words may quote the address and stay out.
