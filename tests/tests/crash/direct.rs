@@ -51,7 +51,7 @@ async fn copies(topic: &Topic) -> BTreeMap<Uuid, usize> {
 }
 
 /// What the server was asked before a process died it still does: the rows are counted when that is over.
-async fn dust_has_settled(cluster: &Cluster) {
+pub async fn dust_has_settled(cluster: &Cluster) {
     let busy = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() \
                 and backend_type = 'client backend' and state <> 'idle'";
     wait_until(PATIENCE, "the server has done what the dead asked for", async || {

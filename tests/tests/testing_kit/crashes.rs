@@ -87,7 +87,8 @@ async fn every_crash_is_tried_and_time_stands_still_meanwhile() {
         engine.advance(HOUR + HOUR / 2).await;
         run.assert_waits_at("3:go");
         run.signal("go", &7).await;
-        outputs.lock().unwrap().insert(run.result().await.unwrap());
+        let output = run.result().await.unwrap();
+        outputs.lock().unwrap().insert(output);
         for what in ["charge", "label", "ship"] {
             effects.assert_at_least_once(what);
             assert!(effects.count(what) <= 2);
