@@ -187,14 +187,16 @@ impl History {
         }
     }
 
+    /// Nobody needs to have asked for it.
+    fn is_excused(&self, path: &str, failed: bool) -> bool {
+        is_undo(path) || (failed && path.contains('/')) || self.is_lost(path)
+    }
+
     /// What the code, which has ended, never asked for. When it failed, other branches than the one that did may not have
     /// been run again.
     pub(super) fn never_asked(&self, failed: bool) -> Option<String> {
-        let left = self.steps.values().filter(|step| {
-            let path = &step.path;
-            let may_be_left = failed && path.contains('/');
-            !(self.asked.contains(path) || is_undo(path) || may_be_left || self.is_lost(path))
-        });
+        let left = self.steps.values();
+        let left = left.filter(|step| !self.asked.contains(&step.path) && !self.is_excused(&step.path, failed));
         let first = left.min_by(|one, other| one.path.cmp(&other.path))?;
         Some(self.differs(&format!(
             "it ended without \"{}\" ({}), which run {} recorded at {}",
