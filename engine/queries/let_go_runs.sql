@@ -53,7 +53,7 @@ with m as (
     returning m.at, m.act, m.reason, r.id, r.status, r.claim_token, r.claimed_at
 ), gone_at as (
     -- Looked up by place and not joined: a thousand waits by a thousand runs is a million.
-    select jsonb_object_agg(at, jsonb_build_array(id, claim_token)) as runs from gone where cardinality($11) > 0
+    select jsonb_object_agg(at, jsonb_build_array(id, claim_token)) as runs from gone where cardinality($11::bigint[]) > 0
 ), waits as (
     insert into lockgate.run_steps (run_id, path, kind, status, due_at, started_at, attempts, claim_token, consistent,
                                     planned_items, planned_batches)

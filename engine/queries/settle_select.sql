@@ -19,11 +19,11 @@ with held as (
        set status = 'dropped', due_at = null, finished_at = lost.finished_at
       from lost
      where s.run_id = lost.run_id and starts_with(s.path, lost.prefix) and s.status = 'open'
-       and s.kind not in ('fan_out', 'undoable')
+       and s.kind not in ('fan_out', 'undoable', 'child')
 ), freed as (
     update lockgate.signals s
        set consumed_by = null
       from lost
      where s.run_id = lost.run_id and starts_with(s.consumed_by, lost.prefix)
 )
-select path, lockgate.cut_fan_outs(run_id, $11) from saved
+select path, lockgate.cut_fan_outs(run_id, $11), lockgate.stop_lost_children(run_id, $11) from saved

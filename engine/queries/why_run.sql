@@ -4,6 +4,7 @@ select jsonb_build_object(
     'reason', r.reason, 'finished_at', r.finished_at, 'started_at', r.started_at, 'wake_at', r.wake_at,
     'pace_next_at', case when r.pace_per_s is not null then nullif(r.pace_next_at, '-infinity') end,
     'stop_status', r.stop_status, 'stop_reason', r.stop_reason, 'stop_requested_at', r.stop_requested_at,
+    'undoing', coalesce(r.undoing, false),
     'claimed_by', r.claimed_by, 'lease_until', r.lease_until,
     'halted_at', case when r.status in ('paused', 'quarantined') then (
         select max(t.at) from lockgate.transitions t

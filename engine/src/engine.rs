@@ -142,17 +142,7 @@ impl EngineBuilder {
         };
         let watching = watch(&config, roles.worker || roles.api, &database, &health, &stop)?;
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
-        let hints = Arc::new(Hints {
-            local: self.local.clone(),
-            ..Hints::default()
-        });
-        if roles.worker {
-            health.watch_pulse(
-                "leases",
-                hints.leases.clone(),
-                longest_turn(&config, config.lease.renew),
-            );
-        }
+        let hints = self.hints(&config, roles, &health);
         let background = CancellationToken::new();
         let listener = tokio::spawn(listen(
             config.direct_settings()?.url,
@@ -198,6 +188,19 @@ impl EngineBuilder {
         database.close().await;
         tracing::info!(%replica, drained, "replica stopped");
         ended(drained, answered, unfit)
+    }
+
+    /// The hints of a replica, of whose loops its health is told.
+    fn hints(&self, config: &Config, roles: Roles, health: &Health) -> Arc<Hints> {
+        let hints = Hints {
+            local: self.local.clone(),
+            ..Hints::default()
+        };
+        if roles.worker {
+            let longest = longest_turn(config, config.lease.renew);
+            health.watch_pulse("leases", hints.leases.clone(), longest);
+        }
+        Arc::new(hints)
     }
 
     /// Listens for the HTTP API and answers from then on.

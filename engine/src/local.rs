@@ -1,7 +1,7 @@
 //! What the clients and the replicas of one process know of each other: who can begin a run at once, and who waits for its
 //! end. None of it is needed: without it runs are found by polls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -44,6 +44,21 @@ pub(crate) trait Beside: Send + Sync {
 pub(crate) struct Local {
     replicas: RwLock<Vec<Arc<dyn Beside>>>,
     awaited: Mutex<HashMap<RunId, Vec<oneshot::Sender<EndedRun>>>>,
+    /// Runs whose code runs here, or is about to.
+    here: Mutex<HashSet<RunId>>,
+}
+
+/// While it lives, the run's end is told here if it comes to one.
+#[derive(Debug)]
+pub(crate) struct Here {
+    local: Arc<Local>,
+    run: RunId,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.local.here_now().remove(&self.run);
+    }
 }
 
 impl std::fmt::Debug for Local {
@@ -71,9 +86,22 @@ impl Local {
         self.replicas.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether ends are likely told here.
-    pub(crate) fn has_replica(&self) -> bool {
-        !self.replicas.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// The code of this run runs here from now on.
+    pub(crate) fn begins(self: &Arc<Self>, run: RunId) -> Here {
+        self.here_now().insert(run);
+        Here {
+            local: self.clone(),
+            run,
+        }
+    }
+
+    /// Whether whoever waits from now on for its end is told it, unless it is let go of before.
+    pub(crate) fn is_here(&self, run: RunId) -> bool {
+        self.here_now().contains(&run)
+    }
+
+    fn here_now(&self) -> MutexGuard<'_, HashSet<RunId>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A replica that can begin this run at once.

@@ -1,3 +1,4 @@
+drop function lockgate.stop_lost_children(uuid, text[]);
 drop function lockgate.cut_fan_outs(uuid, text[]);
 drop function lockgate.cancel_run(uuid, text, text, boolean);
 drop function lockgate.request_stop(uuid, text, text, text, boolean);

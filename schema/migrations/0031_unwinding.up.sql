@@ -151,12 +151,46 @@ end $$;
 comment on function lockgate.cut_fan_outs(uuid, text[]) is
     'Cuts the open fan-outs under these prefixes short to the batches that were ever claimed; answers how many';
 
+create function lockgate.stop_lost_children(p_run uuid, p_lost text[]) returns integer
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    child uuid;
+    stopped integer := 0;
+begin
+    -- What somebody has locked is left for the end of this run: its step stays open. Two that wait for each other are worse.
+    for child in
+        select c.id
+          from lockgate.run_steps s
+          join lockgate.task_runs c on c.parent_id = s.run_id and c.parent_path = s.path
+         where s.run_id = p_run and s.kind = 'child' and s.status = 'open'
+           and exists (select from unnest(p_lost) l (prefix) where starts_with(s.path, l.prefix))
+           and c.finished_at is null and c.stop_status is null and c.detached is null
+           for no key update of c skip locked
+    loop
+        perform lockgate.request_stop(child, 'cancelled', 'the branch that started it lost a select', 'lockgate');
+        stopped := stopped + 1;
+    end loop;
+    update lockgate.run_steps s
+       set status = 'dropped', finished_at = clock_timestamp()
+     where s.run_id = p_run and s.kind = 'child' and s.status = 'open'
+       and exists (select from unnest(p_lost) l (prefix) where starts_with(s.path, l.prefix))
+       and not exists (
+           select from lockgate.task_runs c
+            where c.parent_id = s.run_id and c.parent_path = s.path
+              and c.finished_at is null and c.stop_status is null and c.detached is null);
+    return stopped;
+end $$;
+comment on function lockgate.stop_lost_children(uuid, text[]) is
+    'Cancels the children that steps under these prefixes started, but for detached ones, and drops the steps; answers how many';
+
 do $$ begin
     revoke all on function lockgate.not_undone(uuid), lockgate.request_stop(uuid, text, text, text, boolean),
-        lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]) from public;
+        lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]),
+        lockgate.stop_lost_children(uuid, text[]) from public;
     if exists (select 1 from pg_roles where rolname = 'lockgate_engine') then
         grant execute on function lockgate.not_undone(uuid), lockgate.request_stop(uuid, text, text, text, boolean),
-            lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]) to lockgate_engine;
+            lockgate.cancel_run(uuid, text, text, boolean), lockgate.cut_fan_outs(uuid, text[]),
+            lockgate.stop_lost_children(uuid, text[]) to lockgate_engine;
     end if;
     if exists (select 1 from pg_roles where rolname = 'lockgate_operator') then
         grant execute on function lockgate.cancel_run(uuid, text, text, boolean) to lockgate_operator;

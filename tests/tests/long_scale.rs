@@ -317,3 +317,38 @@ async fn nothing_asked_all_the_time_looks_through_what_is_not_due() {
         wrong.join("\n")
     );
 }
+
+/// Statements of groups: each carries a thousand keys, and is planned once by its connection.
+const GROUPED: &[&str] = &["claim_runs", "save_steps", "let_go_runs", "wake_runs", "read_steps_of_runs"];
+
+/// Looks through an index from one end to the other.
+fn unkeyed(plan: &Value, found: &mut Vec<String>) {
+    let node = plan["Node Type"].as_str().unwrap_or_default();
+    if node.contains("Index") && plan["Index Cond"].is_null() {
+        found.push(format!("{node} {}", plan["Index Name"]));
+    }
+    for child in plan["Plans"].as_array().into_iter().flatten() {
+        unkeyed(child, found);
+    }
+}
+
+/// Whatever comes into the tables afterwards.
+#[tokio::test]
+async fn a_plan_made_in_empty_tables_looks_each_key_up() {
+    let database = TestDatabase::new().await;
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let as_groups_do = "set enable_hashjoin = off; set enable_mergejoin = off; set enable_seqscan = off";
+    connection.execute(sqlx::raw_sql(as_groups_do)).await.unwrap();
+    let mut wrong = Vec::new();
+    for query in GROUPED {
+        let (_, values) = ASKED.iter().find(|(asked, _)| asked == query).unwrap();
+        let plan = explain(&mut connection, query, values, "force_generic_plan").await;
+        let mut ends = Vec::new();
+        unkeyed(&plan, &mut ends);
+        scanned(&plan, &mut ends);
+        if !ends.is_empty() {
+            wrong.push(format!("{query} reads all of {ends:?}\n{plan:#}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

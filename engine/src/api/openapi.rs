@@ -13,7 +13,7 @@ use super::bulk::LineAnswer;
 use super::commands::Accepted;
 use super::health::Health;
 use super::problem::{PROBLEM_JSON, Problem};
-use super::queues::{QueueActed, QueueList, QueueRequest};
+use super::queues::{QueueAct, QueueActed, QueueList, QueueRequest};
 use super::routes::{Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
@@ -147,6 +147,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<StartRequest<'_>>();
     read.subschema_for::<Act>();
     read.subschema_for::<QueueRequest>();
+    read.subschema_for::<QueueAct>();
     read.subschema_for::<SignalRequest>();
     read.subschema_for::<RetryRequest>();
     read.subschema_for::<ForkRequest<'_>>();

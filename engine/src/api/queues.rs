@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,8 @@ use super::Api;
 use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
-use super::runs::{Act, LARGEST_START, check_text, document};
+use super::run_acts::DeleteQuery;
+use super::runs::{LARGEST_START, check_text, document};
 use crate::lifecycle::{Holds, QueueSettings, misnamed};
 use crate::postgres::{Inspector, Operator, QueueSummary};
 
@@ -44,6 +45,15 @@ pub(super) struct QueueRequest {
     #[schemars(range(min = 1, max = 86_400_000))]
     max_attempt_s: Option<u32>,
     /// Why, for the record.
+    #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
+    reason: Option<String>,
+}
+
+/// Why a queue is acted on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueAct {
+    /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
 }
@@ -118,7 +128,6 @@ pub(super) async fn set(State(api): State<Api>, headers: HeaderMap, Path(name): 
 enum Verb {
     Pause,
     Resume,
-    Remove,
 }
 
 /// `POST /api/v1/queues/{name}/pause`.
@@ -132,16 +141,31 @@ pub(super) async fn resume(api: State<Api>, headers: HeaderMap, name: Path<Strin
 }
 
 /// `DELETE /api/v1/queues/{name}`.
-pub(super) async fn remove(api: State<Api>, headers: HeaderMap, name: Path<String>, body: Body) -> Answer {
-    act(api, headers, name, body, Verb::Remove).await
+pub(super) async fn remove(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String>, uri: Uri) -> Answer {
+    let caller = api.gate.admit(&headers, Role::Operate).await?;
+    named(&name)?;
+    let query: Query<DeleteQuery> =
+        Query::try_from_uri(&uri).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the query takes reason, once"))?;
+    let reason = query.0.reason.filter(|reason| !reason.is_empty());
+    check_text("reason", reason.as_deref())?;
+    let operator = Operator::new(api.database.clone(), Some(caller.name));
+    let state = operator.remove_queue(&name, reason.as_deref()).await?;
+    done(name, state)
+}
+
+fn done(name: String, state: String) -> Answer {
+    match state.as_str() {
+        "unknown" => Err(unknown(&name)),
+        _ => Ok(Json(QueueActed { name, state })),
+    }
 }
 
 async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String>, body: Body, verb: Verb) -> Answer {
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     named(&name)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let act: Act = if body.is_empty() {
-        Act::default()
+    let act: QueueAct = if body.is_empty() {
+        QueueAct::default()
     } else {
         media_type(&headers, &[JSON])?;
         document(&body)?
@@ -152,12 +176,8 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String
     let state = match verb {
         Verb::Pause => operator.pause_queue(&name, reason).await?,
         Verb::Resume => operator.resume_queue(&name, reason).await?,
-        Verb::Remove => operator.remove_queue(&name, reason).await?,
     };
-    if state == "unknown" {
-        return Err(unknown(&name));
-    }
-    Ok(Json(QueueActed { name, state }))
+    done(name, state)
 }
 
 fn named(name: &str) -> Result<(), Problem> {

@@ -118,6 +118,7 @@ const fn act_on_queue(
     handler: fn() -> MethodRouter<Api>,
 ) -> Route {
     Route {
+        takes: &[(JSON, "QueueAct")],
         answers: &[Answer(200, "What became of it", JSON, "QueueActed")],
         problems: OF_QUEUE,
         ..act(path, id, about, handler)
@@ -268,6 +269,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: "delete",
+        takes: &[],
+        parameters: &[query("reason", "Why, for the record", REASON)],
+        problems: OF_RUN,
         ..act_on_queue(
             "/api/v1/queues/{name}",
             "removeQueue",

@@ -104,8 +104,8 @@ pub(super) struct ActionRequest {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DeleteQuery {
-    reason: Option<String>,
+pub(super) struct DeleteQuery {
+    pub(super) reason: Option<String>,
 }
 
 impl Api {

@@ -108,7 +108,7 @@ pub(super) struct RunList {
 pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
-    pub(super) reason: Option<String>,
+    reason: Option<String>,
     /// Of a cancellation: what the run did is not undone.
     #[serde(default)]
     force: bool,

@@ -34,31 +34,9 @@ pub(super) fn detail(found: &RunDetail) -> String {
         .claimed_by
         .map(|by| format!("{by} until {}", or_dash(found.lease_until.as_ref(), time)));
     optional("code run by", holder);
-    optional(
-        "ids of",
-        (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
-    );
-    let counted = |counts: &BTreeMap<String, i64>| {
-        let counts: Vec<String> = counts
-            .iter()
-            .map(|(status, count)| format!("{count} {status}"))
-            .collect();
-        (!counts.is_empty()).then(|| counts.join(", "))
-    };
-    optional("made of", run.forked_from.map(|run| run.to_string()));
-    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
-    optional("done again", (!forks.is_empty()).then(|| forks.join(", ")));
-    optional("child of", run.parent_id.map(|parent| child_of(parent, found)));
-    optional("goes on as", found.continued_as.map(|next| next.to_string()));
-    optional("children", counted(&found.children));
-    optional("queue", (run.queue != run.workflow).then(|| clean(&run.queue)));
-    optional("tenant", run.tenant.as_deref().map(clean));
-    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
-    let attributes = run
-        .attributes
-        .as_ref()
-        .map(|all| all.iter().map(attribute).collect::<Vec<_>>());
-    optional("attributes", attributes.map(|all| all.join(", ")));
+    for (name, value) in belongs(found) {
+        optional(name, value);
+    }
     optional("batches", counted(&found.batches));
     let mut shown = String::new();
     for (name, value) in lines {
@@ -87,6 +65,37 @@ pub(super) fn detail(found: &RunDetail) -> String {
         ));
     }
     shown
+}
+
+/// What it belongs to, and by what it is found.
+fn belongs(found: &RunDetail) -> Vec<(&'static str, Option<String>)> {
+    let run = &found.run;
+    let forks: Vec<String> = found.forks.iter().map(ToString::to_string).collect();
+    let attribute = |(name, value): (&String, &serde_json::Value)| clean(&format!("{name}={value}"));
+    let attributes = run.attributes.as_ref();
+    let attributes = attributes.map(|all| all.iter().map(attribute).collect::<Vec<_>>().join(", "));
+    vec![
+        (
+            "ids of",
+            (found.origin_id != run.run_id).then(|| found.origin_id.to_string()),
+        ),
+        ("made of", run.forked_from.map(|run| run.to_string())),
+        ("done again", (!forks.is_empty()).then(|| forks.join(", "))),
+        ("child of", run.parent_id.map(|parent| child_of(parent, found))),
+        ("goes on as", found.continued_as.map(|next| next.to_string())),
+        ("children", counted(&found.children)),
+        ("queue", (run.queue != run.workflow).then(|| clean(&run.queue))),
+        ("tenant", run.tenant.as_deref().map(clean)),
+        ("attributes", attributes),
+    ]
+}
+
+fn counted(counts: &BTreeMap<String, i64>) -> Option<String> {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(status, count)| format!("{count} {status}"))
+        .collect();
+    (!counts.is_empty()).then(|| counts.join(", "))
 }
 
 fn child_of(parent: Uuid, found: &RunDetail) -> String {

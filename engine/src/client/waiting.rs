@@ -16,8 +16,8 @@ use crate::postgres::DatabaseError;
 
 /// Between the first looks for a run.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// Before the first look when a replica works in this process.
-const FIRST_LOOK_BESIDE: Duration = Duration::from_millis(100);
+/// Before the first look for a run whose code runs in this process.
+const FIRST_LOOK_HERE: Duration = Duration::from_millis(100);
 /// Looks so close to each other are one.
 const COALESCED: Duration = Duration::from_millis(2);
 /// Between looks for a run that does not end.
@@ -104,9 +104,9 @@ impl Inner {
 
     /// Looks for a run from now on, or anew: somebody has come who may know that it is over. True: somebody has to ask.
     fn add(&self, run: RunId) -> bool {
-        let (first, pause) = if self.local.has_replica() {
+        let (first, pause) = if self.local.is_here(run) {
             // It most likely ends here, and is told.
-            (FIRST_LOOK_BESIDE, FIRST_LOOK_BESIDE)
+            (FIRST_LOOK_HERE, FIRST_LOOK_HERE)
         } else {
             (Duration::ZERO, FIRST_PAUSE)
         };

@@ -254,6 +254,16 @@ impl Default for HealthConfig {
     }
 }
 
+impl Default for WorkflowsConfig {
+    fn default() -> Self {
+        Self {
+            in_flight: 1024,
+            max_result: 256 * 1024,
+            cancel_grace: Duration::from_secs(30),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -289,11 +299,7 @@ impl Default for Config {
                 poll: seconds(1),
                 plan_ahead: 512,
             },
-            workflows: WorkflowsConfig {
-                in_flight: 1024,
-                max_result: 256 * 1024,
-                cancel_grace: seconds(30),
-            },
+            workflows: WorkflowsConfig::default(),
             redelivery: RedeliveryConfig {
                 page: 1000,
                 max_attempts: 20,

@@ -48,7 +48,10 @@ impl OwnerHost {
             params,
             wishes,
         };
-        match self.shared.children.start(&self.held, new).await {
+        // Known before a select may be settled that this branch loses: it is stopped with it.
+        let host = self.clone();
+        let started = self.surely(&path, async move { host.shared.children.start(&host.held, new).await });
+        match started.await {
             Ok(true) => {
                 self.lock().unread.insert(path);
                 Ok(id)

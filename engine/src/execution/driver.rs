@@ -47,11 +47,12 @@ async fn claim_pages(shared: &Arc<Shared>) {
         for (claim, run, asked) in got.runs {
             // A slot each: no more was asked for than are free.
             let slot = free.split(1);
+            let here = shared.hints.local.begins(claim.run);
             let shared = shared.clone();
             shared.run_tasks.clone().spawn(async move {
                 let is_limited = !shared.queues.is_open(&run.queue);
                 drive(shared.clone(), claim, run, asked).await;
-                drop(slot);
+                drop((slot, here));
                 if is_limited {
                     // Its place is free for another.
                     shared.hints.runs.notify_one();

@@ -12,7 +12,7 @@ use super::executor::Shared;
 use super::group::{Group, Together, Trouble};
 use super::run_task::drive;
 use crate::lifecycle::{Birth, ClaimPage, FleetError, NewRun, RunClaim, RunId, WorkRun};
-use crate::local::{Beside, Seat};
+use crate::local::{Beside, Here, Seat};
 
 /// Queues that had no more than was asked for when they were last looked into: who starts a run of them overtakes nobody.
 #[derive(Debug, Default)]
@@ -80,6 +80,7 @@ impl Beside for EagerStarts {
     }
 
     async fn begin(&self, run: NewRun, seat: Seat) -> bool {
+        let here = self.shared.hints.local.begins(run.id);
         let runnable = self
             .shared
             .registry
@@ -90,7 +91,7 @@ impl Beside for EagerStarts {
             run,
             code_version: runnable.newest,
         };
-        let seat = Mutex::new(Some(seat));
+        let seat = Mutex::new(Some((seat, here)));
         self.births.write((), Born { birth, seat }).await.unwrap_or(false)
     }
 
@@ -103,7 +104,7 @@ impl Beside for EagerStarts {
 
 struct Born {
     birth: Birth,
-    seat: Mutex<Option<Seat>>,
+    seat: Mutex<Option<(Seat, Here)>>,
 }
 
 struct Births(Arc<Shared>);
@@ -111,7 +112,7 @@ struct Births(Arc<Shared>);
 impl Births {
     /// Starts the code of those that are there.
     fn drive(&self, all: &[Born], born: Vec<(RunClaim, WorkRun)>, asked: Instant) {
-        let mut seats: BTreeMap<RunId, Seat> = all
+        let mut seats: BTreeMap<RunId, (Seat, Here)> = all
             .iter()
             .filter_map(|one| {
                 let seat = one.seat.lock().unwrap_or_else(PoisonError::into_inner).take();

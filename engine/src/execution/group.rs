@@ -222,8 +222,14 @@ impl<T: Together> Flight<T> {
 
 impl<T: Together> Drop for Flight<T> {
     fn drop(&mut self) {
-        if !self.landed {
-            self.group.lock().flights -= 1;
+        if self.landed {
+            return;
+        }
+        let mut state = self.group.lock();
+        state.flights -= 1;
+        if state.flights == 0 {
+            // Nobody would come for them: their writers hear that it stopped.
+            state.queue.clear();
         }
     }
 }

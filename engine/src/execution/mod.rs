@@ -25,6 +25,8 @@ mod history;
 mod keeper;
 mod letting_go;
 mod limited;
+#[cfg(test)]
+mod nobody;
 mod owner_host;
 mod owner_verbs;
 mod pipeline;

@@ -1,5 +1,6 @@
 //! What the code of a run that is ours may ask for.
 
+use std::future::pending;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -140,6 +141,7 @@ impl ContextHost for OwnerHost {
             let new = match version {
                 Version::Taken(version) => return Ok(version),
                 Version::Diverged(how) => return self.leave(Left::Diverged(how)).await,
+                Version::New(_) if self.lock().under_way.is_lost(&path) => return pending().await,
                 Version::New(_) if self.unwinds() => return self.refused(&path).await,
                 Version::New(version) => version,
             };

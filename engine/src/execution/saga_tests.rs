@@ -449,3 +449,46 @@ async fn other_code_that_no_longer_says_how_sets_the_run_aside() {
     assert_eq!(trial.end(), ("cancelled", "enough".to_owned()));
     assert_eq!(journal.undone(), ["undo charge 8", "undo reserve 7"]);
 }
+
+/// The error is the code's own, and what it drops beside was begun: the run fails, and all of it is undone.
+#[tokio::test]
+async fn a_branch_that_fails_by_itself_undoes_what_the_others_began() {
+    let journal = Journal::default();
+    let noted = journal.clone();
+    let trial = Trial::new(code(move |ctx| {
+        let journal = noted.clone();
+        async move {
+            let branches = ctx.branches(2).await?;
+            let (begun, begins) = tokio::sync::oneshot::channel::<()>();
+            let (slow, fast) = (branches[0].clone(), branches[1].clone());
+            let (undoes, mut begun) = (journal.clone(), Some(begun));
+            let slow = slow.step_with_undo(
+                "book",
+                StepOptions::default(),
+                move || {
+                    let _ = begun.take().map(|begun| begun.send(()));
+                    async { std::future::pending::<anyhow::Result<u32>>().await }
+                },
+                move |booked| {
+                    undoes.note(format!("undo book {booked:?}"));
+                    async { anyhow::Ok(()) }
+                },
+            );
+            let fails = async {
+                journal.undoable(&fast, "hold", 1).await?;
+                begins.await?;
+                Err::<(), _>(anyhow::anyhow!("changed my mind"))
+            };
+            futures::try_join!(slow, fails)?;
+            Ok(String::new())
+        }
+    }));
+    trial.play().await;
+    assert_eq!(
+        trial.end(),
+        ("failed", "changed my mind".to_owned()),
+        "{:?}",
+        trial.rows()
+    );
+    assert_eq!(journal.undone(), ["undo book None", "undo hold 1"]);
+}

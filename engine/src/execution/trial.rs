@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::executor::{Executor, ExecutorParts, Hints, Shared};
-use super::fake::{NoFleet, NoPublisher};
+use super::nobody::{NoFleet, NoPublisher};
 use super::run_task::drive;
 use super::run_task_tests::Code;
 use super::settings::ExecutionSettings;

@@ -106,6 +106,11 @@ impl OwnerHost {
         self.lock().under_way.left = true;
     }
 
+    /// The code failed: what it dropped on its way out decides nothing.
+    pub(super) fn forgive(&self) {
+        self.lock().under_way.dropped = None;
+    }
+
     /// What the code has dropped that a replay may not: it is to be written otherwise.
     pub(super) fn dropped(&self) -> Option<String> {
         let state = self.lock();

@@ -54,29 +54,30 @@ impl OwnerHost {
                 Ok(Err(anyhow::anyhow!("its code did not come to its end in time")))
             }
         };
-        let done = match &outcome {
-            _ if self.unwinds() => None,
-            Ok(Ok(output)) => Some(End::Completed(output.clone())),
-            Ok(Err(error)) => continued(error).map(|params| End::GoesOn(params.to_vec())),
-            Err(_) => None,
-        };
-        if let Some(done) = done {
-            return match self.unfinished() {
-                Some(how) => self.leave(Left::Diverged(how)).await,
-                None => done,
-            };
-        }
         let failure = match outcome {
+            Ok(Ok(output)) if !self.unwinds() => return self.done(End::Completed(output)).await,
             Ok(Ok(_)) => "it was to come to its end".to_owned(),
-            Ok(Err(error)) => format!("{error:#}"),
+            Ok(Err(error)) => match continued(&error) {
+                Some(params) if !self.unwinds() => return self.done(End::GoesOn(params.to_vec())).await,
+                _ => format!("{error:#}"),
+            },
             Err(panic) => format!("the workflow's code panicked: {}", panic_text(&*panic)),
         };
+        self.forgive();
         let differs = (!self.unwinds())
             .then(|| self.lock().history.never_asked(true))
             .flatten();
         match differs {
             Some(how) => self.leave(Left::Diverged(how)).await,
             None => self.take_back(failure).await,
+        }
+    }
+
+    /// The end that the code says, unless it cannot be taken at its word.
+    async fn done(&self, end: End) -> End {
+        match self.unfinished() {
+            Some(how) => self.leave(Left::Diverged(how)).await,
+            None => end,
         }
     }
 

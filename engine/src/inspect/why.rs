@@ -39,6 +39,9 @@ pub struct RunFacts {
     pub stop_reason: Option<String>,
     /// Since when.
     pub stop_requested_at: Option<DateTime<Utc>>,
+    /// Its code undoes what it did before it is over.
+    #[serde(default)]
+    pub undoing: bool,
     /// Replica that runs its code.
     pub claimed_by: Option<Uuid>,
     /// When that right ends.
@@ -187,6 +190,7 @@ pub enum Cause {
         to: String,
         since: Option<DateTime<Utc>>,
         reason: Option<String>,
+        undoing: bool,
         batches_in_flight: i64,
         code_running: bool,
     },
@@ -316,6 +320,7 @@ fn halts(run: &RunFacts) -> Vec<Cause> {
         found.push(Cause::StopRequested {
             to: to.clone(),
             since: run.stop_requested_at,
+            undoing: run.undoing,
             reason: run.stop_reason.clone(),
             batches_in_flight: in_flight(run),
             code_running: run.claimed_by.is_some(),

@@ -82,6 +82,19 @@ fn an_unknown_run_and_a_run_that_is_over_have_no_other_cause() {
 }
 
 #[test]
+fn a_run_that_undoes_what_it_did_is_waited_for() {
+    let facts = with(|run| {
+        run.stop_status = Some("cancelled".into());
+        run.undoing = true;
+    });
+    let text = causes(&facts)[0].to_string();
+    assert!(
+        text.contains("its code undoes what it did, then it is cancelled"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_somebody_decided_comes_first() {
     let facts = with(|run| {
         run.stop_status = Some("cancelled".into());

@@ -26,10 +26,12 @@ fn halt(cause: &Cause) -> Option<String> {
             to,
             since,
             reason,
+            undoing,
             batches_in_flight,
             code_running,
         } => {
             let waits = match (*batches_in_flight, *code_running) {
+                (0, _) if *undoing => "its code undoes what it did".to_owned(),
                 (0, false) => "the sweep ends it".to_owned(),
                 (0, true) => "it waits for its code to stop".to_owned(),
                 (1, _) => "it waits for 1 batch in flight".to_owned(),

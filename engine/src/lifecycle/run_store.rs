@@ -42,7 +42,7 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// Records which branch of a select won, and in the same commit: what is open in the others (paths that begin with one
     /// of these) is dropped, but for what can be undone; signals that their steps took are free again; their fan-outs
-    /// are cut short to what has been begun. Recognises its own earlier write, and adopts another's.
+    /// are cut short to what has been begun; children that they started are cancelled, but for detached ones. Recognises its own earlier write, and adopts another's.
     async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError>;
 
     /// Does a step's work and records it in one transaction; `step` says all but the result, which may have at most so

@@ -82,6 +82,11 @@ async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
         ))
         .await;
     assert_eq!(sum, 0, "what the other run sent is proved there");
+    is_told_of(&scene, run, again).await;
+}
+
+/// Audit and both runs say what was done.
+async fn is_told_of(scene: &Scene, run: Uuid, again: Uuid) {
     let audit = scene
         .all("select concat_ws(' ', from_status, to_status, reason) from lockgate.transitions where actor is not null order by id")
         .await;
@@ -92,6 +97,10 @@ async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
             format!("queued retry of run {run} from 2:join/1/1:label: paper is back"),
         ]
     );
+    both_name_each_other(&scene, run, again).await;
+}
+
+async fn both_name_each_other(scene: &Scene, run: Uuid, again: Uuid) {
     let shown = scene.json(&["runs", "show", &run.to_string()]).await;
     assert_eq!(shown["forks"], json!([again]));
     let shown = scene.json(&["runs", "show", &again.to_string()]).await;

@@ -169,6 +169,28 @@ impl Runs {
         changed
     }
 
+    /// What branches started that have lost a select is stopped, but for detached children; nobody waits for it any more.
+    pub(super) fn stop_lost_children(&mut self, run: RunId, lost: &[String], now: DateTime<Utc>) {
+        let Some(parent) = self.by_id.get(&run) else {
+            return;
+        };
+        let is_lost = |path: &String| lost.iter().any(|prefix| path.starts_with(prefix));
+        let open: Vec<String> = parent.open_children().filter(is_lost).collect();
+        let children = self.by_id.values().filter(|child| child.is_to_stop(run, &open));
+        for child in children.map(Run::id).collect::<Vec<RunId>>() {
+            let reason = "the branch that started it lost a select";
+            self.request_stop(child, Status::Cancelled, reason, false, now);
+        }
+        let Some(parent) = self.by_id.get_mut(&run) else {
+            return;
+        };
+        for path in open {
+            if let Some(step) = parent.steps.get_mut(&path) {
+                (step.status, step.finished_at) = (StepStatus::Dropped, Some(now));
+            }
+        }
+    }
+
     pub(super) fn cancel(&mut self, run: RunId, reason: &str, force: bool, now: DateTime<Utc>) -> &'static str {
         let mut meant = run;
         while let Some(next) = self.by_id.get(&meant).and_then(|run| run.continued_as) {

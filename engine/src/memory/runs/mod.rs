@@ -345,7 +345,8 @@ impl RunStore for MemoryRunStore {
     }
 
     async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
-        self.lock().settle_select(step, lost)
+        let now = self.clock.now();
+        self.lock().settle_select(step, lost, now)
     }
 
     async fn transact(&self, _: &NewStep, _: &TransactionWork, _: usize) -> Result<Transacted, FleetError> {

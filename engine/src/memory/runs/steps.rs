@@ -37,10 +37,16 @@ impl Runs {
     }
 
     /// Which branch of a select won, with what becomes of the others.
-    pub(super) fn settle_select(&mut self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError> {
+    pub(super) fn settle_select(
+        &mut self,
+        step: &NewStep,
+        lost: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, FleetError> {
         let saved = self.settle(step)?;
         if let (Saved::Done, Some(run)) = (&saved, self.held(&step.claim)) {
             run.lose(lost, step.finished_at);
+            self.stop_lost_children(step.claim.run, lost, now);
         }
         Ok(saved)
     }
@@ -54,7 +60,7 @@ impl Run {
         for step in self.steps.values_mut().filter(|step| is_lost(&step.path)) {
             match (step.status, step.kind) {
                 (StepStatus::Open, Kind::FanOut) => step.planned = true,
-                (StepStatus::Open, kind) if kind != Kind::Undoable => {
+                (StepStatus::Open, kind) if !matches!(kind, Kind::Undoable | Kind::Child) => {
                     step.status = StepStatus::Dropped;
                     (step.due_at, step.finished_at) = (None, Some(now));
                 }

@@ -117,6 +117,7 @@ macro_rules! every_run_case {
                 a_winner_stays_whoever_asks_again,
                 a_zombie_decides_nothing,
                 a_fan_out_that_loses_ends_with_what_was_begun,
+                children_of_a_branch_that_lost_are_stopped_but_for_detached_ones,
             }
             stop_run {
                 a_run_with_something_to_undo_is_woken_and_ends_when_it_is_undone,

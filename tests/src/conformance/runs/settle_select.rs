@@ -4,6 +4,7 @@ use lockgate::lifecycle::{Act, Kind, LetGo, NewStep, RunClaim, RunStore, Saved, 
 use serde_json::json;
 
 use super::crew::*;
+use super::start_children::child;
 use super::world::RunWorld;
 
 const LOST: &str = "0:select/1/";
@@ -174,4 +175,29 @@ pub(super) async fn a_fan_out_that_loses_ends_with_what_was_begun(world: &dyn Ru
     let fan_out = world.steps(claim.run).await.remove(1);
     assert_eq!((fan_out.status, fan_out.planned), (StepStatus::Open, true));
     assert!(world.complete_fan_out(claim.run, "0:select/1/0:mails").await);
+}
+
+pub(super) async fn children_of_a_branch_that_lost_are_stopped_but_for_detached_ones(world: &dyn RunWorld) {
+    let store = world.replica();
+    let claim = start_and_claim(world, &*store).await;
+    let (wins, loses) = (child(claim, "0:select/0/0:kid"), child(claim, "0:select/1/0:kid"));
+    let mut detached = child(claim, "0:select/1/1:kid");
+    detached.wishes.detached = true;
+    let runs = [wins.id, loses.id, detached.id];
+    let started = store.start_children(&[wins, loses, detached]).await.unwrap();
+    assert_eq!(started, [true; 3]);
+    assert_eq!(settle(&*store, claim, "0").await, Saved::Done);
+    let mut statuses = Vec::new();
+    for run in runs {
+        statuses.push(seen(world, run).await.status);
+    }
+    assert_eq!(statuses, ["queued", "cancelled", "queued"]);
+    let reason = seen(world, runs[1]).await.reason;
+    assert_eq!(reason.as_deref(), Some("the branch that started it lost a select"));
+    let expected = [
+        is_state("0:select", StepStatus::Completed),
+        is_state("0:select/0/0:kid", StepStatus::Open),
+        is_state("0:select/1/0:kid", StepStatus::Dropped),
+    ];
+    assert_eq!(states(world, claim).await[..3], expected);
 }
