@@ -16,10 +16,9 @@ use crate::cli::{ExtraCommand, Host, Roles};
 use crate::client::Client;
 use crate::config::Config;
 use crate::delivery::{
-    BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxSettings, Publisher, RedeliveryLoop,
-    RedeliveryParts, RedeliverySettings, Topics,
+    BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, Publisher, RedeliveryLoop, RedeliveryParts, Topics,
 };
-use crate::execution::{ExecutionSettings, Executor, ExecutorParts, Hints, be_present};
+use crate::execution::{Executor, ExecutorParts, Hints, be_present};
 use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
@@ -30,6 +29,7 @@ use crate::postgres::{
     PostgresRunStore, PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
+use crate::settings::{execution_settings, outbox_settings, redelivery_settings};
 use crate::telemetry;
 use crate::workflow::{Registry, Resources, Workflow};
 
@@ -454,50 +454,5 @@ fn fleet_settings(config: &Config, replica: Uuid) -> FleetSettings {
         max_deaths: i16::try_from(config.lease.max_deaths).unwrap_or(i16::MAX),
         stale_after: config.lease.duration,
         first_redelivery: config.redelivery.first_delay,
-    }
-}
-
-fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> ExecutionSettings {
-    ExecutionSettings {
-        replica,
-        roles: roles.names(),
-        batches: config.worker.batches as usize,
-        batch_size: config.worker.batch_size as usize,
-        plan_ahead: config.worker.plan_ahead as usize,
-        runs: config.workflows.in_flight as usize,
-        max_result: config.workflows.max_result as usize,
-        cancel_grace: config.workflows.cancel_grace,
-        poll: config.worker.poll,
-        lease: config.lease.duration,
-        renew: config.lease.renew,
-        suspect_after: u16::try_from(config.lease.max_deaths.saturating_sub(1).max(1)).unwrap_or(u16::MAX),
-        window: config.kafka.window as usize,
-        topics: config.topics.clone(),
-        key_hash: crate::direct::key_hash(config),
-        drain: config.drain.deadline,
-    }
-}
-
-fn redelivery_settings(config: &Config) -> RedeliverySettings {
-    RedeliverySettings {
-        page: config.redelivery.page,
-        max_attempts: config.redelivery.max_attempts,
-        first_delay: config.redelivery.first_delay,
-        max_delay: config.redelivery.max_delay,
-        lease: config.lease.duration,
-        poll: config.worker.poll,
-        drain: config.drain.deadline / 2,
-        ..RedeliverySettings::default()
-    }
-}
-
-fn outbox_settings(config: &Config) -> OutboxSettings {
-    OutboxSettings {
-        page: config.outbox.page,
-        lanes: config.outbox.lanes as usize,
-        poll: config.outbox.poll,
-        lease: config.lease.duration,
-        drain: config.drain.deadline / 2,
-        ..OutboxSettings::default()
     }
 }

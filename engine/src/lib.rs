@@ -20,6 +20,7 @@ mod local;
 pub mod memory;
 pub mod postgres;
 mod serving;
+mod settings;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

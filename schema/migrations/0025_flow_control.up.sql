@@ -67,7 +67,7 @@ create index task_runs_turns on lockgate.task_runs
     (coalesce(queue, workflow), coalesce(tenant, ''), coalesce(limit_key, ''), coalesce(rank, wake_at), wake_at)
     where (tenant is not null or limit_key is not null) and wake_at is not null and claim_id is null
       and status in ('queued', 'running', 'suspended');
--- read_named_queues: which queues have runs of which workflow, beside those with a workflow's own name.
+-- read_queues: which queues have runs of which workflow, beside those with a workflow's own name.
 create index task_runs_named on lockgate.task_runs (queue, workflow)
     where queue is not null and wake_at is not null and claim_id is null and status in ('queued', 'running', 'suspended');
 -- suspect_queues: runs that holders died on.

@@ -114,16 +114,15 @@ async fn why_names_the_limit_and_who_holds_it() {
     story.cluster.reaches(holder, "suspended").await;
     let kept = start_in(&story, "narrow", "k", json!({"steps": 1})).await;
     let found = why(&story, kept).await;
-    let [
-        FlowCause::MaxPerKey {
-            key, holding, holders, ..
-        },
-    ] = &found[..]
-    else {
-        panic!("{found:?}");
-    };
-    assert_eq!((key.as_str(), *holding, holders[0].run_id), ("k", 1, holder));
-    assert_eq!(holders[0].replica, None, "it waits in its place");
+    assert!(
+        matches!(
+            &found[..],
+            [FlowCause::MaxPerKey { key, holding: 1, holders, .. }]
+                // It waits in its place.
+                if key == "k" && holders[0].run_id == holder && holders[0].replica.is_none()
+        ),
+        "{found:?}"
+    );
     let _: String = ask(
         &story,
         "select lockgate.pause_queue('narrow', 'the mail server is down', 'mia')",

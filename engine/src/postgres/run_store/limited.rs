@@ -17,7 +17,6 @@ const PICK_RUNS_BY_TURN: &str = include_str!("../../../queries/pick_runs_by_turn
 const CLAIM_PICKED_RUNS: &str = include_str!("../../../queries/claim_picked_runs.sql");
 const NOTE_TURN: &str = include_str!("../../../queries/note_turn.sql");
 const READ_QUEUES: &str = include_str!("../../../queries/read_queues.sql");
-const READ_NAMED_QUEUES: &str = include_str!("../../../queries/read_named_queues.sql");
 const WAITING_QUEUES: &str = include_str!("../../../queries/waiting_queues.sql");
 const SUSPECT_QUEUES: &str = include_str!("../../../queries/suspect_queues.sql");
 
@@ -104,16 +103,17 @@ impl PostgresRunStore {
     }
 
     pub(super) async fn read_queue_rows(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
-        let rules = self.database.statement(READ_QUEUES);
-        let named = self.database.statement(READ_NAMED_QUEUES).bind(workflows.to_vec());
+        let query = self.database.statement(READ_QUEUES).bind(workflows.to_vec());
         let news = self.database.run(move |connection| {
             async move {
-                let rules = rules.fetch_all(&mut *connection).await?;
-                let named = named.fetch_all(connection).await?;
-                Ok(QueueNews {
-                    rules: rules.iter().map(rule).collect::<Result<_, _>>()?,
-                    named: names(&named)?,
-                })
+                let mut news = QueueNews::default();
+                for row in &query.fetch_all(connection).await? {
+                    match row.try_get("limited")? {
+                        Some(limited) => news.rules.push(rule(row, limited)?),
+                        None => news.named.push(row.try_get("name")?),
+                    }
+                }
+                Ok(news)
             }
             .boxed()
         });
@@ -273,11 +273,11 @@ fn gate(row: &PgRow) -> Result<Gate, sqlx::Error> {
     })
 }
 
-fn rule(row: &PgRow) -> Result<QueueRule, sqlx::Error> {
+fn rule(row: &PgRow, limited: bool) -> Result<QueueRule, sqlx::Error> {
     let max_attempt: Option<f64> = row.try_get("max_attempt")?;
     Ok(QueueRule {
         name: row.try_get("name")?,
-        limited: row.try_get("limited")?,
+        limited,
         max_attempt: max_attempt.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
     })
 }
