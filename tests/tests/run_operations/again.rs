@@ -97,7 +97,7 @@ async fn is_told_of(scene: &Scene, run: Uuid, again: Uuid) {
             format!("queued retry of run {run} from 2:join/1/1:label: paper is back"),
         ]
     );
-    both_name_each_other(&scene, run, again).await;
+    both_name_each_other(scene, run, again).await;
 }
 
 async fn both_name_each_other(scene: &Scene, run: Uuid, again: Uuid) {
