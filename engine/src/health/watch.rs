@@ -28,7 +28,7 @@ pub fn watch(
     health: &Health,
     stop: &CancellationToken,
 ) -> anyhow::Result<JoinHandle<Option<SchemaError>>> {
-    let period = config.health.every;
+    let period = period(config);
     match kafka_config(config) {
         Ok(kafka) if with_kafka => {
             // Any name does: what the brokers say of it is not asked for.
@@ -48,6 +48,15 @@ pub fn watch(
         };
         tokio::join!(schema, running).0
     }))
+}
+
+/// Where nobody can ask, what is looked after is that the schema and this binary still go together.
+fn period(config: &Config) -> Duration {
+    let can_be_asked = config.health.listen.is_some() || config.api.listen.is_some();
+    match can_be_asked {
+        true => config.health.every,
+        false => config.health.every.max(config.lease.renew),
+    }
 }
 
 /// A database that does not answer says nothing of its schema.
