@@ -13,7 +13,9 @@ select p.run_id, max(p.path) as path, count(*) as steps,
                and (r.wake_at is null or r.wake_at > (select clock_timestamp()))
                and exists (select from lockgate.task_runs c
                             where c.parent_id = p.run_id and c.parent_path = p.path
-                              and c.continued_as is null and c.finished_at is not null)) as sleeps
+                              and c.continued_as is null
+                              -- Of what was over long before its last claim the holder was told. A commit takes a while.
+                              and c.finished_at > r.claimed_at - interval '1 minute')) as sleeps
   from page p
   join lockgate.task_runs r on r.id = p.run_id
  group by p.run_id

@@ -1,5 +1,6 @@
 -- A run as its workflow's code sees it, without claiming it.
-select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id, slot, created_at, traceparent,
+select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id,
+       coalesce(slot, repeats_slot) as slot, coalesce(nominal_at, created_at) as created_at, traceparent,
        wake_seq, started_at, clock_timestamp() as claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id,
        parent_id, coalesce(depth, 0::smallint) as depth,
        coalesce(undoing, false) as undoing

@@ -6,6 +6,8 @@ with stopping as (
      where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is not null
        -- What its code undoes ends by that.
        and r.undoing is distinct from true
+       -- What is held ends by its holder.
+       and r.claim_id is null
      limit $1
        for no key update skip locked
 )

@@ -3,7 +3,7 @@ do $$ begin
         revoke select (run_id, path, kind, status, consistent, plan_cursor, planned_items, planned_batches, planned_at, plan_trouble,
             started_at, finished_at, due_at, attempts, claim_token) on lockgate.run_steps from lockgate_reader;
         grant select on lockgate.run_steps to lockgate_reader;
-        revoke select (parent_id, parent_path, depth, continued_as, undoing, tenant, limit_key, attributes, forked_from)
+        revoke select (parent_id, parent_path, depth, continued_as, undoing, attributes, forked_from)
             on lockgate.task_runs from lockgate_reader;
     end if;
 end $$;

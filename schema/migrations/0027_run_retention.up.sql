@@ -264,7 +264,9 @@ create function lockgate.act_on_run(p_act text, p_run uuid, p_reason text, p_act
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     return case p_act
-        when 'cancel' then lockgate.cancel_run(p_run, coalesce(p_reason, 'cancelled by an operator'), p_actor)
+        -- Their children the sweep stops: a page holds no more locks than it has runs.
+        when 'cancel' then lockgate.request_stop(lockgate.last_run(p_run), 'cancelled',
+            coalesce(p_reason, 'cancelled by an operator'), lockgate.acting_user(p_actor))
         when 'pause' then lockgate.pause_run(p_run, coalesce(p_reason, 'paused by an operator'), p_actor)
         when 'resume' then lockgate.resume_run(p_run, p_actor)
         when 'delete' then lockgate.delete_run(p_run, p_reason, p_actor)

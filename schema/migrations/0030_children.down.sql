@@ -45,11 +45,6 @@ end $$;
 drop function lockgate.stop_children(uuid, integer);
 drop function lockgate.wake_parent(uuid);
 drop function lockgate.last_run(uuid);
-do $$ begin
-    if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
-        revoke select (parent_id, parent_path, depth, continued_as) on lockgate.task_runs from lockgate_reader;
-    end if;
-end $$;
 drop index lockgate.run_steps_children;
 drop index lockgate.task_runs_children;
 alter table lockgate.task_runs drop column detached;

@@ -87,9 +87,6 @@ do $$ begin
     if exists (select 1 from pg_roles where rolname = 'lockgate_operator') then
         grant execute on function lockgate.cancel_run(uuid, text, text) to lockgate_operator;
     end if;
-    if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
-        revoke select (undoing) on lockgate.task_runs from lockgate_reader;
-    end if;
 end $$;
 
 comment on column lockgate.task_runs.undoing is 'It is being stopped, and its code undoes what it did first; null: not';

@@ -95,7 +95,10 @@ impl ContextHost for OwnerHost {
     }
 
     fn lose(&self, lost: &[String]) {
-        self.lock().under_way.lose(lost);
+        let under_way = &mut self.lock().under_way;
+        under_way.lose(lost);
+        // What its branches awaited of the code around them is dropped with them: the select's row decides that.
+        under_way.failed = true;
     }
 
     fn won(

@@ -30,6 +30,7 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
     let lease = Lease::new(asked, shared.settings.trusted());
     let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());
+    let booked = Booked(&shared, claim);
     let (seen, left) = code(&shared, &held, run).instrument(span).await;
     match let_go(&shared, &held, seen, left).await {
         Ok(true) => look_after_family(&shared, claim.run, parent, true).await,
@@ -37,8 +38,17 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
         // The lease ends and the run is recovered.
         Err(error) => tracing::warn!(run = %claim.run, %error, "could not let go of the run"),
     }
-    shared.book.drop_run(&claim);
+    drop(booked);
     fail::fail_point!("run.after_let_go");
+}
+
+/// A run in the book, out of which it goes also when this is dropped or panics: its lease is not renewed for ever.
+struct Booked<'a>(&'a Shared, RunClaim);
+
+impl Drop for Booked<'_> {
+    fn drop(&mut self) {
+        self.0.book.drop_run(&self.1);
+    }
 }
 
 /// What a look at the code found.

@@ -83,8 +83,10 @@ impl OwnerHost {
                 .retain(|_, path| !lost.iter().any(|prefix| path.starts_with(prefix)));
             state.taken.len() < before || state.history.took_signals(lost)
         };
-        if took {
-            self.hear_news().await;
+        // Nothing else would say so: freeing them wakes nobody.
+        if took && !self.hear_news().await {
+            let why = "signals that a branch took could not be read again".to_owned();
+            self.leave(Left::Retry(why)).await
         }
     }
 
@@ -100,15 +102,18 @@ impl OwnerHost {
         }
     }
 
-    /// Reads what reached the run.
-    pub(super) async fn hear_news(&self) {
-        match self.shared.runs.read_news(&[self.run.id]).await {
+    /// Reads what reached the run; answers whether its signals were read.
+    pub(super) async fn hear_news(&self) -> bool {
+        let read = self.shared.runs.read_news(&[self.run.id]).await;
+        let heard = read.is_ok();
+        match read {
             Ok(news) => news.into_iter().for_each(|news| self.hear(news)),
-            // Letting go is refused as long as the news is not heard.
+            // Letting go is refused as long as the news of a wake-up is not heard.
             Err(error) => tracing::warn!(run = %self.run.id, %error, "could not read what reached the run"),
         }
         if let Err(error) = self.hear_children().await {
             tracing::warn!(run = %self.run.id, %error, "could not read which children of the run are over");
         }
+        heard
     }
 }

@@ -67,12 +67,25 @@ impl Undoables {
     /// How a step is undone, and what it came to, if that is known; it is handed out once.
     pub(super) fn take(&mut self, path: &str) -> Option<(Undo, Option<Vec<u8>>)> {
         let undoable = self.0.get_mut(path)?;
-        let undo = undoable.undo.take()?;
-        match std::mem::replace(&mut undoable.how, How::Not) {
-            How::Not => None,
-            How::Perhaps => Some((undo, None)),
-            How::Done(result, _) => Some((undo, Some(result))),
+        let result = match &undoable.how {
+            How::Not => return None,
+            How::Perhaps => None,
+            How::Done(result, _) => Some(result.clone()),
+        };
+        Some((undoable.undo.take()?, result))
+    }
+
+    /// A step is undone, as recorded.
+    pub(super) fn undone(&mut self, path: &str) {
+        if let Some(undoable) = self.0.get_mut(path) {
+            undoable.how = How::Not;
         }
+    }
+
+    /// How a step is undone was handed out, and dropped before that was done: only its code, run again, says it anew.
+    pub(super) fn is_spent(&self, path: &str) -> bool {
+        let undoable = self.0.get(path);
+        undoable.is_some_and(|undoable| undoable.undo.is_none() && undoable.how != How::Not)
     }
 
     /// What is recorded and not undone, and the code has not come to.

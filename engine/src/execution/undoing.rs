@@ -174,6 +174,7 @@ impl OwnerHost {
     async fn undo(self: &Arc<Self>, path: &str) -> Result<(), NotUndone> {
         let row = self.lock().history.step(&undo_path(path)).cloned();
         if row.as_ref().is_some_and(|row| row.status == StepStatus::Completed) {
+            self.lock().undoables.undone(path);
             return Ok(());
         }
         // Of one that has failed for good and is tried again, every try counts anew.
@@ -186,6 +187,10 @@ impl OwnerHost {
             retry: RetryPolicy::default(),
         };
         let how = self.lock().undoables.take(path);
+        if how.is_none() && self.lock().undoables.is_spent(path) {
+            let why = format!("its code is run again to undo step {path}");
+            return self.leave(Left::Retry(why)).await;
+        }
         let Some((undo, result)) = how else {
             let why = format!("step {path}: its code, run again, did not come to where it says how");
             return Err(NotUndone(tries.wait(None), why));
@@ -199,6 +204,9 @@ impl OwnerHost {
                 self.try_transaction(&mut tries, work, &mut operation).await.map(|_| ())
             }
         };
+        if done.is_ok() {
+            self.lock().undoables.undone(path);
+        }
         done.map_err(|error| NotUndone(tries.wait(None), format!("{error:#}")))
     }
 

@@ -5,17 +5,15 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::steps::{read_step, step_query};
-use crate::lifecycle::{FleetError, NewStep, RunClaim, Transacted};
+use crate::lifecycle::{FleetError, NewStep, RunClaim, StepState, StepStatus, Transacted};
 use crate::postgres::database::{Database, DatabaseError};
 
 const SAVE_STEP_IN: &str = include_str!("../../../queries/save_step_in.sql");
-const UNIQUE_VIOLATION: &str = "23505";
 
 /// Why a transaction decided against itself.
 enum Undone {
     Failed(anyhow::Error),
     Taken,
-    Lost,
 }
 
 /// Runs the work and records the step that it answers with, in one transaction. The database must be the one that holds the
@@ -39,11 +37,9 @@ where
                     fail::fail_point!("transaction.before_commit");
                     Ok(Ok(step))
                 }
-                Ok(_) => Ok(Err(Undone::Lost)),
-                // The index waits for whoever writes the same path, so this one is committed.
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNIQUE_VIOLATION) => {
-                    Ok(Err(Undone::Taken))
-                }
+                // Recorded by somebody else, or not ours any more: what is recorded tells. The index waits for whoever writes
+                // the same path, so that one is committed.
+                Ok(_) => Ok(Err(Undone::Taken)),
                 Err(error) => Err(error),
             }
         }
@@ -54,14 +50,19 @@ where
     match decided {
         Ok(Ok(step)) => Ok(Transacted::Recorded(Box::new(step.into_state()))),
         Ok(Err(Undone::Failed(error))) => Ok(Transacted::Failed(error)),
-        Ok(Err(Undone::Lost)) => Ok(Transacted::Lost),
-        Ok(Err(Undone::Taken)) => Ok(read_step(database, claim, path)
+        Ok(Err(Undone::Taken)) => Ok(ended_step(database, claim, path)
             .await?
             .map_or(Transacted::Lost, |state| Transacted::Recorded(Box::new(state)))),
-        Err(error @ DatabaseError::Unanswered(_)) => match read_step(database, claim, path).await? {
+        Err(error @ DatabaseError::Unanswered(_)) => match ended_step(database, claim, path).await? {
             Some(state) => Ok(Transacted::Recorded(Box::new(state))),
             None => Err(error.into()),
         },
         Err(error) => Err(error.into()),
     }
+}
+
+/// A step that is over, as it is recorded; an open one is one that a try before has left.
+async fn ended_step(database: &Database, claim: RunClaim, path: &str) -> Result<Option<StepState>, FleetError> {
+    let recorded = read_step(database, claim, path).await?;
+    Ok(recorded.filter(|state| state.status != StepStatus::Open))
 }
