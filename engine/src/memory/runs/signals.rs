@@ -13,7 +13,7 @@ use crate::lifecycle::{FleetError, NewSignal, News, RunId, Signal, Signalled};
 /// Signals that a run has not taken; more are not stored.
 const MOST_WAITING: usize = 1_000;
 const LONGEST_NAME: usize = 100;
-const LONGEST_KEY: usize = 1_000;
+const LONGEST_KEY: usize = 2_000;
 const LONGEST_PAYLOAD: usize = 64 * 1024;
 
 impl Runs {
@@ -119,7 +119,7 @@ fn check(signal: &NewSignal) -> Result<Vec<u8>, FleetError> {
         .as_deref()
         .is_some_and(|key| !fits(key, LONGEST_KEY))
     {
-        return refused("a signal's idempotency key has 1 to 1000 bytes");
+        return refused("a signal's idempotency key has 1 to 2000 bytes");
     }
     if has_zero(&signal.payload) {
         return refused("a signal's payload has a zero character");

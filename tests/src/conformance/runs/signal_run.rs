@@ -191,7 +191,7 @@ pub(super) async fn what_cannot_be_kept_is_refused(world: &dyn RunWorld) {
         named("a\0b"),
         named(&"n".repeat(101)),
         keyed(run, ""),
-        keyed(run, &"k".repeat(1_001)),
+        keyed(run, &"k".repeat(2_001)),
         signal(run, json!("a\0b")),
         signal(run, json!({"a\0": 1})),
         signal(run, json!("x".repeat(70_000))),
