@@ -94,6 +94,7 @@ const ASKED: &[(&str, &[&str])] = &[
             "'{null}'",
             "'{0}'",
             ANY,
+            "'{null}'",
         ],
     ),
     ("ended_children", &[RUN, "'{0:child,1:child}'"]),
