@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::book::HeldRun;
-use super::group::{Group, Together, Trouble, fleet_trouble};
-use crate::lifecycle::{FleetError, NewStep, RunId, RunStore, Saved};
+use super::group::{Group, UnderClaim};
+use crate::lifecycle::{FleetError, NewStep, RunClaim, RunStore, Saved};
 
 /// The steps on their way to be recorded.
 pub(crate) struct Checkpoints(Group<Store>);
@@ -25,37 +25,23 @@ impl Checkpoints {
 struct Store(Arc<dyn RunStore>);
 
 #[async_trait]
-impl Together for Store {
+impl UnderClaim for Store {
     type Write = NewStep;
-    type Held = Arc<HeldRun>;
     type Answer = Saved;
-    type Error = FleetError;
 
-    fn run(write: &NewStep) -> RunId {
-        write.claim.run
+    fn claim(write: &NewStep) -> RunClaim {
+        write.claim
     }
 
     fn bytes(write: &NewStep) -> usize {
         write.path.len() + write.result.as_ref().map_or(0, Vec::len)
     }
 
-    fn trouble(error: &FleetError) -> Trouble {
-        fleet_trouble(error)
+    fn lost() -> Saved {
+        Saved::Lost
     }
 
-    fn is_lost(held: &Arc<HeldRun>) -> bool {
-        held.is_lost()
-    }
-
-    fn lost(_: &str) -> Result<Saved, FleetError> {
-        Ok(Saved::Lost)
-    }
-
-    fn stopped() -> FleetError {
-        FleetError::Unanswered("the process stops".to_owned())
-    }
-
-    async fn all(&self, writes: &[NewStep], _: bool) -> Result<Vec<Saved>, FleetError> {
+    async fn all(&self, writes: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
         fail::fail_point!("steps.before_commit");
         let saved = self.0.save_steps(writes).await;
         fail::fail_point!("steps.after_commit");

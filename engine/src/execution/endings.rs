@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::book::HeldRun;
-use super::group::{Group, Together, Trouble, fleet_trouble};
+use super::group::{Group, UnderClaim};
 use crate::client::{EndedRun, RunStatus};
-use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunId, RunStore, storable_reason};
+use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunClaim, RunStore, storable_reason};
 use crate::local::Local;
 
 /// The runs that end, wait or are handed back.
@@ -62,14 +62,12 @@ impl Store {
 }
 
 #[async_trait]
-impl Together for Store {
+impl UnderClaim for Store {
     type Write = Ending;
-    type Held = Arc<HeldRun>;
     type Answer = LetGo;
-    type Error = FleetError;
 
-    fn run(write: &Ending) -> RunId {
-        write.claim.run
+    fn claim(write: &Ending) -> RunClaim {
+        write.claim
     }
 
     fn bytes(write: &Ending) -> usize {
@@ -84,23 +82,11 @@ impl Together for Store {
         waits + attributes.sum::<usize>() + rest
     }
 
-    fn trouble(error: &FleetError) -> Trouble {
-        fleet_trouble(error)
+    fn lost() -> LetGo {
+        LetGo::Lost
     }
 
-    fn is_lost(held: &Arc<HeldRun>) -> bool {
-        held.is_lost()
-    }
-
-    fn lost(_: &str) -> Result<LetGo, FleetError> {
-        Ok(LetGo::Lost)
-    }
-
-    fn stopped() -> FleetError {
-        FleetError::Unanswered("the process stops".to_owned())
-    }
-
-    async fn all(&self, writes: &[Ending], _: bool) -> Result<Vec<LetGo>, FleetError> {
+    async fn all(&self, writes: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
         fail::fail_point!("endings.before_commit");
         self.let_go(writes).await
     }

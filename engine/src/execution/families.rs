@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::book::{Book, HeldRun};
 use super::executor::Hints;
-use super::group::{Group, Together, Trouble, fleet_trouble};
-use crate::lifecycle::{Continuation, FleetError, LetGo, NewChild, RunId, RunStore};
+use super::group::{Group, UnderClaim};
+use crate::lifecycle::{Continuation, FleetError, LetGo, NewChild, RunClaim, RunId, RunStore};
 
 /// Parents woken by one statement.
 const PAGE: usize = 1_000;
@@ -35,37 +35,23 @@ struct Starts {
 }
 
 #[async_trait]
-impl Together for Starts {
+impl UnderClaim for Starts {
     type Write = NewChild;
-    type Held = Arc<HeldRun>;
     type Answer = bool;
-    type Error = FleetError;
 
-    fn run(write: &NewChild) -> RunId {
-        write.claim.run
+    fn claim(write: &NewChild) -> RunClaim {
+        write.claim
     }
 
     fn bytes(write: &NewChild) -> usize {
         write.path.len() + write.params.len()
     }
 
-    fn trouble(error: &FleetError) -> Trouble {
-        fleet_trouble(error)
+    fn lost() -> bool {
+        false
     }
 
-    fn is_lost(held: &Arc<HeldRun>) -> bool {
-        held.is_lost()
-    }
-
-    fn lost(_: &str) -> Result<bool, FleetError> {
-        Ok(false)
-    }
-
-    fn stopped() -> FleetError {
-        FleetError::Unanswered("the process stops".to_owned())
-    }
-
-    async fn all(&self, writes: &[NewChild], _: bool) -> Result<Vec<bool>, FleetError> {
+    async fn all(&self, writes: &[NewChild]) -> Result<Vec<bool>, FleetError> {
         fail::fail_point!("children.before_commit");
         let started = self.runs.start_children(writes).await;
         fail::fail_point!("children.after_commit");
@@ -73,11 +59,6 @@ impl Together for Starts {
             self.hints.runs.notify_one();
         }
         started
-    }
-
-    async fn one(&self, write: &NewChild) -> Result<bool, FleetError> {
-        let started = self.all(std::slice::from_ref(write), true).await?;
-        Ok(started.first().copied().unwrap_or(false))
     }
 }
 
@@ -101,37 +82,23 @@ struct GoOn {
 }
 
 #[async_trait]
-impl Together for GoOn {
+impl UnderClaim for GoOn {
     type Write = Continuation;
-    type Held = Arc<HeldRun>;
     type Answer = LetGo;
-    type Error = FleetError;
 
-    fn run(write: &Continuation) -> RunId {
-        write.claim.run
+    fn claim(write: &Continuation) -> RunClaim {
+        write.claim
     }
 
     fn bytes(write: &Continuation) -> usize {
         write.params.len()
     }
 
-    fn trouble(error: &FleetError) -> Trouble {
-        fleet_trouble(error)
+    fn lost() -> LetGo {
+        LetGo::Lost
     }
 
-    fn is_lost(held: &Arc<HeldRun>) -> bool {
-        held.is_lost()
-    }
-
-    fn lost(_: &str) -> Result<LetGo, FleetError> {
-        Ok(LetGo::Lost)
-    }
-
-    fn stopped() -> FleetError {
-        FleetError::Unanswered("the process stops".to_owned())
-    }
-
-    async fn all(&self, writes: &[Continuation], _: bool) -> Result<Vec<LetGo>, FleetError> {
+    async fn all(&self, writes: &[Continuation]) -> Result<Vec<LetGo>, FleetError> {
         fail::fail_point!("continue.before_commit");
         let gone = self.runs.continue_runs(writes).await;
         fail::fail_point!("continue.after_commit");
@@ -139,11 +106,6 @@ impl Together for GoOn {
             self.hints.runs.notify_one();
         }
         gone
-    }
-
-    async fn one(&self, write: &Continuation) -> Result<LetGo, FleetError> {
-        let gone = self.all(std::slice::from_ref(write), true).await?;
-        Ok(gone.first().copied().unwrap_or(LetGo::Lost))
     }
 }
 

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::lifecycle::{FleetError, RunId};
+use super::book::HeldRun;
+use crate::lifecycle::{FleetError, RunClaim, RunId};
 
 /// Most writes in one statement.
 const MOST: usize = 1_000;
@@ -67,6 +68,67 @@ pub(crate) fn fleet_trouble(error: &FleetError) -> Trouble {
         FleetError::NotNow(_) => Trouble::Again,
         FleetError::Unanswered(_) => Trouble::Unknown,
         FleetError::Refused(_) | FleetError::Damaged(_) => Trouble::Spoiled,
+    }
+}
+
+/// Writes under the claims of runs: tried again as long as the claim is not lost.
+#[async_trait]
+pub(crate) trait UnderClaim: Send + Sync + 'static {
+    /// A write under a claim.
+    type Write: Send + Sync + 'static;
+    /// What its writer hears.
+    type Answer: Send + 'static;
+
+    fn claim(write: &Self::Write) -> RunClaim;
+    fn bytes(write: &Self::Write) -> usize;
+    /// What the writer of a lost claim hears.
+    fn lost() -> Self::Answer;
+    /// All in one commit, or none.
+    async fn all(&self, writes: &[Self::Write]) -> Result<Vec<Self::Answer>, FleetError>;
+    /// One alone; it recognises its own earlier write, whose answer was lost.
+    async fn one(&self, write: &Self::Write) -> Result<Self::Answer, FleetError> {
+        let mut answers = self.all(std::slice::from_ref(write)).await?;
+        Ok(answers.pop().unwrap_or_else(Self::lost))
+    }
+}
+
+#[async_trait]
+impl<T: UnderClaim> Together for T {
+    type Write = T::Write;
+    type Held = Arc<HeldRun>;
+    type Answer = T::Answer;
+    type Error = FleetError;
+
+    fn run(write: &T::Write) -> RunId {
+        T::claim(write).run
+    }
+
+    fn bytes(write: &T::Write) -> usize {
+        T::bytes(write)
+    }
+
+    fn trouble(error: &FleetError) -> Trouble {
+        fleet_trouble(error)
+    }
+
+    fn is_lost(held: &Arc<HeldRun>) -> bool {
+        held.is_lost()
+    }
+
+    fn lost(_: &str) -> Result<T::Answer, FleetError> {
+        Ok(T::lost())
+    }
+
+    fn stopped() -> FleetError {
+        FleetError::Unanswered("the process stops".to_owned())
+    }
+
+    async fn all(&self, writes: &[T::Write], _: bool) -> Result<Vec<T::Answer>, FleetError> {
+        UnderClaim::all(self, writes).await
+    }
+
+    async fn one(&self, write: &T::Write) -> Result<T::Answer, FleetError> {
+        UnderClaim::one(self, write).await
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::book::HeldRun;
-use super::group::{Group, Together, Trouble, fleet_trouble};
+use super::group::{Group, UnderClaim};
 use super::history::Asked;
 use super::owner_host::OwnerHost;
-use crate::lifecycle::{FleetError, Kind, NewPublication, RunId, RunStore, Saved, StepStatus};
+use crate::lifecycle::{FleetError, Kind, NewPublication, RunClaim, RunStore, Saved, StepStatus};
 use crate::workflow::{Done, Place, Publication, StepError, to_json};
 
 /// The commands on their way into the outbox.
@@ -28,46 +28,27 @@ impl Publications {
 struct Store(Arc<dyn RunStore>);
 
 #[async_trait]
-impl Together for Store {
+impl UnderClaim for Store {
     type Write = NewPublication;
-    type Held = Arc<HeldRun>;
     type Answer = Saved;
-    type Error = FleetError;
 
-    fn run(write: &NewPublication) -> RunId {
-        write.step.claim.run
+    fn claim(write: &NewPublication) -> RunClaim {
+        write.step.claim
     }
 
     fn bytes(write: &NewPublication) -> usize {
         write.step.path.len() + write.command.payload.len()
     }
 
-    fn trouble(error: &FleetError) -> Trouble {
-        fleet_trouble(error)
+    fn lost() -> Saved {
+        Saved::Lost
     }
 
-    fn is_lost(held: &Arc<HeldRun>) -> bool {
-        held.is_lost()
-    }
-
-    fn lost(_: &str) -> Result<Saved, FleetError> {
-        Ok(Saved::Lost)
-    }
-
-    fn stopped() -> FleetError {
-        FleetError::Unanswered("the process stops".to_owned())
-    }
-
-    async fn all(&self, writes: &[NewPublication], _: bool) -> Result<Vec<Saved>, FleetError> {
+    async fn all(&self, writes: &[NewPublication]) -> Result<Vec<Saved>, FleetError> {
         fail::fail_point!("publications.before_commit");
         let published = self.0.publish(writes).await;
         fail::fail_point!("publications.after_commit");
         published
-    }
-
-    async fn one(&self, write: &NewPublication) -> Result<Saved, FleetError> {
-        let mut published = self.all(std::slice::from_ref(write), true).await?;
-        Ok(published.pop().unwrap_or(Saved::Lost))
     }
 }
 
