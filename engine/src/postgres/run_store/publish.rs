@@ -1,12 +1,10 @@
 //! Commands that runs put into the outbox, in the statement that records it.
 
 use futures::FutureExt;
-use sqlx::Row;
 
-use super::steps::{is_mine, read_step};
+use super::steps::written;
 use super::{PostgresRunStore, Query};
 use crate::lifecycle::{FleetError, NewPublication, Saved};
-use crate::postgres::database::DatabaseError;
 
 const PUBLISH_COMMANDS: &str = include_str!("../../../queries/publish_commands.sql");
 
@@ -17,24 +15,13 @@ impl PostgresRunStore {
             .database
             .run(move |connection| query.fetch_all(connection).boxed())
             .await?;
-        let mut written = vec![None; group.len()];
-        for row in &rows {
-            let at: i64 = row.try_get("at").map_err(DatabaseError::from)?;
-            let is_written: bool = row.try_get("written").map_err(DatabaseError::from)?;
-            if let Some(written) = usize::try_from(at - 1).ok().and_then(|at| written.get_mut(at)) {
-                *written = Some(is_written);
-            }
-        }
+        let written = written(&rows, group.len())?;
         let mut answers = Vec::with_capacity(group.len());
         for (NewPublication { step, .. }, written) in group.iter().zip(written) {
             answers.push(match written {
                 Some(true) => Saved::Done,
                 // The path has a row: of a request before this one, whose answer was lost, or of another holder.
-                Some(false) => match read_step(&self.database, step.claim, &step.path).await? {
-                    Some(state) if is_mine(&state, step) => Saved::Done,
-                    Some(state) => Saved::Adopted(Box::new(state)),
-                    None => Saved::Lost,
-                },
+                Some(false) => self.recorded(step).await?,
                 None => Saved::Lost,
             });
         }

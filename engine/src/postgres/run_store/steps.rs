@@ -2,6 +2,7 @@
 
 use futures::FutureExt;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::rows::step_state;
 use super::{PostgresRunStore, Query};
@@ -20,14 +21,7 @@ impl PostgresRunStore {
             .database
             .run(move |connection| query.fetch_all(connection).boxed())
             .await?;
-        let mut written = vec![None; group.len()];
-        for row in &rows {
-            let at: i64 = row.try_get("at").map_err(DatabaseError::from)?;
-            let is_written: bool = row.try_get("written").map_err(DatabaseError::from)?;
-            if let Some(written) = usize::try_from(at - 1).ok().and_then(|at| written.get_mut(at)) {
-                *written = Some(is_written || *written == Some(true));
-            }
-        }
+        let written = written(&rows, group.len())?;
         let mut answers = Vec::with_capacity(group.len());
         for (step, written) in group.iter().zip(written) {
             answers.push(match written {
@@ -76,6 +70,11 @@ impl PostgresRunStore {
         if written.is_some() {
             return Ok(Saved::Done);
         }
+        self.recorded(step).await
+    }
+
+    /// What became of a step that was not written now: its own earlier write, another's, or its claim is lost.
+    pub(super) async fn recorded(&self, step: &NewStep) -> Result<Saved, FleetError> {
         let recorded = read_step(&self.database, step.claim, &step.path).await?;
         Ok(match recorded {
             Some(state) if is_mine(&state, step) => Saved::Done,
@@ -85,8 +84,20 @@ impl PostgresRunStore {
     }
 }
 
+/// Which of so many are held, by their place, and whether they were written.
+pub(super) fn written(rows: &[PgRow], count: usize) -> Result<Vec<Option<bool>>, DatabaseError> {
+    let mut written = vec![None; count];
+    for row in rows {
+        let (at, is_written): (i64, bool) = (row.try_get("at")?, row.try_get("written")?);
+        if let Some(written) = usize::try_from(at - 1).ok().and_then(|at| written.get_mut(at)) {
+            *written = Some(is_written || *written == Some(true));
+        }
+    }
+    Ok(written)
+}
+
 /// Written by the same claim as it is given: by a request before this one, whose answer was lost.
-pub(super) fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
+fn is_mine(recorded: &StepState, step: &NewStep) -> bool {
     recorded.claim_token == step.claim.token && recorded.status == step.status && recorded.result == step.result
 }
 
