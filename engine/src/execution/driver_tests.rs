@@ -52,7 +52,11 @@ async fn nothing_is_claimed_before_the_limits_of_queues_were_read_once() {
     trial.hide_queues(true);
     let driven = tokio::spawn(driver::run(trial.shared.clone()));
     until("it asks again for the queues", || trial.asked_for_queues() >= 3).await;
-    assert!(trial.store.views().iter().all(|view| view.status == "queued"), "{:?}", trial.store.views());
+    assert!(
+        trial.store.views().iter().all(|view| view.status == "queued"),
+        "{:?}",
+        trial.store.views()
+    );
     trial.hide_queues(false);
     let is_over = |run: &RunId| trial.store.view(*run).unwrap().status == "completed";
     until("both are over", || runs.iter().all(is_over)).await;
@@ -61,15 +65,14 @@ async fn nothing_is_claimed_before_the_limits_of_queues_were_read_once() {
     driven.await.unwrap();
 }
 
-/// The runtime of the client that starts it is gone before the run has ended, and before its start has landed.
+/// The runtime of the client that starts it is gone before the run has ended, or before its start is answered.
 #[test]
 fn a_run_that_begins_at_once_outlives_the_runtime_that_started_it() {
     let runtime = || {
         let mut alone = tokio::runtime::Builder::new_multi_thread();
         alone.worker_threads(1).enable_all().build().unwrap()
     };
-    let (own, clients) = (runtime(), runtime());
-    let journal = Journal::default();
+    let (own, journal) = (runtime(), Journal::default());
     let noted = journal.clone();
     let trial = own.block_on(async {
         Trial::new(code(move |ctx| {
@@ -87,18 +90,31 @@ fn a_run_that_begins_at_once_outlives_the_runtime_that_started_it() {
             }
         }))
     });
-    let eager = own.block_on(async { EagerStarts::new(trial.shared.clone()) });
+    let eager = own.block_on(async { Arc::new(EagerStarts::new(trial.shared.clone())) });
     trial.shared.short_queues.learn("tested", true);
-    let run = NewRun {
-        params: b"null".to_vec(),
-        ..NewRun::new("tested")
+    let begin = |clients: &tokio::runtime::Runtime| {
+        let run = NewRun {
+            params: b"null".to_vec(),
+            ..NewRun::new("tested")
+        };
+        let (id, seat, eager) = (run.id, eager.admits(&run).unwrap(), eager.clone());
+        (id, clients.spawn(async move { eager.begin(run, seat).await }))
     };
-    let (id, seat) = (run.id, eager.admits(&run).unwrap());
-    assert!(clients.block_on(eager.begin(run, seat)));
+    let is_over = |id| trial.store.view(id).unwrap().status == "completed";
+
+    let clients = runtime();
+    let (id, begun) = begin(&clients);
+    assert!(own.block_on(begun).unwrap());
     own.block_on(until("it has begun", || journal.count("begins") == 1));
     drop(clients);
-    let is_over = || trial.store.view(id).unwrap().status == "completed";
-    own.block_on(until("it is over", is_over));
+    own.block_on(until("it is over", || is_over(id)));
+
+    let clients = runtime();
+    let (id, _begun) = begin(&clients);
+    own.block_on(until("its start is on its way", || trial.asked_for_births() == 2));
+    drop(clients);
+    trial.answer_birth();
+    own.block_on(until("it is over", || is_over(id)));
 }
 
 /// A clock that breaks whoever waits by it, but for who looks for work.
@@ -151,7 +167,10 @@ async fn what_a_suspect_breaks_is_not_the_look_for_the_next_one() {
     let is_over = || {
         let first = *broken.lock().unwrap();
         let others = runs.iter().filter(|run| Some(**run) != first);
-        first.is_some() && others.into_iter().all(|run| trial.store.view(*run).unwrap().status == "completed")
+        first.is_some()
+            && others
+                .into_iter()
+                .all(|run| trial.store.view(*run).unwrap().status == "completed")
     };
     until("the other one is over", is_over).await;
     trial.shared.stopping.cancel();

@@ -94,7 +94,11 @@ async fn a_replay_begins_no_further_items_before_a_recorded_failure_is_told() {
     }));
     trial.play().await;
     assert_eq!(trial.output(), "\"step 0:join/1/0:try failed in attempt 1: no\"");
-    let rows = ["0:join/0/0:sleep completed", "0:join/1/0:try failed", "1:sleep completed"];
+    let rows = [
+        "0:join/0/0:sleep completed",
+        "0:join/1/0:try failed",
+        "1:sleep completed",
+    ];
     assert_eq!(trial.rows(), rows);
 }
 

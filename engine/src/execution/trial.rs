@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::executor::{Executor, ExecutorParts, Hints, Shared};
@@ -37,6 +38,9 @@ struct Mortal {
     hides_queues: AtomicBool,
     /// How often it was asked for.
     asked_for_queues: AtomicU32,
+    /// Starts of claimed runs that are answered one for each of these.
+    births: Semaphore,
+    asked_for_births: AtomicU32,
 }
 
 impl Mortal {
@@ -103,7 +107,10 @@ impl RunStore for Mortal {
         RunStore::start_run(&self.store, run).await
     }
     async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
-        self.store.start_claimed_runs(births, claim_id).await
+        let born = self.store.start_claimed_runs(births, claim_id).await;
+        self.asked_for_births.fetch_add(1, Ordering::SeqCst);
+        self.births.acquire().await.unwrap().forget();
+        born
     }
     async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
         self.store.claim_limited_runs(page).await
@@ -203,6 +210,8 @@ impl Trial {
             writes: AtomicU32::new(0),
             hides_queues: AtomicBool::new(false),
             asked_for_queues: AtomicU32::new(0),
+            births: Semaphore::new(1),
+            asked_for_births: AtomicU32::new(0),
         });
         let mut registry = Registry::default();
         registry.add(code);
@@ -286,6 +295,16 @@ impl Trial {
     /// How often it was asked for.
     pub(super) fn asked_for_queues(&self) -> u32 {
         self.mortal.asked_for_queues.load(Ordering::SeqCst)
+    }
+
+    /// How often claimed runs were started.
+    pub(super) fn asked_for_births(&self) -> u32 {
+        self.mortal.asked_for_births.load(Ordering::SeqCst)
+    }
+
+    /// One more such start is answered; the first one is without that.
+    pub(super) fn answer_birth(&self) {
+        self.mortal.births.add_permits(1);
     }
 
     pub(super) fn writes(&self) -> u32 {

@@ -39,7 +39,9 @@ impl UnderWay {
     }
 
     pub(super) fn is_telling(&self, prefix: &str) -> bool {
-        let from = self.telling.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let from = self
+            .telling
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         from.take(1).any(|path| path.starts_with(prefix))
     }
 }

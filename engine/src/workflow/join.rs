@@ -62,7 +62,11 @@ impl Context {
                         || (failed.is_none() && (recorded == 0 || under_way.is_empty() || is_known()));
                     let has_room = under_way.len() < at_once.max(1);
                     let Some((number, item)) = (has_room && begins).then(|| items.next()).flatten() else {
-                        return if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending };
+                        return if under_way.is_empty() {
+                            Poll::Ready(())
+                        } else {
+                            Poll::Pending
+                        };
                     };
                     results.push(None);
                     fresh.fetch_add(1, Ordering::Relaxed);
