@@ -368,7 +368,7 @@ mod tests {
         };
         assert!(text.contains("recorded \"join\" (join) there"), "{text}");
         let alone = history(vec![step("2:charge", Kind::Step, StepStatus::Completed)]);
-        let text = alone.ask_join(&place(2, "join")).unwrap_err();
+        let text = alone.ask_join(&place(2, "join")).expect_err("a step stands there");
         assert!(text.contains("it now does \"join\" (join), run"), "{text}");
     }
 
