@@ -1,8 +1,9 @@
 -- Views for dashboards, alerts and people: stable, cheap whatever the history, and without inputs, outputs and payloads.
 --
 -- Columns are only ever added, at the end. Each view's comment says how it may be asked: "whole", select all of it; or
--- "by key", with one of the conditions named there, since all of it is as long as the history. Conditions read the clock
--- once, by (select clock_timestamp()).
+-- "by key", with one of the conditions named there, since all of it is as long as the history. What is
+-- computed from the clock takes the start of the statement: a volatile function would keep a view from becoming part of the
+-- question, and the question's conditions from being looked up.
 
 create view lockgate.v_runs as
 select r.id as run_id,
@@ -16,7 +17,7 @@ select r.id as run_id,
        r.created_at,
        r.started_at,
        r.finished_at,
-       extract(epoch from coalesce(r.finished_at, clock_timestamp()) - r.created_at)::float8 as age_s,
+       extract(epoch from coalesce(r.finished_at, statement_timestamp()) - r.created_at)::float8 as age_s,
        r.claimed_by as holder,
        r.lease_until,
        r.wake_at,
@@ -58,7 +59,7 @@ select r.id as run_id,
        r.claim_token as claims,
        r.attempts,
        coalesce(r.alone, false) as suspect,
-       r.lease_until < clock_timestamp() as overdue
+       r.lease_until < statement_timestamp() as overdue
   from lockgate.task_runs r
  where r.claim_id is not null;
 comment on view lockgate.v_runs_held is 'Runs whose code a replica runs now. Whole';
@@ -103,9 +104,9 @@ select s.run_id,
        o.items as remaining,
        o.waiting,
        o.held,
-       round(f.items / greatest(extract(epoch from clock_timestamp() - f.since), 1)::numeric, 1)::float8 as items_per_s,
+       round(f.items / greatest(extract(epoch from statement_timestamp() - f.since), 1)::numeric, 1)::float8 as items_per_s,
        case when s.planned_at is not null and f.items > 0
-            then clock_timestamp() + make_interval(secs => (o.items * greatest(extract(epoch from clock_timestamp() - f.since), 1)
+            then statement_timestamp() + make_interval(secs => (o.items * greatest(extract(epoch from statement_timestamp() - f.since), 1)
                                                             / f.items)::float8) end as done_at,
        s.plan_trouble
   from lockgate.run_steps s
@@ -155,7 +156,7 @@ select b.run_id,
        b.claim_token as claims,
        b.claimed_by as holder,
        b.lease_until,
-       coalesce(b.status = 'claimed' and b.lease_until < clock_timestamp(), false) as overdue,
+       coalesce(b.status = 'claimed' and b.lease_until < statement_timestamp(), false) as overdue,
        b.delivered,
        b.refused,
        b.unknown,
@@ -176,15 +177,15 @@ with held as materialized (
     select t.claimed_by as replica, count(*) as runs from lockgate.task_runs t where t.claim_id is not null group by t.claimed_by
 )
 select r.id as replica,
-       case when r.stopped_at is not null then 'stopped' when r.seen_at + r.stale_after < clock_timestamp() then 'gone'
+       case when r.stopped_at is not null then 'stopped' when r.seen_at + r.stale_after < statement_timestamp() then 'gone'
             when r.draining then 'draining' else 'live' end as state,
-       coalesce(l.expires_at > clock_timestamp(), false) as leads,
+       coalesce(l.expires_at > statement_timestamp(), false) as leads,
        r.version,
        array_to_string(r.roles, ',') as roles,
        cardinality(r.workflows) as workflows,
        r.started_at,
        r.seen_at,
-       extract(epoch from clock_timestamp() - r.seen_at)::float8 as silent_s,
+       extract(epoch from statement_timestamp() - r.seen_at)::float8 as silent_s,
        r.stopped_at,
        r.in_flight as batches_held,
        coalesce(h.runs, 0) as runs_held,
@@ -207,12 +208,12 @@ comment on column lockgate.v_replicas.runs_held is 'Runs whose code it runs now'
 comment on column lockgate.v_replicas.breakers_open is 'Topics that it does not send to, or only tries';
 
 create view lockgate.v_leader as
-select coalesce(l.expires_at > clock_timestamp(), false) as leads,
+select coalesce(l.expires_at > statement_timestamp(), false) as leads,
        l.term,
        l.holder as replica,
        l.elected_at,
        l.expires_at,
-       extract(epoch from l.expires_at - clock_timestamp())::float8 as expires_in_s,
+       extract(epoch from l.expires_at - statement_timestamp())::float8 as expires_in_s,
        (select count(*) from (select t.at, t.to_status from lockgate.transitions t where t.entity = 'leader' order by t.id desc limit 1000) t
          where t.to_status = 'elected' and t.at > (select clock_timestamp()) - interval '1 hour') as elections_1h,
        (select count(*) from lockgate.replicas r
@@ -248,7 +249,7 @@ select s.name as schedule,
        s.last_slot,
        s.next_slot,
        case when s.paused_at is null and s.problem is null and isfinite(s.next_slot)
-            then greatest(extract(epoch from clock_timestamp() - s.next_slot), 0)::float8 end as late_s,
+            then greatest(extract(epoch from statement_timestamp() - s.next_slot), 0)::float8 end as late_s,
        s.overlap,
        s.catch_up,
        s.problem,
@@ -296,7 +297,7 @@ select n.queue,
        least(w.runs, b.runs) as ready,
        w.runs > b.runs as capped,
        w.oldest as oldest_ready,
-       greatest(extract(epoch from clock_timestamp() - w.oldest), 0)::float8 as oldest_ready_age_s,
+       greatest(extract(epoch from statement_timestamp() - w.oldest), 0)::float8 as oldest_ready_age_s,
        s.due as next_due,
        coalesce(h.runs, 0) as running,
        h.oldest as oldest_claim,
@@ -304,7 +305,7 @@ select n.queue,
        q.max_running,
        q.max_per_key,
        q.rate_per_s,
-       least(q.burst, q.tokens + q.rate_per_s * extract(epoch from clock_timestamp() - q.refilled_at))::float8 as tokens,
+       least(q.burst, q.tokens + q.rate_per_s * extract(epoch from statement_timestamp() - q.refilled_at))::float8 as tokens,
        coalesce(q.fair, false) as fair,
        coalesce(q.holds, 'code') as holds,
        q.paused_at,

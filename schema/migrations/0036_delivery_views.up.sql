@@ -7,7 +7,7 @@ select s.status,
        least(c.n, 10000) as messages,
        c.n > 10000 as capped,
        o.oldest,
-       extract(epoch from clock_timestamp() - o.oldest)::float8 as oldest_age_s
+       extract(epoch from statement_timestamp() - o.oldest)::float8 as oldest_age_s
   from (values ('due'), ('claimed'), ('refused'), ('dead')) s (status)
  cross join lateral (
      select count(*) as n
@@ -40,7 +40,7 @@ select t.topic,
        least(c.n, 1000) as due,
        c.n > 1000 as capped,
        t.next_attempt_at as first_due,
-       greatest(extract(epoch from clock_timestamp() - t.next_attempt_at), 0)::float8 as overdue_s,
+       greatest(extract(epoch from statement_timestamp() - t.next_attempt_at), 0)::float8 as overdue_s,
        exists (select from lockgate.replicas p cross join lateral jsonb_to_recordset(p.breakers) b (topic text)
                 where p.stopped_at is null and p.seen_at + p.stale_after > (select clock_timestamp())
                   and b.topic = t.topic) as breaker_open
@@ -96,7 +96,7 @@ select p.lane,
        w.n > 500 as capped,
        least(d.n, 500) as delayed,
        f.oldest,
-       extract(epoch from clock_timestamp() - f.oldest)::float8 as oldest_age_s,
+       extract(epoch from statement_timestamp() - f.oldest)::float8 as oldest_age_s,
        l.claimed_by as holder,
        l.lease_until,
        l.last_error
@@ -174,7 +174,7 @@ select t.time,
        t.items_delivered_per_s, t.items_refused_per_s, t.items_unknown_per_s, t.batches_per_s,
        t.runs_completed_per_s, t.runs_failed_per_s, t.steps_per_s, t.commands_delivered_per_s,
        t.commands_stored_per_s, t.outbox_delivered_per_s, t.redelivered_per_s, t.dead_per_s
-  from lockgate.throughput(clock_timestamp() - interval '3 hours', clock_timestamp()) t;
+  from lockgate.throughput(statement_timestamp() - interval '3 hours', statement_timestamp()) t;
 comment on view lockgate.v_throughput_1m is 'What was done in each minute of the last three hours; other times: the function throughput. Whole';
 comment on column lockgate.v_throughput_1m."time" is 'When the minute began';
 comment on column lockgate.v_throughput_1m.whole is 'Whether nothing of it is still to come';

@@ -8,6 +8,15 @@ with clock as materialized (
 ), workers as materialized (
     select r.workflows from lockgate.replicas r
      where r.stopped_at is null and r.seen_at + r.stale_after > (select now from clock) and 'worker' = any (r.roles)
+), idle as materialized (
+    select s.run_id, s.path, s.planned_at
+      from lockgate.run_steps s
+      join lockgate.task_runs r on r.id = s.run_id
+     where s.kind = 'fan_out' and s.status = 'open' and s.planned_at < (select now from clock) - interval '1 minute'
+       and r.status in ('running', 'suspended')
+       and not exists (select from lockgate.run_batches b where b.run_id = s.run_id and b.status in ('free', 'recoverable'))
+       and not exists (select from lockgate.run_batches b where b.run_id = s.run_id and b.status = 'claimed')
+     order by s.run_id limit 100
 )
 select 'no_leader' as kind,
        'leadership' as subject,
@@ -20,12 +29,13 @@ union all
 (select 'run_lease', r.id::text, r.id, r.lease_until,
         format('replica %s does not renew it, and nobody recovers it: is there a leader, is the row locked?', r.claimed_by)
    from lockgate.task_runs r
-  where r.claim_id is not null and r.lease_until < (select now from clock) - interval '30 seconds' limit 100)
+  where r.claim_id is not null and r.lease_until < (select now from clock) - interval '30 seconds' order by r.id limit 100)
 union all
 (select 'batch_lease', format('%s/%s', b.run_id, b.seq), b.run_id, b.lease_until,
         format('replica %s does not renew it, and nobody recovers it: is there a leader, is the row locked?', b.claimed_by)
    from lockgate.run_batches b
-  where b.status = 'claimed' and b.lease_until < (select now from clock) - interval '30 seconds' limit 100)
+  where b.status = 'claimed' and b.lease_until < (select now from clock) - interval '30 seconds'
+  order by b.run_id, b.seq limit 100)
 union all
 select 'lane_lease', format('lane %s', l.lane), null, l.lease_until,
        format('replica %s does not renew it, and nobody takes it over', l.claimed_by)
@@ -37,7 +47,8 @@ union all
 (select 'undelivered_lease', m.id::text, m.run_id, m.lease_until,
         format('replica %s does not renew it, and nobody recovers it', m.claimed_by)
    from lockgate.undelivered_messages m
-  where m.status = 'claimed' and m.lease_until < (select now from clock) - interval '30 seconds' limit 100)
+  where m.status = 'claimed' and m.lease_until < (select now from clock) - interval '30 seconds'
+  order by m.command_type, m.id limit 100)
 union all
 select case when q.paused_at is null then 'run_ready' else 'queue_paused' end, format('queue %s', q.queue), f.id, q.oldest_ready,
        case when q.paused_at is not null then format('the queue is paused by %s: %s', q.paused_by, q.pause_reason)
@@ -60,7 +71,7 @@ union all
    from lockgate.task_runs r
   where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is not null
     and r.stop_requested_at < (select now from clock) - case when r.undoing then interval '10 minutes' else interval '1 minute' end
-  limit 100)
+  order by r.id limit 100)
 union all
 (select 'run_overdue', r.id::text, r.id, r.deadline_at, 'it is past its deadline, and no sweep has asked it to end: is there a leader?'
    from lockgate.task_runs r
@@ -71,31 +82,26 @@ union all
 (select case h.status when 'quarantined' then 'run_quarantined' else 'run_paused_long' end, h.id::text, h.id, t.at,
         coalesce(h.reason, h.status)
    from (select r.id, r.status, r.reason from lockgate.task_runs r
-          where r.status in ('paused', 'quarantined') order by r.status desc, r.id limit 200) h
+          where r.status in ('paused', 'quarantined') order by r.status desc, r.id limit 100) h
   cross join lateral (
       select coalesce(max(x.at), (select r.created_at from lockgate.task_runs r where r.id = h.id)) as at from lockgate.transitions x
        where x.run_id = h.id and x.entity = 'run' and x.to_status = h.status) t
   where h.status = 'quarantined' or t.at < (select now from clock) - interval '1 day'
   limit 100)
 union all
-(select 'fan_out_open', format('%s %s', s.run_id, s.path), s.run_id, greatest(s.planned_at, f.at),
+(select 'fan_out_open', format('%s %s', i.run_id, i.path), i.run_id, greatest(i.planned_at, f.at),
         'all of its batches are finished, and nobody completes it: is there a leader?'
-   from lockgate.run_steps s
-   join lockgate.task_runs r on r.id = s.run_id
+   from idle i
   cross join lateral (
       select max(b.finished_at) as at
-        from (select x.finished_at from lockgate.run_batches x where x.run_id = s.run_id order by x.seq desc limit 20000) b) f
-  where s.kind = 'fan_out' and s.status = 'open' and s.planned_at < (select now from clock) - interval '1 minute'
-    and r.status in ('running', 'suspended')
-    and not exists (select from lockgate.run_batches b where b.run_id = s.run_id and b.status in ('free', 'recoverable'))
-    and not exists (select from lockgate.run_batches b where b.run_id = s.run_id and b.status = 'claimed')
-    and greatest(s.planned_at, f.at) < (select now from clock) - interval '1 minute'
-  limit 100)
+        from (select x.finished_at from lockgate.run_batches x where x.run_id = i.run_id order by x.seq desc limit 2000) b) f
+  where greatest(i.planned_at, f.at) < (select now from clock) - interval '1 minute')
 union all
 (select 'source_trouble', format('%s %s', s.run_id, s.path), s.run_id, s.started_at, s.plan_trouble
    from lockgate.run_steps s
    join lockgate.task_runs r on r.id = s.run_id
-  where s.kind = 'fan_out' and s.status = 'open' and s.plan_trouble is not null and r.finished_at is null limit 100)
+  where s.kind = 'fan_out' and s.status = 'open' and s.plan_trouble is not null and r.finished_at is null
+  order by s.run_id limit 100)
 union all
 (select 'schedule_late', s.name, null, s.next_slot, 'its slot is past and was not fired: is there a leader?'
    from lockgate.schedules s
@@ -157,7 +163,7 @@ union all
 -- A claim is audited once, at its end.
 select 'V04', h.id::text, format('claimed %s times, the ends of %s claims are audited', h.claim_token, t.ends)
   from (select r.id, r.claim_token from lockgate.task_runs r
-         where r.claim_id is not null and r.driven_by = 'engine' order by r.id desc limit 200) h
+         where r.claim_id is not null and r.driven_by = 'engine' order by r.id desc limit 100) h
  cross join lateral (
      select count(distinct x.token) as ends from lockgate.transitions x
       where x.run_id = h.id and x.entity = 'run' and x.since is not null) t
@@ -170,17 +176,20 @@ union all
 -- Stored in the statement that finishes the batch.
 select 'V06', u.id::text, format('item %s of batch %s/%s, which is %s', u.item_id, u.run_id, u.batch_seq, coalesce(b.status, 'not there'))
   from (select m.id, m.run_id, m.batch_seq, m.item_id from lockgate.undelivered_messages m
-         where m.run_id is not null and m.status in ('due', 'refused', 'claimed', 'dead') limit 1000) u
+         where m.run_id is not null and m.status in ('due', 'refused', 'claimed', 'dead')
+         order by m.run_id limit 500) u
   left join lockgate.run_batches b on b.run_id = u.run_id and b.seq = u.batch_seq
  where b.status is distinct from 'done' or u.item_id is null or u.item_id not between b.first_id and b.last_id
 union all
 select 'V07', format('%s/%s', b.run_id, b.seq), format('%s, but held by %s until %s', b.status, b.claimed_by, b.lease_until)
-  from (select * from lockgate.run_batches x where x.status in ('free', 'recoverable') limit 1000) b
+  from (select * from lockgate.run_batches x where x.status in ('free', 'recoverable')
+         order by x.run_id, x.not_before, x.seq limit 1000) b
  where b.claim_id is not null or b.claimed_by is not null or b.lease_until is not null
 union all
 -- A child and the step that waits for it come into being together.
 select 'V08', format('%s %s', s.run_id, s.path), format('waits for %s unfinished or last children', c.children)
-  from (select x.run_id, x.path from lockgate.run_steps x where x.kind = 'child' and x.status = 'open' limit 500) s
+  from (select x.run_id, x.path from lockgate.run_steps x where x.kind = 'child' and x.status = 'open'
+         order by x.run_id, x.path limit 500) s
  cross join lateral (
      select count(*) as children from lockgate.task_runs r
       where r.parent_id = s.run_id and r.parent_path = s.path and r.continued_as is null) c
