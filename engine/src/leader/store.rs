@@ -72,16 +72,19 @@ pub enum Prunable {
     Replicas,
     /// What consumers need not remember any more, and their dead records.
     Inbox,
+    /// What replicas counted.
+    Measures,
 }
 
 impl Prunable {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Runs,
         Self::Transitions,
         Self::Undelivered,
         Self::Replicas,
         Self::Inbox,
+        Self::Measures,
     ];
 }
 

@@ -19,6 +19,7 @@ const PRUNE_RUNS: &str = include_str!("../../queries/prune_runs.sql");
 const PRUNE_TRANSITIONS: &str = include_str!("../../queries/prune_transitions.sql");
 const PRUNE_UNDELIVERED: &str = include_str!("../../queries/prune_undelivered.sql");
 const PRUNE_REPLICAS: &str = include_str!("../../queries/prune_replicas.sql");
+const PRUNE_MEASURES: &str = include_str!("../../queries/prune_measures.sql");
 const PRUNE_INBOX: &str = include_str!("../../queries/prune_inbox.sql");
 
 pub(super) type Query = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
@@ -91,6 +92,7 @@ impl RetentionStore for PostgresLeader {
             Prunable::Undelivered => PRUNE_UNDELIVERED,
             Prunable::Replicas => PRUNE_REPLICAS,
             Prunable::Inbox => PRUNE_INBOX,
+            Prunable::Measures => PRUNE_MEASURES,
         };
         let query = self.database.statement(sql).bind(older_than.as_secs_f64()).bind(page);
         let row = self
