@@ -347,7 +347,9 @@ fn lead(
         }),
         fleet,
         schedules: leader.clone(),
-        retention: leader,
+        retention: leader.clone(),
+        measures: leader,
+        gauges: Arc::new(()),
     };
     let settings = leader_settings(config)?;
     let (term, _) = watch::channel(None);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use lockgate::leader::{MeasureStore, STUCK_KINDS};
 use lockgate::lifecycle::{Counts, Fleet, Heartbeat};
-use lockgate::postgres::{FleetSettings, PostgresFleet};
+use lockgate::postgres::{FleetSettings, PostgresFleet, PostgresLeader};
 use lockgate_tests::TestDatabase;
 use uuid::Uuid;
 
@@ -204,4 +205,64 @@ async fn sql_starts_and_commands_take_a_trace_context() {
         let code = error.as_database_error().and_then(|error| error.code());
         assert_eq!(code.as_deref(), Some("22023"), "{call}");
     }
+}
+
+/// Whether each gauge is told, with the label that it has here.
+const MEASURED: &[(&str, &str, f64)] = &[
+    ("lockgate.queue.ready", "daily", 1.0),
+    ("lockgate.queue.running", "daily", 0.0),
+    ("lockgate.queue.limited", "daily", 2.0),
+    ("lockgate.queue.oldest_ready.age", "daily", 600.0),
+    ("lockgate.undelivered.messages", "refused", 1.0),
+    ("lockgate.undelivered.messages", "dead", 0.0),
+    ("lockgate.undelivered.oldest.age", "due", 0.0),
+    ("lockgate.outbox.oldest.age", "", 300.0),
+    ("lockgate.fan_out.remaining", "daily", 10.0),
+    ("lockgate.replicas", "live", 0.0),
+    ("lockgate.db.oldest_snapshot.age", "", 0.0),
+    ("lockgate.stuck", "no_leader", 1.0),
+    ("lockgate.stuck", "run_lease", 0.0),
+    ("lockgate.schedules.overdue", "", 0.0),
+    ("lockgate.schedules.with_problem", "", 0.0),
+    ("lockgate.invariants.violated", "", 0.0),
+];
+
+#[tokio::test]
+async fn the_leader_measures_what_the_views_show() {
+    let database = TestDatabase::new().await;
+    run(database.pool(), HEALTHY).await;
+    let planted = "
+        select lockgate.set_queue('daily', max_running => 2);
+        update lockgate.task_runs set status = 'running', finished_at = null, wake_at = clock_timestamp() - interval '10 minutes';
+        update lockgate.run_steps set status = 'open';
+        update lockgate.run_batches set status = 'free', delivered = null, claim_id = null, claimed_by = null where seq = 1;
+        insert into lockgate.outbox (command_type, message_id, route, payload, created_at)
+            values ('sms', gen_random_uuid(), 't', '', clock_timestamp() - interval '5 minutes')";
+    run(database.pool(), planted).await;
+    let leader = PostgresLeader::new(database.database(), Uuid::new_v4());
+    let mut found = leader.measure_fleet().await.unwrap();
+    found.extend(leader.measure_trouble().await.unwrap());
+    for (gauge, label, value) in MEASURED {
+        let told = found.iter().find(|told| told.gauge == *gauge && told.label == *label);
+        let told = told.unwrap_or_else(|| panic!("{gauge} {label} not among {found:?}"));
+        // Ages grow while the test runs; counts are as planted.
+        let slack = if gauge.ends_with(".age") { 30.0 } else { 0.1 };
+        assert!((told.value - value).abs() < slack, "{told:?}, not {value}");
+    }
+    for table in ["lockgate.db.dead_rows", "lockgate.db.table.size"] {
+        assert!(
+            found
+                .iter()
+                .any(|told| told.gauge == table && told.label == "task_runs"),
+            "{table}"
+        );
+    }
+    let kinds: Vec<&str> = found
+        .iter()
+        .filter(|told| told.gauge == "lockgate.stuck")
+        .map(|told| told.label.as_str())
+        .collect();
+    assert!(STUCK_KINDS.iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    let pairs: std::collections::BTreeSet<_> = found.iter().map(|told| (&told.gauge, &told.label)).collect();
+    assert_eq!(pairs.len(), found.len(), "a gauge is told twice");
 }
