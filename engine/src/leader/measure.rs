@@ -83,6 +83,7 @@ impl Job for Measure {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Mutex as Lock;
 
