@@ -153,9 +153,9 @@ impl Dues {
     }
 }
 
-/// Free slots to ask for. Where more waits than was asked for, most of those that are free, once they are worth a question;
-/// else some of them, so that the others are there for runs that are started here meanwhile, and begin at once. `None`: this
-/// replica stops.
+/// Free slots to ask for. Where more waits than was asked for, all that are free, once they are worth a question: so it is
+/// soon known that nothing more waits. Else some of them: the others are there for runs that are started here meanwhile, and
+/// begin at once. `None`: this replica stops.
 async fn free_slots(shared: &Shared, more: bool) -> Option<OwnedSemaphorePermit> {
     let slots = &shared.slots;
     let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
@@ -171,7 +171,7 @@ async fn free_slots(shared: &Shared, more: bool) -> Option<OwnedSemaphorePermit>
     };
     let mut free = free.ok()?;
     let left = slots.available_permits();
-    let rest = if more { left * 3 / 4 } else { left / 4 };
+    let rest = if more { left } else { left / 4 };
     if let Ok(rest) = slots.clone().try_acquire_many_owned(u32::try_from(rest).unwrap_or(0)) {
         free.merge(rest);
     }
