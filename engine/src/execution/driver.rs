@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::executor::Shared;
 use super::limited::{self, Got};
-use super::queues::refresh;
+use super::queues::{refresh_changed, refresh_old};
 use super::run_task::drive;
 use super::shares::{MOST_QUEUES, Queues};
 use super::worker::jittered;
@@ -36,7 +36,7 @@ async fn claim_pages(shared: &Arc<Shared>) {
     let mut idle = 0u32;
     let mut more = false;
     while let Some(mut free) = free_slots(shared, more).await {
-        refresh(shared).await;
+        refresh_changed(shared).await;
         let served = shared.queues.served(shared.workflows());
         queues.serve(worth_asking(shared, &served).await);
         let shares = queues.deal(free.num_permits());
@@ -61,10 +61,12 @@ async fn claim_pages(shared: &Arc<Shared>) {
                 }
             });
         }
-        if more {
+        drop(free);
+        refresh_old(shared).await;
+        // What waits in a queue that is new here is looked for at once.
+        if more || shared.queues.served(shared.workflows()) != served {
             continue;
         }
-        drop(free);
         let listening = shared.hints.listening.load(Ordering::Relaxed);
         let pause = jittered(poll_after(shared.settings.poll, idle, listening));
         // Asked in vain again and again, it is asked more and more rarely.
