@@ -35,6 +35,11 @@ impl QueueBook {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is set for queues is known.
+    pub(crate) fn is_read(&self) -> bool {
+        self.known().read_at.is_some()
+    }
+
     /// Runs of this queue are claimed, and started at once, without a look at any limit.
     pub(crate) fn is_open(&self, queue: &str) -> bool {
         !self.known().rules.get(queue).is_some_and(|rule| rule.limited)
@@ -87,12 +92,14 @@ impl QueueBook {
 }
 
 /// Reads the queues before a look, when somebody changed what is set for them or nothing is known yet. What cannot be read
-/// stays as it was known.
-pub(super) async fn refresh_changed(shared: &Shared) {
+/// stays as it was known; answers whether they were ever read: nothing may be claimed before that, since any queue may have
+/// limits.
+pub(super) async fn refresh_changed(shared: &Shared) -> bool {
     let changed = shared.hints.queues.swap(false, Ordering::Relaxed);
-    if changed || shared.queues.known().read_at.is_none() {
+    if changed || !shared.queues.is_read() {
         read(shared, changed).await;
     }
+    shared.queues.is_read()
 }
 
 /// Reads them again after a look, when what is known is old: what that look found need not wait for it.
