@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,7 +26,7 @@ use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
 use crate::lifecycle::{Counts, Fleet, Heartbeat, QueueSettings, SystemClock};
 use crate::local::Local;
 use crate::postgres::{
-    Database, DatabaseSettings, FleetSettings, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
+    DEAF, Database, DatabaseSettings, FleetSettings, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
     PostgresRunStore, PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
@@ -409,12 +410,16 @@ impl Host for EngineBuilder {
 }
 
 fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
-    move |payload| match payload {
-        "stop" => hints.stops.notify_one(),
-        "queue" => hints.queues_changed(),
-        "leader" => hints.leader.notify_one(),
-        "undelivered" => hints.undelivered.notify_one(),
-        _ => hints.ring(),
+    move |payload| {
+        hints.listening.store(payload != DEAF, Ordering::Relaxed);
+        match payload {
+            DEAF => {}
+            "stop" => hints.stops.notify_one(),
+            "queue" => hints.queues_changed(),
+            "leader" => hints.leader.notify_one(),
+            "undelivered" => hints.undelivered.notify_one(),
+            _ => hints.ring(),
+        }
     }
 }
 

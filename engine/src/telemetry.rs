@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags, TraceState, TracerProvider};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
@@ -38,11 +38,20 @@ pub(crate) fn batch_span(batch: &Batch, run: Option<&WorkRun>) -> Span {
 /// All spans of a run are in one trace: that of whoever started it, else one named by the run's id, so that replicas
 /// that know nothing of each other agree.
 fn continue_trace(span: &Span, run: &WorkRun) {
-    let traceparent = run.traceparent.clone().unwrap_or_else(|| {
-        let (trace, parent) = (run.id.as_u128(), run.id.as_u128() as u64);
-        format!("00-{trace:032x}-{parent:016x}-01")
-    });
-    continue_from(span, traceparent);
+    if let Some(traceparent) = &run.traceparent {
+        continue_from(span, traceparent.clone());
+        return;
+    }
+    let (trace, parent) = (run.id.as_u128(), run.id.as_u128() as u64);
+    let parent = SpanContext::new(
+        trace.into(),
+        parent.into(),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::default(),
+    );
+    // Without an exporter there is no layer to take it, and nothing is lost.
+    let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
 }
 
 fn continue_from(span: &Span, traceparent: String) {

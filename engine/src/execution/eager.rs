@@ -98,10 +98,13 @@ impl Beside for EagerStarts {
         self.births.write((), Born { birth, seat }).await.unwrap_or(false)
     }
 
-    fn ring(&self, started: &[NewRun]) -> bool {
+    fn takes(&self, runs: &[NewRun]) -> bool {
+        let has_room = self.shared.slots.available_permits() > runs.len();
+        has_room && !self.shared.stopping.is_cancelled() && runs.iter().all(|run| self.shared.runs_of(run))
+    }
+
+    fn ring(&self) {
         self.shared.hints.ring();
-        let has_room = self.shared.slots.available_permits() > started.len();
-        has_room && !self.shared.stopping.is_cancelled() && started.iter().all(|run| self.shared.runs_of(run))
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Hints {
     pub undelivered: Arc<Notify>,
     /// What is set for queues was changed since it was read.
     pub queues: AtomicBool,
+    /// Others can ring: then less is asked while nothing comes.
+    pub listening: AtomicBool,
     /// The clients and replicas of this process.
     pub(crate) local: Arc<Local>,
     /// Beaten by the loop that renews leases.

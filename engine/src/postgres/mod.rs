@@ -40,7 +40,7 @@ pub use fleet::{FleetSettings, PostgresFleet};
 pub use inbox::{Effect, EffectError, Inbox};
 pub use inspect::{Inspector, OLD_SNAPSHOT, Progress};
 pub use leader::PostgresLeader;
-pub use listen::listen;
+pub use listen::{DEAF, listen};
 pub use manager::PostgresTaskRunManager;
 pub use migrations::{MigrationState, Migrator, SchemaError, roles_sql};
 pub(crate) use notifier::Notifier;

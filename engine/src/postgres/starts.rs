@@ -25,10 +25,12 @@ struct Answer {
 }
 
 impl Database {
-    /// Starts runs without keys, all in one commit or none; asked again, those that are not there. Nobody is rung.
-    pub(crate) async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), DatabaseError> {
+    /// Starts runs without keys, all in one commit or none; asked again, those that are not there. `rings` says whether the
+    /// statement rings the replicas.
+    pub(crate) async fn start_runs(&self, page: &[NewRun], again: bool, rings: bool) -> Result<(), DatabaseError> {
         debug_assert!(!page.iter().any(NewRun::has_key));
-        document::<i64>(self, self.start_page(page, again)).await.map(|_| ())
+        let query = self.start_page(page, again).bind(rings);
+        document::<i64>(self, query).await.map(|_| ())
     }
 
     /// Starts runs without keys that this replica claims for so long; answers when.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
 use super::{
-    BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, SenderSettings,
+    BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, Part, SenderSettings,
     WorkflowsSettings, commands, fanout, http, outbox, sender, workflows,
 };
 
@@ -79,6 +79,9 @@ struct WorkflowsArgs {
     /// How long each closed loop runs
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Only one part of it
+    #[arg(long)]
+    only: Option<Part>,
     /// Claims in large tables, instead of all else
     #[arg(long)]
     big: bool,
@@ -217,6 +220,7 @@ impl WorkflowsArgs {
             runs: self.runs as usize,
             seconds: self.seconds,
             limits: self.limits,
+            part: self.only,
             big: self.big.then_some(BigSettings {
                 sleeping: i64::from(self.sleeping),
                 finished: i64::from(self.finished),

@@ -73,7 +73,7 @@ impl PostgresRunStore {
 #[async_trait]
 impl RunStore for PostgresRunStore {
     async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError> {
-        Ok(self.database.start_runs(page, again).await?)
+        Ok(self.database.start_runs(page, again, false).await?)
     }
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
         Ok(self.database.start_run(run, true).await?)

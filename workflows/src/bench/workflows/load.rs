@@ -10,7 +10,7 @@ use lockgate::cli::Roles;
 use lockgate::client::Client;
 use lockgate::config::Config;
 use lockgate::postgres::{Database, DatabaseSettings};
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -56,12 +56,17 @@ impl Fleet {
 
     /// Waits until no run is ready or held.
     pub(super) async fn idle(&self) -> anyhow::Result<()> {
-        let busy = "select exists (select from lockgate.task_runs where wake_at is not null)
-                        or exists (select from lockgate.task_runs where claim_id is not null)";
-        while sqlx::query_scalar::<_, bool>(busy).fetch_one(&self.pool).await? {
+        // As the indexes say it: a look through all of the table would be what is measured.
+        let busy = "select exists (select from lockgate.task_runs where claim_id is not null)
+                        or exists (select from lockgate.task_runs where wake_at is not null and claim_id is null
+                                      and status in ('queued', 'running', 'suspended'))";
+        let mut looks = self.pool.acquire().await?;
+        looks.execute("set enable_seqscan = off").await?;
+        while sqlx::query_scalar::<_, bool>(busy).fetch_one(&mut *looks).await? {
             anyhow::ensure!(!self.running.is_finished(), "the replica ended before the runs");
             tokio::time::sleep(LOOK).await;
         }
+        looks.execute("reset enable_seqscan").await?;
         Ok(())
     }
 

@@ -33,10 +33,23 @@ pub struct WorkflowsSettings {
     pub runs: usize,
     /// How long each closed loop runs.
     pub seconds: u64,
+    /// Only one part of it.
+    pub part: Option<Part>,
     /// Measures instead what limits cost that do not bind, over so many pairs of backlogs each.
     pub limits: Option<usize>,
     /// Claims in large tables, instead of all else.
     pub big: Option<BigSettings>,
+}
+
+/// A part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Runs that were started while no replica was about.
+    Backlogs,
+    /// Runs that are started one after the other.
+    Latencies,
+    /// Clients that each start a run, wait for its end, and start the next.
+    Loops,
 }
 
 /// Runs started one after the other.
@@ -90,9 +103,15 @@ async fn measure(
     match settings.big {
         Some(big) => parts.big = Some(big::measure(place, &topic, big, progress).await?),
         None => {
-            bench.backlogs(&mut parts).await?;
-            bench.latencies(&mut parts).await?;
-            bench.closed_loops(&mut parts).await?;
+            if settings.part.is_none_or(|part| part == Part::Backlogs) {
+                bench.backlogs(&mut parts).await?;
+            }
+            if settings.part.is_none_or(|part| part == Part::Latencies) {
+                bench.latencies(&mut parts).await?;
+            }
+            if settings.part.is_none_or(|part| part == Part::Loops) {
+                bench.closed_loops(&mut parts).await?;
+            }
         }
     }
     place.remove_topic(&topic).await?;
