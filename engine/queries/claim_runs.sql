@@ -15,7 +15,8 @@ with pick as (
             and case when r.started_at is null then r.workflow = any ($3)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($5) end
             and (r.after_run is null or not exists (
-                 select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+                 select from lockgate.task_runs e
+                  where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
           order by coalesce(r.rank, r.wake_at)
           limit ask.take
             for no key update of r skip locked) p
@@ -39,6 +40,7 @@ select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, or
        coalesce(slot, repeats_slot) as slot, coalesce(nominal_at, created_at) as created_at, traceparent,
        wake_seq, started_at, claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id,
        parent_id, coalesce(depth, 0::smallint) as depth, coalesce(undoing, false) as undoing,
+       schedule is not null as scheduled,
        -- Whether it may have steps.
        claim_token > 1 or forked_from is not null as begun
   from claimed

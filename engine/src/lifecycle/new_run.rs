@@ -171,6 +171,7 @@ impl Birth {
             parent_id: None,
             depth: 0,
             undoing: false,
+            scheduled: false,
             wake_seq: 0,
             steps: Vec::new(),
             signals: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod batches;
 mod children;
+mod followers;
 mod leases;
 mod plan;
 mod runs;
@@ -41,6 +42,8 @@ pub struct PostgresFleet {
     settings: FleetSettings,
     /// Where the sweep's look at children ended; none: at the start.
     looked_at: Arc<Mutex<Option<(Uuid, String)>>>,
+    /// The last run that the sweep found others to wait for; nil: it begins anew.
+    waited_for: Arc<Mutex<Uuid>>,
 }
 
 impl PostgresFleet {
@@ -51,6 +54,7 @@ impl PostgresFleet {
             database,
             settings,
             looked_at: Arc::default(),
+            waited_for: Arc::default(),
         }
     }
 

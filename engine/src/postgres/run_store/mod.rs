@@ -132,6 +132,9 @@ impl RunStore for PostgresRunStore {
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
         self.wake_rows(runs).await
     }
+    async fn wake_behind(&self, run: RunId) -> Result<(), FleetError> {
+        self.wake_rows_behind(run).await
+    }
     async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
         self.signal_row(signal).await
     }

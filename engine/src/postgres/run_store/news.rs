@@ -13,6 +13,7 @@ use crate::postgres::database::{Database, DatabaseError};
 use crate::postgres::run_control::{SIGNAL_RUN, signalled};
 
 pub(in crate::postgres) const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
+const WAKE_BEHIND: &str = include_str!("../../../queries/wake_behind.sql");
 const READ_WAITING_SIGNALS: &str = include_str!("../../../queries/read_waiting_signals.sql");
 const NEXT_DUE: &str = include_str!("../../../queries/next_due.sql");
 
@@ -24,6 +25,14 @@ impl PostgresRunStore {
             .run(move |connection| query.execute(connection).boxed())
             .await?;
         Ok(done.rows_affected())
+    }
+
+    pub(super) async fn wake_rows_behind(&self, run: RunId) -> Result<(), FleetError> {
+        let query = self.database.statement(WAKE_BEHIND).bind(run);
+        self.database
+            .run(move |connection| query.execute(connection).boxed())
+            .await?;
+        Ok(())
     }
 
     pub(super) async fn signal_row(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
