@@ -17,10 +17,10 @@ use super::queues::{QueueAct, QueueActed, QueueList, QueueRequest};
 use super::routes::{ATTRIBUTES, Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
-use super::runs::{Act, Acted, RunList, StartRequest, Started};
+use super::runs::{Act, Acted, StartRequest, Started};
 use super::schedules::{BackfillRequest, Backfilled};
 use crate::delivery::{EmailCommandRequest, email_schema};
-use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer, attributes_schema};
+use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, RunList, WhyAnswer, attributes_schema};
 use crate::postgres::QueueSummary;
 
 /// Made once: nobody needs a token to ask for it.

@@ -30,6 +30,15 @@ pub use why::{
 };
 pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
 
+/// Runs that fit, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunList {
+    /// The runs; fewer than asked for, or none, when the look for them came to its bound.
+    pub runs: Vec<RunSummary>,
+    /// There may be more: ask again with this as `after`.
+    pub next: Option<Uuid>,
+}
+
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunSummary {

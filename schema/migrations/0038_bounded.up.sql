@@ -1,0 +1,318 @@
+-- What people ask is bounded whatever there is: lists, acts on many and timelines look at so many rows a time and say where
+-- they stopped. Values go only to those who may read them, and a queue that was paused before it was set is set all the same.
+
+alter table lockgate.queues add column is_set boolean not null default true;
+comment on column lockgate.queues.is_set is
+    'Its settings were set, by code or by somebody; false: it was only paused, and what code declares for it counts';
+update lockgate.queues q set is_set = false
+ where num_nonnulls(q.max_running, q.max_per_key, q.rate_per_s, q.max_attempt) = 0 and not q.fair and q.holds = 'code'
+   and not exists (select from lockgate.transitions t where t.entity = 'queue' and t.key = q.name and t.to_status = 'set');
+
+create or replace function lockgate.set_queue(
+    name text, max_running integer default null, max_per_key integer default null, rate_per_s double precision default null,
+    burst integer default null, fair boolean default false, holds text default 'code', max_attempt interval default null,
+    reason text default null, actor text default null, only_new boolean default false)
+returns text
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    who text := lockgate.acting_user(set_queue.actor);
+    -- A rate out of range is refused below, before it is used.
+    wanted_burst integer := case when set_queue.rate_per_s > 0 and set_queue.rate_per_s <= 1000000
+        then coalesce(set_queue.burst, greatest(1, ceil(set_queue.rate_per_s))::integer) end;
+    was lockgate.queues;
+    left_over double precision;
+    what text := concat_ws(', ', 'max_running ' || set_queue.max_running, 'max_per_key ' || set_queue.max_per_key,
+        'rate_per_s ' || set_queue.rate_per_s, 'burst ' || wanted_burst, case when set_queue.fair then 'fair' end,
+        'holds ' || set_queue.holds, 'max_attempt ' || set_queue.max_attempt);
+    how text := null;
+begin
+    if coalesce(set_queue.name, '') = '' or length(set_queue.name) > 200 then
+        how := 'a name has 1 to 200 characters';
+    elsif set_queue.max_running < 1 or set_queue.max_per_key < 1 then
+        how := 'a limit is at least 1; pause_queue keeps everything back';
+    elsif set_queue.max_per_key > set_queue.max_running then
+        how := 'max_per_key ' || set_queue.max_per_key || ' is above max_running ' || set_queue.max_running || ' and could never be reached';
+    elsif not (set_queue.rate_per_s > 0 and set_queue.rate_per_s <= 1000000) then
+        how := 'rate_per_s is above 0 and at most 1000000';
+    elsif set_queue.burst is not null and set_queue.rate_per_s is null then
+        how := 'a burst without a rate_per_s limits nothing';
+    elsif set_queue.burst not between 1 and 1000000 then
+        how := 'burst is from 1 to 1000000';
+    elsif coalesce(set_queue.holds not in ('code', 'run'), true) or set_queue.fair is null then
+        how := 'holds is code or run, fair is true or false';
+    elsif not (set_queue.max_attempt between interval '1 second' and interval '1000 days') then
+        how := 'max_attempt is from a second to 1000 days';
+    end if;
+    if how is not null then
+        raise exception 'set_queue: %; nothing was changed', how using errcode = 'invalid_parameter_value';
+    end if;
+    select * into was from lockgate.queues q where q.name = set_queue.name for no key update;
+    if was.is_set and only_new then return 'known'; end if;
+    if was.is_set and (was.max_running, was.max_per_key, was.rate_per_s, was.burst, was.fair, was.holds, was.max_attempt)
+        is not distinct from (set_queue.max_running, set_queue.max_per_key, set_queue.rate_per_s, wanted_burst,
+                              set_queue.fair, set_queue.holds, set_queue.max_attempt) then
+        return 'same';
+    end if;
+    -- What was saved up stays; a rate that is new begins with a whole burst.
+    left_over := case when wanted_burst is not null then least(wanted_burst, coalesce(least(was.burst,
+        was.tokens + was.rate_per_s * extract(epoch from clock_timestamp() - was.refilled_at)), wanted_burst)) end;
+    insert into lockgate.queues as q (name, max_running, max_per_key, rate_per_s, burst, tokens, refilled_at, fair, holds,
+        max_attempt, actor, is_set)
+    values (set_queue.name, set_queue.max_running, set_queue.max_per_key, set_queue.rate_per_s, wanted_burst, left_over,
+        case when wanted_burst is not null then clock_timestamp() end, set_queue.fair, set_queue.holds,
+        set_queue.max_attempt, who, true)
+    on conflict (name) do update
+       set max_running = excluded.max_running, max_per_key = excluded.max_per_key, rate_per_s = excluded.rate_per_s,
+           burst = excluded.burst, tokens = excluded.tokens, refilled_at = excluded.refilled_at, fair = excluded.fair,
+           holds = excluded.holds, max_attempt = excluded.max_attempt, actor = excluded.actor,
+           is_set = true, updated_at = clock_timestamp()
+     where not only_new or not q.is_set;
+    if not found then return 'known'; end if;
+    insert into lockgate.transitions (entity, key, from_status, to_status, actor, reason)
+    values ('queue', set_queue.name, case when was.is_set then 'set' end, 'set', who,
+        concat_ws(': ', set_queue.reason, what));
+    perform lockgate.hold_places(set_queue.name);
+    perform pg_notify('lockgate_wake', 'queue');
+    return case when was.is_set then 'changed' else 'new' end;
+end $$;
+
+create or replace function lockgate.pause_queue(name text, reason text default 'paused by an operator', actor text default null)
+returns text
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    who text := lockgate.acting_user(pause_queue.actor);
+begin
+    if coalesce(pause_queue.name, '') = '' or length(pause_queue.name) > 200 then
+        raise exception 'pause_queue: a name has 1 to 200 characters; nothing was changed'
+            using errcode = 'invalid_parameter_value';
+    end if;
+    insert into lockgate.queues as q (name, actor, paused_at, paused_by, pause_reason, is_set)
+    values (pause_queue.name, who, clock_timestamp(), who, pause_queue.reason, false)
+    on conflict (name) do update
+       set paused_at = excluded.paused_at, paused_by = excluded.paused_by, pause_reason = excluded.pause_reason
+     where q.paused_at is null;
+    if not found then return 'paused'; end if;
+    insert into lockgate.transitions (entity, key, from_status, to_status, actor, reason)
+    values ('queue', pause_queue.name, 'active', 'paused', who, pause_queue.reason);
+    perform pg_notify('lockgate_wake', 'queue');
+    return 'paused';
+end $$;
+
+create or replace function lockgate.run_timeline(run uuid, after text default null, page integer default 500, with_values boolean default false)
+returns table (cursor text, at timestamptz, what text, name text, kind text, status text, ended_at timestamptz,
+    due_at timestamptz, waits_for text, tries integer, size integer, value text, other_run uuid, token bigint, replica uuid,
+    actor text, reason text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    -- Of each of steps, audit rows, signals and forks so many are looked at: they have no index by time.
+    most constant integer := 100000;
+    tells constant boolean := with_values and has_column_privilege(session_user, 'lockgate.signals', 'payload', 'select');
+    after_at timestamptz := timestamptz 'epoch' + split_part(after, '|', 1)::bigint * interval '1 microsecond';
+    after_key text := substring(after from position('|' in after) + 1);
+begin
+    -- As the owner, and so only to those who may read what steps returned.
+    if with_values and not has_column_privilege(session_user, 'lockgate.run_steps', 'result', 'select') then
+        raise exception 'run_timeline: % may not read results', session_user using errcode = 'insufficient_privilege';
+    end if;
+    return query
+    select (extract(epoch from p.at) * 1000000)::bigint || '|' || p.key, p.at, p.what, p.name, p.kind, p.status, p.ended_at, p.due_at,
+           p.waits_for, p.tries, p.size,
+           -- Only those of the page are read.
+           case when p.what = 'step' and with_values then
+                     (select convert_from(s.result, 'UTF8') from lockgate.run_steps s where s.run_id = run and s.path = p.name)
+                when p.what = 'signal' and tells then
+                     (select convert_from(g.payload, 'UTF8') from lockgate.signals g where g.run_id = run and g.seq = p.token) end,
+           case when p.kind = 'child' then
+                     (select c.id from lockgate.task_runs c
+                       where c.parent_id = run and c.parent_path = p.name and c.continued_as is null limit 1)
+                else p.other_run end,
+           case when p.what <> 'signal' then p.token end, p.replica, p.actor, p.reason
+      from (
+     select x.*
+      from (
+        select s.started_at as at, 'step ' || s.path as key, 'step' as what, s.path as name, s.kind, s.status,
+               s.finished_at as ended_at, s.due_at,
+               case when s.status = 'open' then case s.kind when 'sleep' then 'its time' when 'fan_out' then 'its batches'
+                   when 'child' then 'the run it started' when 'signal' then 'signal ' || substring(s.path from '[^:]*$')
+                   else 'its next try' end end as waits_for,
+               coalesce(s.attempts, 0) + case when s.status = 'completed' then 1 else 0 end as tries,
+               octet_length(s.result) as size, null::uuid as other_run, s.claim_token as token, null::uuid as replica,
+               null as actor, null as reason
+          from (select * from lockgate.run_steps s where s.run_id = run order by s.path limit most) s
+        union all
+        select coalesce(t.since, t.at), case when t.since is null then 'change ' else 'claim ' end || lpad(t.id::text, 20, '0'),
+               case when t.since is null then 'change' else 'claim' end, null, null, t.to_status,
+               case when t.since is not null then t.at end, null, null, null, null, null, t.token, t.replica, t.actor, t.reason
+          from (select * from lockgate.transitions t where t.run_id = run order by t.id limit most) t where t.entity = 'run'
+        union all
+        select r.created_at, 'change', 'change', null, null, 'queued', null, null, null, null, null, r.forked_from, null, null,
+               r.actor, null
+          from lockgate.task_runs r
+         where r.id = run and not exists (
+               -- Its start is the first that was recorded of it.
+               select from (select * from lockgate.transitions t where t.run_id = run order by t.id limit 10) t
+                where t.entity = 'run' and t.from_status is null)
+        union all
+        select r.claimed_at, 'claim held', 'claim', null, null, 'held', null, r.lease_until, null, null, null, null, r.claim_token,
+               r.claimed_by, null, null
+          from lockgate.task_runs r where r.id = run and r.claim_id is not null
+        union all
+        select g.created_at, 'signal ' || lpad(g.seq::text, 20, '0'), 'signal', g.name, null,
+               case when g.consumed_by is null then 'waiting' else 'taken' end, null, null, null, null, octet_length(g.payload),
+               null, g.seq, null, g.actor, 'by step ' || g.consumed_by
+          from (select * from lockgate.signals g where g.run_id = run order by g.seq limit most) g
+        union all
+        select f.created_at, 'fork ' || f.id, 'fork', f.workflow, null, f.status, f.finished_at, null, null, null, null, f.id, null,
+               null, f.actor, null
+          from (select * from lockgate.task_runs f where f.forked_from = run limit most) f
+        union all
+        select r.created_at, ' capped', 'capped', null, null, 'capped', null, null, null, null, null, null, null, null, null,
+               'of its steps, audit rows, signals and forks the first ' || most || ' each are told'
+          from lockgate.task_runs r
+         where r.id = run
+           and (exists (select from lockgate.run_steps s where s.run_id = run offset most)
+                or exists (select from lockgate.transitions t where t.run_id = run offset most)
+                or exists (select from lockgate.signals g where g.run_id = run offset most)
+                or exists (select from lockgate.task_runs f where f.forked_from = run offset most))
+      ) x
+     where after is null or (x.at, x.key collate "C") > (after_at, after_key)
+     order by x.at, x.key collate "C"
+     limit least(greatest(page, 1), 1000)
+      ) p
+     order by p.at, p.key collate "C";
+end $$;
+
+comment on function lockgate.run_timeline(uuid, text, integer, boolean) is
+    'How a run went: its steps, claims, changes, signals, and the runs made of it, in order of their begin, at most 1,000 behind a cursor; what steps returned and signals told only with with_values, as far as the session''s user may read it; the first row says so when there is more than it looks at';
+
+create or replace function lockgate.find_runs(p_act text, p_filter jsonb, p_after uuid, p_limit integer)
+returns table (id uuid, workflow text, status text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    of_workflow text := p_filter ->> 'workflow';
+    of_status text := p_filter ->> 'status';
+    of_queue text := p_filter ->> 'queue';
+    of_tenant text := p_filter ->> 'tenant';
+    of_schedule text := p_filter ->> 'schedule';
+    of_parent uuid := p_filter ->> 'parent';
+    since timestamptz := p_filter ->> 'since';
+    until timestamptz := p_filter ->> 'until';
+    having_attributes jsonb := nullif(p_filter -> 'attributes', '{}');
+    -- So many are looked at, whatever there is.
+    most constant integer := 20000;
+    unfinished constant boolean := p_act in ('cancel', 'pause', 'resume');
+    behind uuid := coalesce(p_after, '00000000-0000-0000-0000-000000000000');
+    looked uuid[];
+    part uuid[];
+    -- The last that was looked at of all; null: there are no others.
+    up_to uuid;
+    told bigint;
+begin
+    -- By an index of its own where what is asked for has one, and it is few.
+    if having_attributes is not null then
+        looked := array(select r.id from lockgate.task_runs r where r.attributes @> having_attributes limit most + 1);
+    elsif of_parent is not null then
+        looked := array(select r.id from lockgate.task_runs r where r.parent_id = of_parent limit most + 1);
+    end if;
+    if looked is null or cardinality(looked) > most then
+        looked := '{}';
+        if unfinished then
+            -- However many are over: each that is not is in one of three partial indexes, as in list_unfinished_runs.
+            looked := array(select r.id from lockgate.task_runs r where r.claim_id is not null and r.id > behind order by r.id limit most);
+            if cardinality(looked) = most then up_to := looked[most]; end if;
+            part := array(select r.id from lockgate.task_runs r
+                           where r.claim_id is null and r.finished_at is null
+                             and (r.wake_at is null or r.status in ('paused', 'quarantined')) and r.id > behind
+                           order by r.id limit most);
+            if cardinality(part) = most then up_to := least(up_to, part[most]); end if;
+            looked := looked || part;
+            -- Those that are ready, or have a time, are in the order of their queues.
+            part := array(select r.id from lockgate.task_runs r
+                           where r.wake_at is not null and r.claim_id is null and r.status in ('queued', 'running', 'suspended')
+                           order by coalesce(r.queue, r.workflow), coalesce(r.rank, r.wake_at), r.wake_at limit most + 1);
+        end if;
+        if not unfinished or cardinality(part) > most then
+            part := array(select r.id from lockgate.task_runs r where r.id > behind order by r.id limit most);
+            if cardinality(part) = most then up_to := least(up_to, part[most]); end if;
+        end if;
+        looked := looked || part;
+    end if;
+    return query
+    select r.id, r.workflow, r.status
+      from (select distinct l.id from unnest(looked) l (id) where l.id > behind and (up_to is null or l.id <= up_to)) l
+     cross join lateral (select * from lockgate.task_runs t where t.id = l.id limit 1) r
+     where case p_act when 'cancel' then r.finished_at is null and r.stop_status is null
+                      when 'pause' then r.stop_status is null and r.status in ('queued', 'running', 'suspended')
+                      when 'resume' then r.status in ('paused', 'quarantined')
+                      when 'delete' then r.finished_at is not null and r.pruning_since is null
+                      -- A run that was done again is not done again with the others.
+                      else r.status in ('failed', 'cancelled') and r.pruning_since is null and r.driven_by = 'engine'
+                           and not exists (select from lockgate.task_runs f where f.forked_from = r.id) end
+       and (of_workflow is null or r.workflow = of_workflow) and (of_status is null or r.status = of_status)
+       and (of_queue is null or coalesce(r.queue, r.workflow) = of_queue) and (of_tenant is null or r.tenant = of_tenant)
+       and (of_schedule is null or r.schedule = of_schedule) and (of_parent is null or r.parent_id = of_parent)
+       and (since is null or r.created_at >= since) and (until is null or r.created_at < until)
+       and (having_attributes is null or r.attributes @> having_attributes)
+     order by r.id limit p_limit;
+    get diagnostics told = row_count;
+    if told < p_limit and up_to is not null then return query select up_to, null::text, null::text; end if;
+end $$;
+comment on function lockgate.find_runs(text, jsonb, uuid, integer) is
+    'Runs behind an id, in order of ids, that fit a filter and are in a state in which the act does something; it looks at a bounded number, and a last row without a workflow says where it stopped';
+
+create or replace function lockgate.act_on_runs(act text, filter jsonb, reason text default null, actor text default null,
+    dry_run boolean default false, at_most integer default 500, after uuid default null,
+    out matched bigint, out acted bigint, out next uuid, out sample jsonb)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+    planned text := current_setting('plan_cache_mode');
+    page integer := least(greatest(at_most, 1), 500);
+    found record;
+    state text;
+    stopped boolean := false;
+begin
+    if act is null or act not in ('cancel', 'pause', 'resume', 'delete', 'retry') then
+        raise exception 'act_on_runs: runs cannot be %; nothing was changed', coalesce(act, 'null')
+            using errcode = 'invalid_parameter_value', hint = 'cancel, pause, resume, delete or retry';
+    end if;
+    perform lockgate.check_run_filter(filter);
+    matched := 0;
+    acted := 0;
+    sample := '[]';
+    -- What the filter does not say costs nothing in a plan that is made for it.
+    perform set_config('plan_cache_mode', 'force_custom_plan', true);
+    if dry_run then
+        select count(f.workflow), coalesce(jsonb_agg(jsonb_build_object('run_id', f.id, 'workflow', f.workflow, 'status', f.status)
+                                            order by f.at) filter (where f.at <= 10 and f.workflow is not null), '[]'),
+               (array_agg(f.id order by f.at desc) filter (where f.workflow is null or f.at = 100000))[1]
+          into matched, sample, next
+          from (select *, row_number() over (order by r.id, r.workflow) as at from lockgate.find_runs(act, filter, after, 100000) r) f;
+        perform set_config('plan_cache_mode', planned, true);
+        return;
+    end if;
+    for found in select * from lockgate.find_runs(act, filter, after, page) loop
+        next := found.id;
+        stopped := found.workflow is null;
+        exit when stopped;
+        state := lockgate.act_on_run(act, found.id, reason, actor);
+        matched := matched + 1;
+        if state = any (case act when 'cancel' then '{cancelled,stopping}'::text[] when 'pause' then '{paused}'
+                                 when 'resume' then '{queued,running,suspended}' when 'delete' then '{deleted,deleting}'
+                                 else '{retried}' end) then
+            acted := acted + 1;
+        end if;
+        if matched <= 10 then
+            sample := sample || jsonb_build_object('run_id', found.id, 'workflow', found.workflow, 'status', state);
+        end if;
+    end loop;
+    if matched < page and not stopped then next := null; end if;
+    perform set_config('plan_cache_mode', planned, true);
+end $$;
+
+comment on function lockgate.act_on_runs(text, jsonb, text, text, boolean, integer, uuid) is
+    'Cancels, pauses, resumes, deletes or retries a page of at most 500 runs that fit a filter, or as many as one bounded look finds; next: there may be more, ask again with it as after; dry_run: only counts them';
