@@ -1,2 +1,2 @@
 -- Starts a page of runs.
-select to_jsonb(lockgate.start_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20))
+select to_jsonb(lockgate.start_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14))

@@ -285,6 +285,6 @@ comment on column lockgate.task_runs.leader_term is 'Term of the leader that fir
 comment on column lockgate.task_runs.schedule is 'Name of the schedule that fired it';
 alter table lockgate.task_runs
     drop constraint task_runs_slot_check,
-    add constraint task_runs_check1 check ((schedule is null) = (slot is null));
-drop index lockgate.task_runs_behind;
-drop index lockgate.task_runs_continued;
+    add constraint task_runs_check1 check ((schedule is null) = (slot is null)),
+    drop column awaited,
+    drop column continues;

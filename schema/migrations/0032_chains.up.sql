@@ -1,13 +1,10 @@
 -- Runs that go on as others stay one run to whoever asks for the first, waits for it, or fires its schedule; and runs that
 -- wait until another is over are looked at when it is.
 
--- lead_past, prunable_runs: which run went on as this one. Null for all others, which are not in it.
-create index task_runs_continued on lockgate.task_runs (continued_as) where continued_as is not null;
--- wake_behind, wake_left_behind: runs that wait until another is over.
-create index task_runs_behind on lockgate.task_runs (after_run)
-    where after_run is not null and wake_at is null and status = 'queued';
-
+-- Pointers, and no index: each write of a run opens all there are.
 alter table lockgate.task_runs
+    add column continues uuid,
+    add column awaited integer,
     drop constraint task_runs_check1,
     add constraint task_runs_slot_check check (slot is null or schedule is not null);
 comment on column lockgate.task_runs.schedule is
@@ -17,18 +14,29 @@ comment on column lockgate.task_runs.leader_term is
 comment on column lockgate.task_runs.continued_as is
     'Run that goes on in its place, or the next of those that are still there; null: none';
 
+comment on column lockgate.task_runs.continues is
+    'Run in whose place it goes on, or the last of those before it that are still there; null: none';
+comment on column lockgate.task_runs.awaited is 'How many runs were made to wait until it is over, or the run in whose place it goes on; null: none';
+update lockgate.task_runs n set continues = p.id from lockgate.task_runs p where p.continued_as = n.id;
+
 create function lockgate.wake_behind(p_run uuid) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    goes_on uuid := lockgate.last_run(p_run);
-    is_over boolean := not exists (select from lockgate.task_runs r where r.id = goes_on and r.finished_at is null);
+    ended record;
+    goes_on uuid := p_run;
+    is_over boolean;
     changed bigint;
 begin
-    if not is_over and goes_on = p_run then return 0; end if;
-    -- What somebody has locked is left to the sweep.
+    select r.schedule, r.awaited, r.finished_at is not null as is_over into ended from lockgate.task_runs r where r.id = p_run;
+    if not found or ended.awaited is null or not ended.is_over then return 0; end if;
+    goes_on := lockgate.last_run(p_run);
+    is_over := not exists (select from lockgate.task_runs r where r.id = goes_on and r.finished_at is null);
+    -- The oldest slots that are not over come first. What somebody has locked is left to the sweep.
     with behind as (
         select f.id from lockgate.task_runs f
-         where f.after_run = p_run and f.wake_at is null and f.status = 'queued'
+         where f.schedule = ended.schedule and f.finished_at is null and f.after_run = p_run
+           and f.wake_at is null and f.status = 'queued'
+         order by f.slot limit ended.awaited
            for no key update skip locked
     )
     update lockgate.task_runs f
@@ -42,7 +50,7 @@ begin
     return changed;
 end $$;
 comment on function lockgate.wake_behind(uuid) is
-    'Lets the runs begin that wait until this one is over, or makes them wait for the one that goes on in its place; answers how many';
+    'Lets the runs begin that wait until this one is over, or makes them wait for the one that goes on in its place; answers how many. Nothing while it is not over';
 
 create or replace function lockgate.backfill_schedule(name text, slots timestamptz[], at_once integer default 1,
     dry_run boolean default false, actor text default null, behind timestamptz[] default null)
@@ -82,14 +90,15 @@ begin
             outcome := started.outcome;
             run_id := started.run_id;
             -- So many chains: each run waits until the one so many places before it is over, and is in nobody's way
-            -- until then. Locked, so that it does not end in this moment without seeing who waits for it.
-            select e.id into earlier
-              from lockgate.task_runs s join lockgate.task_runs e on e.id = lockgate.last_run(s.id)
-             where s.schedule = plan.name and e.finished_at is null
+            -- until then. Who ends that one in this moment waits for this, and sees who waits for it.
+            update lockgate.task_runs e set awaited = coalesce(e.awaited, 0) + 1
+              from lockgate.task_runs s
+             where outcome = 'new' and s.schedule = plan.name
                and s.slot = case when behind is null then slots[i - at_once] else behind[i] end
-               for share of e;
+               and e.id = lockgate.last_run(s.id) and e.finished_at is null
+            returning e.id into earlier;
             update lockgate.task_runs r set after_run = earlier, wake_at = null, rank = null
-             where outcome = 'new' and earlier is not null and r.id = run_id;
+             where earlier is not null and r.id = run_id;
             new := new + (outcome = 'new')::integer;
         end if;
         return next;
@@ -199,17 +208,18 @@ end $$;
 create function lockgate.lead_past(p_run uuid) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    update lockgate.task_runs b
-       set continued_as = r.continued_as
-      from lockgate.task_runs r
-     where r.id = p_run
-       and b.id in (select x.id from lockgate.task_runs x where x.continued_as = p_run for no key update nowait);
+    perform from lockgate.task_runs r join lockgate.task_runs x on x.id in (r.continues, r.continued_as)
+      where r.id = p_run for no key update of x nowait;
+    update lockgate.task_runs b set continued_as = r.continued_as
+      from lockgate.task_runs r where r.id = p_run and b.id = r.continues;
+    update lockgate.task_runs a set continues = r.continues
+      from lockgate.task_runs r where r.id = p_run and a.id = r.continued_as;
     return true;
 exception when lock_not_available then
     return false;
 end $$;
 comment on function lockgate.lead_past(uuid) is
-    'Leads whoever asks for the run before one that is about to be deleted to the one behind it; false: somebody has that row locked';
+    'Leads whoever asks for the run before one that is about to be deleted to the one behind it; false: somebody has one of these locked';
 
 create or replace function lockgate.is_needed(p_run uuid) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -222,7 +232,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
         -- By its first one a run that went on is known, and asked for.
         or exists (select from lockgate.task_runs r
                     where r.id = p_run and r.continued_as is not null
-                      and not exists (select from lockgate.task_runs b where b.continued_as = r.id)
+                      and not exists (select from lockgate.task_runs b where b.id = r.continues)
                       and exists (select from lockgate.task_runs l where l.id = lockgate.last_run(r.id) and l.finished_at is null))
 $$;
 
@@ -241,7 +251,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
          where r.finished_at < (select clock_timestamp()) - p_older_than and r.pruning_since is null
            and not ((b.has or r.parent_id is not null) and lockgate.is_needed(r.id))
            -- The first of those that went on answers for the others, and goes when they are gone.
-           and (r.continued_as is null or exists (select from lockgate.task_runs b where b.continued_as = r.id)
+           and (r.continued_as is null or exists (select from lockgate.task_runs b where b.id = r.continues)
                 or not exists (select from lockgate.task_runs a where a.id = r.continued_as))
     ), summed as (
         select id, at, is_plain, sum(n + 2) over (order by at) - (n + 2) as before from judged
@@ -359,13 +369,22 @@ comment on function lockgate.delete_run(uuid, text, text) is
     'Deletes a run that is over with all that belongs to it; answers deleted, deleting (retention takes the rest), unknown, needed (it owes messages, or the run that started it or goes on in its place is not over), or the state of one that is not over';
 
 -- Runs that wait for another are let go of their place in the queue: the one that they wait for wakes them.
-update lockgate.task_runs r set wake_at = null, rank = null
- where r.after_run is not null and r.status = 'queued' and r.claim_id is null and r.leader_term is null
-   and exists (select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null);
+with waiting as (
+    update lockgate.task_runs r set wake_at = null, rank = null
+     where r.after_run is not null and r.status = 'queued' and r.claim_id is null and r.leader_term is null
+       and exists (select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null)
+    returning r.after_run
+)
+update lockgate.task_runs e set awaited = w.runs
+  from (select after_run, count(*) as runs from waiting group by after_run) w
+ where e.id = w.after_run;
 
 do $$ begin
     revoke all on function lockgate.wake_behind(uuid), lockgate.lead_past(uuid) from public;
     if exists (select 1 from pg_roles where rolname = 'lockgate_engine') then
         grant execute on function lockgate.wake_behind(uuid) to lockgate_engine;
+    end if;
+    if exists (select 1 from pg_roles where rolname = 'lockgate_reader') then
+        grant select (continues, awaited) on lockgate.task_runs to lockgate_reader;
     end if;
 end $$;

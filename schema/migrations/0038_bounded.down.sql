@@ -254,3 +254,86 @@ comment on function lockgate.act_on_runs(text, jsonb, text, text, boolean, integ
     'Cancels, pauses, resumes, deletes or retries a page of at most 500 runs that fit a filter; next: ask again with it as after; dry_run: only counts them, up to 100,000';
 
 alter table lockgate.queues drop column is_set;
+
+drop function lockgate.start_by_hand(uuid, text, bytea, text, text, timestamptz, integer, interval, text, text, text, smallint, text,
+    text, text, jsonb, boolean);
+drop function lockgate.start_runs(uuid[], text[], bytea[], boolean, text[], smallint[], text[], text[], jsonb[], timestamptz[],
+    double precision[], integer[], text[], text[]);
+
+create function lockgate.start_by_hand(
+    p_id uuid, p_workflow text, p_params bytea, p_singleton_key text default null, p_idempotency_key text default null,
+    p_start_at timestamptz default null, p_pace_per_s integer default null, p_deadline interval default null,
+    p_traceparent text default null, p_actor text default null, p_queue text default null, p_priority smallint default null,
+    p_tenant text default null, p_limit_key text default null, p_debounce_key text default null,
+    p_attributes jsonb default null, p_parent_id uuid default null, p_parent_path text default null,
+    p_depth smallint default null, p_origin_id uuid default null, p_seed_id uuid default null,
+    p_forked_from uuid default null, p_rings boolean default true,
+    out outcome text, out run_id uuid)
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+    select s.outcome, s.run_id
+      from lockgate.try_start_new_run(
+          p_id => p_id, p_workflow => p_workflow, p_params => p_params, p_driven_by => 'engine',
+          p_singleton_key => p_singleton_key, p_idempotency_key => p_idempotency_key, p_schedule => null, p_slot => null,
+          p_wake_at => p_start_at, p_pace_per_s => p_pace_per_s, p_deadline => p_deadline, p_origin_id => p_origin_id,
+          p_traceparent => p_traceparent, p_leader_term => null, p_actor => lockgate.acting_user(p_actor),
+          p_queue => p_queue, p_priority => p_priority, p_tenant => p_tenant, p_limit_key => p_limit_key,
+          p_debounce_key => p_debounce_key, p_attributes => p_attributes, p_parent_id => p_parent_id,
+          p_parent_path => p_parent_path, p_depth => p_depth, p_seed_id => p_seed_id, p_forked_from => p_forked_from,
+          p_rings => p_rings) s
+$$;
+
+comment on function lockgate.start_by_hand(uuid, text, bytea, text, text, timestamptz, integer, interval, text, text, text, smallint, text,
+    text, text, jsonb, uuid, text, smallint, uuid, uuid, uuid, boolean) is
+    'Starts a run under an id made by the caller, so that asking again is safe; answers new, found, debounced, held or busy';
+
+create function lockgate.start_runs(
+    p_ids uuid[], p_workflows text[], p_params bytea[], p_again boolean default false, p_queues text[] default '{}',
+    p_priorities smallint[] default '{}', p_tenants text[] default '{}', p_limit_keys text[] default '{}',
+    p_attributes jsonb[] default '{}', p_parent_ids uuid[] default '{}', p_parent_paths text[] default '{}',
+    p_depths smallint[] default '{}', p_origin_ids uuid[] default '{}', p_seed_ids uuid[] default '{}',
+    p_forked_from uuid[] default '{}', p_start_at timestamptz[] default '{}', p_deadlines_s double precision[] default '{}',
+    p_paces integer[] default '{}', p_traceparents text[] default '{}', p_actors text[] default '{}') returns bigint
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    born timestamptz := clock_timestamp();
+    nobody text := lockgate.acting_user(null);
+    started bigint;
+begin
+    -- What no run of the page has is an empty array, which costs nothing. The rows say who started them and when: nothing
+    -- is written twice, and nobody is rung here, which would make commits wait for each other.
+    insert into lockgate.task_runs (id, workflow, status, params, queue, priority, tenant, limit_key, attributes, parent_id,
+        parent_path, depth, origin_id, seed_id, forked_from, wake_at, rank, deadline_at, pace_per_s, traceparent, actor,
+        created_at)
+    select u.id, u.workflow, 'queued', u.params, u.queue, u.priority, u.tenant, u.limit_key, u.attributes, u.parent_id,
+           u.parent_path, u.depth, coalesce(u.origin_id, u.id), u.seed_id, u.forked_from, t.due,
+           t.due - u.priority * interval '15 seconds', t.due + make_interval(secs => u.deadline_s), u.pace_per_s,
+           u.traceparent, case when u.actor is null then nobody else lockgate.acting_user(u.actor) end, born
+      from unnest(p_ids, p_workflows, p_params, p_queues, p_priorities, p_tenants, p_limit_keys, p_attributes, p_parent_ids,
+                  p_parent_paths, p_depths, p_origin_ids, p_seed_ids, p_forked_from, p_start_at, p_deadlines_s, p_paces,
+                  p_traceparents, p_actors)
+           u (id, workflow, params, queue, priority, tenant, limit_key, attributes, parent_id, parent_path, depth, origin_id,
+              seed_id, forked_from, start_at, deadline_s, pace_per_s, traceparent, actor)
+     cross join lateral (select coalesce(u.start_at, born) as due) t
+     -- A first request cannot meet its own rows, and looking for them would be all that it waits for.
+     where not p_again or not exists (select from lockgate.task_runs r where r.id = u.id);
+    get diagnostics started = row_count;
+    return started;
+end $$;
+
+comment on function lockgate.start_runs(uuid[], text[], bytea[], boolean, text[], smallint[], text[], text[], jsonb[], uuid[], text[],
+    smallint[], uuid[], uuid[], uuid[], timestamptz[], double precision[], integer[], text[], text[]) is
+    'Starts runs without keys under ids made by the caller; asked again (p_again) it starts those that are not there; the caller rings the replicas';
+
+do $$
+declare
+    role text;
+    starts regprocedure;
+begin
+    for starts in select p.oid::regprocedure from pg_proc p
+                   where p.pronamespace = 'lockgate'::regnamespace and p.proname in ('start_runs', 'start_by_hand') loop
+        execute format('revoke all on function %s from public', starts);
+        for role in select rolname from pg_roles where rolname in ('lockgate_engine', 'lockgate_operator') loop
+            execute format('grant execute on function %s to %I', starts, role);
+        end loop;
+    end loop;
+end $$;

@@ -162,7 +162,7 @@ const ASKED: &[(&str, &[&str])] = &[
         ],
     ),
     ("wake_behind", &[RUN]),
-    ("wake_left_behind", &[RUN, "10000"]),
+    ("wake_left_behind", &["''", "'2020-01-01'", "10000"]),
     ("claimable_runs", &["'{chaos-items}'", "'{}'", "64"]),
     ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
     (

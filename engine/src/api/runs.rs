@@ -347,12 +347,7 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let act: Act = if body.is_empty() {
-        Act::default()
-    } else {
-        media_type(&headers, &[JSON])?;
-        document(&body)?
-    };
+    let act: Act = optional_document(&headers, &body)?;
     let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
     check_text("reason", reason)?;
     if act.force && !matches!(verb, Verb::Cancel) {
@@ -394,6 +389,18 @@ pub(super) fn check_text(field: &'static str, text: Option<&str>) -> Result<(), 
         Some(text) if text.contains('\0') => Err(Problem::field(field, "contains a zero character")),
         _ => Ok(()),
     }
+}
+
+/// A document, or what an empty body stands for.
+pub(super) fn optional_document<'a, T: Deserialize<'a> + Default>(
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    media_type(headers, &[JSON])?;
+    document(body)
 }
 
 /// A document; what is wrong with it is said with the field, where it is known.

@@ -103,7 +103,10 @@ impl Inspector {
         {
             return Ok(page);
         }
-        Ok(self.list_page(LIST_RUNS, filter, after, limit).await?.unwrap_or_default())
+        Ok(self
+            .list_page(LIST_RUNS, filter, after, limit)
+            .await?
+            .unwrap_or_default())
     }
 
     /// A page; none: an index of its own has more than are looked at.

@@ -89,10 +89,14 @@ pub async fn waking_the_next_slot() {
     assert_eq!(count(&cluster, start).await, 2);
     cluster.replica_dying_at("followers.before_wake").crashes().await;
     let over = "select count(*) from lockgate.task_runs where schedule = 'yearly' and status = 'completed'";
-    let asleep = "select count(*) from lockgate.task_runs where schedule = 'yearly' and status = 'queued' and wake_at is null";
+    let asleep =
+        "select count(*) from lockgate.task_runs where schedule = 'yearly' and status = 'queued' and wake_at is null";
     assert_eq!((count(&cluster, over).await, count(&cluster, asleep).await), (1, 1));
     let _replica = cluster.replica();
-    wait_until(PATIENCE, "the next slot's run is over", async || count(&cluster, over).await == 2).await;
+    wait_until(PATIENCE, "the next slot's run is over", async || {
+        count(&cluster, over).await == 2
+    })
+    .await;
     holds(&cluster).await;
 }
 

@@ -15,7 +15,9 @@ async fn go_on(scene: &Scene, claim: RunClaim) -> Uuid {
         claim,
         next,
         params: b"{}".to_vec(),
-        seen: scene.value("select wake_seq from lockgate.task_runs where claim_id is not null").await,
+        seen: scene
+            .value("select wake_seq from lockgate.task_runs where claim_id is not null")
+            .await,
         had_batches: true,
         attributes: None,
     };
@@ -45,10 +47,19 @@ async fn a_signal_locks_only_the_run_that_takes_it() {
     caller.execute("set lock_timeout = '2s'").await.unwrap();
     let send = "select lockgate.signal_run($1, 'go', idempotency_key => 'once')";
     for outcome in ["sent", "known"] {
-        let told: String = sqlx::query_scalar(send).bind(runs[0]).fetch_one(&mut *caller).await.unwrap();
+        let told: String = sqlx::query_scalar(send)
+            .bind(runs[0])
+            .fetch_one(&mut *caller)
+            .await
+            .unwrap();
         assert_eq!(told, outcome);
     }
-    let told: i64 = scene.value(&format!("select count(*) from lockgate.signals where run_id = '{}'", claim.run)).await;
+    let told: i64 = scene
+        .value(&format!(
+            "select count(*) from lockgate.signals where run_id = '{}'",
+            claim.run
+        ))
+        .await;
     assert_eq!(told, 1);
 }
 
@@ -66,7 +77,11 @@ async fn ages(scene: &Scene, days: u32) {
 /// All passes of retention; ids of this moment are older than none of its ages, so that it looks at all of them.
 async fn retain(scene: &Scene, days: i32) {
     loop {
-        let more: bool = scene.value(&format!("select more from lockgate.prune_runs(interval '{days} days', 100)")).await;
+        let more: bool = scene
+            .value(&format!(
+                "select more from lockgate.prune_runs(interval '{days} days', 100)"
+            ))
+            .await;
         if !more {
             return;
         }
@@ -146,12 +161,18 @@ async fn a_fan_out_that_is_completed_and_cut_at_once_ends_nobody() {
         sqlx::query(text).bind(claim.run).bind("0:items").execute(&pool).await
     });
     let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    wait_until(Duration::from_secs(10), "the fan-out is about to be completed", async || {
-        scene.value::<i64>(waits).await == 1
-    })
+    wait_until(
+        Duration::from_secs(10),
+        "the fan-out is about to be completed",
+        async || scene.value::<i64>(waits).await == 1,
+    )
     .await;
     let cut_it = "select lockgate.cut_fan_outs($1, array['0:'])";
-    let cuts: i32 = sqlx::query_scalar(cut_it).bind(claim.run).fetch_one(&mut *cut).await.unwrap();
+    let cuts: i32 = sqlx::query_scalar(cut_it)
+        .bind(claim.run)
+        .fetch_one(&mut *cut)
+        .await
+        .unwrap();
     assert_eq!(cuts, 1);
     cut.commit().await.unwrap();
     assert_eq!(complete.await.unwrap().unwrap().rows_affected(), 1);
@@ -186,7 +207,9 @@ async fn steps_of_runs_that_are_gone_stand_before_nobody() {
     for _ in 0..2 {
         lockgate::lifecycle::Fleet::sweep(&fleet).await.unwrap();
     }
-    let child: String = scene.value("select status from lockgate.task_runs where workflow = 'leaf'").await;
+    let child: String = scene
+        .value("select status from lockgate.task_runs where workflow = 'leaf'")
+        .await;
     assert_eq!(child, "cancelled");
 }
 
@@ -200,12 +223,17 @@ async fn backfilled(scene: &Scene, slots: u32, at_once: u32) -> Vec<Uuid> {
              select date_trunc('day', clock_timestamp()) - ({slots} - n) * interval '1 day' - interval '1 day'
                from generate_series(1, {slots}) n), {at_once})"
     );
-    sqlx::query_scalar(AssertSqlSafe(start)).fetch_all(scene.database.pool()).await.unwrap()
+    sqlx::query_scalar(AssertSqlSafe(start))
+        .fetch_all(scene.database.pool())
+        .await
+        .unwrap()
 }
 
 /// Those that a look for work finds in its index.
 async fn looked_at(scene: &Scene) -> i64 {
-    scene.value("select count(*) from lockgate.task_runs where wake_at is not null and claim_id is null").await
+    scene
+        .value("select count(*) from lockgate.task_runs where wake_at is not null and claim_id is null")
+        .await
 }
 
 #[tokio::test]
@@ -247,7 +275,11 @@ async fn who_waits_for_a_run_that_goes_on_waits_for_all_of_it() {
     assert!(work.scheduled && work.slot.is_none(), "what begins anew has no slot");
     // A slot that is made good now waits for it too.
     let earlier = "delete from lockgate.task_runs where id = $1";
-    sqlx::query(earlier).bind(runs[1]).execute(scene.database.pool()).await.unwrap();
+    sqlx::query(earlier)
+        .bind(runs[1])
+        .execute(scene.database.pool())
+        .await
+        .unwrap();
     let again = backfilled(&scene, 2, 1).await;
     assert_eq!((again[0], looked_at(&scene).await), (runs[0], 0));
     assert_eq!(scene.let_go(second, complete()).await, LetGo::Done);

@@ -42,8 +42,8 @@ pub struct PostgresFleet {
     settings: FleetSettings,
     /// Where the sweep's look at children ended; none: at the start.
     looked_at: Arc<Mutex<Option<(Uuid, String)>>>,
-    /// The last run that the sweep found others to wait for; nil: it begins anew.
-    waited_for: Arc<Mutex<Uuid>>,
+    /// Where the sweep's look at runs that wait for others ended; none: at the start.
+    waited_for: Arc<Mutex<Option<followers::Place>>>,
 }
 
 impl PostgresFleet {

@@ -22,6 +22,7 @@ use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::database::Database;
+use super::run_control::send;
 use crate::lifecycle::{
     Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
     NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
@@ -136,7 +137,7 @@ impl RunStore for PostgresRunStore {
         self.wake_rows_behind(run).await
     }
     async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
-        self.signal_row(signal).await
+        Ok(send(&self.database, signal, None).await?)
     }
     async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
         self.poked_rows(runs).await
