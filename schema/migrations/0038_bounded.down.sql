@@ -337,3 +337,7 @@ begin
         end loop;
     end loop;
 end $$;
+
+drop function lockgate.discard_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, boolean);
+drop function lockgate.move_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, text, boolean);
+drop function lockgate.change_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, text, text, boolean);

@@ -393,3 +393,89 @@ begin
         end loop;
     end loop;
 end $$;
+
+-- What operators do with commands that are stuck in the outbox, without rights on the table. One that a relay holds this
+-- moment may arrive all the same.
+create function lockgate.change_outbox(
+    p_to text, ids uuid[], of_type text, to_route text, before timestamptz, newer_than bigint, page integer, why text,
+    by_actor text, to_topic text, dry_run boolean, out seen bigint, out changed bigint, out last_seq bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    who text := lockgate.acting_user(by_actor);
+    picked bigint[];
+    -- So many are looked at, whatever there is.
+    looked bigint[] := array(select o.seq from lockgate.outbox o where o.seq > coalesce(newer_than, 0) order by o.seq limit 20000);
+begin
+    if coalesce(btrim(why), '') = '' then
+        raise exception 'no reason given; nothing was changed' using errcode = 'invalid_parameter_value', hint = 'say why';
+    end if;
+    picked := array(select o.seq from lockgate.outbox o
+                     where o.seq = any (looked) and (ids is null or o.message_id = any (ids))
+                       and (of_type is null or o.command_type = of_type) and (to_route is null or o.route = to_route)
+                       and (before is null or o.created_at < before)
+                     order by o.seq limit least(greatest(page, 1), 1000));
+    seen := cardinality(picked);
+    changed := 0;
+    last_seq := case when seen >= page then picked[seen] when cardinality(looked) = 20000 then looked[20000] end;
+    if dry_run then return; end if;
+    if p_to = 'dead' and to_topic is null and exists (
+        select from lockgate.outbox o where o.seq = any (picked) and o.route like ':%') then
+        raise exception 'some of these commands go where the configuration says; nothing was changed'
+            using errcode = 'invalid_parameter_value', hint = 'name their topic, for one type at a time';
+    end if;
+    with gone as (
+        delete from lockgate.outbox o where o.seq = any (picked) returning o.*, lockgate.new_id() as id
+    ), stored as (
+        insert into lockgate.undelivered_messages (command_type, id, message_id, status, reason_code, reason, topic, key, headers,
+            payload, actor)
+        select g.command_type, g.id, g.message_id, 'dead', 'set_aside', why, coalesce(to_topic, g.route), g.key, g.headers,
+               g.payload, who
+          from gone g where p_to = 'dead'
+    ), audit as (
+        insert into lockgate.transitions (entity, key, from_status, to_status, actor, reason)
+        select 'undelivered', case p_to when 'dead' then g.id else g.message_id end::text, 'enqueued', p_to, who, why from gone g
+    )
+    select count(*) into changed from gone;
+end $$;
+comment on function lockgate.change_outbox(
+    text, uuid[], text, text, timestamptz, bigint, integer, text, text, text, boolean) is
+    'Takes a page of commands out of the outbox, with audit; called by the two functions for operators';
+
+create function lockgate.move_outbox(
+    why text, ids uuid[] default null, of_type text default null, to_route text default null, before timestamptz default null,
+    newer_than bigint default null, page integer default 1000, to_topic text default null, by_actor text default null,
+    dry_run boolean default false, out seen bigint, out changed bigint, out last_seq bigint)
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+    select c.seen, c.changed, c.last_seq
+      from lockgate.change_outbox('dead', ids, of_type, to_route, before, newer_than, page, why, by_actor, to_topic, dry_run) c
+$$;
+comment on function lockgate.move_outbox(
+    text, uuid[], text, text, timestamptz, bigint, integer, text, text, boolean) is
+    'Moves a page of commands out of the outbox to the undelivered messages, as dead, from where they are redelivered, exported or discarded; those of a key lose their order. Go on behind last_seq while there is one';
+
+create function lockgate.discard_outbox(
+    why text, ids uuid[] default null, of_type text default null, to_route text default null, before timestamptz default null,
+    newer_than bigint default null, page integer default 1000, by_actor text default null, dry_run boolean default false,
+    out seen bigint, out changed bigint, out last_seq bigint)
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
+    select c.seen, c.changed, c.last_seq
+      from lockgate.change_outbox('discarded', ids, of_type, to_route, before, newer_than, page, why, by_actor, null, dry_run) c
+$$;
+comment on function lockgate.discard_outbox(
+    text, uuid[], text, text, timestamptz, bigint, integer, text, boolean) is
+    'Gives up a page of commands of the outbox for good. Go on behind last_seq while there is one';
+
+do $$
+declare
+    role text;
+begin
+    revoke all on function
+        lockgate.change_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, text, text, boolean),
+        lockgate.move_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, text, boolean),
+        lockgate.discard_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, boolean) from public;
+    for role in select rolname from pg_roles where rolname in ('lockgate_engine', 'lockgate_operator') loop
+        execute format('grant execute on function
+            lockgate.move_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, text, boolean),
+            lockgate.discard_outbox(text, uuid[], text, text, timestamptz, bigint, integer, text, boolean) to %I', role);
+    end loop;
+end $$;

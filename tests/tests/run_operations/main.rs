@@ -7,6 +7,7 @@ mod bulk;
 mod document;
 mod found;
 mod signals;
+mod stuck;
 mod timeline;
 
 use lockgate::postgres::Operator;
