@@ -158,7 +158,7 @@ const ASKED: &[(&str, &[&str])] = &[
     (
         "list_unfinished_runs",
         &[
-            "'paused'", "null", "100", "null", "null", "null", "null", "null", "null", "null",
+            "'paused'", "null", "100", "null", "null", "null", "null", "null", "null", "null", "20000", "null",
         ],
     ),
     ("wake_behind", &[RUN]),

@@ -142,7 +142,7 @@ async fn an_act_on_few_of_many_goes_on_from_look_to_look() {
     let scene = Scene::new().await;
     let mut found = many(&scene, "suspended", "wake_at", "clock_timestamp() + interval '1 day'").await;
     found.reverse();
-    let page = "select array[acted, matched] = array[1, 1] and next is not null from lockgate.act_on_runs('pause', '{\"workflow\": \"rare\"}')";
+    let page = "select array[acted, matched] = array[1, 1]::bigint[] and next is not null from lockgate.act_on_runs('pause', '{\"workflow\": \"rare\"}')";
     assert!(
         scene.one::<bool>(page).await,
         "the first look finds the first run, and more is behind it"

@@ -38,7 +38,7 @@ async fn stuck_commands_are_moved_to_the_undelivered_messages_and_redelivered_fr
     scene
         .run(&rest)
         .await
-        .exits(2)
+        .exits(1)
         .says(&["go where the configuration says", "nothing was changed"]);
     let moved = scene.json(&[&rest[..], &["--to-topic", "notes"]].concat()).await;
     assert_eq!(moved["changed"], 2);
