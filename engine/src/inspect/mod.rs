@@ -5,6 +5,7 @@ mod answers;
 mod outbox;
 mod run_filter;
 mod timeline;
+mod trouble;
 mod undelivered;
 mod why;
 mod why_flow;
@@ -25,6 +26,7 @@ pub use outbox::{OutboxAct, OutboxBulk, OutboxChange, OutboxFilter};
 pub(crate) use run_filter::attributes_schema;
 pub use run_filter::{RunFilter, scalar};
 pub use timeline::{TimelineRow, is_cursor};
+pub use trouble::{BrokenInvariant, Stuck};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
 pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
@@ -214,9 +216,9 @@ pub struct BatchSummary {
 pub struct LaneSummary {
     /// The lane.
     pub lane: i16,
-    /// Commands that could be sent now.
+    /// Commands that could be sent now, counted up to 500 a route.
     pub waiting: i64,
-    /// Commands that are to wait longer.
+    /// Commands that are to wait longer, counted likewise.
     pub delayed: i64,
     /// Since when the first of those that could be sent waits.
     pub oldest: Option<DateTime<Utc>>,
