@@ -15,7 +15,8 @@ with pick as (
             and case when r.started_at is null then r.workflow = any ($3)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($5) end
             and (r.after_run is null or not exists (
-                 select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+                 select from lockgate.task_runs e
+                  where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
           order by coalesce(r.rank, r.wake_at)
           limit ask.take
             for no key update of r skip locked) p
@@ -37,5 +38,6 @@ returning r.id, r.claim_token, coalesce(r.queue, r.workflow) as queue, r.workflo
        coalesce(r.slot, r.repeats_slot) as slot, coalesce(r.nominal_at, r.created_at) as created_at, r.traceparent,
        r.wake_seq, r.started_at, r.claimed_at, r.attempts, coalesce(r.code_version, 1) as code_version, r.seed_id,
        r.parent_id, coalesce(r.depth, 0::smallint) as depth, coalesce(r.undoing, false) as undoing,
+       r.schedule is not null as scheduled,
        -- Whether it may have steps.
        r.claim_token > 1 or r.forked_from is not null as begun

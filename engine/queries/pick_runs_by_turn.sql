@@ -64,7 +64,8 @@ with recursive gate as (
             and case when r.started_at is null then r.workflow = any ($2)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
             and (r.after_run is null or not exists (
-                 select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+                 select from lockgate.task_runs e
+                  where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
           order by coalesce(r.rank, r.wake_at)
           limit greatest(0, t.take)) c
     union all
@@ -82,7 +83,8 @@ with recursive gate as (
         and case when r.started_at is null then r.workflow = any ($2)
                  else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
         and (r.after_run is null or not exists (
-             select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+             select from lockgate.task_runs e
+              where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
       order by r.place
       limit $7)
 ), fit as (

@@ -61,10 +61,6 @@ impl EagerStarts {
             && run.tenant.is_none()
             && run.limit_key.is_none()
             && run.debounce_key.is_none()
-            && run.parent.is_none()
-            && run.origin_id.is_none()
-            && run.seed_id.is_none()
-            && run.forked_from.is_none()
     }
 }
 

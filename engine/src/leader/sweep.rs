@@ -42,6 +42,7 @@ impl Job for Sweeper {
                 fan_outs = swept.fan_outs,
                 stopped = swept.stopped,
                 parents = swept.parents,
+                followers = swept.followers,
                 undelivered = swept.undelivered,
                 "sweep took over what was left behind"
             );

@@ -93,12 +93,6 @@ impl Database {
             .bind(column(page, |run| run.tenant.as_deref()))
             .bind(column(page, |run| run.limit_key.as_deref()))
             .bind(column(page, |run| run.attributes.as_ref()))
-            .bind(column(page, |run| run.parent.as_ref().map(|parent| parent.id)))
-            .bind(column(page, |run| run.parent.as_ref().map(|parent| &*parent.path)))
-            .bind(column(page, depth))
-            .bind(column(page, |run| run.origin_id))
-            .bind(column(page, |run| run.seed_id))
-            .bind(column(page, |run| run.forked_from))
             .bind(column(page, |run| run.start_at))
             .bind(column(page, deadline_s))
             .bind(column(page, |run| run.pace_per_s))
@@ -124,12 +118,6 @@ impl Database {
             .bind(&run.limit_key)
             .bind(&run.debounce_key)
             .bind(&run.attributes)
-            .bind(run.parent.as_ref().map(|parent| parent.id))
-            .bind(run.parent.as_ref().map(|parent| &*parent.path))
-            .bind(depth(run))
-            .bind(run.origin_id)
-            .bind(run.seed_id)
-            .bind(run.forked_from)
             .bind(rings)
     }
 }
@@ -149,10 +137,6 @@ fn priority(run: &NewRun) -> Option<i16> {
 
 fn deadline_s(run: &NewRun) -> Option<f64> {
     run.deadline.map(|deadline| deadline.as_secs_f64())
-}
-
-fn depth(run: &NewRun) -> Option<i16> {
-    run.parent.as_ref().map(|parent| i16::from(parent.depth))
 }
 
 fn answered(answer: Option<Answer>) -> Result<Started, DatabaseError> {

@@ -94,6 +94,9 @@ struct WorkflowsArgs {
     /// Measure instead what limits cost that do not bind, over so many pairs of backlogs each
     #[arg(long, value_name = "PAIRS")]
     limits: Option<usize>,
+    /// Measure instead what retention takes, and a parent of a thousand children
+    #[arg(long)]
+    seldom: bool,
 }
 
 #[derive(Args)]
@@ -221,6 +224,7 @@ impl WorkflowsArgs {
             seconds: self.seconds,
             limits: self.limits,
             part: self.only,
+            seldom: self.seldom,
             big: self.big.then_some(BigSettings {
                 sleeping: i64::from(self.sleeping),
                 finished: i64::from(self.finished),

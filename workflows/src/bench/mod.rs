@@ -24,8 +24,8 @@ pub use outbox::{OutboxPair, OutboxReport, OutboxSample, OutboxSettings, outbox}
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use sender::{SenderReport, SenderRun, SenderSettings, sender};
 pub use workflows::{
-    Backlog, BigReport, BigSettings, LatencyMs, LimitsCost, Part, WorkflowsParts, WorkflowsReport, WorkflowsSettings,
-    workflows,
+    Backlog, BigReport, BigSettings, LatencyMs, LimitsCost, Part, SeldomReport, WorkflowsParts, WorkflowsReport,
+    WorkflowsSettings, workflows,
 };
 pub use workload::Density;
 

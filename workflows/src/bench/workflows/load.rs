@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::place::Place;
 use super::report::LatencyMs;
-use super::shapes::{LargeSteps, Nothing, ThreeSteps};
+use super::shapes::{LargeSteps, Nothing, Parent, ThreeSteps};
 
 /// How often to look whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
@@ -38,7 +38,8 @@ impl Fleet {
         let engine = Engine::builder()
             .workflow(Nothing)
             .workflow(ThreeSteps)
-            .workflow(LargeSteps);
+            .workflow(LargeSteps)
+            .workflow(Parent);
         let roles = Roles {
             leader: false,
             ..Roles::USUAL

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::LimitsCost;
 use super::big::BigReport;
+use super::{LimitsCost, SeldomReport};
 use crate::bench::Cpu;
 
 /// The figures, and what they were made of.
@@ -76,6 +76,8 @@ pub struct WorkflowsParts {
     pub big: Option<BigReport>,
     /// What limits cost that do not bind.
     pub limits: Vec<LimitsCost>,
+    /// Retention, and a parent with many children.
+    pub seldom: Option<SeldomReport>,
 }
 
 /// Runs that were started before a replica was there.
@@ -215,6 +217,9 @@ impl WorkflowsReport {
         }
         for cost in &self.parts.limits {
             let _ = writeln!(text, "{}", of_limits(cost));
+        }
+        if let Some(seldom) = &self.parts.seldom {
+            text.push_str(&seldom.text());
         }
         text
     }

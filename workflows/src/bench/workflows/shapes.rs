@@ -46,3 +46,17 @@ impl Workflow for LargeSteps {
         Ok(())
     }
 }
+
+/// Starts as many children as it is told, all at once, and answers how many ended.
+pub(super) struct Parent;
+
+impl Workflow for Parent {
+    const NAME: &'static str = "bench-parent";
+    type Input = usize;
+    type Output = usize;
+
+    async fn run(&self, ctx: Context, children: usize) -> anyhow::Result<usize> {
+        let each = |ctx: Context, _| async move { Ok(ctx.run_child::<Nothing>(&()).await?) };
+        Ok(ctx.join_all(0..children, children, each).await?.len())
+    }
+}
