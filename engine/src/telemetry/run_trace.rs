@@ -77,17 +77,19 @@ impl RunTrace {
     }
 }
 
-/// An id of these three, never 0: the finaliser of splitmix64 over one after the other.
+/// An id of these three, never 0.
 fn mix(id: u64, token: u64, what: u64) -> u64 {
-    let scramble = |value: u64| {
-        let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    };
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     let mixed = scramble(id.wrapping_add(STEP));
     let mixed = scramble(mixed ^ token.wrapping_add(STEP));
     scramble(mixed ^ what.wrapping_add(STEP)).max(1)
+}
+
+/// The finaliser of splitmix64: each bit of the answer depends on all of the value.
+pub(super) fn scramble(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
 }
 
 fn fnv(text: &str) -> u64 {

@@ -1,6 +1,7 @@
 //! Which traces are recorded. The trace's own id decides, so that everybody who asks says the same.
 //!
-//! The SDK's sampler by ratio compares other bits of the id; in a UUIDv7, which names the trace of a run, those are fixed.
+//! The SDK's sampler by ratio compares bits of the id that are fixed in a UUIDv7, which names the trace of a run; others of
+//! its bits count up within a millisecond. So it is all of the lower half that decides, scrambled.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
+
+use super::run_trace::scramble;
 
 /// More spans a second than this halve the share; what a collector and this process can stand with no notice.
 const MANY: u32 = 500;
@@ -86,7 +89,7 @@ impl Sampling {
 /// Whether a trace is in this share of all: every larger share holds it too.
 fn is_within(trace: u128, share: f64) -> bool {
     let all = 1u64 << BITS;
-    let own = trace as u64 & (all - 1);
+    let own = scramble(trace as u64) & (all - 1);
     own >= all - (all as f64 * share.clamp(0.0, 1.0)) as u64
 }
 

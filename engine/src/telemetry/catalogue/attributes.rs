@@ -62,7 +62,10 @@ attributes! {
     MESSAGING_SYSTEM = "messaging.system" Values::Closed(&["kafka"]) => "kafka";
     MESSAGING_OPERATION = "messaging.operation.name" Values::Closed(&["send", "poll", "process"]) => "what is done to messages";
     MESSAGING_TYPE = "messaging.operation.type" Values::Closed(&["send", "receive", "process"]) => "the same, in the words of the conventions";
-    TOPIC = "messaging.destination.name" Bounded(32) => "the topic";
+    MESSAGING_SEND = "messaging.operation.name" Values::Closed(&["send"]) => "send";
+    MESSAGING_POLL = "messaging.operation.name" Values::Closed(&["poll"]) => "poll";
+    MESSAGING_PROCESS = "messaging.operation.name" Values::Closed(&["process"]) => "process";
+    TOPIC = "messaging.destination.name" Bounded(24) => "the topic";
     CONSUMER_GROUP = "messaging.consumer.group.name" Bounded(16) => "the group of consumers";
     MESSAGE_COUNT = "messaging.batch.message_count" Number => "how many messages";
     MESSAGE_ID = "messaging.message.id" Text => "the message's id";

@@ -75,8 +75,8 @@ metrics! { PROCESS_METRICS:
     SCHEDULE_LAG = Histogram "lockgate.schedule.lag" ["s"] () WORK Candidate AtWork => "from the instant of a slot to its firing";
     RETENTION_ROWS = Counter "lockgate.retention.rows" ["{row}"] (PRUNED) NONE Candidate AtWork => "rows that retention deleted";
 
-    SENT_MESSAGES = Counter "messaging.client.sent.messages" ["{message}"] (MESSAGING_SYSTEM, MESSAGING_OPERATION, TOPIC, PATH, SEND_ERROR) NONE Process AtWork => "messages that were sent, with error.type where they were not delivered";
-    SEND_DURATION = Histogram "messaging.client.operation.duration" ["s"] (MESSAGING_SYSTEM, MESSAGING_OPERATION, TOPIC, PATH) CALL Process AtWork => "from the first offer of a batch or page to its last outcome";
+    SENT_MESSAGES = Counter "messaging.client.sent.messages" ["{message}"] (MESSAGING_SYSTEM, MESSAGING_SEND, TOPIC, PATH, SEND_ERROR) NONE Process AtWork => "messages that were sent, with error.type where they were not delivered";
+    SEND_DURATION = Histogram "messaging.client.operation.duration" ["s"] (MESSAGING_SYSTEM, MESSAGING_SEND, TOPIC, PATH) CALL Process AtWork => "from the first offer of a batch or page to its last outcome";
     KAFKA_OUTSTANDING = Gauge "lockgate.kafka.outstanding" ["{message}"] () NONE Process Always => "messages without an outcome";
     KAFKA_PRODUCERS = Counter "lockgate.kafka.producers" ["{producer}"] () NONE Process Always => "producers that were made; more than one: the last one failed";
     KAFKA_QUEUE_MESSAGES = Gauge "lockgate.kafka.queue.messages" ["{message}"] () NONE Process AtWork => "messages in the queue of the client library";
@@ -96,8 +96,8 @@ metrics! { PROCESS_METRICS:
     OUTBOX_LANES = Gauge "lockgate.outbox.lanes" ["{lane}"] () NONE Worker Always => "lanes of the outbox that are held here";
     REDELIVERED = Counter "lockgate.redelivery.messages" ["{message}"] (REDELIVERY_OUTCOME) NONE Worker InTrouble => "undelivered messages that were tried again";
 
-    CONSUMED_MESSAGES = Counter "messaging.client.consumed.messages" ["{message}"] (MESSAGING_SYSTEM, MESSAGING_OPERATION, TOPIC, CONSUMER_GROUP) NONE Consumer AtWork => "messages that were read";
-    PROCESS_DURATION = Histogram "messaging.process.duration" ["s"] (MESSAGING_SYSTEM, MESSAGING_OPERATION, TOPIC, CONSUMER_GROUP, PROCESS_ERROR) CALL Consumer AtWork => "settling of a page of messages";
+    CONSUMED_MESSAGES = Counter "messaging.client.consumed.messages" ["{message}"] (MESSAGING_SYSTEM, MESSAGING_POLL, TOPIC, CONSUMER_GROUP) NONE Consumer AtWork => "messages that were read";
+    PROCESS_DURATION = Histogram "messaging.process.duration" ["s"] (MESSAGING_SYSTEM, MESSAGING_PROCESS, TOPIC, CONSUMER_GROUP, PROCESS_ERROR) CALL Consumer AtWork => "settling of a page of messages";
     INBOX_MESSAGES = Counter "lockgate.inbox.messages" ["{message}"] (CONSUMER_GROUP, INBOX_OUTCOME) NONE Consumer AtWork => "messages that were settled, by what became of them";
     MAILS = Counter "lockgate.mails" ["{mail}"] (MAIL_OUTCOME) NONE Consumer AtWork => "e-mails that were tried, by what became of them";
 
