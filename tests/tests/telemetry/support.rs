@@ -19,6 +19,8 @@ pub fn waiting(collector: &Collector, env: &[(&str, &str)]) -> Replica {
 pub async fn cluster(collector: &Collector) -> Cluster {
     let told = collector.env();
     let cluster = Cluster::new().await.with(LISTEN.0, LISTEN.1);
+    let url = cluster.url().to_owned();
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
     told.iter()
         .fold(cluster, |cluster, (name, value)| cluster.with(name, value))
 }
