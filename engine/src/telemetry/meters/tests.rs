@@ -57,7 +57,13 @@ fn what_happens_to_a_workflow_is_counted_once_for_both_who_ask() {
     }
     assert!(!told.text().contains("unknown"), "what never happened is not told");
     assert_eq!(told.meters.total(&c::ITEMS_DONE, Some("delivered")), 1001);
-    assert_eq!(told.meters.total(&c::ITEMS_DONE, None), 1003);
+    told.meters.workflow("delivered").items(ItemEnd::Refused, 5);
+    assert_eq!(
+        told.meters.total(&c::ITEMS_DONE, Some("delivered")),
+        1001,
+        "a workflow may be called so"
+    );
+    assert_eq!(told.meters.total(&c::ITEMS_DONE, None), 1008);
 }
 
 #[test]
