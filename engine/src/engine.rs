@@ -31,7 +31,7 @@ use crate::postgres::{
 };
 use crate::serving::Serving;
 use crate::settings::{execution_settings, outbox_settings, redelivery_settings};
-use crate::telemetry;
+use crate::telemetry::{self, FleetTold};
 use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
@@ -134,7 +134,7 @@ impl EngineBuilder {
         health: Health,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let replica = Uuid::new_v4();
+        let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?;
         let stop = stop.child_token();
         let api = match roles.api {
@@ -150,7 +150,7 @@ impl EngineBuilder {
             Arc::new(on_hint(hints.clone())),
             background.clone(),
         ));
-        tracing::info!(%replica, %roles, workflows = ?self.registry.names(), "replica started");
+        tracing::info!(name: "replica_started", %replica, %roles, workflows = ?self.registry.names(), "replica started");
         let leader = match roles.leader {
             true => Some(tokio::spawn(lead(
                 &config,
@@ -187,7 +187,7 @@ impl EngineBuilder {
         health.forget_loops();
         let unfit = watching.await.context("the watch over the servers panicked")?;
         database.close().await;
-        tracing::info!(%replica, drained, "replica stopped");
+        tracing::info!(name: "replica_stopped", %replica, drained, "replica stopped");
         ended(drained, answered, unfit)
     }
 
@@ -291,7 +291,7 @@ async fn declare_queues(database: &Database, registry: &Registry, stop: &Cancell
         settings.check().map_err(wrong)?;
         while let Err(error) = operator.set_queue(settings, Some("declared by code"), true).await {
             anyhow::ensure!(!error.is_for_good(), "queue {} cannot be set: {error}", settings.name);
-            tracing::warn!(queue = settings.name, %error, "the queue is not set yet");
+            tracing::warn!(name: "queue_not_declared", queue = settings.name, %error, "the queue is not set yet");
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(DECLARE_PAUSE) => {}
@@ -350,7 +350,7 @@ fn lead(
         schedules: leader.clone(),
         retention: leader.clone(),
         measures: leader,
-        gauges: Arc::new(()),
+        gauges: Arc::new(FleetTold::by(telemetry::meters())),
     };
     let settings = leader_settings(config)?;
     let (term, _) = watch::channel(None);
@@ -372,6 +372,7 @@ fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {
         lease: config.leader.lease,
         renew: config.leader.renew,
         sweep: config.lease.sweep,
+        measure: config.telemetry.fleet_interval,
         retention,
         ..LeaderSettings::default()
     })
@@ -405,7 +406,7 @@ impl Host for EngineBuilder {
     }
 
     fn start_telemetry(&self, config: &Config, default_level: &str) -> Box<dyn Any + Send> {
-        telemetry::start(config.telemetry.otlp_endpoint.as_deref(), default_level)
+        Box::new(telemetry::start(config, "lockgate", default_level))
     }
 }
 

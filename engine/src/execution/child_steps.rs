@@ -10,7 +10,7 @@ use crate::lifecycle::{
     ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, NewStep, OpenWait, RunId, Saved, StepState, StepStatus,
     derived_id,
 };
-use crate::telemetry;
+use crate::telemetry::{RunTrace, Spanned};
 use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
 
 /// What is known of the end of a child.
@@ -45,7 +45,11 @@ impl OwnerHost {
             mut wishes,
             ..
         } = child;
-        wishes.traceparent = telemetry::traceparent(self.run.traceparent.as_deref());
+        let trace = RunTrace::of(self.run.id, self.run.traceparent.as_deref());
+        wishes.traceparent = match Spanned::are_made() {
+            true => Some(trace.claim(self.held.claim.token).traceparent()),
+            false => self.run.traceparent.clone(),
+        };
         let new = NewChild {
             claim: self.held.claim,
             path: path.clone(),
