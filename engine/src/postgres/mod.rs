@@ -15,6 +15,7 @@ mod manager;
 mod migrations;
 mod notifier;
 mod outbox;
+mod pool_meter;
 mod pooler;
 mod probe;
 mod queues;

@@ -14,6 +14,7 @@ mod sampling;
 mod scopes;
 mod series;
 mod spanned;
+mod timed;
 mod trace_context;
 mod workflow_meter;
 
@@ -27,6 +28,7 @@ pub(crate) use run_trace::RunTrace;
 pub(crate) use scopes::{batch_scope, run_scope};
 pub(crate) use series::{Count, Value, Watching};
 pub(crate) use spanned::Spanned;
+pub(crate) use timed::{Timed, Troubled};
 pub(crate) use trace_context::{HEADER, TraceContext};
 pub(crate) use workflow_meter::WorkflowMeter;
 
