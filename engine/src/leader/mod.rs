@@ -13,6 +13,7 @@ mod retention;
 mod scheduler;
 mod store;
 mod sweep;
+mod telling;
 #[cfg(test)]
 mod tests;
 

@@ -29,7 +29,7 @@ pub(crate) use scopes::{batch_scope, run_scope};
 pub(crate) use series::{Count, Value, Watching};
 pub(crate) use spanned::Spanned;
 pub(crate) use timed::{Timed, Troubled};
-pub(crate) use trace_context::{HEADER, TraceContext};
+pub(crate) use trace_context::{HEADER, TraceContext, within};
 pub(crate) use workflow_meter::WorkflowMeter;
 
 /// The instruments of this process. Made when they are first asked for: after [`start`], else they tell nobody.
