@@ -184,6 +184,7 @@ pub(super) async fn start(
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     match operator.start(&start).await? {
         lifecycle::Started::New(run) => {
+            meters().workflow(&start.workflow).runs_started(StartedBy::Api, 1);
             let place = format!("/api/v1/runs/{run}");
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }

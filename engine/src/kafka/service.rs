@@ -126,7 +126,7 @@ impl Service {
         running.generation.mark_ending("producer_fatal");
         let cause = running.producer().client().fatal_error();
         let cause = cause.map_or_else(String::new, |(code, text)| format!("{code:?}: {text}"));
-        tracing::error!(name: "producer_failed", cause, "the producer failed for good and is replaced");
+        tracing::error!(name: "producer_failed", error = cause, "the producer failed for good and is replaced");
         self.events.fatal();
         let service = Arc::clone(self);
         self.runtime.spawn(async move { service.rebuild(running).await });
