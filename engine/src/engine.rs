@@ -135,7 +135,7 @@ impl EngineBuilder {
         health: Health,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let replica = Uuid::new_v4();
+        let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?.named(Pool::Main);
         let stop = stop.child_token();
         let api = match roles.api {
@@ -409,7 +409,7 @@ impl Host for EngineBuilder {
     }
 
     fn start_telemetry(&self, config: &Config, default_level: &str) -> Box<dyn Any + Send> {
-        telemetry::start(config, "lockgate", default_level)
+        Box::new(telemetry::start(config, "lockgate", default_level))
     }
 }
 

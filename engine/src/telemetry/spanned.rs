@@ -99,7 +99,7 @@ impl Spanned {
         let Some(making) = &mut self.0 else { return };
         let has = |known: &&'static Attribute| known.name == attribute.name;
         debug_assert!(
-            making.def.attributes.iter().any(|known| has(&known)),
+            making.def.attributes.iter().any(has),
             "{} has no attribute {}",
             making.def.name,
             attribute.name
