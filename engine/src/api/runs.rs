@@ -22,6 +22,8 @@ use super::trace::Incoming;
 use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunSummary, WhyAnswer, attributes_schema};
 use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misfit_attributes, misnamed};
 use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator};
+use crate::telemetry::closed::StartedBy;
+use crate::telemetry::meters;
 
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;

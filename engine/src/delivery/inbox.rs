@@ -14,7 +14,7 @@ use uuid::Uuid;
 use self::spans::PageSpans;
 use super::publisher::Record;
 use crate::telemetry::closed::{InboxEnd, ProcessTrouble};
-use crate::telemetry::{meters, within};
+use crate::telemetry::{TraceContext, meters, within};
 
 /// First and last pause before a page that could not be settled is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -64,6 +64,11 @@ pub fn identify(record: &Record) -> Result<Uuid, Rejection> {
 /// The trace context of whoever sent a record, as W3C writes it.
 #[must_use]
 pub fn traceparent_of(record: &Record) -> Option<&str> {
+    given_traceparent(record).filter(|given| TraceContext::parse(given).is_some())
+}
+
+/// The same, whatever it is.
+fn given_traceparent(record: &Record) -> Option<&str> {
     let mut headers = record.headers.iter();
     let (_, value) = headers.find(|(name, _)| name == "traceparent")?;
     std::str::from_utf8(value).ok()

@@ -10,6 +10,8 @@ pub(crate) mod closed;
 mod instruments;
 mod labels;
 mod logs;
+#[doc(hidden)]
+pub mod mails;
 mod meters;
 mod process;
 mod providers;

@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 
-use super::{InboundPage, Taken, traceparent_of};
+use opentelemetry::KeyValue;
+
+use super::{InboundPage, Taken, given_traceparent};
 use crate::delivery::Record;
 use crate::telemetry::catalogue::{
     CONSUMER_GROUP, DEAD, MESSAGE_COUNT, MESSAGE_ID, MESSAGING_OPERATION, MESSAGING_SYSTEM, MESSAGING_TYPE, NEW,
     PROCESS, RECEIVE, REPEATED, TOPIC,
 };
 use crate::telemetry::{Spanned, TraceContext};
-use opentelemetry::KeyValue;
 
 /// Most traces that a page has to do with, as far as is told.
 const TRACES: usize = 128;
@@ -104,7 +105,7 @@ fn by_sender(records: &[Record]) -> Vec<Sent<'_>> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut last: Option<(&str, usize)> = None;
     for record in records {
-        let Some(traceparent) = traceparent_of(record) else {
+        let Some(traceparent) = given_traceparent(record) else {
             continue;
         };
         let known = last
