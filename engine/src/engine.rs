@@ -22,8 +22,11 @@ use crate::delivery::{
 use crate::execution::{Executor, ExecutorParts, Hints, be_present};
 use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
-use crate::leader::{LeaderSettings, LeaderStore, LeaderStores, RetentionSettings, RetentionStore, ScheduleStore};
-use crate::lifecycle::{Fleet, Heartbeat, QueueSettings, RunStore, SystemClock};
+use crate::leader::{
+    LeaderSettings, LeaderStore, LeaderStores, MeasureStore, RetentionSettings, RetentionStore, ScheduleStore,
+    ToldGauges,
+};
+use crate::lifecycle::{Counts, Fleet, Heartbeat, QueueSettings, RunStore, SystemClock};
 use crate::local::Local;
 use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
@@ -152,7 +155,7 @@ impl EngineBuilder {
             Arc::new(on_hint(hints.clone())),
             background.clone(),
         ));
-        tracing::info!(%replica, %roles, workflows = ?self.registry.names(), "replica started");
+        tracing::info!(name: "replica_started", %replica, %roles, workflows = ?self.registry.names(), "replica started");
         let leader = match roles.leader {
             true => Some(tokio::spawn(lead(
                 &config,
@@ -189,7 +192,7 @@ impl EngineBuilder {
         health.forget_loops();
         let unfit = watching.await.context("the watch over the servers panicked")?;
         database.close().await;
-        tracing::info!(%replica, drained, "replica stopped");
+        tracing::info!(name: "replica_stopped", %replica, drained, "replica stopped");
         ended(drained, answered, unfit)
     }
 
@@ -297,7 +300,7 @@ async fn declare_queues(database: &Database, registry: &Registry, stop: &Cancell
         settings.check().map_err(wrong)?;
         while let Err(error) = operator.set_queue(settings, Some("declared by code"), true).await {
             anyhow::ensure!(!error.is_for_good(), "queue {} cannot be set: {error}", settings.name);
-            tracing::warn!(queue = settings.name, %error, "the queue is not set yet");
+            tracing::warn!(name: "queue_not_declared", queue = settings.name, %error, "the queue is not set yet");
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(DECLARE_PAUSE) => {}
@@ -327,6 +330,8 @@ fn present(replica: Uuid, roles: Roles) -> Heartbeat {
         window_used: 0,
         window_size: 0,
         breakers: serde_json::json!([]),
+        counts: Counts::default(),
+        clock_offset: None,
     }
 }
 
@@ -345,8 +350,10 @@ fn lead(
     };
     let database = Database::new(&own)?.named(Pool::Leader);
     let leader = Arc::new(PostgresLeader::new(database, replica));
-    let (lease, schedules, retention): (Arc<dyn LeaderStore>, Arc<dyn ScheduleStore>, Arc<dyn RetentionStore>) =
-        (leader.clone(), leader.clone(), leader);
+    let lease: Arc<dyn LeaderStore> = leader.clone();
+    let schedules: Arc<dyn ScheduleStore> = leader.clone();
+    let retention: Arc<dyn RetentionStore> = leader.clone();
+    let measures: Arc<dyn MeasureStore> = leader;
     let pulse = health.watch_loop("leadership", longest_turn(config, config.leader.lease));
     let stores = LeaderStores {
         lease: Arc::new(Watched {
@@ -356,6 +363,8 @@ fn lead(
         fleet,
         schedules: Timed::new(schedules),
         retention: Timed::new(retention),
+        measures: Timed::new(measures),
+        gauges: Arc::new(ToldGauges::default()),
     };
     let settings = leader_settings(config)?;
     let (term, _) = watch::channel(None);
@@ -369,6 +378,7 @@ fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {
         undelivered: config.retention.undelivered,
         replicas: config.retention.replicas,
         inbox: config.retention.inbox,
+        measures: config.retention.measures,
         page: i32::try_from(config.retention.page)?,
         ..RetentionSettings::default()
     };

@@ -25,8 +25,8 @@ pub(super) struct BatchTold {
     began: Instant,
     meter: Arc<WorkflowMeter>,
     span: Spanned,
-    /// What its messages say they come from.
-    context: TraceContext,
+    /// What its messages say they come from: with nobody to tell of it, whoever started its run.
+    context: Option<TraceContext>,
     /// It has a span only if it does not end as it should.
     passed_over: bool,
 }
@@ -40,7 +40,7 @@ impl BatchTold {
                 began: asked,
                 meter: meters().workflow(""),
                 span: Spanned::default(),
-                context: TraceContext::root(),
+                context: None,
                 passed_over: true,
             };
         };
@@ -63,13 +63,17 @@ impl BatchTold {
             began: asked,
             meter: known.meter.clone(),
             span,
-            context: if passed_over { root } else { own },
+            context: match Spanned::are_made() {
+                true if passed_over => Some(root),
+                true => Some(own),
+                false => known.run.traceparent.as_deref().and_then(TraceContext::parse),
+            },
             passed_over,
         }
     }
 
     /// What its messages say they come from, and its source runs within.
-    pub(super) fn context(&self) -> TraceContext {
+    pub(super) fn context(&self) -> Option<TraceContext> {
         self.context
     }
 

@@ -14,7 +14,7 @@ use super::tracker::{BatchTracker, NotDelivered};
 use crate::delivery::{Failure, Message, Outcome, OutcomeSink, Rejected, Ticket};
 use crate::lifecycle::{Batch, BatchOutcome, UndeliveredItem};
 use crate::telemetry::closed::{SendError, SendPath};
-use crate::telemetry::meters;
+use crate::telemetry::{meters, within};
 use crate::workflow::Made;
 
 /// Items read and made at once; bounds memory whatever the size of a batch.
@@ -167,7 +167,7 @@ impl<'a> Pipeline<'a> {
             self.look()?;
             let began = Instant::now();
             let making = self.known.fan_out.make(&self.shared.resources, &wanted);
-            let made = self.told.context().around(making).await;
+            let made = within(self.told.context(), making).await;
             self.told.read(wanted.len(), began, made.is_err());
             let made = made.map_err(Stop::Source)?;
             self.known.source_worked();

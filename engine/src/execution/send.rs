@@ -26,11 +26,11 @@ impl Envelope {
     pub(crate) fn new(
         batch: &Batch,
         origin_id: RunId,
-        context: TraceContext,
+        context: Option<TraceContext>,
         topics: &BTreeMap<String, String>,
     ) -> Self {
         let run_id = batch.claim.run.to_string();
-        let mut same: Headers = std::iter::once(("traceparent", context.header())).collect();
+        let mut same: Headers = context.map(|context| ("traceparent", context.header())).into_iter().collect();
         same.push("run-id", run_id.as_bytes());
         same.push("batch-seq", batch.claim.seq.to_string().as_bytes());
         same.push("claim-token", batch.claim.token.to_string().as_bytes());

@@ -3,13 +3,14 @@
 use std::env;
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
@@ -37,14 +38,14 @@ where
         LogFormat::Human => {
             let colours =
                 std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let format = Human(lines::format().with_ansi(colours));
             let layer = lines::layer()
                 .with_ansi(colours)
-                .event_format(format)
+                .event_format(Human::new(colours))
                 .with_writer(std::io::stderr);
             layer.with_filter(own).with_filter(filter).boxed()
         }
         LogFormat::Json => {
+            AS_JSON.store(true, Ordering::Relaxed);
             let layer = lines::layer().fmt_fields(JsonFields::new()).event_format(Json);
             layer
                 .with_writer(std::io::stderr)
@@ -52,6 +53,17 @@ where
                 .with_filter(filter)
                 .boxed()
         }
+    }
+}
+
+static AS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Says a line that is for whoever looks on while a command runs: as it is, or as an event where all lines are JSON.
+pub(crate) fn say(line: &str) {
+    if AS_JSON.load(Ordering::Relaxed) {
+        tracing::info!(name: "said", line, "what a command says of itself");
+    } else {
+        eprintln!("{line}");
     }
 }
 
@@ -98,8 +110,32 @@ fn current_ids() -> Option<(String, String)> {
     })
 }
 
-/// Lines for people, as the subscriber writes them, each in one line and with its name and trace behind it.
-struct Human(Format<Full, SystemTime>);
+/// Lines for people: time, level, name, then as the subscriber writes them, each in one line and with the trace behind it.
+struct Human {
+    rest: Format<Full, ()>,
+    colours: bool,
+}
+
+impl Human {
+    fn new(colours: bool) -> Self {
+        let rest = lines::format().without_time().with_level(false).with_ansi(colours);
+        Self { rest, colours }
+    }
+
+    fn write_level(&self, writer: &mut Writer<'_>, level: Level) -> fmt::Result {
+        let colour = match level {
+            Level::ERROR => 31,
+            Level::WARN => 33,
+            Level::INFO => 32,
+            Level::DEBUG => 34,
+            Level::TRACE => 35,
+        };
+        match self.colours {
+            true => write!(writer, " \x1b[{colour}m{:>5}\x1b[0m ", level.as_str()),
+            false => write!(writer, " {:>5} ", level.as_str()),
+        }
+    }
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, DefaultFields> for Human {
     fn format_event(
@@ -108,16 +144,18 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, DefaultFields> for H
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = String::with_capacity(256);
-        self.0.format_event(context, Writer::new(&mut line), event)?;
-        for part in line.trim_end().chars() {
+        SystemTime.format_time(&mut writer)?;
+        self.write_level(&mut writer, *event.metadata().level())?;
+        if let Some(name) = event_name(event.metadata()) {
+            write!(writer, "{name} ")?;
+        }
+        let mut rest = String::with_capacity(256);
+        self.rest.format_event(context, Writer::new(&mut rest), event)?;
+        for part in rest.trim_end().chars() {
             match part {
                 '\n' | '\r' => writer.write_char(' ')?,
                 other => writer.write_char(other)?,
             }
-        }
-        if let Some(name) = event_name(event.metadata()) {
-            write!(writer, " event={name}")?;
         }
         if let Some((trace, _)) = current_ids() {
             write!(writer, " trace_id={trace}")?;
@@ -212,5 +250,4 @@ pub(crate) fn brief(text: &str, longest: usize) -> String {
 }
 
 #[cfg(test)]
-#[path = "logs_tests.rs"]
 mod tests;

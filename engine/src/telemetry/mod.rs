@@ -43,7 +43,7 @@ use uuid::Uuid;
 use crate::config::{Config, LogFormat};
 
 pub(crate) use instruments::Timing;
-pub(crate) use logs::brief;
+pub(crate) use logs::{brief, say};
 pub(crate) use meters::{ActiveRequest, Meters};
 pub(crate) use run_trace::RunTrace;
 pub(crate) use scopes::{batch_scope, run_scope};

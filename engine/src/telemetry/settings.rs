@@ -256,5 +256,4 @@ pub(crate) fn share(text: &str) -> Option<Share> {
 }
 
 #[cfg(test)]
-#[path = "settings_tests.rs"]
 mod tests;

@@ -133,7 +133,7 @@ async fn a_collector_that_was_never_there_is_said_once_a_signal() {
     let mut replica = waiting(&collector, &[("OTEL_PROPAGATORS", "b3")]);
     let probes = Probes::of(&mut replica).await;
     wait_until(PATIENCE, "many exports have failed", async || {
-        failed_exports(&probes).await > 300.0
+        failed_exports(&probes).await > 60.0
     })
     .await;
     assert_eq!((complaints(&replica, "metrics"), complaints(&replica, "logs")), (1, 1));

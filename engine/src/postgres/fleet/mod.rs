@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
@@ -73,14 +74,16 @@ impl From<DatabaseError> for FleetError {
         match error {
             DatabaseError::Refused { .. } if error.is_for_good() => Self::Refused(error.to_string()),
             DatabaseError::Refused { .. } => Self::NotNow(error.to_string()),
-            DatabaseError::Unanswered(_) | DatabaseError::BadUrl(_) => Self::Unanswered(error.to_string()),
+            DatabaseError::Unanswered(_) | DatabaseError::TooSlow(_) | DatabaseError::BadUrl(_) => {
+                Self::Unanswered(error.to_string())
+            }
         }
     }
 }
 
 #[async_trait]
 impl Fleet for PostgresFleet {
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError> {
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
         self.heartbeat_row(beat).await
     }
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError> {

@@ -16,7 +16,7 @@ use crate::lifecycle::{
 use crate::telemetry::Timing;
 
 timed! { Fleet, FleetError {
-    heartbeat(beat: &Heartbeat) -> ();
+    heartbeat(beat: &Heartbeat) -> DateTime<Utc>;
     leave(replica: Uuid) -> ();
     read_run(run: RunId) -> Option<WorkRun>;
     fail_claimed_run(claim: &RunClaim, reason: &str) -> Ended;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Timed, measured, timed};
 use crate::leader::{
-    DueSchedule, LeaderStore, Prunable, Pruned, RetentionStore, ScheduleStore, StepOutcome,
+    DueSchedule, FleetGauge, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, ScheduleStore, StepOutcome,
 };
 use crate::lifecycle::FleetError;
 use crate::telemetry::Timing;
@@ -22,6 +22,11 @@ timed! { ScheduleStore, FleetError {
     take_step(term: i64, schedule: &ScheduleRow, step: &Step) -> StepOutcome;
     mark_schedule_problem(term: i64, schedule: &ScheduleRow, problem: &str) -> bool;
     retry_schedule_problems(term: i64) -> ();
+} }
+
+timed! { MeasureStore, FleetError {
+    measure_fleet() -> Vec<FleetGauge>;
+    measure_trouble() -> Vec<FleetGauge>;
 } }
 
 timed! { RetentionStore, FleetError {
