@@ -22,6 +22,8 @@ use super::trace::Incoming;
 use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunList, WhyAnswer, attributes_schema};
 use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misfit_attributes, misnamed};
 use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator};
+use crate::telemetry::closed::StartedBy;
+use crate::telemetry::meters;
 
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;
@@ -175,6 +177,7 @@ pub(super) async fn start(
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     match operator.start(&start).await? {
         lifecycle::Started::New(run) => {
+            meters().workflow(&start.workflow).runs_started(StartedBy::Api, 1);
             let place = format!("/api/v1/runs/{run}");
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }

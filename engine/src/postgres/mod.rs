@@ -16,6 +16,7 @@ mod migrations;
 mod notifier;
 mod outbox;
 mod outbox_desk;
+mod pool_meter;
 mod pooler;
 mod probe;
 mod queues;
