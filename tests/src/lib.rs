@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod crash_points;
 mod database;
 pub mod doors;
+pub mod grafana;
 pub mod invariants;
 mod lossy;
 pub mod mail_server;
