@@ -1,0 +1,13 @@
+drop view lockgate.v_acts;
+drop view lockgate.v_failures;
+drop view lockgate.v_queue_holders;
+drop view lockgate.v_queue_health;
+drop view lockgate.v_schedules_next;
+drop view lockgate.v_terms;
+drop view lockgate.v_leader;
+drop view lockgate.v_replicas;
+drop view lockgate.v_batches;
+drop view lockgate.v_run_progress;
+drop view lockgate.v_steps;
+drop view lockgate.v_runs_held;
+drop view lockgate.v_runs;
