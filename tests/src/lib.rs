@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod conformance;
 pub mod crash_points;
 mod database;
+pub mod demo_load;
 pub mod doors;
 pub mod grafana;
 pub mod invariants;

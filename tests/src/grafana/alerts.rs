@@ -1,8 +1,8 @@
 //! The alert rules.
 
+use super::alert::Alert;
 use super::alert::Fires::{Above, Below};
 use super::alert::Severity::{Critical, Info, Warning};
-use super::alert::Alert;
 
 /// Those about who is there and who leads.
 const FLEET: &[Alert] = &[
@@ -13,13 +13,24 @@ const FLEET: &[Alert] = &[
         expr: "min(<lockgate.leaderless.duration>)",
         fires: Above(30.0),
         or_absent: Some("lockgate.leaderless.duration"),
-        sql: Some("select case when leads then 0 else coalesce(greatest(-expires_in_s, 0), 1e9) end as value from lockgate.v_leader"),
+        sql: Some(
+            "select case when leads then 0 else coalesce(greatest(-expires_in_s, 0), 1e9) end as value from lockgate.v_leader",
+        ),
         summary: "Nobody leads",
         meaning: "No schedule fires, nothing is recovered from dead holders and nothing is pruned; batches and runs go on.",
         query: "select * from lockgate.v_leader",
         action: "See in `v_replicas` whether a replica with role leader lives and reaches Postgres (log event `leadership_unreachable`); start one.",
-        bad: (&[("<lockgate.leaderless.duration>{instance=\"a\"}", "0+30x40"), ("<lockgate.leaderless.duration>{instance=\"b\"}", "60+30x40")], &[]),
-        good: &[("<lockgate.leaderless.duration>{instance=\"a\"}", "0+30x40"), ("<lockgate.leaderless.duration>{instance=\"b\"}", "0+0x40")],
+        bad: (
+            &[
+                ("<lockgate.leaderless.duration>{instance=\"a\"}", "0+30x40"),
+                ("<lockgate.leaderless.duration>{instance=\"b\"}", "60+30x40"),
+            ],
+            &[],
+        ),
+        good: &[
+            ("<lockgate.leaderless.duration>{instance=\"a\"}", "0+30x40"),
+            ("<lockgate.leaderless.duration>{instance=\"b\"}", "0+0x40"),
+        ],
     },
     Alert {
         name: "LockgateSeveralLeaders",
@@ -33,8 +44,17 @@ const FLEET: &[Alert] = &[
         meaning: "One of them is frozen or dead; its writes are fenced by the term. By OTLP a dead one is shown for five more minutes.",
         query: "select * from lockgate.v_terms limit 20",
         action: "Harmless unless it lasts: look for a frozen process and end it.",
-        bad: (&[("<lockgate.leading>{instance=\"a\"}", "1+0x40"), ("<lockgate.leading>{instance=\"b\"}", "1+0x40")], &[]),
-        good: &[("<lockgate.leading>{instance=\"a\"}", "1+0x40"), ("<lockgate.leading>{instance=\"b\"}", "0+0x40")],
+        bad: (
+            &[
+                ("<lockgate.leading>{instance=\"a\"}", "1+0x40"),
+                ("<lockgate.leading>{instance=\"b\"}", "1+0x40"),
+            ],
+            &[],
+        ),
+        good: &[
+            ("<lockgate.leading>{instance=\"a\"}", "1+0x40"),
+            ("<lockgate.leading>{instance=\"b\"}", "0+0x40"),
+        ],
     },
     Alert {
         name: "LockgateNoReplica",
@@ -64,7 +84,10 @@ const FLEET: &[Alert] = &[
         query: "select kind, subject, since, why from lockgate.v_stuck where kind like '%\\_lease' order by since",
         action: "No leader: see LockgateNoLeader. Else find the one who locks it in `v_snapshots` and end that session.",
         bad: (&[("<lockgate.stuck>{lockgate_kind=\"batch_lease\"}", "1+0x40")], &[]),
-        good: &[("<lockgate.stuck>{lockgate_kind=\"batch_lease\"}", "0+0x40"), ("<lockgate.stuck>{lockgate_kind=\"run_ready\"}", "4+0x40")],
+        good: &[
+            ("<lockgate.stuck>{lockgate_kind=\"batch_lease\"}", "0+0x40"),
+            ("<lockgate.stuck>{lockgate_kind=\"run_ready\"}", "4+0x40"),
+        ],
     },
     Alert {
         name: "LockgateLeasesLost",
@@ -73,7 +96,9 @@ const FLEET: &[Alert] = &[
         expr: "sum(increase(<lockgate.leases.lost>[10m]))",
         fires: Above(3.0),
         or_absent: None,
-        sql: Some("select coalesce(sum(leases_lost), 0) as value from lockgate.v_throughput_1m where \"time\" > clock_timestamp() - interval '10 minutes'"),
+        sql: Some(
+            "select coalesce(sum(leases_lost), 0) as value from lockgate.v_throughput_1m where \"time\" > clock_timestamp() - interval '10 minutes'",
+        ),
         summary: "Leases end under their holders",
         meaning: "Processes freeze or Postgres hangs; what they held is done again by others.",
         query: "select \"time\", leases_lost from lockgate.v_throughput_1m where leases_lost > 0 order by 1 desc limit 20",
@@ -88,7 +113,9 @@ const FLEET: &[Alert] = &[
         expr: "max(abs(<lockgate.clock.offset>))",
         fires: Above(2.0),
         or_absent: None,
-        sql: Some("select coalesce(max(abs(clock_offset_s)), 0) as value from lockgate.v_replicas where state = 'live'"),
+        sql: Some(
+            "select coalesce(max(abs(clock_offset_s)), 0) as value from lockgate.v_replicas where state = 'live'",
+        ),
         summary: "A replica's clock is off",
         meaning: "Nothing is decided by it, but times in logs and spans mislead.",
         query: "select replica, clock_offset_s from lockgate.v_replicas where state = 'live' order by abs(clock_offset_s) desc nulls last",
@@ -107,12 +134,17 @@ const DELIVERY: &[Alert] = &[
         expr: "max by (messaging_destination_name) (<lockgate.breaker.state>)",
         fires: Above(1.0),
         or_absent: None,
-        sql: Some("select coalesce(max(case state when 'open' then 2 else 1 end), 0) as value from lockgate.v_breakers"),
+        sql: Some(
+            "select coalesce(max(case state when 'open' then 2 else 1 end), 0) as value from lockgate.v_breakers",
+        ),
         summary: "A topic takes nothing",
         meaning: "Nothing is sent to that topic: it is missing, not authorised, or its brokers are away. Nothing is lost, its batches wait.",
         query: "select topic, state, reason, min(since) as since, count(*) as replicas from lockgate.v_breakers group by 1, 2, 3",
         action: "Repair what the reason names; the breaker tries by itself and closes.",
-        bad: (&[("<lockgate.breaker.state>{messaging_destination_name=\"t\"}", "2+0x40")], &[("messaging_destination_name", "t")]),
+        bad: (
+            &[("<lockgate.breaker.state>{messaging_destination_name=\"t\"}", "2+0x40")],
+            &[("messaging_destination_name", "t")],
+        ),
         good: &[("<lockgate.breaker.state>{messaging_destination_name=\"t\"}", "1+0x40")],
     },
     Alert {
@@ -127,8 +159,20 @@ const DELIVERY: &[Alert] = &[
         meaning: "Redelivery does not keep up, or its topic does not take them.",
         query: "select * from lockgate.v_undelivered_topics order by overdue_s desc",
         action: "Repair the topic where a breaker is open; else raise `redelivery.*` or start more workers.",
-        bad: (&[("<lockgate.undelivered.oldest.age>{lockgate_status=\"due\"}", "601+30x40")], &[]),
-        good: &[("<lockgate.undelivered.oldest.age>{lockgate_status=\"due\"}", "0+0x40"), ("<lockgate.undelivered.oldest.age>{lockgate_status=\"dead\"}", "9000+30x40")],
+        bad: (
+            &[(
+                "<lockgate.undelivered.oldest.age>{lockgate_status=\"due\"}",
+                "601+30x40",
+            )],
+            &[],
+        ),
+        good: &[
+            ("<lockgate.undelivered.oldest.age>{lockgate_status=\"due\"}", "0+0x40"),
+            (
+                "<lockgate.undelivered.oldest.age>{lockgate_status=\"dead\"}",
+                "9000+30x40",
+            ),
+        ],
     },
     Alert {
         name: "LockgateDeadLetters",
@@ -142,8 +186,14 @@ const DELIVERY: &[Alert] = &[
         meaning: "Redelivery tried them as often as it may; they wait for a person.",
         query: "select * from lockgate.v_undelivered_reasons where status = 'dead' order by messages desc",
         action: "Repair the cause, then `lockgate undelivered redeliver`, or `discard --reason`.",
-        bad: (&[("<lockgate.undelivered.messages>{lockgate_status=\"dead\"}", "1+0x40")], &[]),
-        good: &[("<lockgate.undelivered.messages>{lockgate_status=\"dead\"}", "0+0x40"), ("<lockgate.undelivered.messages>{lockgate_status=\"due\"}", "9+0x40")],
+        bad: (
+            &[("<lockgate.undelivered.messages>{lockgate_status=\"dead\"}", "1+0x40")],
+            &[],
+        ),
+        good: &[
+            ("<lockgate.undelivered.messages>{lockgate_status=\"dead\"}", "0+0x40"),
+            ("<lockgate.undelivered.messages>{lockgate_status=\"due\"}", "9+0x40"),
+        ],
     },
     Alert {
         name: "LockgateRefused",
@@ -157,7 +207,10 @@ const DELIVERY: &[Alert] = &[
         meaning: "They are too large or invalid, so nothing tries them again.",
         query: "select * from lockgate.v_undelivered_reasons where status = 'refused' order by messages desc",
         action: "Change what makes them or the limit of the topic, then redeliver or discard.",
-        bad: (&[("<lockgate.undelivered.messages>{lockgate_status=\"refused\"}", "2+0x40")], &[]),
+        bad: (
+            &[("<lockgate.undelivered.messages>{lockgate_status=\"refused\"}", "2+0x40")],
+            &[],
+        ),
         good: &[("<lockgate.undelivered.messages>{lockgate_status=\"refused\"}", "0+0x40")],
     },
     Alert {
@@ -182,12 +235,17 @@ const DELIVERY: &[Alert] = &[
         expr: "sum(increase(<lockgate.direct.stored>[10m]))",
         fires: Above(0.0),
         or_absent: None,
-        sql: Some("select coalesce(sum(commands_stored), 0) as value from lockgate.v_throughput_1m where \"time\" > clock_timestamp() - interval '10 minutes'"),
+        sql: Some(
+            "select coalesce(sum(commands_stored), 0) as value from lockgate.v_throughput_1m where \"time\" > clock_timestamp() - interval '10 minutes'",
+        ),
         summary: "Direct commands are stored instead of sent",
         meaning: "Kafka does not take them as they come; they go later, by redelivery, at the cost of the database.",
         query: "select \"time\", commands_delivered, commands_stored from lockgate.v_throughput_1m where commands_stored > 0 order by 1 desc limit 20",
         action: "See LockgateBreakerOpen, and the brokers' load.",
-        bad: (&[("<lockgate.direct.stored>{lockgate_reason=\"stalled\"}", "0+1x40")], &[]),
+        bad: (
+            &[("<lockgate.direct.stored>{lockgate_reason=\"stalled\"}", "0+1x40")],
+            &[],
+        ),
         good: &[("<lockgate.direct.stored>{lockgate_reason=\"stalled\"}", "5+0x40")],
     },
     Alert {
@@ -202,8 +260,17 @@ const DELIVERY: &[Alert] = &[
         meaning: "Neither Kafka nor the database takes them; their callers were told so.",
         query: "select status, messages, capped from lockgate.v_undelivered",
         action: "Repair Postgres and Kafka; `direct.queue` and `direct.spill` say how much may wait.",
-        bad: (&[("<lockgate.direct.commands>{lockgate_outcome=\"not_accepted\"}", "0+1x40")], &[]),
-        good: &[("<lockgate.direct.commands>{lockgate_outcome=\"accepted\"}", "0+100x40"), ("<lockgate.direct.commands>{lockgate_outcome=\"unplaced\"}", "0+0x40")],
+        bad: (
+            &[(
+                "<lockgate.direct.commands>{lockgate_outcome=\"not_accepted\"}",
+                "0+1x40",
+            )],
+            &[],
+        ),
+        good: &[
+            ("<lockgate.direct.commands>{lockgate_outcome=\"accepted\"}", "0+100x40"),
+            ("<lockgate.direct.commands>{lockgate_outcome=\"unplaced\"}", "0+0x40"),
+        ],
     },
 ];
 
@@ -213,16 +280,21 @@ const WORK: &[Alert] = &[
         name: "LockgateStuckRun",
         severity: Warning,
         lasts: "5m",
-        expr: "max(<lockgate.stuck>{lockgate_kind=~\"run_stopping|run_overdue|run_ready|fan_out_open\"})",
+        expr: "max(<lockgate.stuck>{lockgate_kind=~\"run_stopping|run_undoing|run_overdue|run_ready|fan_out_open\"})",
         fires: Above(0.0),
         or_absent: None,
-        sql: Some("select count(*) as value from lockgate.v_stuck where kind in ('run_stopping', 'run_overdue', 'run_ready', 'fan_out_open')"),
+        sql: Some(
+            "select count(*) as value from lockgate.v_stuck where kind in ('run_stopping', 'run_undoing', 'run_overdue', 'run_ready', 'fan_out_open')",
+        ),
         summary: "A run does not move",
         meaning: "It waits for nothing that is known, and nothing takes it up.",
-        query: "select kind, subject, run_id, since, why from lockgate.v_stuck where kind in ('run_stopping', 'run_overdue', 'run_ready', 'fan_out_open') order by since",
+        query: "select kind, subject, run_id, since, why from lockgate.v_stuck where kind in ('run_stopping', 'run_undoing', 'run_overdue', 'run_ready', 'fan_out_open') order by since",
         action: "`lockgate runs why RUN` says what it waits for.",
         bad: (&[("<lockgate.stuck>{lockgate_kind=\"run_stopping\"}", "1+0x40")], &[]),
-        good: &[("<lockgate.stuck>{lockgate_kind=\"run_stopping\"}", "0+0x40"), ("<lockgate.stuck>{lockgate_kind=\"dead_letters\"}", "2+0x40")],
+        good: &[
+            ("<lockgate.stuck>{lockgate_kind=\"run_stopping\"}", "0+0x40"),
+            ("<lockgate.stuck>{lockgate_kind=\"dead_letters\"}", "2+0x40"),
+        ],
     },
     Alert {
         name: "LockgateRunSetAside",
@@ -236,7 +308,10 @@ const WORK: &[Alert] = &[
         meaning: "Its code differs from what it did before, or its holders died on it again and again.",
         query: "select run_id, since, why from lockgate.v_stuck where kind = 'run_quarantined' order by since",
         action: "`lockgate runs show RUN`; deploy code that fits, then `lockgate runs resume RUN`, or cancel it.",
-        bad: (&[("<lockgate.stuck>{lockgate_kind=\"run_quarantined\"}", "1+0x40")], &[]),
+        bad: (
+            &[("<lockgate.stuck>{lockgate_kind=\"run_quarantined\"}", "1+0x40")],
+            &[],
+        ),
         good: &[("<lockgate.stuck>{lockgate_kind=\"run_quarantined\"}", "0+0x40")],
     },
     Alert {
@@ -261,12 +336,18 @@ const WORK: &[Alert] = &[
         expr: "max by (lockgate_queue) (<lockgate.queue.oldest_ready.age>)",
         fires: Above(300.0),
         or_absent: None,
-        sql: Some("select coalesce(max(oldest_ready_age_s), 0) as value from lockgate.v_queue_health where paused_at is null"),
+        sql: Some("select coalesce(max(oldest_ready_age_s), 0) as value from lockgate.v_queue_health"),
         summary: "A queue is behind",
-        meaning: "Runs that may go on have waited for more than five minutes: too few replicas, a limit, or no code for them.",
+        meaning: "Runs that may go on have waited for more than five minutes: too few replicas, a limit, a pause, or no code for them.",
         query: "select queue, ready, running, oldest_ready_age_s, max_running, rate_per_s, paused_at from lockgate.v_queue_health order by oldest_ready_age_s desc nulls last",
-        action: "Start replicas (docs/capacity.md), raise the limit, or deploy the code that is missing.",
-        bad: (&[("<lockgate.queue.oldest_ready.age>{lockgate_queue=\"slow\"}", "301+30x60")], &[("lockgate_queue", "slow")]),
+        action: "Start replicas (docs/capacity.md), raise the limit, resume the queue, or deploy the code that is missing.",
+        bad: (
+            &[(
+                "<lockgate.queue.oldest_ready.age>{lockgate_queue=\"slow\"}",
+                "301+30x60",
+            )],
+            &[("lockgate_queue", "slow")],
+        ),
         good: &[("<lockgate.queue.oldest_ready.age>{lockgate_queue=\"slow\"}", "20+0x60")],
     },
     Alert {
@@ -360,8 +441,17 @@ const TELEMETRY: &[Alert] = &[
         meaning: "Traces, logs or metrics are dropped; the work is not touched by it.",
         query: "select replica, state, version from lockgate.v_replicas where state = 'live'",
         action: "Look at the collector. When it takes no metrics at all, only a scrape of `/metrics` shows this.",
-        bad: (&[("<lockgate.telemetry.exported>{lockgate_signal=\"traces\",lockgate_outcome=\"failed\"}", "0+1x60")], &[("lockgate_signal", "traces")]),
-        good: &[("<lockgate.telemetry.exported>{lockgate_signal=\"traces\",lockgate_outcome=\"taken\"}", "0+100x60")],
+        bad: (
+            &[(
+                "<lockgate.telemetry.exported>{lockgate_signal=\"traces\",lockgate_outcome=\"failed\"}",
+                "0+1x60",
+            )],
+            &[("lockgate_signal", "traces")],
+        ),
+        good: &[(
+            "<lockgate.telemetry.exported>{lockgate_signal=\"traces\",lockgate_outcome=\"taken\"}",
+            "0+100x60",
+        )],
     },
 ];
 

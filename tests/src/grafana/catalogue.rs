@@ -35,7 +35,9 @@ impl Metric {
     pub fn series(self) -> Vec<String> {
         let name = self.prometheus();
         if self.0.kind == "Histogram" {
-            ["_bucket", "_sum", "_count"].map(|part| format!("{name}{part}")).to_vec()
+            ["_bucket", "_sum", "_count"]
+                .map(|part| format!("{name}{part}"))
+                .to_vec()
         } else {
             vec![name]
         }
@@ -45,6 +47,10 @@ impl Metric {
     #[must_use]
     pub fn label(self, label: &str) -> Option<&'static [&'static str]> {
         let of = |name: &str| name.replace('.', "_") == label;
-        self.0.attributes.iter().find(|(name, _)| of(name)).map(|(_, values)| *values)
+        self.0
+            .attributes
+            .iter()
+            .find(|(name, _)| of(name))
+            .map(|(_, values)| *values)
     }
 }

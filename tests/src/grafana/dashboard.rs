@@ -132,9 +132,7 @@ impl Dashboard {
 
 /// To the three others of the same source, and to the same one of the other source.
 fn links(name: &str, source: Source) -> Vec<Value> {
-    let link = |title: &str, uid: String| {
-        json!({"type": "link", "title": title, "url": format!("/d/{uid}"), "keepTime": true, "includeVars": false, "targetBlank": false})
-    };
+    let link = |title: &str, uid: String| json!({"type": "link", "title": title, "url": format!("/d/{uid}"), "keepTime": true, "includeVars": false, "targetBlank": false});
     let others = DASHBOARDS.iter().filter(|dashboard| dashboard.name != name);
     let mut links: Vec<Value> = others
         .map(|dashboard| link(dashboard.title, uid(dashboard.name, source)))
@@ -146,7 +144,10 @@ fn links(name: &str, source: Source) -> Vec<Value> {
 
 /// Only those that a query uses.
 fn variables<'a>(panels: impl Iterator<Item = &'a Panel>, source: Source) -> Vec<Value> {
-    let queries: String = panels.flat_map(|panel| panel.of(source).1).map(|query| written_out(query.text, source)).collect();
+    let queries: String = panels
+        .flat_map(|panel| panel.of(source).1)
+        .map(|query| written_out(query.text, source))
+        .collect();
     let uses = |name: &str| queries.contains(name);
     let mut all = vec![json!({
         "name": "ds", "label": "Source", "type": "datasource", "query": source.plugin(), "hide": 0,
@@ -251,9 +252,12 @@ fn overrides(view: View, source: Source) -> Vec<Value> {
         return Vec::new();
     }
     let run = format!("/d/{}?var-run=${{__value.raw}}", uid("runs", Source::Postgres));
-    let seconds = json!({"matcher": {"id": "byRegexp", "options": "/_s$/"}, "properties": [{"id": "unit", "value": "s"}]});
-    let bytes = json!({"matcher": {"id": "byName", "options": "bytes"}, "properties": [{"id": "unit", "value": "bytes"}]});
-    let pace = json!({"matcher": {"id": "byName", "options": "items_per_s"}, "properties": [{"id": "unit", "value": "ops"}]});
+    let seconds =
+        json!({"matcher": {"id": "byRegexp", "options": "/_s$/"}, "properties": [{"id": "unit", "value": "s"}]});
+    let bytes =
+        json!({"matcher": {"id": "byName", "options": "bytes"}, "properties": [{"id": "unit", "value": "bytes"}]});
+    let pace =
+        json!({"matcher": {"id": "byName", "options": "items_per_s"}, "properties": [{"id": "unit", "value": "ops"}]});
     let link = json!({
         "matcher": {"id": "byName", "options": "run_id"},
         "properties": [{"id": "links", "value": [{"title": "This run", "url": run}]}],
@@ -266,10 +270,16 @@ fn overrides(view: View, source: Source) -> Vec<Value> {
 
 fn options(view: View) -> Value {
     match view {
-        View::Stat => json!({"reduceOptions": {"calcs": ["lastNotNull"], "values": false}, "colorMode": "background", "graphMode": "none"}),
-        View::Lines => json!({"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}),
+        View::Stat => {
+            json!({"reduceOptions": {"calcs": ["lastNotNull"], "values": false}, "colorMode": "background", "graphMode": "none"})
+        }
+        View::Lines => {
+            json!({"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}})
+        }
         View::Table => json!({"showHeader": true, "cellHeight": "sm"}),
-        View::Bars => json!({"displayMode": "basic", "orientation": "horizontal", "reduceOptions": {"calcs": [], "values": true}}),
+        View::Bars => {
+            json!({"displayMode": "basic", "orientation": "horizontal", "reduceOptions": {"calcs": [], "values": true}})
+        }
         View::States => json!({"showValue": "auto", "mergeValues": true}),
     }
 }

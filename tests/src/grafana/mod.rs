@@ -30,7 +30,10 @@ pub fn files(root: &Path, runbook: &str) -> Vec<(String, String)> {
     for board in &dashboard::DASHBOARDS {
         for source in dashboard::SOURCES {
             let json = serde_json::to_string_pretty(&board.json(source)).expect("a document of JSON");
-            files.push((format!("ops/grafana/dashboards/{}.json", dashboard::uid(board.name, source)), json + "\n"));
+            files.push((
+                format!("ops/grafana/dashboards/{}.json", dashboard::uid(board.name, source)),
+                json + "\n",
+            ));
         }
     }
     let provisioned = [
@@ -39,7 +42,10 @@ pub fn files(root: &Path, runbook: &str) -> Vec<(String, String)> {
         ("alerting", rules::grafana(runbook)),
     ];
     files.extend(provisioned.map(|(folder, text)| (format!("ops/grafana/provisioning/{folder}/lockgate.yaml"), text)));
-    files.push(("ops/prometheus/rules/lockgate.yaml".to_owned(), rules::prometheus(runbook)));
+    files.push((
+        "ops/prometheus/rules/lockgate.yaml".to_owned(),
+        rules::prometheus(runbook),
+    ));
     files.push(("ops/prometheus/tests/lockgate.yaml".to_owned(), rules::cases(runbook)));
     let page = std::fs::read_to_string(root.join("ops/runbook.md")).expect("the runbook is there");
     files.push(("ops/runbook.md".to_owned(), runbook::page(&page)));

@@ -38,7 +38,13 @@ pub fn datasources() -> String {
         ("secureJsonData", map([("password", text("$LOCKGATE_READER_PASSWORD"))])),
     ]);
     let about = "The two places where Grafana reads: metrics, and the views of the database.";
-    document(about, &map([("apiVersion", Yaml::Integer(1)), ("datasources", list([metrics, views]))]))
+    document(
+        about,
+        &map([
+            ("apiVersion", Yaml::Integer(1)),
+            ("datasources", list([metrics, views])),
+        ]),
+    )
 }
 
 /// Where the files of the dashboards are mounted.
@@ -58,5 +64,8 @@ pub fn dashboards() -> String {
         ("options", map([("path", text(MOUNTED))])),
     ]);
     let about = "Where Grafana finds the dashboards of Lockgate.";
-    document(about, &map([("apiVersion", Yaml::Integer(1)), ("providers", list([provider]))]))
+    document(
+        about,
+        &map([("apiVersion", Yaml::Integer(1)), ("providers", list([provider]))]),
+    )
 }

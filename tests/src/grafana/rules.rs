@@ -22,7 +22,11 @@ pub fn prometheus(runbook: &str) -> String {
             ("annotations", annotations(alert, runbook)),
         ])
     });
-    let group = map([("name", text("lockgate")), ("interval", text("30s")), ("rules", list(rules))]);
+    let group = map([
+        ("name", text("lockgate")),
+        ("interval", text("30s")),
+        ("rules", list(rules)),
+    ]);
     let about = "Alert rules of Lockgate for Prometheus.";
     document(about, &map([("groups", list([group]))]))
 }
@@ -31,7 +35,11 @@ pub fn prometheus(runbook: &str) -> String {
 #[must_use]
 pub fn expr(alert: &Alert) -> String {
     let value = promql::written_out(alert.expr);
-    let value = if value.contains(" or ") { format!("({value})") } else { value };
+    let value = if value.contains(" or ") {
+        format!("({value})")
+    } else {
+        value
+    };
     let compared = format!("{value} {}", alert.fires.text());
     alert.or_absent.map_or(compared.clone(), |metric| {
         format!("{compared} or absent({})", promql::written_out(&format!("<{metric}>")))
@@ -59,7 +67,13 @@ pub fn cases(runbook: &str) -> String {
         tests.push(case(alert, "fires", series, Some(own), runbook));
         tests.push(case(alert, "is quiet", alert.good, None, runbook));
         if alert.or_absent.is_some() {
-            tests.push(case(alert, "fires when nothing is told", &[("up", "1+0x40")], Some(&[]), runbook));
+            tests.push(case(
+                alert,
+                "fires when nothing is told",
+                &[("up", "1+0x40")],
+                Some(&[]),
+                runbook,
+            ));
         }
     }
     let all = map([
@@ -67,16 +81,20 @@ pub fn cases(runbook: &str) -> String {
         ("evaluation_interval", text("30s")),
         ("tests", list(tests)),
     ]);
-    document("Cases for promtool test rules: each alert fires when it should, and only then.", &all)
+    document(
+        "Cases for promtool test rules: each alert fires when it should, and only then.",
+        &all,
+    )
 }
 
 fn case(alert: &Alert, what: &str, series: Series, fires: Option<&[(&str, &str)]>, runbook: &str) -> Yaml {
-    let series = series.iter().map(|(series, values)| {
-        map([("series", text(promql::written_out(series))), ("values", text(*values))])
-    });
+    let series = series
+        .iter()
+        .map(|(series, values)| map([("series", text(promql::written_out(series))), ("values", text(*values))]));
     let expected = fires.map(|own| {
         let mut labels = labels(alert);
-        own.iter().for_each(|(name, value)| put(&mut labels, name, text(*value)));
+        own.iter()
+            .for_each(|(name, value)| put(&mut labels, name, text(*value)));
         map([("exp_labels", labels), ("exp_annotations", annotations(alert, runbook))])
     });
     let look = map([
@@ -105,25 +123,49 @@ pub fn grafana(runbook: &str) -> String {
         ])
     };
     let metrics = alerts::all().map(|alert| rule(alert, Source::Prometheus, prometheus_query(alert), runbook));
-    let views = alerts::all().filter_map(|alert| Some(rule(alert, Source::Postgres, postgres_query(alert.sql?), runbook)));
+    let views =
+        alerts::all().filter_map(|alert| Some(rule(alert, Source::Postgres, postgres_query(alert.sql?), runbook)));
     let all = map([
         ("apiVersion", Yaml::Integer(1)),
-        ("groups", list([group(Source::Prometheus, metrics.collect()), group(Source::Postgres, views.collect())])),
+        (
+            "groups",
+            list([
+                group(Source::Prometheus, metrics.collect()),
+                group(Source::Postgres, views.collect()),
+            ]),
+        ),
     ]);
-    document("Alert rules of Lockgate for Grafana, from metrics and, paused, from the views: one of the two suffices.", &all)
+    document(
+        "Alert rules of Lockgate for Grafana, from metrics and, paused, from the views: one of the two suffices.",
+        &all,
+    )
 }
 
 fn rule(alert: &Alert, source: Source, query: Yaml, runbook: &str) -> Yaml {
-    let silence = if alert.or_absent.is_some() && source == Source::Prometheus { "Alerting" } else { "OK" };
+    let silence = if alert.or_absent.is_some() && source == Source::Prometheus {
+        "Alerting"
+    } else {
+        "OK"
+    };
     let asked = map([
         ("refId", text("A")),
-        ("relativeTimeRange", map([("from", Yaml::Integer(600)), ("to", Yaml::Integer(0))])),
+        (
+            "relativeTimeRange",
+            map([("from", Yaml::Integer(600)), ("to", Yaml::Integer(0))]),
+        ),
         ("datasourceUid", text(source.uid())),
         ("model", query),
     ]);
     map([
         ("uid", text(rule_uid(alert, source))),
-        ("title", text(if source == Source::Prometheus { alert.name.to_owned() } else { format!("{} (SQL)", alert.name) })),
+        (
+            "title",
+            text(if source == Source::Prometheus {
+                alert.name.to_owned()
+            } else {
+                format!("{} (SQL)", alert.name)
+            }),
+        ),
         ("condition", text("C")),
         ("data", list([asked, threshold(alert)])),
         ("noDataState", text(silence)),
@@ -140,7 +182,10 @@ fn rule(alert: &Alert, source: Source, query: Yaml, runbook: &str) -> Yaml {
 pub fn rule_uid(alert: &Alert, source: Source) -> String {
     let name = alert.anchor();
     let short = name.strip_prefix("lockgate").unwrap_or(&name);
-    format!("lockgate-{short}-{}", if source == Source::Prometheus { "prom" } else { "sql" })
+    format!(
+        "lockgate-{short}-{}",
+        if source == Source::Prometheus { "prom" } else { "sql" }
+    )
 }
 
 /// Without the comparison: a query that compares answers nothing when all is well, which Grafana takes for missing data.

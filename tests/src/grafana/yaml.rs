@@ -18,7 +18,12 @@ pub fn list(items: impl IntoIterator<Item = Yaml>) -> Yaml {
 /// A mapping.
 #[must_use]
 pub fn map<const N: usize>(entries: [(&str, Yaml); N]) -> Yaml {
-    Yaml::Hash(entries.map(|(key, value)| (text(key), value)).into_iter().collect::<Hash>())
+    Yaml::Hash(
+        entries
+            .map(|(key, value)| (text(key), value))
+            .into_iter()
+            .collect::<Hash>(),
+    )
 }
 
 /// Adds to a mapping.
@@ -26,7 +31,9 @@ pub fn map<const N: usize>(entries: [(&str, Yaml); N]) -> Yaml {
 /// # Panics
 /// It is none.
 pub fn put(yaml: &mut Yaml, key: &str, value: Yaml) {
-    let Yaml::Hash(hash) = yaml else { panic!("{yaml:?} is no mapping") };
+    let Yaml::Hash(hash) = yaml else {
+        panic!("{yaml:?} is no mapping")
+    };
     hash.insert(text(key), value);
 }
 
@@ -36,5 +43,7 @@ pub fn document(about: &str, yaml: &Yaml) -> String {
     let mut out = String::new();
     YamlEmitter::new(&mut out).dump(yaml).expect("a text takes it all");
     let body = out.strip_prefix("---\n").unwrap_or(&out);
-    format!("# {about}\n# Written by `cargo run -p lockgate-tests --bin lockgate-grafana`; change its source, tests/src/grafana.\n{body}\n")
+    format!(
+        "# {about}\n# Written by `cargo run -p lockgate-tests --bin lockgate-grafana`; change its source, tests/src/grafana.\n{body}\n"
+    )
 }

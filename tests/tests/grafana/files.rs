@@ -9,14 +9,20 @@ fn files_are_as_their_source_makes_them() {
         .filter(|(name, text)| std::fs::read_to_string(root().join(name)).ok().as_ref() != Some(text))
         .map(|(name, _)| name)
         .collect();
-    assert!(stale.is_empty(), "run `cargo run -p lockgate-tests --bin lockgate-grafana`: {stale:?}");
+    assert!(
+        stale.is_empty(),
+        "run `cargo run -p lockgate-tests --bin lockgate-grafana`: {stale:?}"
+    );
 }
 
 #[test]
 fn nothing_else_lies_beside_them() {
     let made: Vec<String> = files(root(), RUNBOOK).into_iter().map(|(name, _)| name).collect();
     for entry in std::fs::read_dir(root().join("ops/grafana/dashboards")).unwrap() {
-        let name = format!("ops/grafana/dashboards/{}", entry.unwrap().file_name().to_string_lossy());
+        let name = format!(
+            "ops/grafana/dashboards/{}",
+            entry.unwrap().file_name().to_string_lossy()
+        );
         assert!(made.contains(&name), "{name} is left over");
     }
 }

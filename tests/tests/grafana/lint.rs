@@ -21,7 +21,9 @@ const BUILT_IN: [&str; 7] = [
 ];
 
 fn boards() -> impl Iterator<Item = (String, Value, Source)> {
-    let all = DASHBOARDS.iter().flat_map(|board| SOURCES.map(|source| (board, source)));
+    let all = DASHBOARDS
+        .iter()
+        .flat_map(|board| SOURCES.map(|source| (board, source)));
     all.map(|(board, source)| (uid(board.name, source), board.json(source), source))
 }
 
@@ -50,7 +52,8 @@ fn faults(board: &Value) -> Vec<String> {
             fault("it asks nothing");
         }
         for target in panel["targets"].as_array().into_iter().flatten() {
-            let legend = target["expr"].is_null() || target["legendFormat"].as_str().is_some_and(|legend| !legend.is_empty());
+            let legend =
+                target["expr"].is_null() || target["legendFormat"].as_str().is_some_and(|legend| !legend.is_empty());
             if !legend {
                 fault("a line of it has no name");
             }
@@ -89,10 +92,14 @@ fn undefined(board: &Value) -> Vec<String> {
     let defined: BTreeSet<&str> = list.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
     let text = format!("{}{}", board["panels"], board["templating"]);
     let used = variables(&text);
-    let unknown = used.iter().filter(|name| !defined.contains(name.as_str()) && !BUILT_IN.contains(&name.as_str()));
+    let unknown = used
+        .iter()
+        .filter(|name| !defined.contains(name.as_str()) && !BUILT_IN.contains(&name.as_str()));
     let unused = defined.iter().filter(|name| !used.contains(**name));
     let unknown = unknown.map(|name| format!("${name} is not defined"));
-    unknown.chain(unused.map(|name| format!("${name} is not used"))).collect()
+    unknown
+        .chain(unused.map(|name| format!("${name} is not used")))
+        .collect()
 }
 
 /// Names behind `$` and in `${…}`.
@@ -100,7 +107,9 @@ fn variables(text: &str) -> BTreeSet<String> {
     let parts = text.split('$').skip(1);
     let named = parts.map(|part| {
         let part = part.strip_prefix('{').unwrap_or(part);
-        part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+        part.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect::<String>()
     });
     named.filter(|name| !name.is_empty()).collect()
 }
@@ -113,7 +122,10 @@ fn dashboards_have_all_that_grafana_and_people_need() {
         assert!(uid.len() <= 40 && uids.insert(uid.clone()), "{uid}");
         assert_eq!(faults(&board), [""; 0], "{uid}");
         let ds = &board["templating"]["list"][0];
-        assert_eq!((&ds["name"], &ds["current"]["value"]), (&json!("ds"), &json!(source.uid())));
+        assert_eq!(
+            (&ds["name"], &ds["current"]["value"]),
+            (&json!("ds"), &json!(source.uid()))
+        );
         assert!(panels(&board).len() >= 8, "{uid}");
     }
     assert_eq!(uids.len(), 8);
@@ -124,7 +136,11 @@ fn links_lead_to_dashboards_that_are_there() {
     let uids: BTreeSet<String> = boards().map(|(uid, ..)| uid).collect();
     for (uid, board, _) in boards() {
         let text = board.to_string();
-        let led: Vec<&str> = text.split("/d/").skip(1).map(|rest| rest.split(['"', '?']).next().unwrap()).collect();
+        let led: Vec<&str> = text
+            .split("/d/")
+            .skip(1)
+            .map(|rest| rest.split(['"', '?']).next().unwrap())
+            .collect();
         assert!(led.len() >= 4, "{uid}");
         assert!(led.iter().all(|to| uids.contains(*to)), "{uid}: {led:?}");
     }
@@ -136,7 +152,12 @@ fn every_alert_that_has_a_panel_is_red_where_it_fires() {
     let red: Vec<(&str, f64)> = DASHBOARDS
         .iter()
         .flat_map(|board| board.panels)
-        .flat_map(|panel| panel.red.iter().flat_map(|red| panel.prometheus.1.iter().map(|query| (query.text, *red))))
+        .flat_map(|panel| {
+            panel
+                .red
+                .iter()
+                .flat_map(|red| panel.prometheus.1.iter().map(|query| (query.text, *red)))
+        })
         .collect();
     let mut held = 0;
     for (query, red) in red {
@@ -144,7 +165,11 @@ fn every_alert_that_has_a_panel_is_red_where_it_fires() {
         for alert in alerts::all().filter(|alert| alert.expr == bare) {
             let Fires::Above(threshold) = alert.fires else { continue };
             // Those of counts fire above 0 and are red from 1.
-            assert!(red == threshold || (threshold < red && red <= threshold + 1.0), "{}: red from {red}", alert.name);
+            assert!(
+                red == threshold || (threshold < red && red <= threshold + 1.0),
+                "{}: red from {red}",
+                alert.name
+            );
             held += 1;
         }
     }
@@ -168,12 +193,27 @@ fn a_bad_dashboard_is_complained_about() {
         faults(&board(vec![panel(1, 0), bad])).join("; ")
     };
     assert_eq!(with("/id", json!(1)), "A: its id is another's too");
-    assert_eq!(with("/fieldConfig/defaults/unit", json!("lengths")), "A: it has no unit");
-    assert_eq!(with("/description", json!("")), "A: it has no title, or no sentence about it");
+    assert_eq!(
+        with("/fieldConfig/defaults/unit", json!("lengths")),
+        "A: it has no unit"
+    );
+    assert_eq!(
+        with("/description", json!("")),
+        "A: it has no title, or no sentence about it"
+    );
     assert_eq!(with("/targets", json!([])), "A: it asks nothing");
-    assert_eq!(with("/targets/0/legendFormat", json!("")), "A: a line of it has no name");
-    assert_eq!(with("/targets/0/datasource/uid", json!("mine")), "A: it names a data source of its own");
+    assert_eq!(
+        with("/targets/0/legendFormat", json!("")),
+        "A: a line of it has no name"
+    );
+    assert_eq!(
+        with("/targets/0/datasource/uid", json!("mine")),
+        "A: it names a data source of its own"
+    );
     assert_eq!(with("/gridPos/x", json!(13)), "\"A\": it does not fit");
     assert_eq!(with("/gridPos/x", json!(11)), "\"A\" lies on \"A\"");
-    assert_eq!(with("/targets/0/expr", json!("up{job=~\"$job\"}")), "$job is not defined");
+    assert_eq!(
+        with("/targets/0/expr", json!("up{job=~\"$job\"}")),
+        "$job is not defined"
+    );
 }

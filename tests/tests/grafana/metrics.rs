@@ -21,7 +21,9 @@ fn walk(expr: &Expr, read: &mut Read) {
     match expr {
         Expr::VectorSelector(selector) => read.selectors.push(selector.clone()),
         Expr::MatrixSelector(matrix) => read.selectors.push(matrix.vs.clone()),
-        Expr::Aggregate(AggregateExpr { expr, modifier, param, .. }) => {
+        Expr::Aggregate(AggregateExpr {
+            expr, modifier, param, ..
+        }) => {
             if let Some(LabelModifier::Include(labels) | LabelModifier::Exclude(labels)) = modifier {
                 read.labels.extend(labels.labels.iter().cloned());
             }
@@ -64,7 +66,11 @@ fn faults(query: &str) -> Vec<String> {
             faults.extend(wrong_matcher(metric, &matcher.name, &matcher.op, &matcher.value));
         }
         let grouped = read.labels.iter().filter(|label| !GIVEN.contains(&label.as_str()));
-        faults.extend(grouped.filter(|label| metric.label(label).is_none()).map(|label| format!("{name} has no {label}")));
+        faults.extend(
+            grouped
+                .filter(|label| metric.label(label).is_none())
+                .map(|label| format!("{name} has no {label}")),
+        );
     }
     if read.selectors.is_empty() {
         faults.push(format!("{query} reads nothing"));
@@ -92,12 +98,19 @@ fn wrong_matcher(metric: Metric, label: &str, op: &MatchOp, value: &str) -> Opti
         None => values.contains(wanted),
     };
     let wrong = matched.into_iter().find(|wanted| !is_one(wanted))?;
-    Some(format!("{label} of {} is never {wanted:?}", metric.prometheus(), wanted = wrong))
+    Some(format!(
+        "{label} of {} is never {wanted:?}",
+        metric.prometheus(),
+        wanted = wrong
+    ))
 }
 
 #[test]
 fn panels_name_metrics_and_labels_that_are_recorded() {
-    let queries = DASHBOARDS.iter().flat_map(|board| board.panels).flat_map(|panel| panel.prometheus.1);
+    let queries = DASHBOARDS
+        .iter()
+        .flat_map(|board| board.panels)
+        .flat_map(|panel| panel.prometheus.1);
     let mut asked = 0;
     for query in queries {
         assert_eq!(faults(&written_out(query.text)), [""; 0], "{}", query.text);
@@ -108,13 +121,26 @@ fn panels_name_metrics_and_labels_that_are_recorded() {
 
 #[test]
 fn legends_name_labels_that_the_query_leaves() {
-    for query in DASHBOARDS.iter().flat_map(|board| board.panels).flat_map(|panel| panel.prometheus.1) {
+    for query in DASHBOARDS
+        .iter()
+        .flat_map(|board| board.panels)
+        .flat_map(|panel| panel.prometheus.1)
+    {
         let mut read = Read::default();
         walk(&parser::parse(&filled_in(&written_out(query.text))).unwrap(), &mut read);
-        for label in query.legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()) {
+        for label in query
+            .legend
+            .split("{{")
+            .skip(1)
+            .map(|rest| rest.split("}}").next().unwrap())
+        {
             let left = read.labels.iter().any(|left| left == label);
             // Without an aggregation all labels are left.
-            assert!(left || (read.labels.is_empty() && GIVEN.contains(&label)), "{}: {{{{{label}}}}}", query.text);
+            assert!(
+                left || (read.labels.is_empty() && GIVEN.contains(&label)),
+                "{}: {{{{{label}}}}}",
+                query.text
+            );
         }
     }
 }
@@ -124,7 +150,9 @@ fn rules_name_metrics_and_labels_that_are_recorded() {
     for alert in alerts::all() {
         assert_eq!(faults(&rules::expr(alert)), [""; 0], "{}", alert.name);
         for (series, _) in alert.bad.0.iter().chain(alert.good) {
-            let bare = written_out(series).replace("instance=\"a\"", "").replace("instance=\"b\"", "");
+            let bare = written_out(series)
+                .replace("instance=\"a\"", "")
+                .replace("instance=\"b\"", "");
             assert_eq!(faults(&bare.replace("{}", "")), [""; 0], "{}", alert.name);
         }
     }
@@ -133,11 +161,20 @@ fn rules_name_metrics_and_labels_that_are_recorded() {
 #[test]
 fn a_bad_query_is_complained_about() {
     let first = |query: &str| faults(query).into_iter().next().unwrap_or_default();
-    assert_eq!(first("sum(rate(lockgate_items_total{lockgate_outcome=\"delivered\"}[5m]))"), "");
+    assert_eq!(
+        first("sum(rate(lockgate_items_total{lockgate_outcome=\"delivered\"}[5m]))"),
+        ""
+    );
     assert!(first("sum(lockgate_items_total").contains("lockgate_items_total"));
     assert_eq!(first("lockgate_items"), "nothing records lockgate_items");
-    assert_eq!(first("sum by (lockgate_kind) (lockgate_items_total)"), "lockgate_items_total has no lockgate_kind");
-    assert_eq!(first("lockgate_items_total{lockgate_kind=\"a\"}"), "lockgate_items_total has no lockgate_kind");
+    assert_eq!(
+        first("sum by (lockgate_kind) (lockgate_items_total)"),
+        "lockgate_items_total has no lockgate_kind"
+    );
+    assert_eq!(
+        first("lockgate_items_total{lockgate_kind=\"a\"}"),
+        "lockgate_items_total has no lockgate_kind"
+    );
     assert_eq!(
         first("lockgate_items_total{lockgate_outcome=~\"delivered|deliverd\"}"),
         "lockgate_outcome of lockgate_items_total is never \"deliverd\""

@@ -22,7 +22,12 @@ fn every_alert_has_a_name_a_row_and_a_way_there() {
         let link = format!("{RUNBOOK}#{}", alert.anchor());
         assert_eq!(runbook.matches(&format!("<a id=\"{}\">", alert.anchor())).count(), 1);
         assert_eq!(prometheus.matches(&link).count(), 1, "{}", alert.name);
-        assert_eq!(grafana.matches(&link).count(), 1 + usize::from(alert.sql.is_some()), "{}", alert.name);
+        assert_eq!(
+            grafana.matches(&link).count(),
+            1 + usize::from(alert.sql.is_some()),
+            "{}",
+            alert.name
+        );
         for text in [alert.summary, alert.meaning, alert.query, alert.action] {
             assert!(!text.is_empty(), "{}", alert.name);
             assert!(!text.contains('$'), "{}: Grafana would fill it in: {text}", alert.name);
@@ -34,7 +39,14 @@ fn every_alert_has_a_name_a_row_and_a_way_there() {
 fn the_troubles_that_must_be_told_have_their_alert() {
     let names: Vec<&str> = alerts::all().map(|alert| alert.name).collect();
     for name in [
-        "NoLeader", "LeaseOverdue", "OldestUndelivered", "StuckRun", "MissedSlot", "BreakerOpen", "DeadLetters", "ClockSkew",
+        "NoLeader",
+        "LeaseOverdue",
+        "OldestUndelivered",
+        "StuckRun",
+        "MissedSlot",
+        "BreakerOpen",
+        "DeadLetters",
+        "ClockSkew",
         "OldSnapshot",
     ] {
         let alert = alerts::all().find(|alert| alert.name == format!("Lockgate{name}"));
@@ -49,8 +61,16 @@ fn promtool_takes_the_rules_and_their_cases() {
         return;
     };
     let run = |arguments: &[&str]| {
-        let output = Command::new(&promtool).args(arguments).current_dir(root().join("ops/prometheus")).output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(&promtool)
+            .args(arguments)
+            .current_dir(root().join("ops/prometheus"))
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(output.status.success(), "promtool {arguments:?}: {said}");
     };
     run(&["check", "rules", "rules/lockgate.yaml"]);
@@ -59,6 +79,9 @@ fn promtool_takes_the_rules_and_their_cases() {
 
 fn on_path(program: &str) -> Result<String, std::env::VarError> {
     let path = std::env::var("PATH")?;
-    let found = path.split(':').map(|folder| format!("{folder}/{program}")).find(|file| std::path::Path::new(file).is_file());
+    let found = path
+        .split(':')
+        .map(|folder| format!("{folder}/{program}"))
+        .find(|file| std::path::Path::new(file).is_file());
     found.ok_or(std::env::VarError::NotPresent)
 }
