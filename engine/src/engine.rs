@@ -399,7 +399,7 @@ impl Host for EngineBuilder {
     }
 
     fn start_telemetry(&self, config: &Config, default_level: &str) -> Box<dyn Any + Send> {
-        telemetry::start(config.telemetry.otlp_endpoint.as_deref(), default_level)
+        telemetry::start(config, "lockgate", default_level)
     }
 }
 

@@ -9,7 +9,7 @@ use super::owner_host::{Left, OwnerHost};
 use crate::lifecycle::{
     ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, OpenWait, RunId, StepStatus, derived_id,
 };
-use crate::telemetry;
+use crate::telemetry::RunTrace;
 use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
 
 impl OwnerHost {
@@ -36,7 +36,8 @@ impl OwnerHost {
             mut wishes,
             ..
         } = child;
-        wishes.traceparent = telemetry::traceparent(self.run.traceparent.as_deref());
+        let trace = RunTrace::of(self.run.id, self.run.traceparent.as_deref());
+        wishes.traceparent = Some(trace.claim(self.held.claim.token).traceparent());
         let new = NewChild {
             claim: self.held.claim,
             path: path.clone(),

@@ -16,7 +16,7 @@ use super::tally::Tallies;
 use super::tracker::BatchTracker;
 use crate::delivery::{Admission, Probe, ProbeEnd};
 use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, HandBack, RunId};
-use crate::telemetry;
+use crate::telemetry::{self, RunTrace};
 
 /// Pause after the store failed, so that a dead one is not asked in a loop.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -187,7 +187,7 @@ async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch) -> Option<(
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the workflow's code panicked")));
-    let span = telemetry::batch_span(batch, known.as_ref().ok().map(|known| &*known.run));
+    let span = telemetry::batch_scope(batch);
     let end = stream(shared, batch, held, known).instrument(span.clone()).await;
     conclude(shared, batch, held, end).instrument(span).await
 }
@@ -212,7 +212,8 @@ async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow:
             };
         }
     };
-    let traceparent = telemetry::traceparent(known.run.traceparent.as_deref());
+    let trace = RunTrace::of(known.run.id, known.run.traceparent.as_deref());
+    let traceparent = Some(trace.batch(batch.claim.seq, batch.claim.token).traceparent());
     // A source that panics must not take the worker with it, nor the lease, which would be renewed for nobody.
     let (end, tallies) = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, traceparent).run())
         .catch_unwind()

@@ -6,7 +6,6 @@ pub mod alerts;
 pub mod catalogue;
 pub mod dashboard;
 mod delivery;
-mod draft;
 mod overview;
 pub mod panel;
 pub mod promql;

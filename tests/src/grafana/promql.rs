@@ -19,7 +19,7 @@ pub fn written_out(short: &str) -> String {
     while let Some((before, name, after)) = next_name(rest) {
         let metric = catalogue::metric(name).unwrap_or_else(|| panic!("{short}: there is no metric {name}"));
         out.push_str(before);
-        out.push_str(&metric.prometheus());
+        out.push_str(&metric.0.prometheus_name());
         rest = after;
     }
     out.push_str(rest);

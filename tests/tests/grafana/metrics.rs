@@ -83,7 +83,7 @@ fn wrong_matcher(metric: Metric, label: &str, op: &MatchOp, value: &str) -> Opti
         return None;
     }
     let Some(values) = metric.label(label) else {
-        return Some(format!("{} has no {label}", metric.prometheus()));
+        return Some(format!("{} has no {label}", metric.0.prometheus_name()));
     };
     // No value stands for "without it"; of the open ones any may be.
     if values.is_empty() || value.is_empty() {
@@ -100,7 +100,7 @@ fn wrong_matcher(metric: Metric, label: &str, op: &MatchOp, value: &str) -> Opti
     let wrong = matched.into_iter().find(|wanted| !is_one(wanted))?;
     Some(format!(
         "{label} of {} is never {wanted:?}",
-        metric.prometheus(),
+        metric.0.prometheus_name(),
         wanted = wrong
     ))
 }
