@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# telemetry-tools.sh: prints the folder that holds prometheus, promtool and otelcol, built once from
-# their Go modules and kept outside the checkout. Where they cannot be had it says so in one line that begins with
+# telemetry-tools.sh: prints what names a Prometheus, a promtool and an OpenTelemetry Collector, for `eval`. They are built once
+# from their Go modules and kept outside the checkout. Where they cannot be had it says so in one line that begins with
 # `skipped:` and ends with 3.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR
 source "$here/lib.sh"
-# The folder's number goes up with any of these: a build is kept for good.
-readonly recipe=1 cannot=3
+readonly cannot=3
 readonly prometheus_version=v0.316.0
-# All modules of one release go together; the newer contrib modules do not build, see their package lists.
-readonly collector_version=v0.161.0 confmap_version=v1.67.0
+# All modules of one release go together, and the newer ones of contrib do not build. The number behind it goes up with
+# otelcol/main.go.txt: a build is kept for good.
+readonly collector_version=v0.161.0 confmap_version=v1.67.0 collector_build=2
 
 skip() {
   say "skipped: $*"
@@ -31,7 +31,7 @@ build() { # PACKAGE TO
 build_prometheus() { # WORK
   (
     local path=github.com/prometheus/prometheus/cmd
-    module "$1/prometheus" prometheus &&
+    module "$1/module" prometheus &&
       go get "$path/prometheus@$prometheus_version" "$path/promtool@$prometheus_version" &&
       build "$path/promtool" "$1/bin/promtool" && build "$path/prometheus" "$1/bin/prometheus"
   )
@@ -40,8 +40,8 @@ build_prometheus() { # WORK
 build_collector() { # WORK
   (
     local core=go.opentelemetry.io/collector contrib=github.com/open-telemetry/opentelemetry-collector-contrib
-    module "$1/collector" collector && cp "$here/otelcol/main.go.txt" main.go &&
-      go get "$core/otelcol@$collector_version" "$core/receiver/otlpreceiver@$collector_version" \
+    module "$1/module" collector && cp "$here/otelcol/main.go.txt" main.go &&
+      go get "$core/otelcol@$collector_version" "$core/service@$collector_version" "$core/receiver/otlpreceiver@$collector_version" \
         "$core/processor/batchprocessor@$collector_version" "$core/processor/memorylimiterprocessor@$collector_version" \
         "$core/exporter/otlphttpexporter@$collector_version" "$core/exporter/debugexporter@$collector_version" \
         "$contrib/exporter/fileexporter@$collector_version" \
@@ -51,21 +51,28 @@ build_collector() { # WORK
   )
 }
 
-folder=$(cache_dir)/telemetry-tools-$recipe
-mkdir -p "$(dirname "$folder")"
-exec 8>"$folder.lock"
-flock 8
-if [ ! -d "$folder" ]; then
-  command -v go >/dev/null 2>&1 || skip "go is not on this machine, and Prometheus and the Collector are built with it"
-  work=$(mktemp -d "$folder.XXXXXX")
-  mkdir "$work/bin"
-  log=$(mktemp)
-  trap 'rm -rf "$work" "$log"' EXIT
-  say "building Prometheus $prometheus_version and the OpenTelemetry Collector $collector_version (once, some fifteen minutes)"
-  { build_prometheus "$work" && build_collector "$work"; } 8>&- >"$log" 2>&1 || {
-    tail -n 5 "$log" >&2
-    skip "Prometheus or the Collector cannot be built; is the Go module proxy within reach?"
-  }
-  mv -T "$work/bin" "$folder"
-fi
-echo "$folder"
+# Two at once are safe: the folder appears whole or not at all.
+made() { # FOLDER WHAT BUILD
+  (
+    exec 8>"$1.lock"
+    flock 8
+    [ ! -d "$1" ] || exit 0
+    command -v go >/dev/null 2>&1 || skip "go is not on this machine, and $2 is built with it"
+    work=$(mktemp -d "$1.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    mkdir "$work/bin"
+    say "building $2 from its Go modules (once, some minutes)"
+    "$3" "$work" 8>&- >"$work/log" 2>&1 || {
+      tail -n 5 "$work/log" >&2
+      skip "$2 cannot be built; is the Go module proxy within reach?"
+    }
+    mv -T "$work/bin" "$1"
+  )
+}
+
+prometheus=$(cache_dir)/prometheus-$prometheus_version
+collector=$(cache_dir)/otelcol-$collector_version-$collector_build
+mkdir -p "$(cache_dir)"
+made "$prometheus" "Prometheus $prometheus_version" build_prometheus
+made "$collector" "the OpenTelemetry Collector $collector_version" build_collector
+echo "export LOCKGATE_PROMETHEUS=$prometheus/prometheus LOCKGATE_PROMTOOL=$prometheus/promtool LOCKGATE_OTELCOL=$collector/otelcol"

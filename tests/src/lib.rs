@@ -35,7 +35,9 @@ pub mod running_total;
 mod servers;
 pub mod smtp_sink;
 pub mod steps_story;
+pub mod telemetry_servers;
 pub mod topic;
+pub mod tutorial;
 mod wait;
 
 pub use cli_pgbouncer::PgBouncer;
