@@ -18,7 +18,8 @@ pub use limits::LimitsCost;
 pub use report::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport};
 
 use self::load::Fleet;
-use self::shapes::{LargeSteps, Nothing, ThreeSteps};
+use self::shapes::LargeSteps;
+pub(super) use self::shapes::{Nothing, ThreeSteps};
 use super::meters::{Cpu, Meters};
 use super::place::Place;
 
