@@ -1,8 +1,8 @@
 -- What goes wrong by and by, made at once: for dashboards that show nothing while all is well.
-insert into lockgate.undelivered_messages (command_type, id, message_id, status, reason_code, reason, topic, next_attempt_at)
+insert into lockgate.undelivered_messages (command_type, id, message_id, status, reason_code, reason, topic, created_at, next_attempt_at)
 values ('email', gen_random_uuid(), gen_random_uuid(), 'due', 'timed_out', 'no answer', 'email_commands',
-        clock_timestamp() - interval '1 hour'),
-       ('email', gen_random_uuid(), gen_random_uuid(), 'dead', 'timed_out', 'no answer', 'email_commands', clock_timestamp());
+        clock_timestamp() - interval '1 hour', clock_timestamp() - interval '1 hour'),
+       ('email', gen_random_uuid(), gen_random_uuid(), 'dead', 'timed_out', 'no answer', 'email_commands', clock_timestamp(), clock_timestamp());
 insert into lockgate.outbox (command_type, message_id, route, payload)
 values ('letter', gen_random_uuid(), 'letter', '\x00');
 insert into lockgate.inbox_dead (consumer, topic, kafka_partition, kafka_offset, made_at, reason_code, reason, header_names,

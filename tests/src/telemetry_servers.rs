@@ -21,7 +21,10 @@ pub struct TelemetryServers {
 
 /// Where the programs are, as `ops/dev/telemetry-tools.sh` says it.
 fn programs() -> Option<[String; 2]> {
-    Some([std::env::var("LOCKGATE_PROMETHEUS").ok()?, std::env::var("LOCKGATE_OTELCOL").ok()?])
+    Some([
+        std::env::var("LOCKGATE_PROMETHEUS").ok()?,
+        std::env::var("LOCKGATE_OTELCOL").ok()?,
+    ])
 }
 
 impl TelemetryServers {
@@ -54,7 +57,10 @@ impl TelemetryServers {
         servers.launch(&collector, &arguments, "collector.log");
         // Whatever it says to a GET, it is there.
         let there = format!("{}/v1/metrics", servers.collector);
-        wait_until(PATIENCE, "the collector is there", async || reqwest::get(&there).await.is_ok()).await;
+        wait_until(PATIENCE, "the collector is there", async || {
+            reqwest::get(&there).await.is_ok()
+        })
+        .await;
         Some(servers)
     }
 
@@ -62,13 +68,19 @@ impl TelemetryServers {
     fn of_the_collector(&self, takes: &str) -> Vec<String> {
         let changes = [
             format!("receivers::otlp::protocols::http::endpoint: {takes}"),
-            format!("exporters::otlphttp/prometheus::endpoint: {}/api/v1/otlp", self.prometheus),
+            format!(
+                "exporters::otlphttp/prometheus::endpoint: {}/api/v1/otlp",
+                self.prometheus
+            ),
             format!("exporters::file::path: {}", self.traces().display()),
             "service::pipelines::traces::exporters: [file]".to_owned(),
             // Its own metrics have a fixed port.
             "service::telemetry::metrics::level: none".to_owned(),
         ];
-        let mut arguments = vec!["--config".to_owned(), shipped("telemetry/collector.yaml").display().to_string()];
+        let mut arguments = vec![
+            "--config".to_owned(),
+            shipped("telemetry/collector.yaml").display().to_string(),
+        ];
         for change in changes {
             arguments.extend(["--config".to_owned(), format!("yaml:{change}")]);
         }
@@ -109,7 +121,10 @@ impl TelemetryServers {
     pub async fn rules(&self) -> Vec<Value> {
         let answer = self.get(&format!("{}/api/v1/rules", self.prometheus)).await;
         let groups = answer["data"]["groups"].as_array().cloned().unwrap_or_default();
-        groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect()
+        groups
+            .iter()
+            .flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default())
+            .collect()
     }
 
     async fn get(&self, url: &str) -> Value {
@@ -144,5 +159,9 @@ async fn answers(url: &str) -> bool {
 }
 
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }

@@ -16,7 +16,9 @@ pub fn page() -> String {
 pub fn blocks(page: &str, language: &str) -> Vec<String> {
     let fence = format!("\n```{language}\n");
     let parts = page.split(&fence).skip(1);
-    parts.map(|part| part.split("```").next().unwrap_or_default().to_owned()).collect()
+    parts
+        .map(|part| part.split("```").next().unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// The root of the repository.
@@ -40,11 +42,17 @@ mod tests {
     fn the_crate_of_the_page_has_the_versions_of_ours() {
         let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
         let commands = blocks(&page(), "sh").concat();
-        let pinned: Vec<&str> = commands.split_whitespace().filter(|word| word.contains('@') && !word.contains(['\'', '/'])).collect();
+        let pinned: Vec<&str> = commands
+            .split_whitespace()
+            .filter(|word| word.contains('@') && !word.contains(['\'', '/']))
+            .collect();
         assert_eq!(pinned.len(), 1, "{pinned:?}");
         for word in pinned {
             let (name, version) = word.split_once('@').unwrap();
-            assert!(workspace.contains(&format!("{name} = {{ version = \"{version}\"")), "{word}");
+            assert!(
+                workspace.contains(&format!("{name} = {{ version = \"{version}\"")),
+                "{word}"
+            );
         }
     }
 }

@@ -75,9 +75,15 @@ fn every_command_of_the_tutorial_does_what_it_says() {
     let commands = blocks(&page(), "sh");
     assert!(commands.len() >= 9, "{} blocks", commands.len());
     // Whatever is left of it when a command fails ends with the shell.
-    let script = format!("trap 'kill -9 $(jobs -p) 2>/dev/null || true' EXIT\nset -x\n{}", commands.concat());
+    let script = format!(
+        "trap 'kill -9 $(jobs -p) 2>/dev/null || true' EXIT\nset -x\n{}",
+        commands.concat()
+    );
     let output = clone.bash(&script);
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{out}\n--- stderr\n{err}");
     for expected in ["summer party", "50000"] {
         assert!(out.contains(expected), "{expected} is not in:\n{out}");

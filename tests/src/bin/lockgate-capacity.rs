@@ -24,7 +24,8 @@ fn main() -> anyhow::Result<()> {
     let bench = Args::parse().bench.unwrap_or_else(|| target.join("bench"));
     let read = |name: &str| -> anyhow::Result<Value> {
         let file = bench.join(name);
-        let text = std::fs::read_to_string(&file).with_context(|| format!("{}: run the benchmark first", file.display()))?;
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("{}: run the benchmark first", file.display()))?;
         serde_json::from_str(&text).with_context(|| file.display().to_string())
     };
     let (capacity, replicas) = (read("capacity.json")?, read("replicas.json")?);
@@ -127,8 +128,14 @@ fn rounds(replicas: &Value) -> String {
 
 fn connections(replicas: &Value) -> String {
     let told = list(replicas, "rounds").map(|round| {
-        format!("{} replicas held {} connections at most", round["replicas"], round["connections"])
+        format!(
+            "{} replicas held {} connections at most",
+            round["replicas"], round["connections"]
+        )
     });
     let told: Vec<String> = told.collect();
-    format!("Connections under that load, the benchmark's own included: {}.\n", told.join("; "))
+    format!(
+        "Connections under that load, the benchmark's own included: {}.\n",
+        told.join("; ")
+    )
 }

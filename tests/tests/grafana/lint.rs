@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 /// Units that Grafana knows and these dashboards use.
 const UNITS: [&str; 4] = ["none", "s", "ops", "bytes"];
 /// Variables that Grafana brings.
-const BUILT_IN: [&str; 7] = [
+const BUILT_IN: [&str; 8] = [
+    "__all",
     "__rate_interval",
     "__interval",
     "__range",

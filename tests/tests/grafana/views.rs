@@ -103,11 +103,7 @@ async fn every_panel_has_data_and_every_alert_an_answer() {
 
     load.breaks(&cluster).await;
     let all = panels().filter(|panel| panel.title != TAKES_A_MINUTE);
-    // Nothing was redelivered, no lease was lost and no direct command was sent: these count what was not there.
-    assert_eq!(
-        reader.empty(all).await,
-        ["Redelivery", "Direct commands", "Leases lost, things recovered"]
-    );
+    assert_eq!(reader.empty(all).await, [""; 0]);
     let firing = reader.firing().await;
     for name in [
         "LockgateBreakerOpen",
@@ -127,7 +123,6 @@ async fn first_queries_of_the_runbook_are_answered() {
     for alert in alerts::all() {
         reader.rows(alert.query).await;
     }
-    // Nobody is there yet.
-    let firing = reader.firing().await;
-    assert_eq!(firing, ["LockgateNoLeader", "LockgateNoReplica"]);
+    // Nobody is there yet; that nobody leads is told half a minute later.
+    assert_eq!(reader.firing().await, ["LockgateNoReplica"]);
 }

@@ -115,9 +115,15 @@ async fn measure(
     place.seed(users, progress).await?;
     let sparse = place.picked_up_to(users).await?;
     for size in SIZES {
-        for work in [(Density::Dense, settings.items, settings.items), (Density::Sparse, users, sparse)] {
+        for work in [
+            (Density::Dense, settings.items, settings.items),
+            (Density::Sparse, users, sparse),
+        ] {
             let batches = in_batches(place, &meters, size, work).await?;
-            progress(&format!("batches of {size}, {:?}: {:.0} items/s", work.0, batches.items_per_s));
+            progress(&format!(
+                "batches of {size}, {:?}: {:.0} items/s",
+                work.0, batches.items_per_s
+            ));
             report.batches.push(batches);
         }
     }

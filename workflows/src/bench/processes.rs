@@ -71,24 +71,35 @@ impl Processes {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(PATIENCE, come).await.context("the replicas did not come")??;
+        tokio::time::timeout(PATIENCE, come)
+            .await
+            .context("the replicas did not come")??;
         Ok(Self { children })
     }
 
     pub(super) fn pids(&self) -> Vec<i32> {
-        self.children.iter().filter_map(|child| child.id()?.try_into().ok()).collect()
+        self.children
+            .iter()
+            .filter_map(|child| child.id()?.try_into().ok())
+            .collect()
     }
 
     /// The most memory that one of them had at once.
     pub(super) fn peak_rss_mib(&self) -> f64 {
-        let peaks = self.pids().into_iter().filter_map(|pid| peak_rss_mib_of(&pid.to_string()));
+        let peaks = self
+            .pids()
+            .into_iter()
+            .filter_map(|pid| peak_rss_mib_of(&pid.to_string()));
         peaks.fold(0.0, f64::max)
     }
 
     /// Asks all of them to stop, and waits until they have.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         for pid in self.pids() {
-            let asked = Command::new("kill").args(["-s", "TERM", &pid.to_string()]).status().await?;
+            let asked = Command::new("kill")
+                .args(["-s", "TERM", &pid.to_string()])
+                .status()
+                .await?;
             anyhow::ensure!(asked.success(), "replica {pid} could not be asked to stop");
         }
         for mut child in self.children {
