@@ -133,7 +133,7 @@ impl EngineBuilder {
         health: Health,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let replica = Uuid::new_v4();
+        let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?;
         let stop = stop.child_token();
         let api = match roles.api {
@@ -149,7 +149,7 @@ impl EngineBuilder {
             Arc::new(on_hint(hints.clone())),
             background.clone(),
         ));
-        tracing::info!(%replica, %roles, workflows = ?self.registry.names(), "replica started");
+        tracing::info!(name: "replica_started", %replica, %roles, workflows = ?self.registry.names(), "replica started");
         let leader = match roles.leader {
             true => Some(tokio::spawn(lead(
                 &config,
@@ -186,7 +186,7 @@ impl EngineBuilder {
         health.forget_loops();
         let unfit = watching.await.context("the watch over the servers panicked")?;
         database.close().await;
-        tracing::info!(%replica, drained, "replica stopped");
+        tracing::info!(name: "replica_stopped", %replica, drained, "replica stopped");
         ended(drained, answered, unfit)
     }
 
@@ -290,7 +290,7 @@ async fn declare_queues(database: &Database, registry: &Registry, stop: &Cancell
         settings.check().map_err(wrong)?;
         while let Err(error) = operator.set_queue(settings, Some("declared by code"), true).await {
             anyhow::ensure!(!error.is_for_good(), "queue {} cannot be set: {error}", settings.name);
-            tracing::warn!(queue = settings.name, %error, "the queue is not set yet");
+            tracing::warn!(name: "queue_not_declared", queue = settings.name, %error, "the queue is not set yet");
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(DECLARE_PAUSE) => {}
@@ -399,7 +399,7 @@ impl Host for EngineBuilder {
     }
 
     fn start_telemetry(&self, config: &Config, default_level: &str) -> Box<dyn Any + Send> {
-        telemetry::start(config, "lockgate", default_level)
+        Box::new(telemetry::start(config, "lockgate", default_level))
     }
 }
 

@@ -65,7 +65,7 @@ impl Serving {
             },
         };
         let server = ApiServer::bind(listen, parts, stop).await?;
-        tracing::info!(address = %server.address()?, "the HTTP API listens");
+        tracing::info!(name: "api_listens", address = %server.address()?, "the HTTP API listens");
         Ok(Self {
             server,
             orchestrator: started,
@@ -81,10 +81,8 @@ impl Serving {
         };
         let stopped = orchestrator.stop(self.drain / 2).await;
         if stopped.unplaced > 0 {
-            tracing::error!(
-                commands = stopped.unplaced,
-                "commands were neither sent nor stored in time"
-            );
+            let count = stopped.unplaced;
+            tracing::error!(name: "commands_unplaced", count, "commands were neither sent nor stored in time");
         }
         answered && stopped.unplaced == 0
     }

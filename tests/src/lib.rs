@@ -12,6 +12,7 @@ pub mod chaos_versions;
 pub mod cli;
 mod cli_pgbouncer;
 pub mod cluster;
+pub mod collector;
 pub mod conformance;
 pub mod crash_points;
 mod database;

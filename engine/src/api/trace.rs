@@ -35,16 +35,24 @@ pub(super) async fn follow(mut request: Request, next: Next) -> Response {
     let given = given
         .and_then(|given| given.to_str().ok())
         .and_then(TraceContext::parse);
-    let context = given.map_or_else(TraceContext::root, TraceContext::child);
+    // Where no spans are made, nobody is pointed at one.
+    let context = match Spanned::are_made() {
+        true => Some(given.map_or_else(TraceContext::root, TraceContext::child)),
+        false => given,
+    };
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let method = Method::of(request.method().as_str());
-    let mut span = Spanned::begin(&REQUEST, "", context, given.map(TraceContext::span_id));
+    let parent = given.map(TraceContext::span_id);
+    let mut span = context.map_or_else(Spanned::default, |own| Spanned::begin(&REQUEST, "", own, parent));
     request.extensions_mut().insert(Incoming {
-        traceparent: Some(context.traceparent().into()),
+        traceparent: context.map(|own| own.traceparent().into()),
     });
     let active = meters().request_begins();
-    let response = context.around(next.run(request)).await;
+    let response = match context {
+        Some(context) => context.around(next.run(request)).await,
+        None => next.run(request).await,
+    };
     drop(active);
     let status = response.status().as_u16();
     meters().request(method, route, status, begin.elapsed());

@@ -9,7 +9,7 @@ use super::owner_host::{Left, OwnerHost};
 use crate::lifecycle::{
     ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, OpenWait, RunId, StepStatus, derived_id,
 };
-use crate::telemetry::RunTrace;
+use crate::telemetry::{RunTrace, Spanned};
 use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
 
 impl OwnerHost {
@@ -37,7 +37,10 @@ impl OwnerHost {
             ..
         } = child;
         let trace = RunTrace::of(self.run.id, self.run.traceparent.as_deref());
-        wishes.traceparent = Some(trace.claim(self.held.claim.token).traceparent());
+        wishes.traceparent = match Spanned::are_made() {
+            true => Some(trace.claim(self.held.claim.token).traceparent()),
+            false => self.run.traceparent.clone(),
+        };
         let new = NewChild {
             claim: self.held.claim,
             path: path.clone(),

@@ -16,7 +16,7 @@ use super::tally::Tallies;
 use super::tracker::BatchTracker;
 use crate::delivery::{Admission, Probe, ProbeEnd};
 use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, HandBack, RunId};
-use crate::telemetry::{self, RunTrace};
+use crate::telemetry::{self, RunTrace, Spanned};
 
 /// Pause after the store failed, so that a dead one is not asked in a loop.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -213,7 +213,10 @@ async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow:
         }
     };
     let trace = RunTrace::of(known.run.id, known.run.traceparent.as_deref());
-    let traceparent = Some(trace.batch(batch.claim.seq, batch.claim.token).traceparent());
+    let traceparent = match Spanned::are_made() {
+        true => Some(trace.batch(batch.claim.seq, batch.claim.token).traceparent()),
+        false => known.run.traceparent.clone(),
+    };
     // A source that panics must not take the worker with it, nor the lease, which would be renewed for nobody.
     let (end, tallies) = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, traceparent).run())
         .catch_unwind()

@@ -24,7 +24,7 @@ pub async fn listen(url: String, hint: Arc<dyn Fn(&str) + Send + Sync>, stop: Ca
                 if warned {
                     tracing::debug!(why, "not listening for hints; polling goes on");
                 } else {
-                    tracing::warn!(why, "not listening for hints; polling goes on");
+                    tracing::warn!(name: "hints_not_heard", why, "not listening for hints; polling goes on");
                 }
                 warned = true;
             }

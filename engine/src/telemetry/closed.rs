@@ -161,7 +161,8 @@ closed! {
         RunOverdue = "run_overdue", RunQuarantined = "run_quarantined", RunPausedLong = "run_paused_long",
         FanOutOpen = "fan_out_open", SourceTrouble = "source_trouble", ScheduleLate = "schedule_late",
         ScheduleBroken = "schedule_broken", UndeliveredDue = "undelivered_due", OutboxWaiting = "outbox_waiting",
-        BreakerOpen = "breaker_open", DeadLetters = "dead_letters", OldSnapshot = "old_snapshot",
+        BreakerOpen = "breaker_open", DeadLetters = "dead_letters", OldSnapshot = "old_snapshot", RunUndoing = "run_undoing",
+        QueuePaused = "queue_paused",
     }
     /// What left a claim of a run.
     ExecuteEnd {

@@ -24,7 +24,7 @@ const BITS: u32 = 56;
 
 /// Which share of traces is recorded.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Share {
+pub(crate) enum Share {
     /// All, as long as those are few.
     Auto,
     /// This share.

@@ -42,6 +42,11 @@ struct Making {
 }
 
 impl Spanned {
+    /// Whether any are: what it costs to find out what to say is not paid for nothing.
+    pub(crate) fn are_made() -> bool {
+        SINK.get().is_some()
+    }
+
     /// A span of these ids that begins now; `part` is what its name has in braces. Nothing, when its trace is not sampled
     /// or spans go nowhere.
     pub(crate) fn begin(def: &'static SpanDef, part: &str, context: TraceContext, parent: Option<u64>) -> Self {
@@ -94,7 +99,7 @@ impl Spanned {
         let Some(making) = &mut self.0 else { return };
         let has = |known: &&'static Attribute| known.name == attribute.name;
         debug_assert!(
-            making.def.attributes.iter().any(|known| has(&known)),
+            making.def.attributes.iter().any(has),
             "{} has no attribute {}",
             making.def.name,
             attribute.name

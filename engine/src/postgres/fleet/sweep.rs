@@ -111,7 +111,9 @@ impl PostgresFleet {
                 Ok(stuck) if stuck.ids.len() == 1 => split += self.refuse_stuck(&stuck).await?,
                 Ok(stuck) => split += self.split(&stuck).await?,
                 // One damaged row must not keep the others from being recovered.
-                Err(error) => tracing::error!(%error, "a stuck batch cannot be read; someone must look at it"),
+                Err(error) => {
+                    tracing::error!(name: "stuck_batch_unreadable", %error, "a stuck batch cannot be read; someone must look at it")
+                }
             }
         }
         Ok(split)
