@@ -22,7 +22,7 @@ use crate::execution::{Executor, ExecutorParts, Hints, be_present};
 use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
-use crate::lifecycle::{Fleet, Heartbeat, QueueSettings, SystemClock};
+use crate::lifecycle::{Counts, Fleet, Heartbeat, QueueSettings, SystemClock};
 use crate::local::Local;
 use crate::postgres::{
     Database, DatabaseSettings, FleetSettings, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
@@ -320,6 +320,8 @@ fn present(replica: Uuid, roles: Roles) -> Heartbeat {
         window_used: 0,
         window_size: 0,
         breakers: serde_json::json!([]),
+        counts: Counts::default(),
+        clock_offset: None,
     }
 }
 
@@ -345,7 +347,9 @@ fn lead(
         }),
         fleet,
         schedules: leader.clone(),
-        retention: leader,
+        retention: leader.clone(),
+        measures: leader,
+        gauges: Arc::new(()),
     };
     let settings = leader_settings(config)?;
     let (term, _) = watch::channel(None);
@@ -359,6 +363,7 @@ fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {
         undelivered: config.retention.undelivered,
         replicas: config.retention.replicas,
         inbox: config.retention.inbox,
+        measures: config.retention.measures,
         page: i32::try_from(config.retention.page)?,
         ..RetentionSettings::default()
     };

@@ -110,7 +110,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
           -- What a replica had counted before is in its row of the minute before, if it lived then.
           join lockgate.replica_minutes m
             on m.minute >= a.first - interval '2 minutes' and m.minute < a.first + (a.last + 1) * a.step * interval '1 second'
-        window w as (partition by m.replica, m.since order by m.minute)
+        window w as (partition by m.replica order by m.minute)
     ), known as (
         -- The first row of a replica that had counted before is all it ever did, not what it did then.
         select floor(extract(epoch from c.minute - a.first) / a.step)::integer as n, c.*

@@ -90,7 +90,7 @@ with recursive pairs as (
           where (o.lane, o.route) > (p.lane, p.route) order by o.lane, o.route limit 1) x
      where p.number < 100
 )
-select p.lane,
+select l.lane,
        p.route,
        least(w.n, 500) as waiting,
        w.n > 500 as capped,
@@ -100,8 +100,8 @@ select p.lane,
        l.claimed_by as holder,
        l.lease_until,
        l.last_error
-  from pairs p
-  join lockgate.outbox_lanes l on l.lane = p.lane
+  from lockgate.outbox_lanes l
+  left join pairs p on p.lane = l.lane
  cross join lateral (
      select count(*) as n
        from (select from lockgate.outbox o
@@ -119,10 +119,10 @@ select p.lane,
              (select greatest(o.created_at, o.not_before) from lockgate.outbox o
                where o.lane = p.lane and o.route = p.route and o.not_before > '-infinity'
                  and o.not_before <= (select clock_timestamp()) order by o.not_before, o.seq limit 1)) x) f;
-comment on view lockgate.v_outbox_health is 'Commands that were committed and are not sent yet, by lane and route: the first 100 pairs. Whole; alert on oldest_age_s';
+comment on view lockgate.v_outbox_health is 'Commands that were committed and are not sent yet, by lane and route: the first 100 pairs, and every lane. Whole; alert on oldest_age_s';
 comment on column lockgate.v_outbox_health.lane is 'A sixteenth of the outbox, by key';
 comment on column lockgate.v_outbox_health.route is
-    'Their topic, or : and their type when the configuration names the topic';
+    'Their topic, or : and their type when the configuration names the topic; null: nothing is in the lane';
 comment on column lockgate.v_outbox_health.waiting is 'Commands that may go now, counted up to 500';
 comment on column lockgate.v_outbox_health.capped is 'Whether there are more than counted';
 comment on column lockgate.v_outbox_health.delayed is 'Commands that are to wait longer, counted up to 500';

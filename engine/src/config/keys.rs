@@ -87,6 +87,7 @@ pub(super) static KEYS: &[Key] = keys! {
     retention.undelivered => "how long settled direct commands are kept";
     retention.replicas => "how long replicas that are gone are kept";
     retention.inbox => "how long consumers remember messages and keep dead records";
+    retention.measures => "how long is kept what replicas counted, minute by minute";
     retention.page => "rows deleted at once";
     api.listen => "where the HTTP API listens, host:port; not set: nowhere";
     api.token secret true => "a token with all roles, beside those that `tokens create` makes";

@@ -203,6 +203,8 @@ pub struct RetentionConfig {
     pub replicas: Duration,
     /// Messages that consumers remember, and their dead records.
     pub inbox: Duration,
+    /// What replicas counted, minute by minute.
+    pub measures: Duration,
     /// Rows deleted at once.
     pub page: u32,
 }
@@ -355,6 +357,7 @@ impl Default for Config {
                 undelivered: days(30),
                 replicas: days(1),
                 inbox: days(14),
+                measures: days(14),
                 page: 1000,
             },
             api: ApiConfig {

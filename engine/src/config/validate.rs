@@ -184,6 +184,7 @@ impl Config {
         problems.lasts("retention.transitions", self.retention.transitions, minute);
         problems.lasts("retention.undelivered", self.retention.undelivered, minute);
         problems.lasts("retention.replicas", self.retention.replicas, minute);
+        problems.lasts("retention.measures", self.retention.measures, minute);
         problems.lasts("retention.inbox", self.retention.inbox, self.last_repeat());
     }
 

@@ -17,7 +17,6 @@ use super::eager::{EagerStarts, ShortQueues};
 use super::endings::Endings;
 use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
-use super::presence::leave;
 use super::publications::Publications;
 use super::queues::QueueBook;
 use super::settings::ExecutionSettings;
@@ -26,7 +25,7 @@ use super::work::WorkList;
 use super::{driver, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
 use crate::health::Pulse;
-use crate::lifecycle::{Clock, Fleet, Heartbeat, NewRun, RunStore};
+use crate::lifecycle::{Clock, Counts, Fleet, Heartbeat, NewRun, RunStore};
 use crate::local::{Beside, Local};
 use crate::workflow::{Registry, Resources};
 
@@ -145,6 +144,8 @@ impl Shared {
             window_used: count(self.window.used()),
             window_size: count(self.window.size()),
             breakers: self.breakers.report(),
+            counts: Counts::default(),
+            clock_offset: None,
         }
     }
 
@@ -256,8 +257,8 @@ impl Executor {
             in_time = finished_within(&tasks, deadline / 2).await;
         }
         shared.over.cancel();
-        let _ = keeper.await;
-        leave(&*shared.fleet, shared.settings.replica).await;
+        let mut presence = keeper.await.unwrap_or_default();
+        presence.leave(&*shared.fleet, shared.heartbeat()).await;
         in_time
     }
 }

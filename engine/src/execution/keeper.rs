@@ -8,7 +8,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::book::{HeldBatch, HeldRun};
 use super::executor::Shared;
-use super::presence::beat;
+use super::presence::Presence;
 use crate::lifecycle::{NotRenewed, Renewal};
 
 /// How often to ask whether a run was asked to stop, when nobody hints at it.
@@ -16,9 +16,11 @@ const STOP_POLL: Duration = Duration::from_secs(1);
 /// A full window saves progress at once, but not more often than this.
 const SAVE_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
-/// Each duty has a loop of its own: leases are not to end because a heartbeat, or a look for stops, is slow.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    tokio::join!(keep_leases(&shared), keep_alive(&shared), watch_stops(&shared));
+/// Each duty has a loop of its own: leases are not to end because a heartbeat, or a look for stops, is slow. Answers how
+/// the replica is present, so that whoever ends it can say that it leaves.
+pub(crate) async fn run(shared: Arc<Shared>) -> Presence {
+    let ((), presence, ()) = tokio::join!(keep_leases(&shared), keep_alive(&shared), watch_stops(&shared));
+    presence
 }
 
 pub(super) fn every(period: Duration) -> Interval {
@@ -51,14 +53,18 @@ async fn keep_leases(shared: &Shared) {
     }
 }
 
-async fn keep_alive(shared: &Shared) {
+async fn keep_alive(shared: &Shared) -> Presence {
+    let mut presence = Presence::default();
     let mut beats = every(shared.settings.renew);
     loop {
         tokio::select! {
             () = shared.over.cancelled() => break,
-            _ = beats.tick() => beat(&*shared.fleet, &shared.heartbeat()).await,
+            _ = beats.tick() => {
+                presence.beat(&*shared.fleet, shared.heartbeat()).await;
+            }
         }
     }
+    presence
 }
 
 async fn watch_stops(shared: &Shared) {

@@ -203,9 +203,9 @@ pub struct BatchSummary {
 pub struct LaneSummary {
     /// The lane.
     pub lane: i16,
-    /// Commands that could be sent now.
+    /// Commands that could be sent now, counted up to 500 a route.
     pub waiting: i64,
-    /// Commands that are to wait longer.
+    /// Commands that are to wait longer, counted likewise.
     pub delayed: i64,
     /// Since when the first of those that could be sent waits.
     pub oldest: Option<DateTime<Utc>>,

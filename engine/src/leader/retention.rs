@@ -25,6 +25,8 @@ pub struct RetentionSettings {
     pub replicas: Duration,
     /// Messages that consumers remember, and their dead records.
     pub inbox: Duration,
+    /// What replicas counted.
+    pub measures: Duration,
     /// Rows deleted at once; a page takes a few milliseconds.
     pub page: i32,
     /// Most pages of each kind per pass, so that a backlog is worked off evenly and not in one burst.
@@ -39,6 +41,7 @@ impl Default for RetentionSettings {
             undelivered: 30 * DAY,
             replicas: DAY,
             inbox: 14 * DAY,
+            measures: 14 * DAY,
             page: 1_000,
             pages: 200,
         }
@@ -53,6 +56,7 @@ impl RetentionSettings {
             Prunable::Undelivered => self.undelivered,
             Prunable::Replicas => self.replicas,
             Prunable::Inbox => self.inbox,
+            Prunable::Measures => self.measures,
         }
     }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::counts::Counts;
 use super::ids::ItemIds;
 use super::manager::RunId;
 use super::steps::{Signal, StepState};
@@ -305,13 +306,17 @@ pub struct Heartbeat {
     pub window_size: i32,
     /// Breakers that are not closed, a JSON array.
     pub breakers: serde_json::Value,
+    /// What its process has counted.
+    pub counts: Counts,
+    /// The store's clock less its own, in seconds, when they were last compared.
+    pub clock_offset: Option<f64>,
 }
 
 /// The verbs of a replica's execution side.
 #[async_trait]
 pub trait Fleet: Send + Sync + 'static {
-    /// Registers the replica or renews its row.
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError>;
+    /// Registers the replica or renews its row and what it has counted; answers the store's clock.
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError>;
     /// Marks the replica as left in good order.
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError>;
 

@@ -5,6 +5,7 @@ mod check;
 mod children;
 mod claims;
 mod clock;
+mod counts;
 mod fleet;
 mod ids;
 mod manager;
@@ -21,6 +22,7 @@ pub use children::{
 };
 pub(crate) use claims::{Claims, Held, Known};
 pub use clock::{Clock, SystemClock};
+pub use counts::Counts;
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,
     PlanProgress, PlannedBatch, Renewal, RunClaim, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,

@@ -148,6 +148,8 @@ pub(super) fn connect_options(settings: &DatabaseSettings) -> Result<PgConnectOp
     // Errors are answers and reach us anyway; the server's warnings would only fill the log.
     Ok(options.options([
         ("idle_in_transaction_session_timeout", idle.as_str()),
+        // Compiling a question over the views takes longer than answering it.
+        ("jit", "off"),
         ("client_min_messages", "error"),
     ]))
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
@@ -80,7 +81,7 @@ impl From<DatabaseError> for FleetError {
 
 #[async_trait]
 impl Fleet for PostgresFleet {
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError> {
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
         self.heartbeat_row(beat).await
     }
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError> {
