@@ -3,6 +3,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::chaos_steps::create_effects;
 use crate::cluster::Cluster;
 use crate::replica::{PATIENCE, Replica};
 use crate::wait_until;
@@ -20,6 +21,7 @@ impl DemoLoad {
     /// run that waits for code that nobody has, and one that fails.
     pub async fn run(cluster: &Cluster) -> Self {
         cluster.seed_users(3_000).await;
+        create_effects(&cluster.pool).await;
         let scheduled = "insert into lockgate.schedules (name, workflow, cron) values ('nightly', 'daily-task-reports', '0 3 * * *')";
         sqlx::query(scheduled).execute(&cluster.pool).await.unwrap();
         let mut replica = cluster.replica_with(&[("LOCKGATE_CHAOS_EFFECTS", cluster.url())]);

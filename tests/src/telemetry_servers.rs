@@ -69,7 +69,7 @@ impl TelemetryServers {
         let changes = [
             format!("receivers::otlp::protocols::http::endpoint: {takes}"),
             format!(
-                "exporters::otlphttp/prometheus::endpoint: {}/api/v1/otlp",
+                "exporters::otlp_http/prometheus::endpoint: {}/api/v1/otlp",
                 self.prometheus
             ),
             format!("exporters::file::path: {}", self.traces().display()),

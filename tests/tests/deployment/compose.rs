@@ -161,7 +161,7 @@ fn pipelines_name_parts_that_are_there() {
     let prometheus = &services()["prometheus"];
     let command = words(&prometheus["command"]);
     assert!(command.contains(&"--web.enable-otlp-receiver".to_owned()));
-    let target = collector["exporters"]["otlphttp/prometheus"]["endpoint"]
+    let target = collector["exporters"]["otlp_http/prometheus"]["endpoint"]
         .as_str()
         .unwrap();
     let url = env(&services()["grafana"])["LOCKGATE_PROMETHEUS_URL"].clone();
