@@ -30,7 +30,7 @@ use crate::postgres::{
 };
 use crate::serving::Serving;
 use crate::settings::{execution_settings, outbox_settings, redelivery_settings};
-use crate::telemetry;
+use crate::telemetry::{self, FleetTold};
 use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
@@ -349,7 +349,7 @@ fn lead(
         schedules: leader.clone(),
         retention: leader.clone(),
         measures: leader,
-        gauges: Arc::new(()),
+        gauges: Arc::new(FleetTold::by(telemetry::meters())),
     };
     let settings = leader_settings(config)?;
     let (term, _) = watch::channel(None);
@@ -371,6 +371,7 @@ fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {
         lease: config.leader.lease,
         renew: config.leader.renew,
         sweep: config.lease.sweep,
+        measure: config.telemetry.fleet_interval,
         retention,
         ..LeaderSettings::default()
     })

@@ -135,6 +135,18 @@ impl Local {
         true
     }
 
+    /// Whoever waits for these ends is sent away, to ask anew.
+    pub(crate) fn forget<'a>(&self, runs: impl Iterator<Item = &'a RunId>) {
+        let mut awaited = self.awaited();
+        runs.for_each(|run| drop(awaited.remove(run)));
+    }
+
+    /// How many wait for it.
+    #[cfg(test)]
+    pub(crate) fn awaiting(&self, run: RunId) -> usize {
+        self.awaited().get(&run).map_or(0, Vec::len)
+    }
+
     /// Tells the ends of runs to whoever waits for them.
     pub(crate) fn tell(&self, ends: impl Iterator<Item = (RunId, EndedRun)>) {
         ends.for_each(|(run, end)| self.tell_one(run, || end));

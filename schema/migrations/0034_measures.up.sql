@@ -90,32 +90,42 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         select to_timestamp(floor(extract(epoch from p_from) / s.step) * s.step) as first, s.step,
                least(floor(extract(epoch from p_to) / s.step) - floor(extract(epoch from p_from) / s.step), 1500)::integer as last
           from stepped s
-    ), counted as (
-        select m.minute, m.replica, m.since, lag(m.minute) over w as before,
-               m.items_delivered - lag(m.items_delivered, 1, 0::bigint) over w as items_delivered,
-               m.items_refused - lag(m.items_refused, 1, 0::bigint) over w as items_refused,
-               m.items_unknown - lag(m.items_unknown, 1, 0::bigint) over w as items_unknown,
-               m.items_passed_over - lag(m.items_passed_over, 1, 0::bigint) over w as items_passed_over,
-               m.batches - lag(m.batches, 1, 0::bigint) over w as batches,
-               m.runs_completed - lag(m.runs_completed, 1, 0::bigint) over w as runs_completed,
-               m.runs_failed - lag(m.runs_failed, 1, 0::bigint) over w as runs_failed,
-               m.steps - lag(m.steps, 1, 0::bigint) over w as steps,
-               m.commands_delivered - lag(m.commands_delivered, 1, 0::bigint) over w as commands_delivered,
-               m.commands_stored - lag(m.commands_stored, 1, 0::bigint) over w as commands_stored,
-               m.outbox_delivered - lag(m.outbox_delivered, 1, 0::bigint) over w as outbox_delivered,
-               m.redelivered - lag(m.redelivered, 1, 0::bigint) over w as redelivered,
-               m.dead - lag(m.dead, 1, 0::bigint) over w as dead,
-               m.leases_lost - lag(m.leases_lost, 1, 0::bigint) over w as leases_lost
+    ), told as (
+        -- Totals only grow, so the largest of a step is what had been counted at its end. What had been counted before the
+        -- first step is in the row of the minute before, if the replica lived then.
+        select floor(extract(epoch from m.minute - a.first) / a.step)::integer as n, m.replica, min(m.minute) as minute,
+               min(m.since) as since,
+               max(m.items_delivered) as items_delivered, max(m.items_refused) as items_refused, max(m.items_unknown) as items_unknown,
+               max(m.items_passed_over) as items_passed_over, max(m.batches) as batches, max(m.runs_completed) as runs_completed,
+               max(m.runs_failed) as runs_failed, max(m.steps) as steps, max(m.commands_delivered) as commands_delivered,
+               max(m.commands_stored) as commands_stored, max(m.outbox_delivered) as outbox_delivered, max(m.redelivered) as redelivered,
+               max(m.dead) as dead, max(m.leases_lost) as leases_lost
           from asked a
-          -- What a replica had counted before is in its row of the minute before, if it lived then.
           join lockgate.replica_minutes m
             on m.minute >= a.first - interval '2 minutes' and m.minute < a.first + (a.last + 1) * a.step * interval '1 second'
-        window w as (partition by m.replica order by m.minute)
+         group by 1, m.replica
+    ), counted as (
+        select t.n, t.replica, t.minute, t.since, lag(t.n) over w as before,
+               t.items_delivered - lag(t.items_delivered, 1, 0::bigint) over w as items_delivered,
+               t.items_refused - lag(t.items_refused, 1, 0::bigint) over w as items_refused,
+               t.items_unknown - lag(t.items_unknown, 1, 0::bigint) over w as items_unknown,
+               t.items_passed_over - lag(t.items_passed_over, 1, 0::bigint) over w as items_passed_over,
+               t.batches - lag(t.batches, 1, 0::bigint) over w as batches,
+               t.runs_completed - lag(t.runs_completed, 1, 0::bigint) over w as runs_completed,
+               t.runs_failed - lag(t.runs_failed, 1, 0::bigint) over w as runs_failed,
+               t.steps - lag(t.steps, 1, 0::bigint) over w as steps,
+               t.commands_delivered - lag(t.commands_delivered, 1, 0::bigint) over w as commands_delivered,
+               t.commands_stored - lag(t.commands_stored, 1, 0::bigint) over w as commands_stored,
+               t.outbox_delivered - lag(t.outbox_delivered, 1, 0::bigint) over w as outbox_delivered,
+               t.redelivered - lag(t.redelivered, 1, 0::bigint) over w as redelivered,
+               t.dead - lag(t.dead, 1, 0::bigint) over w as dead,
+               t.leases_lost - lag(t.leases_lost, 1, 0::bigint) over w as leases_lost
+          from told t
+        window w as (partition by t.replica order by t.n)
     ), known as (
-        -- The first row of a replica that had counted before is all it ever did, not what it did then.
-        select floor(extract(epoch from c.minute - a.first) / a.step)::integer as n, c.*
-          from counted c cross join asked a
-         where c.minute >= a.first and (c.before is not null or c.since >= c.minute - interval '1 minute')
+        -- The first total of a replica that had counted before is all it ever did, not what it did then.
+        select c.* from counted c
+         where c.n >= 0 and (c.before is not null or c.since >= c.minute - interval '1 minute')
     )
     select a.first + g.n * a.step * interval '1 second',
            a.first + (g.n + 1) * a.step * interval '1 second' <= date_trunc('minute', clock_timestamp()) - interval '1 minute',

@@ -11,3 +11,12 @@ drop view lockgate.v_run_progress;
 drop view lockgate.v_steps;
 drop view lockgate.v_runs_held;
 drop view lockgate.v_runs;
+
+do $$
+declare
+    role text;
+begin
+    for role in select rolname from pg_roles where rolname in ('lockgate_engine', 'lockgate_operator', 'lockgate_reader') loop
+        execute format('revoke execute on function lockgate.first_id_at(timestamptz) from %I', role);
+    end loop;
+end $$;

@@ -429,5 +429,7 @@ begin
             lockgate.v_batches, lockgate.v_replicas, lockgate.v_leader, lockgate.v_terms,
             lockgate.v_schedules_next, lockgate.v_queue_health, lockgate.v_queue_holders, lockgate.v_failures,
             lockgate.v_acts to %I', role);
+        -- Runs of a time are found by their ids.
+        execute format('grant execute on function lockgate.first_id_at(timestamptz) to %I', role);
     end loop;
 end $$;

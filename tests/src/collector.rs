@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::replica::PATIENCE;
 use crate::wait_until;
 
-pub use seen::{Log, Point, Seen, Span};
+pub use seen::{Attributes, Log, Point, Seen, Span, Told};
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -170,7 +170,7 @@ async fn healthy() -> TestDatabase {
     );
     assert_eq!(proof_problems(database.pool(), RUN).await, [""; 0]);
     assert_eq!(
-        of_run(&mut *database.pool().acquire().await.unwrap(), RUN).await,
+        of_run(&mut database.pool().acquire().await.unwrap(), RUN).await,
         [""; 0]
     );
     database

@@ -118,7 +118,7 @@ impl Failure {
     /// A write whose answer may have been lost; a refusal changed nothing.
     #[must_use]
     pub fn of_write(error: DatabaseError) -> Self {
-        let lost = matches!(error, DatabaseError::Unanswered(_));
+        let lost = error.is_unanswered();
         let failure = Self::from(error);
         if lost {
             failure.changed(Changed::Unknown)
@@ -186,7 +186,7 @@ impl From<DatabaseError> for Failure {
 fn judge(error: &DatabaseError) -> (Exit, &'static str) {
     let code = match error {
         DatabaseError::BadUrl(_) => return (Exit::Usage, "expected postgres://user@host:port/database"),
-        DatabaseError::Unanswered(_) => {
+        DatabaseError::Unanswered(_) | DatabaseError::TooSlow(_) => {
             return (
                 Exit::Unreachable,
                 "check that the server runs and that DATABASE_URL names it; `doctor` says more",

@@ -51,7 +51,7 @@ pub use output::{Format, Output};
 pub use run::GRACE;
 
 use crate::config::{Config, LogFormat, Sources};
-use crate::telemetry::lines;
+use crate::telemetry::{lines, say};
 
 /// Durable runs on Postgres, leased batches into Kafka, and the proof of delivery.
 #[derive(Parser)]
@@ -186,7 +186,7 @@ pub fn main<H: Host>(host: H) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            say(&failure.to_string());
             failure.exit.into()
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Changed, Exit, Failure, Outcome};
-use crate::postgres::{DatabaseError, Inspector, Progress};
+use crate::postgres::{Inspector, Progress};
 
 const POLL: Duration = Duration::from_millis(200);
 /// A server that restarts is waited for; one that stays away is not.
@@ -84,7 +84,7 @@ pub(super) async fn wait_for_end(
                 last = Some(progress);
             }
             Ok(None) => return Err(Failure::unknown_run(run)),
-            Err(error) if answered.elapsed() > OUTAGE || !matches!(error, DatabaseError::Unanswered(_)) => {
+            Err(error) if answered.elapsed() > OUTAGE || !error.is_unanswered() => {
                 return Err(Failure::from(error).changed(Changed::Said));
             }
             Err(error) => bar.set_message(format!("waiting for Postgres: {error}")),

@@ -86,13 +86,16 @@ impl Waiting {
             let (sender, answer) = oneshot::channel();
             self.inner.local.wait(run, sender);
             if self.inner.add(run) {
-                tokio::spawn(self.inner.clone().ask());
+                let asking = Asking {
+                    inner: self.inner.clone(),
+                    is_over: false,
+                };
+                tokio::spawn(async move { asking.ask().await });
             }
-            // None when the runtime that asked has ended.
+            // None when the runtime that asked has ended: from now on this one asks.
             if let Ok(ended) = answer.await {
                 return ended;
             }
-            self.inner.lock().asked = false;
         }
     }
 }
@@ -119,18 +122,12 @@ impl Inner {
         !std::mem::replace(&mut looks.asked, true)
     }
 
-    /// Asks until nobody waits.
-    async fn ask(self: Arc<Self>) {
-        while let Some((due, next)) = self.due() {
-            for page in due.chunks(PAGE) {
-                match self.store.ended_runs(page.to_vec()).await {
-                    Ok(ended) => self.local.tell(ended.into_iter()),
-                    Err(error) => tracing::debug!(%error, "could not ask for the ends of runs"),
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep_until(next) => {}
-                () = self.more.notified() => {}
+    /// Asks for those that are due.
+    async fn ask(&self, due: &[RunId]) {
+        for page in due.chunks(PAGE) {
+            match self.store.ended_runs(page.to_vec()).await {
+                Ok(ended) => self.local.tell(ended.into_iter()),
+                Err(error) => tracing::debug!(%error, "could not ask for the ends of runs"),
             }
         }
     }
@@ -157,6 +154,42 @@ impl Inner {
         looks.asked = !looks.runs.is_empty();
         // Not more often than the first looks need it.
         looks.asked.then_some((due, next.max(now + FIRST_PAUSE)))
+    }
+}
+
+/// Whoever asks for all that wait, in whichever runtime.
+struct Asking {
+    inner: Arc<Inner>,
+    /// Nobody waited any more.
+    is_over: bool,
+}
+
+impl Asking {
+    /// Asks until nobody waits.
+    async fn ask(mut self) {
+        while let Some((due, next)) = self.inner.due() {
+            self.inner.ask(&due).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.inner.more.notified() => {}
+            }
+        }
+        self.is_over = true;
+    }
+}
+
+impl Drop for Asking {
+    /// Its runtime has ended: all that wait in others are to ask by themselves.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let runs = {
+            let mut looks = self.inner.lock();
+            looks.asked = false;
+            std::mem::take(&mut looks.runs)
+        };
+        self.inner.local.forget(runs.keys());
     }
 }
 
@@ -214,6 +247,41 @@ mod tests {
         }
         let asked = table.asked.load(Ordering::SeqCst);
         assert!((20..40).contains(&asked), "asked {asked} times in 10 s");
+    }
+
+    /// Those who waited beside it, and those who come after it.
+    #[test]
+    fn who_waits_in_another_runtime_is_told_though_the_one_that_asked_has_ended() {
+        let runtime = || {
+            let mut alone = tokio::runtime::Builder::new_multi_thread();
+            alone.worker_threads(1).enable_all().build().unwrap()
+        };
+        let table = Arc::new(Table::default());
+        let waiting = Arc::new(Waiting::new(table.clone(), Arc::default()));
+        let runs = [Uuid::from_u128(1), Uuid::from_u128(2)];
+        let wait = |run| {
+            let waiting = waiting.clone();
+            async move { waiting.ended(run).await }
+        };
+        let asks = runtime();
+        let stays = runtime();
+        let _first = asks.spawn(wait(runs[0]));
+        while table.asked.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        let beside = stays.spawn(wait(runs[0]));
+        while waiting.inner.local.awaiting(runs[0]) < 2 {
+            std::thread::yield_now();
+        }
+        drop(asks);
+        let after = stays.spawn(wait(runs[1]));
+        table.ended.lock().unwrap().extend(runs);
+        let told = async {
+            let both = async { (beside.await, after.await) };
+            tokio::time::timeout(Duration::from_secs(10), both).await.unwrap()
+        };
+        let (beside, after) = stays.block_on(told);
+        assert_eq!((beside.unwrap(), after.unwrap()), (over(), over()));
     }
 
     #[tokio::test(start_paused = true)]

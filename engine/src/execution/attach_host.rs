@@ -117,9 +117,13 @@ impl ContextHost for AttachHost {
         None
     }
 
-    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
-        let differs = self.lock().ask_join(&place);
-        async move { differs.map_or(Ok(()), |how| Err(anyhow::anyhow!(how))) }.boxed()
+    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<usize>> {
+        let joined = self.lock().ask_join(&place);
+        async move { joined.map_err(|how| anyhow::anyhow!(how)) }.boxed()
+    }
+
+    fn is_telling(&self, _: &str) -> bool {
+        false
     }
 
     fn select(self: Arc<Self>, place: Place, count: usize) -> BoxFuture<'static, anyhow::Result<Race>> {

@@ -5,12 +5,21 @@ use std::sync::Arc;
 
 use super::executor::Shared;
 use super::history::Asked;
-use super::owner_host::{Left, OwnerHost};
+use super::owner_host::{Left, OwnerHost, done};
 use crate::lifecycle::{
-    ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, OpenWait, RunId, StepStatus, derived_id,
+    ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, NewStep, OpenWait, RunId, Saved, StepState, StepStatus,
+    derived_id,
 };
 use crate::telemetry::{RunTrace, Spanned};
 use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
+
+/// What is known of the end of a child.
+enum Heard {
+    /// As it is recorded.
+    Recorded(StepState),
+    /// It is over, and that is to be recorded.
+    Ended(EndedChild),
+}
 
 impl OwnerHost {
     /// Starts a child, unless its step has a row already: then it was started.
@@ -29,7 +38,7 @@ impl OwnerHost {
             return refused.map(|_| id);
         }
         self.check_child(&child)?;
-        let _operation = self.begin();
+        let _operation = self.begin_new(&path).await?;
         let NewRunOfMine {
             workflow,
             params,
@@ -97,9 +106,11 @@ impl OwnerHost {
             due_at: None,
             attempts: 0,
         };
-        let ended = self
-            .wait_until(wait, |host| host.lock().ended_children.get(&path).cloned())
-            .await?;
+        let ended = match self.wait_until(wait, |host| host.end_of_child(&path)).await? {
+            // Whoever asks twice is told what the first one was told.
+            Heard::Recorded(step) => return done(step),
+            Heard::Ended(ended) => ended,
+        };
         let _operation = self.begin();
         let mut step = self.new_step(path.clone(), Kind::Child);
         step.ends_open = true;
@@ -111,9 +122,41 @@ impl OwnerHost {
                 step.result = Some(to_json(&error)?);
             }
         }
-        let done = self.save(step).await?;
-        self.lock().unread.remove(&path);
-        Ok(done)
+        fail::fail_point!("step.before_save");
+        let (host, told) = (self.clone(), step.clone().into_state());
+        let saved = self.surely(&path, async move { host.record_child_end(step).await });
+        let saved = saved.await;
+        self.saved(told, saved).await
+    }
+
+    /// How a child ended, unless somebody is about to record that.
+    fn end_of_child(&self, path: &str) -> Option<Heard> {
+        let state = self.lock();
+        if state.writing.contains(path) {
+            return None;
+        }
+        let recorded = state.history.step(path).filter(|step| step.status != StepStatus::Open);
+        match recorded {
+            Some(step) => Some(Heard::Recorded(step.clone())),
+            None => state.ended_children.get(path).cloned().map(Heard::Ended),
+        }
+    }
+
+    /// Writes it down, here too.
+    async fn record_child_end(&self, step: NewStep) -> Result<Saved, FleetError> {
+        let told = step.clone().into_state();
+        let saved = self.shared.checkpoints.save(&self.held, step).await?;
+        let recorded = match &saved {
+            Saved::Done => Some(told),
+            Saved::Adopted(earlier) => Some((**earlier).clone()),
+            Saved::Lost => None,
+        };
+        if let Some(recorded) = recorded.filter(|step| step.status != StepStatus::Open) {
+            let mut state = self.lock();
+            state.unread.remove(&recorded.path);
+            state.history.learn(recorded);
+        }
+        Ok(saved)
     }
 
     /// Steps at which the code waits for a child, whose end it has not heard.

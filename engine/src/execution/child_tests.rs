@@ -1,13 +1,18 @@
 //! Children as the code of their parent meets them, and runs that go on as others.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Arc, Mutex};
+
+use uuid::Uuid;
+
 use super::fake::{RUN, Stage, Trouble};
-use super::run_task_tests::{Effect, code};
-use crate::lifecycle::{ChildEnd, StepStatus, derived_id};
+use super::run_task_tests::{Effect, code, seconds};
+use super::trial::Trial;
+use crate::lifecycle::*;
 use crate::workflow::{ChildOptions, Context, StepError, Workflow};
 
 /// A workflow that nobody here runs.
-struct Digest;
+pub(super) struct Digest;
 
 impl Workflow for Digest {
     const NAME: &'static str = "digest";
@@ -19,7 +24,7 @@ impl Workflow for Digest {
     }
 }
 
-fn elsewhere() -> ChildOptions {
+pub(super) fn elsewhere() -> ChildOptions {
     ChildOptions::default().elsewhere()
 }
 
@@ -185,6 +190,63 @@ async fn a_run_goes_on_as_another_with_its_next_input() {
     }));
     let row = stage.play().await;
     assert_eq!((row.status, row.output.as_deref()), ("continued", Some("null")));
+}
+
+/// Ends the child of a trial, which is woken as by a sweep.
+async fn end_digest(trial: &Trial, output: &str) {
+    let page = ClaimPage {
+        claim_id: Uuid::new_v4(),
+        shares: vec![Share {
+            queue: "digest".to_owned(),
+            take: 1,
+        }],
+        runnable: vec![Runnable {
+            workflow: "digest".to_owned(),
+            newest: 1,
+            oldest: 1,
+        }],
+        suspects: false,
+    };
+    let (claim, _) = trial.store.claim_runs(&page).await.unwrap().remove(0);
+    let ending = Ending {
+        claim,
+        act: Act::Complete {
+            output: output.as_bytes().to_vec(),
+        },
+        had_batches: false,
+        attributes: None,
+    };
+    assert_eq!(trial.store.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
+    trial.store.sweep();
+}
+
+/// Live as in a replay, and whether it asks again later or at the same time.
+#[tokio::test]
+async fn who_asks_twice_for_a_childs_result_is_told_the_same_twice() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let trial = Trial::new(code(move |ctx| {
+        let told = heard.clone();
+        async move {
+            let child = ctx.start_child::<Digest>(&1, elsewhere()).await?;
+            let (one, two) = futures::join!(child.result(), child.result());
+            let (one, two, first) = (one?, two?, ctx.now());
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+            let (three, second) = (child.result().await?, ctx.now());
+            told.lock().unwrap().push((one, two, three, first, second));
+            ctx.sleep(seconds(60)).await?;
+            Ok(String::new())
+        }
+    }));
+    assert!(trial.turn().await);
+    end_digest(&trial, "7").await;
+    trial.play().await;
+    assert_eq!(trial.end().0, "completed", "{:?}", trial.end());
+    let told = told.lock().unwrap();
+    let (one, two, three, first, second) = told[0];
+    assert_eq!((one, two, three, first), (7, 7, 7, second));
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0], told[1]);
 }
 
 /// What a branch was told before a death it is told again at once, whatever the others wait for.

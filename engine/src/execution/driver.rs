@@ -34,7 +34,11 @@ async fn claim_pages(shared: &Arc<Shared>) {
     let mut dues = Dues::default();
     let mut idle = 0u32;
     while let Some(mut free) = free_slots(shared).await {
-        refresh(shared).await;
+        if !refresh(shared).await {
+            drop(free);
+            pause(shared, jittered(shared.settings.poll)).await;
+            continue;
+        }
         let served = shared.queues.served(shared.workflows());
         queues.serve(worth_asking(shared, &served).await);
         let shares = queues.deal(free.num_permits());
@@ -170,19 +174,32 @@ async fn free_slots(shared: &Shared) -> Option<OwnedSemaphorePermit> {
 /// One run at a time that holders died on: if this process dies of it too, nothing else is blamed.
 async fn claim_suspects(shared: &Arc<Shared>) {
     while !shared.stopping.is_cancelled() {
+        if !shared.queues.is_read() {
+            pause(shared, jittered(shared.settings.poll)).await;
+            continue;
+        }
         let asked = Instant::now();
         let found = suspect(shared).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "could not look for runs that holders died on");
             None
         });
         if let Some((claim, run)) = found {
-            drive(shared.clone(), claim, run, asked).await;
+            // In a task of its own: what it may do to that it does not do to whoever looks for the next one.
+            let driven = shared.run_tasks.spawn(drive(shared.clone(), claim, run, asked));
+            if driven.await.is_err() {
+                tracing::error!(run = %claim.run, "a run that holders died on was dropped");
+            }
             continue;
         }
-        tokio::select! {
-            () = shared.stopping.cancelled() => {}
-            () = shared.clock.pause(jittered(shared.settings.poll * SUSPECT_POLLS)) => {}
-        }
+        pause(shared, jittered(shared.settings.poll * SUSPECT_POLLS)).await;
+    }
+}
+
+/// Waits so long, or until this replica stops.
+async fn pause(shared: &Shared, time: Duration) {
+    tokio::select! {
+        () = shared.stopping.cancelled() => {}
+        () = shared.clock.pause(time) => {}
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::executor::Shared;
@@ -41,10 +42,12 @@ pub(crate) struct EagerStarts {
 }
 
 impl EagerStarts {
+    /// Called in the executor's runtime: what clients start lives there, though theirs may end.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let room = shared.settings.runs;
+        let (room, runtime) = (shared.settings.runs, Handle::current());
+        let births = Births(shared.clone(), runtime.clone());
         Self {
-            births: Group::new(Births(shared.clone()), room),
+            births: Group::in_runtime(births, room, runtime),
             shared,
         }
     }
@@ -107,7 +110,7 @@ struct Born {
     seat: Mutex<Option<(Seat, Here)>>,
 }
 
-struct Births(Arc<Shared>);
+struct Births(Arc<Shared>, Handle);
 
 impl Births {
     /// Starts the code of those that are there.
@@ -122,10 +125,11 @@ impl Births {
         for (claim, run) in born {
             let Some(seat) = seats.remove(&claim.run) else { continue };
             let shared = self.0.clone();
-            self.0.run_tasks.spawn(async move {
+            let driven = async move {
                 drive(shared, claim, run, asked).await;
                 drop(seat);
-            });
+            };
+            self.0.run_tasks.spawn_on(driven, &self.1);
         }
     }
 }

@@ -18,11 +18,15 @@ impl OwnerHost {
         asked: Asked,
     ) -> anyhow::Result<Done> {
         let path = place.to_string();
-        if let ControlFlow::Break(ended) = self.comes_to(&path, asked).await {
-            return ended;
-        }
+        let open = match self.comes_to(&path, asked).await {
+            ControlFlow::Break(ended) => return ended,
+            ControlFlow::Continue(open) => open,
+        };
         let known = self.shared.fan_outs.learn(&self.run, &path, fan_out);
-        let operation = self.begin();
+        let operation = match open {
+            Some(_) => self.begin(),
+            None => self.begin_new(&path).await?,
+        };
         self.lock().has_batches = true;
         let planned = tokio::select! {
             planned = planner::plan(&self.shared, &self.held.claim, &known) => planned,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::book::HeldRun;
@@ -149,6 +150,8 @@ pub(crate) struct Group<T: Together>(Arc<Inner<T>>);
 
 struct Inner<T: Together> {
     together: T,
+    /// Where flights live; none: with whoever starts them.
+    runtime: Option<Handle>,
     room: Arc<Semaphore>,
     state: Mutex<State<T>>,
 }
@@ -162,8 +165,18 @@ struct State<T: Together> {
 impl<T: Together> Group<T> {
     /// A group with room for so many writes.
     pub(crate) fn new(together: T, room: usize) -> Self {
+        Self::on(together, room, None)
+    }
+
+    /// The same, whose flights live in this runtime, whichever its writers are in.
+    pub(crate) fn in_runtime(together: T, room: usize, runtime: Handle) -> Self {
+        Self::on(together, room, Some(runtime))
+    }
+
+    fn on(together: T, room: usize, runtime: Option<Handle>) -> Self {
         Self(Arc::new(Inner {
             together,
+            runtime,
             room: Arc::new(Semaphore::new(room.max(1))),
             state: Mutex::new(State {
                 queue: VecDeque::new(),
@@ -244,8 +257,12 @@ struct Flight<T: Together> {
 
 impl<T: Together> Flight<T> {
     fn start(group: Arc<Inner<T>>) {
-        let flight = Self { group, landed: false };
-        tokio::spawn(flight.fly());
+        let runtime = group.runtime.clone();
+        let flight = Self { group, landed: false }.fly();
+        match runtime {
+            Some(runtime) => drop(runtime.spawn(flight)),
+            None => drop(tokio::spawn(flight)),
+        }
     }
 
     /// Boxed, since a flight that takes long starts another.

@@ -49,6 +49,8 @@ pub(super) struct History {
     steps: HashMap<String, StepState>,
     /// What stands at each place of each branch; a `BTreeMap` tells whether something stands behind one.
     places: BTreeMap<(String, u32), String>,
+    /// How many branches have something recorded, or stand before one that has, by the path of their place.
+    branches: HashMap<String, usize>,
     asked: BTreeSet<String>,
 }
 
@@ -59,19 +61,25 @@ pub(super) fn version_path(prefix: &str, change: &str) -> String {
 
 impl History {
     pub(super) fn new(run: &WorkRun) -> Self {
+        let mut branches: HashMap<String, usize> = HashMap::new();
+        let mut places = BTreeMap::new();
         let paths = run.steps.iter().map(|step| step.path.as_str());
-        let placed = paths.filter(|path| !is_undo(path)).flat_map(|path| {
-            let above = Place::above(path).into_iter().map(|(place, _)| place);
-            above.chain(Place::of_path(path))
-        });
-        let placed = placed.map(|place| {
-            let path = place.to_string();
-            ((place.prefix, place.ordinal), path)
-        });
+        for path in paths.filter(|path| !is_undo(path)) {
+            for (place, number) in Place::above(path) {
+                let above = place.to_string();
+                let count = branches.entry(above.clone()).or_default();
+                *count = number.saturating_add(1).max(*count);
+                places.insert((place.prefix, place.ordinal), above);
+            }
+            if let Some(place) = Place::of_path(path) {
+                places.insert((place.prefix, place.ordinal), path.to_owned());
+            }
+        }
         Self {
             workflow: run.workflow.clone(),
             run: run.id.to_string(),
-            places: placed.collect(),
+            places,
+            branches,
             steps: run.steps.iter().map(|step| (step.path.clone(), step.clone())).collect(),
             asked: BTreeSet::new(),
         }
@@ -93,11 +101,15 @@ impl History {
         }
     }
 
-    /// The code has come to a join; says what else stands there, if anything does.
-    pub(super) fn ask_join(&self, place: &Place) -> Option<String> {
-        let path = self.places.get(&(place.prefix.clone(), place.ordinal))?;
-        (*path != place.to_string() || self.steps.contains_key(path))
-            .then(|| self.stands_there(place, &place.name, path))
+    /// The code has come to a join; answers how many of its branches are recorded, or says what else stands there.
+    pub(super) fn ask_join(&self, place: &Place) -> Result<usize, String> {
+        let Some(path) = self.places.get(&(place.prefix.clone(), place.ordinal)) else {
+            return Ok(0);
+        };
+        match *path != place.to_string() || self.steps.contains_key(path) {
+            true => Err(self.stands_there(place, &place.name, path)),
+            false => Ok(self.branches.get(path).copied().unwrap_or(0)),
+        }
     }
 
     /// The code has come to a select of so many branches.
@@ -349,15 +361,30 @@ mod tests {
     #[test]
     fn a_join_and_a_step_do_not_stand_for_each_other() {
         let mut joined = history(vec![step("2:join/1/0:charge", Kind::Step, StepStatus::Completed)]);
-        assert_eq!(joined.ask_join(&place(2, "join")), None);
-        assert_eq!(joined.ask_join(&place(3, "join")), None);
+        assert_eq!(joined.ask_join(&place(2, "join")), Ok(2));
+        assert_eq!(joined.ask_join(&place(3, "join")), Ok(0));
         let Asked::Diverged(text) = joined.ask(&place(2, "charge"), Kind::Step) else {
             unreachable!("it diverged")
         };
         assert!(text.contains("recorded \"join\" (join) there"), "{text}");
         let alone = history(vec![step("2:charge", Kind::Step, StepStatus::Completed)]);
-        let text = alone.ask_join(&place(2, "join")).unwrap_or_default();
+        let text = alone.ask_join(&place(2, "join")).expect_err("a step stands there");
         assert!(text.contains("it now does \"join\" (join), run"), "{text}");
+    }
+
+    #[test]
+    fn branches_are_counted_by_the_last_one_that_has_anything() {
+        let history = history(vec![
+            step("2:join/9/0:join/1/0:charge", Kind::Step, StepStatus::Completed),
+            step("2:join/10/v:vat", Kind::Version, StepStatus::Completed),
+            step("undo/2:join/11/0:charge", Kind::Step, StepStatus::Completed),
+        ]);
+        assert_eq!(history.ask_join(&place(2, "join")), Ok(11));
+        let inner = Place {
+            prefix: "2:join/9/".to_owned(),
+            ..place(0, "join")
+        };
+        assert_eq!(history.ask_join(&inner), Ok(2));
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod child_steps;
 #[cfg(test)]
 mod child_tests;
 mod driver;
+#[cfg(test)]
+mod driver_tests;
 mod eager;
 mod endings;
 mod executor;
@@ -22,7 +24,11 @@ mod group;
 #[cfg(test)]
 mod group_tests;
 mod history;
+#[cfg(test)]
+mod join_tests;
 mod keeper;
+#[cfg(test)]
+mod leaving_tests;
 mod letting_go;
 mod limited;
 #[cfg(test)]

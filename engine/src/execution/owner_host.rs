@@ -48,6 +48,8 @@ pub(super) struct State {
     left: Option<Left>,
     /// Steps on their way: closures, checkpoints, plans. While there are any the run does something.
     pub(super) operations: u32,
+    /// Steps that are not begun because the run is best left: it is, once nothing of it is under way.
+    held_back: u32,
     pub(super) has_batches: bool,
     /// What the code is at that something outside ends.
     pub(super) waits: BTreeMap<String, OpenWait>,
@@ -89,6 +91,7 @@ impl OwnerHost {
             history: History::new(&run),
             left: None,
             operations: 0,
+            held_back: 0,
             has_batches: run.steps.iter().any(|step| step.kind == Kind::FanOut),
             waits: BTreeMap::new(),
             signals: run.signals.iter().cloned().collect(),
@@ -138,7 +141,15 @@ impl OwnerHost {
 
     /// Why the code is to be left, once.
     pub(super) fn take_left(&self) -> Option<Left> {
-        self.lock().left.take()
+        let mut state = self.lock();
+        if let Some(left) = state.left.take() {
+            return Some(left);
+        }
+        if state.held_back == 0 || state.operations > 0 {
+            return None;
+        }
+        drop(state);
+        self.is_best_left()
     }
 
     /// It does nothing until time passes: its timers are short, and its steps pause before their next try.
@@ -205,16 +216,32 @@ impl OwnerHost {
         Operation(self.clone())
     }
 
-    /// Why the run is best left here, between two steps, with nothing of it under way.
-    pub(super) fn to_be_left(&self) -> Option<Left> {
-        if self.lock().operations > 0 {
-            return None;
-        }
+    /// Why nothing new of the run is to begin here.
+    fn is_best_left(&self) -> Option<Left> {
         if self.held.is_paused() && !self.unwinds() {
             return Some(Left::Halted);
         }
         let stops = self.shared.stopping.is_cancelled();
         stops.then(|| Left::Retry("this replica stops".to_owned()))
+    }
+
+    /// Begins what is new. While the run is best left it is held back, and the run is left as soon as what is under way has
+    /// ended, however the steps of its branches overlap.
+    pub(super) async fn begin_new(self: &Arc<Self>, path: &str) -> anyhow::Result<Operation> {
+        let mut held_back = None;
+        loop {
+            let mut came = std::pin::pin!(self.came.notified());
+            came.as_mut().enable();
+            if self.unwinds() {
+                drop(held_back);
+                return self.refused(path).await;
+            }
+            if self.is_best_left().is_none() {
+                return Ok(self.begin());
+            }
+            held_back.get_or_insert_with(|| HeldBack::new(self.clone()));
+            came.await;
+        }
     }
 
     pub(super) fn new_step(&self, place: String, kind: Kind) -> NewStep {
@@ -284,6 +311,23 @@ impl Drop for Operation {
         self.0.lock().operations -= 1;
         // Whoever polls the code may be told nothing else: the step may have been awaited in another task.
         self.0.poller.wake();
+    }
+}
+
+/// A step that is not begun.
+struct HeldBack(Arc<OwnerHost>);
+
+impl HeldBack {
+    fn new(host: Arc<OwnerHost>) -> Self {
+        host.lock().held_back += 1;
+        host.poller.wake();
+        Self(host)
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        self.0.lock().held_back -= 1;
     }
 }
 

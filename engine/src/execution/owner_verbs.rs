@@ -74,15 +74,19 @@ impl ContextHost for OwnerHost {
         self.held.set_attribute(name, value)
     }
 
-    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>> {
-        let differs = self.lock().history.ask_join(&place);
+    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<usize>> {
+        let joined = self.lock().history.ask_join(&place);
         async move {
-            match differs {
-                Some(how) => self.leave(Left::Diverged(how)).await,
-                None => Ok(()),
+            match joined {
+                Err(how) => self.leave(Left::Diverged(how)).await,
+                Ok(recorded) => Ok(recorded),
             }
         }
         .boxed()
+    }
+
+    fn is_telling(&self, prefix: &str) -> bool {
+        self.lock().under_way.is_telling(prefix)
     }
 
     fn select(self: Arc<Self>, place: Place, count: usize) -> BoxFuture<'static, anyhow::Result<Race>> {

@@ -8,6 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::keeper::every;
 use crate::lifecycle::{Counts, Fleet, Heartbeat};
+use crate::telemetry::catalogue::{
+    BATCHES_DONE, DIRECT_COMMANDS, DIRECT_STORED, ITEMS_DONE, LEASES_LOST, OUTBOX_MESSAGES, REDELIVERED, RUNS_ENDED,
+    STEPS_DONE,
+};
+use crate::telemetry::meters;
 
 /// Keeps the row of a replica without a worker's side, which leads, waits to lead or serves, until told to stop.
 pub(crate) async fn be_present(fleet: Arc<dyn Fleet>, own: Heartbeat, period: Duration, stop: CancellationToken) {
@@ -41,7 +46,11 @@ impl Presence {
         };
         let before = Utc::now();
         match fleet.heartbeat(&beat).await {
-            Ok(clock) => self.clock_offset = Some(offset(before, clock, Utc::now())),
+            Ok(clock) => {
+                let offset = offset(before, clock, Utc::now());
+                meters().clock_offset(offset);
+                self.clock_offset = Some(offset);
+            }
             Err(error) => {
                 tracing::warn!(replica = %beat.replica, %error, "no heartbeat");
                 return false;
@@ -65,7 +74,25 @@ impl Presence {
 
 /// What this process has counted since it began.
 fn counted() -> Counts {
-    Counts::default()
+    let total = |def, value| i64::try_from(meters().total(def, Some(value))).unwrap_or(i64::MAX);
+    let all = |def| i64::try_from(meters().total(def, None)).unwrap_or(i64::MAX);
+    let failed = ["failed", "cancelled", "quarantined"];
+    Counts {
+        items_delivered: total(&ITEMS_DONE, "delivered"),
+        items_refused: total(&ITEMS_DONE, "refused"),
+        items_unknown: total(&ITEMS_DONE, "unknown"),
+        items_passed_over: total(&ITEMS_DONE, "skipped") + total(&ITEMS_DONE, "vanished"),
+        batches: total(&BATCHES_DONE, "finished"),
+        runs_completed: total(&RUNS_ENDED, "completed"),
+        runs_failed: failed.map(|end| total(&RUNS_ENDED, end)).iter().sum(),
+        steps: all(&STEPS_DONE),
+        commands_delivered: total(&DIRECT_COMMANDS, "delivered"),
+        commands_stored: all(&DIRECT_STORED),
+        outbox_delivered: total(&OUTBOX_MESSAGES, "delivered"),
+        redelivered: total(&REDELIVERED, "delivered"),
+        dead: total(&REDELIVERED, "dead"),
+        leases_lost: all(&LEASES_LOST),
+    }
 }
 
 /// The store read its clock somewhere between question and answer: half way is off by half the time at most.

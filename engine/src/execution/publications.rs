@@ -64,10 +64,7 @@ impl OwnerHost {
         if let ControlFlow::Break(ended) = self.comes_to(&path, asked).await {
             return ended;
         }
-        if let Some(left) = self.to_be_left() {
-            return self.leave(left).await;
-        }
-        let _operation = self.begin();
+        let _operation = self.begin_new(&path).await?;
         let mut step = self.new_step(path.clone(), Kind::Publish);
         match publication(&self.shared.topics, &self.shared.settings.key_hash) {
             Ok(command) => {

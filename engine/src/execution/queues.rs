@@ -35,6 +35,11 @@ impl QueueBook {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is set for queues is known.
+    pub(crate) fn is_read(&self) -> bool {
+        self.known().read_at.is_some()
+    }
+
     /// Runs of this queue are claimed, and started at once, without a look at any limit.
     pub(crate) fn is_open(&self, queue: &str) -> bool {
         !self.known().rules.get(queue).is_some_and(|rule| rule.limited)
@@ -86,12 +91,13 @@ impl QueueBook {
     }
 }
 
-/// Reads the queues again when what is known is old. What cannot be read stays as it was known.
-pub(super) async fn refresh(shared: &Shared) {
+/// Reads the queues again when what is known is old. What cannot be read stays as it was known; answers whether they were
+/// ever read: nothing may be claimed before that, since any queue may have limits.
+pub(super) async fn refresh(shared: &Shared) -> bool {
     let changed = shared.hints.queues.swap(false, Ordering::Relaxed);
     let now = shared.clock.now();
     if !shared.queues.is_stale(now, changed, shared.settings.poll) {
-        return;
+        return true;
     }
     shared.queues.rung.store(false, Ordering::Relaxed);
     match shared.runs.read_queues(&shared.workflows()).await {
@@ -101,6 +107,7 @@ pub(super) async fn refresh(shared: &Shared) {
             tracing::warn!(%error, "could not read the queues");
         }
     }
+    shared.queues.is_read()
 }
 
 #[cfg(test)]

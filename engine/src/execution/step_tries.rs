@@ -211,9 +211,10 @@ impl OwnerHost {
             ControlFlow::Break(ended) => return Err(ended),
             ControlFlow::Continue(open) => open,
         };
-        if let Some(left) = self.to_be_left().filter(|_| open.is_none()) {
-            return self.leave(left).await;
-        }
+        let begun = match open {
+            Some(_) => None,
+            None => Some(self.begin_new(&path).await.map_err(Err)?),
+        };
         let tries = Tries {
             path,
             kind,
@@ -228,8 +229,8 @@ impl OwnerHost {
                 .await;
             due.map_err(Err)?;
         }
-        let operation = Some(self.begin());
-        Ok((tries, operation))
+        let operation = begun.unwrap_or_else(|| self.begin());
+        Ok((tries, Some(operation)))
     }
 
     /// What undoes a step begins, once it is due.

@@ -1,12 +1,13 @@
 #![allow(clippy::unwrap_used)]
 //! A run on the store in memory, whose holder may die at any write, and which may be asked to stop.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::executor::{Executor, ExecutorParts, Hints, Shared};
@@ -33,6 +34,13 @@ struct Mortal {
     store: MemoryRunStore,
     death: Option<Death>,
     writes: AtomicU32,
+    /// What is set for queues cannot be read.
+    hides_queues: AtomicBool,
+    /// How often it was asked for.
+    asked_for_queues: AtomicU32,
+    /// Starts of claimed runs that are answered one for each of these.
+    births: Semaphore,
+    asked_for_births: AtomicU32,
 }
 
 impl Mortal {
@@ -99,7 +107,10 @@ impl RunStore for Mortal {
         RunStore::start_run(&self.store, run).await
     }
     async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
-        self.store.start_claimed_runs(births, claim_id).await
+        let born = self.store.start_claimed_runs(births, claim_id).await;
+        self.asked_for_births.fetch_add(1, Ordering::SeqCst);
+        self.births.acquire().await.unwrap().forget();
+        born
     }
     async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
         self.store.claim_limited_runs(page).await
@@ -123,6 +134,10 @@ impl RunStore for Mortal {
         write!(self, vec![Saved::Lost; group.len()], self.store.publish(group))
     }
     async fn read_queues(&self, workflows: &[String]) -> Result<QueueNews, FleetError> {
+        self.asked_for_queues.fetch_add(1, Ordering::SeqCst);
+        if self.hides_queues.load(Ordering::SeqCst) {
+            return Err(FleetError::Unanswered("away".to_owned()));
+        }
         self.store.read_queues(workflows).await
     }
     async fn waiting_queues(&self, queues: &[String]) -> Result<Vec<String>, FleetError> {
@@ -168,24 +183,41 @@ impl Trial {
         let mut start = RunStart::new("tested");
         start.request.params = b"null".to_vec();
         let run = store.start_run(start).unwrap().unwrap();
-        Self::with(store, clock, run, code, death)
+        Self::with(store, clock, run, code, death, Arc::new(SystemClock))
     }
 
     /// Other code for the run.
     pub(super) fn replaced(&self, code: Code) -> Self {
-        Self::with(self.store.clone(), self.clock.clone(), self.run, code, None)
+        self.waiting_by(code, Arc::new(SystemClock))
     }
 
-    fn with(store: MemoryRunStore, clock: Arc<VirtualClock>, run: RunId, code: Code, death: Option<Death>) -> Self {
+    /// The same, which waits by another clock.
+    pub(super) fn waiting_by(&self, code: Code, waits_by: Arc<dyn Clock>) -> Self {
+        Self::with(self.store.clone(), self.clock.clone(), self.run, code, None, waits_by)
+    }
+
+    fn with(
+        store: MemoryRunStore,
+        clock: Arc<VirtualClock>,
+        run: RunId,
+        code: Code,
+        death: Option<Death>,
+        waits_by: Arc<dyn Clock>,
+    ) -> Self {
         let mortal = Arc::new(Mortal {
             store: store.clone(),
             death,
             writes: AtomicU32::new(0),
+            hides_queues: AtomicBool::new(false),
+            asked_for_queues: AtomicU32::new(0),
+            births: Semaphore::new(1),
+            asked_for_births: AtomicU32::new(0),
         });
         let mut registry = Registry::default();
         registry.add(code);
         let mut settings = ExecutionSettings::new(Uuid::nil());
         settings.cancel_grace = Duration::from_millis(300);
+        settings.poll = Duration::from_millis(20);
         let executor = Executor::new(ExecutorParts {
             fleet: Arc::new(NoFleet(store.clone())),
             runs: mortal.clone(),
@@ -195,7 +227,7 @@ impl Trial {
             resources: Resources::default(),
             settings,
             hints: Arc::new(Hints::default()),
-            clock: Arc::new(SystemClock),
+            clock: waits_by,
         });
         Self {
             shared: executor.shared(),
@@ -255,6 +287,26 @@ impl Trial {
         String::from_utf8(self.view().output.unwrap_or_default()).unwrap()
     }
 
+    /// From now on what is set for queues can be read, or not.
+    pub(super) fn hide_queues(&self, hides: bool) {
+        self.mortal.hides_queues.store(hides, Ordering::SeqCst);
+    }
+
+    /// How often it was asked for.
+    pub(super) fn asked_for_queues(&self) -> u32 {
+        self.mortal.asked_for_queues.load(Ordering::SeqCst)
+    }
+
+    /// How often claimed runs were started.
+    pub(super) fn asked_for_births(&self) -> u32 {
+        self.mortal.asked_for_births.load(Ordering::SeqCst)
+    }
+
+    /// One more such start is answered; the first one is without that.
+    pub(super) fn answer_birth(&self) {
+        self.mortal.births.add_permits(1);
+    }
+
     pub(super) fn writes(&self) -> u32 {
         self.mortal.writes.load(Ordering::SeqCst)
     }
@@ -291,6 +343,17 @@ impl Trial {
         self.tell().await;
         answer
     }
+}
+
+/// Waits until it is so.
+pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waited = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), waited).await;
+    assert!(waited.is_ok(), "never: {what}");
 }
 
 /// What was really done, in order.

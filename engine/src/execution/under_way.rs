@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -21,6 +21,8 @@ pub(super) struct UnderWay {
     dropped: Option<String>,
     /// What the paths of branches begin with that lost a select.
     lost: Vec<String>,
+    /// Steps whose recorded failure is about to be told.
+    telling: BTreeSet<String>,
     /// Since the code was last polled it was told of a failure: it may drop what it awaited beside.
     pub(super) failed: bool,
     /// The code itself is dropped: it is run again, or never.
@@ -34,6 +36,13 @@ impl UnderWay {
 
     pub(super) fn lose(&mut self, lost: &[String]) {
         self.lost.extend_from_slice(lost);
+    }
+
+    pub(super) fn is_telling(&self, prefix: &str) -> bool {
+        let from = self
+            .telling
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take(1).any(|path| path.starts_with(prefix))
     }
 }
 
@@ -93,6 +102,7 @@ impl OwnerHost {
     /// A recorded end. A failure is told after what else is recorded: branches beside it are then as far as they were.
     async fn answer(self: &Arc<Self>, step: StepState) -> anyhow::Result<Done> {
         if step.status == StepStatus::Failed {
+            let _telling = Telling::begin(self, &step.path);
             match self.unwinds() {
                 true => self.quiet().await,
                 false => {
@@ -140,6 +150,22 @@ impl OwnerHost {
             )
         });
         first.or_else(|| state.history.never_asked(false))
+    }
+}
+
+/// A recorded failure that is told after what else is recorded.
+struct Telling<'a>(&'a OwnerHost, String);
+
+impl<'a> Telling<'a> {
+    fn begin(host: &'a OwnerHost, path: &str) -> Self {
+        host.lock().under_way.telling.insert(path.to_owned());
+        Self(host, path.to_owned())
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.lock().under_way.telling.remove(&self.1);
     }
 }
 

@@ -14,8 +14,10 @@ pub(super) struct Unwinding {
     stops: bool,
     /// It was so from the first, and the code was told everything recorded before it was refused anything.
     from_first: bool,
-    /// Steps that are to be refused once nothing else of the code goes on.
+    /// Steps that are to be refused once nothing else of the code goes on, and have not been told so.
     refusals: u32,
+    /// How often any were told.
+    tellings: u64,
 }
 
 impl Unwinding {
@@ -26,6 +28,7 @@ impl Unwinding {
             stops: run.undoing,
             from_first: run.undoing || failed,
             refusals: 0,
+            tellings: 0,
         }
     }
 
@@ -89,28 +92,44 @@ impl OwnerHost {
     pub(super) async fn quiet(self: &Arc<Self>) {
         let mut told = std::pin::pin!(self.told.notified());
         told.as_mut().enable();
-        self.lock().unwinding.refusals += 1;
-        let _refusal = Refusal(self.clone());
+        let _refusal = Refusal::new(self.clone());
         self.poller.wake();
         told.await;
     }
 
     /// Tells what is refused when the code does nothing else; answers whether it is to be polled again.
     pub(super) fn tell_refusals(&self) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.operations > 0 || state.unwinding.refusals == 0 {
             return false;
         }
+        // Once: the code may not look at what it was told for long.
+        state.unwinding.refusals = 0;
+        state.unwinding.tellings += 1;
         drop(state);
         self.told.notify_waiters();
         true
     }
 }
 
-struct Refusal(Arc<OwnerHost>);
+/// A refusal, and how often any had been told before it.
+struct Refusal(Arc<OwnerHost>, u64);
+
+impl Refusal {
+    fn new(host: Arc<OwnerHost>) -> Self {
+        let mut state = host.lock();
+        state.unwinding.refusals += 1;
+        let before = state.unwinding.tellings;
+        drop(state);
+        Self(host, before)
+    }
+}
 
 impl Drop for Refusal {
     fn drop(&mut self) {
-        self.0.lock().unwinding.refusals -= 1;
+        let unwinding = &mut self.0.lock().unwinding;
+        if unwinding.tellings == self.1 {
+            unwinding.refusals -= 1;
+        }
     }
 }

@@ -4,6 +4,7 @@ mod acts;
 mod answers;
 mod run_filter;
 mod timeline;
+mod trouble;
 mod undelivered;
 mod why;
 mod why_flow;
@@ -23,6 +24,7 @@ pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
 pub(crate) use run_filter::attributes_schema;
 pub use run_filter::{RunFilter, scalar};
 pub use timeline::{TimelineRow, is_cursor};
+pub use trouble::{BrokenInvariant, Stuck};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
 pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,

@@ -60,6 +60,9 @@ pub enum DatabaseError {
     /// No connection, or it broke, or no answer in time: whether anything changed is not known.
     #[error("{0}")]
     Unanswered(String),
+    /// The call took longer than it may: whether anything changed is not known.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    TooSlow(Duration),
     /// The server answered with an error and the call changed nothing.
     #[error("{message} (SQLSTATE {code})")]
     Refused {
@@ -71,6 +74,12 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// Whether it was done is not known.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Unanswered(_) | Self::TooSlow(_))
+    }
+
     /// The SQLSTATE, when the server answered.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
@@ -101,7 +110,7 @@ impl DatabaseError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unanswered(_) => true,
+            Self::Unanswered(_) | Self::TooSlow(_) => true,
             Self::BadUrl(_) => false,
             Self::Refused { code, .. } => matches!(code.as_str(), "53300" | "57P01" | "57P02" | "57P03"),
         }
@@ -290,10 +299,7 @@ impl Database {
                 }
                 Err(_) => {
                     drop(connection.detach());
-                    Err(DatabaseError::Unanswered(format!(
-                        "no answer within {}",
-                        humantime::format_duration(deadline)
-                    )))
+                    Err(DatabaseError::TooSlow(deadline))
                 }
             }
         });

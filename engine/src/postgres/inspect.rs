@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use crate::inspect::{
-    BatchSummary, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts, ReplicaSummary, RunDetail,
-    RunFacts, RunFilter, RunSummary, TimelineRow, WhyFacts,
+    BatchSummary, BrokenInvariant, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts,
+    ReplicaSummary, RunDetail, RunFacts, RunFilter, RunSummary, Stuck, TimelineRow, WhyFacts,
 };
 
 const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
@@ -32,6 +32,8 @@ const READ_PROOF_PROBLEMS: &str = include_str!("../../queries/read_proof_problem
 const WHY_RUN: &str = include_str!("../../queries/why_run.sql");
 const WHY_QUEUE: &str = include_str!("../../queries/why_queue.sql");
 const WHY_FLEET: &str = include_str!("../../queries/why_fleet.sql");
+const LIST_STUCK: &str = include_str!("../../queries/list_stuck.sql");
+const LIST_INVARIANTS: &str = include_str!("../../queries/list_invariants.sql");
 const LIST_OLD_SNAPSHOTS: &str = include_str!("../../queries/list_old_snapshots.sql");
 
 /// History rows that `show_run` gives at most.
@@ -236,6 +238,22 @@ impl Inspector {
             leader,
             snapshots: self.list_old_snapshots(old_snapshot).await?,
         })
+    }
+
+    /// What does not move, the oldest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list_stuck(&self) -> Result<Vec<Stuck>, DatabaseError> {
+        documents(&self.database, self.database.statement(LIST_STUCK)).await
+    }
+
+    /// What must never be and is.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list_invariants(&self) -> Result<Vec<BrokenInvariant>, DatabaseError> {
+        documents(&self.database, self.database.statement(LIST_INVARIANTS)).await
     }
 
     /// Transactions that have stopped vacuum for longer than that, oldest first.

@@ -389,7 +389,7 @@ where
     Answer: Future<Output = Result<T, DatabaseError>>,
 {
     let answer = match ask().await {
-        Err(DatabaseError::Unanswered(_)) => ask().await,
+        Err(error) if error.is_unanswered() => ask().await,
         answer => answer,
     };
     answer.map_err(|error| match error.code() {

@@ -51,7 +51,7 @@ pub async fn probe(settings: &DatabaseSettings, within: Duration) -> Result<Serv
     };
     let row = tokio::time::timeout(within, asked)
         .await
-        .map_err(|_| DatabaseError::Unanswered(format!("no answer within {}", humantime::format_duration(within))))??;
+        .map_err(|_| DatabaseError::TooSlow(within))??;
     Ok(row.try_get::<Json<ServerVersion>, _>(0)?.0)
 }
 

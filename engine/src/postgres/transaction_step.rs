@@ -2,7 +2,9 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -90,15 +92,24 @@ impl PostgresRunStore {
     ) -> Result<Transacted, FleetError> {
         let work = TransactionStep::of(work, &step.path)?;
         let (claim, path, mut step) = (step.claim, step.path.clone(), step.clone());
+        let begun = Instant::now();
         transact(self.transactions(), claim, &path, move |connection| {
             async move {
                 step.result = Some(work.run(connection, &step.path, max_result).await?);
+                // It was stamped when it began: what ended meanwhile ended before.
+                step.finished_at = later(step.finished_at, begun.elapsed());
                 Ok(step)
             }
             .boxed()
         })
         .await
     }
+}
+
+/// So much later, as exact as it is recorded.
+fn later(at: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
+    let later = TimeDelta::from_std(by).ok().and_then(|by| at.checked_add_signed(by));
+    later.unwrap_or(at).trunc_subsecs(6)
 }
 
 /// How a transaction ended whose record is kept elsewhere.
@@ -139,5 +150,10 @@ pub(crate) async fn transact_apart(
         }
         .boxed()
     });
-    Ok(decided.await?.unwrap_or_else(|undone| undone))
+    match decided.await {
+        Err(super::database::DatabaseError::TooSlow(deadline)) => {
+            Ok(Apart::Failed(super::run_store::too_slow(deadline)))
+        }
+        decided => Ok(decided?.unwrap_or_else(|undone| undone)),
+    }
 }

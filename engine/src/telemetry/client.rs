@@ -1,5 +1,6 @@
 //! Speaks HTTP to a collector, on the plain thread of whoever exports: nothing of it touches the runtime.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,13 +121,19 @@ impl Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        // Whoever exports is a plain thread that has nothing else to do.
-        let answer = self
-            .runtime
-            .block_on(tokio::time::timeout(self.timeout, self.send(request)));
-        let Ok(answer) = answer else {
-            self.trouble.is("timeout");
-            return Err("timed out".into());
+        let asking = async { tokio::time::timeout(self.timeout, self.send(request)).await };
+        // Whoever exports is a plain thread that has nothing else to do, and that a panic would end for good.
+        let asked = catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(asking)));
+        let answer = match asked {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                self.trouble.is("timeout");
+                Err("timed out".into())
+            }
+            Err(_) => {
+                self.trouble.is("other");
+                Err("panicked".into())
+            }
         };
         match &answer {
             Ok(response) if response.status().is_client_error() => self.trouble.is("status_4xx"),

@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
@@ -44,6 +45,7 @@ where
             layer.with_filter(own).with_filter(filter).boxed()
         }
         LogFormat::Json => {
+            AS_JSON.store(true, Ordering::Relaxed);
             let layer = lines::layer().fmt_fields(JsonFields::new()).event_format(Json);
             layer
                 .with_writer(std::io::stderr)
@@ -51,6 +53,17 @@ where
                 .with_filter(filter)
                 .boxed()
         }
+    }
+}
+
+static AS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Says a line that is for whoever looks on while a command runs: as it is, or as an event where all lines are JSON.
+pub(crate) fn say(line: &str) {
+    if AS_JSON.load(Ordering::Relaxed) {
+        tracing::info!(name: "said", line, "what a command says of itself");
+    } else {
+        eprintln!("{line}");
     }
 }
 

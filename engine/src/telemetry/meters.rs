@@ -241,3 +241,6 @@ impl Drop for ActiveRequest {
 fn or_none<T: Closed>(value: Option<T>) -> &'static str {
     value.map_or("", Closed::text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 pub mod catalogue;
 mod client;
 pub(crate) mod closed;
+mod fleet;
 mod instruments;
 mod labels;
 mod logs;
@@ -39,8 +40,9 @@ use uuid::Uuid;
 
 use crate::config::{Config, LogFormat};
 
+pub(crate) use fleet::FleetTold;
 pub(crate) use instruments::Timing;
-pub(crate) use logs::brief;
+pub(crate) use logs::{brief, say};
 pub(crate) use meters::{ActiveRequest, Meters};
 pub(crate) use run_trace::RunTrace;
 pub(crate) use scopes::{batch_scope, run_scope};

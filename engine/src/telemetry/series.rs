@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use opentelemetry::KeyValue;
 
-use super::catalogue::{Kind, MetricDef};
+use super::catalogue::{Attribute, Kind, MetricDef, Values};
 use super::labels::Labels;
 
 /// A total that grows; clones are the same.
@@ -64,7 +64,6 @@ struct Watch {
 
 #[derive(Clone)]
 struct Row {
-    values: Box<[Box<str>]>,
     attributes: Arc<[KeyValue]>,
     cell: Arc<AtomicU64>,
 }
@@ -112,7 +111,6 @@ impl Series {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let row = rows.entry(key).or_insert_with(|| Row {
             attributes: labels.attributes(self.def, &bounded).into(),
-            values: bounded.into_iter().map(Into::into).collect(),
             cell: Arc::new(AtomicU64::new(begin)),
         });
         row.cell.clone()
@@ -138,26 +136,31 @@ impl Series {
         *lock(&self.told) = values;
     }
 
-    /// The sum of all totals one of whose attributes has this value; of all, without one.
+    /// The sum of all totals one of whose closed attributes has this value; of all, without one.
     pub(super) fn total(&self, value: Option<&str>) -> u64 {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted = |row: &&Row| value.is_none_or(|value| row.values.iter().any(|own| **own == *value));
-        let counted: u64 = rows
-            .values()
-            .filter(wanted)
-            .map(|row| row.cell.load(Ordering::Relaxed))
-            .sum();
-        drop(rows);
-        let watched = lock(&self.watched);
-        let has = |watch: &&Watch| {
-            value.is_none_or(|value| {
-                watch
-                    .attributes
-                    .iter()
-                    .any(|attribute| attribute.value.as_str() == value)
-            })
+        let closed = |attribute: &&Attribute| matches!(attribute.values, Values::Closed(_));
+        let names: Vec<&str> = self
+            .def
+            .attributes
+            .iter()
+            .copied()
+            .filter(closed)
+            .map(|own| own.name)
+            .collect();
+        let wanted = |attributes: &[KeyValue]| {
+            let has = |own: &KeyValue, value: &str| names.contains(&own.key.as_str()) && own.value.as_str() == value;
+            value.is_none_or(|value| attributes.iter().any(|own| has(own, value)))
         };
-        let read: f64 = watched.iter().filter(has).filter_map(|watch| (watch.read)()).sum();
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let counted = rows.values().filter(|row| wanted(&row.attributes));
+        let counted: u64 = counted.map(|row| row.cell.load(Ordering::Relaxed)).sum();
+        drop(rows);
+        let read = self.read_watched();
+        let read: f64 = read
+            .iter()
+            .filter(|(attributes, _)| wanted(attributes))
+            .map(|(_, value)| value)
+            .sum();
         counted + read as u64
     }
 

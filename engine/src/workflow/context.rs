@@ -211,7 +211,7 @@ impl Context {
             .map(|number| self.branch_of_join(&place, number, now))
             .collect();
         let joined = self.host.clone().join(place);
-        StepFuture::new(async move { joined.await.map(|()| branches) })
+        StepFuture::new(async move { joined.await.map(|_| branches) })
     }
 
     /// A branch of a join that stands at this place, whose code was told that it is this late.

@@ -92,8 +92,11 @@ pub(crate) trait ContextHost: Send + Sync {
     fn runs(&self) -> Option<Arc<dyn RunStore>>;
     /// Sets an attribute of the run, or says why not.
     fn set_attribute(&self, name: &str, value: serde_json::Value) -> Result<(), String>;
-    /// The code goes on in branches from here; never returns into code that differs from the one that ran.
-    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<()>>;
+    /// The code goes on in branches from here, of which so many are recorded; never returns into code that differs from the
+    /// one that ran.
+    fn join(self: Arc<Self>, place: Place) -> BoxFuture<'static, anyhow::Result<usize>>;
+    /// A recorded failure, of a step whose path begins so, is about to be told.
+    fn is_telling(&self, prefix: &str) -> bool;
     /// The code comes to a select of so many branches; never returns into code that differs from the one that ran.
     fn select(self: Arc<Self>, place: Place, count: usize) -> BoxFuture<'static, anyhow::Result<Race>>;
     /// Whether the first branch to end decides a select; else all of them are run to their ends.

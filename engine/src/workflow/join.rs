@@ -1,6 +1,9 @@
 //! Doing the same for many, so many at once.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -26,29 +29,55 @@ impl Context {
     {
         let place = self.place("join");
         let (now, joined) = (self.now(), self.host().join(place.clone()));
-        let mut items = items.into_iter().enumerate();
+        let mut items = items.into_iter().enumerate().fuse();
         async move {
-            joined.await?;
+            let recorded = joined.await?;
+            let branches = place.branches();
+            // Begun, and never polled yet.
+            let fresh = Arc::new(AtomicUsize::new(0));
             let mut under_way = FuturesUnordered::new();
             let mut results: Vec<Option<T>> = Vec::new();
             let mut failed: Option<(usize, anyhow::Error)> = None;
-            loop {
-                while failed.is_none() && under_way.len() < at_once.max(1) {
-                    let Some((number, item)) = items.next() else { break };
-                    results.push(None);
-                    let branch = each(self.branch_of_join(&place, number, now), item);
-                    under_way.push(async move { (number, branch.await) });
-                }
-                match under_way.next().await {
-                    None => break,
-                    Some((number, Ok(result))) => results[number] = Some(result),
-                    Some((number, Err(error))) => {
-                        if failed.as_ref().is_none_or(|(first, _)| number < *first) {
-                            failed = Some((number, error));
+            poll_fn(|cx| {
+                loop {
+                    let polled = under_way.poll_next_unpin(cx);
+                    match polled {
+                        Poll::Ready(Some((number, Ok(result)))) => {
+                            let result: Option<T> = Some(result);
+                            results[number] = result;
+                            continue;
                         }
+                        Poll::Ready(Some((number, Err(error)))) => {
+                            if failed.as_ref().is_none_or(|(first, _)| number < *first) {
+                                failed = Some((number, error));
+                            }
+                            continue;
+                        }
+                        Poll::Pending | Poll::Ready(None) => {}
                     }
+                    // What is recorded is come to again, whatever fails before it in a replay. Nothing else is begun before it
+                    // is known whether something has failed.
+                    let is_known = || fresh.load(Ordering::Relaxed) == 0 && !self.host().is_telling(&branches);
+                    let begins = results.len() < recorded
+                        || (failed.is_none() && (recorded == 0 || under_way.is_empty() || is_known()));
+                    let has_room = under_way.len() < at_once.max(1);
+                    let Some((number, item)) = (has_room && begins).then(|| items.next()).flatten() else {
+                        return if under_way.is_empty() {
+                            Poll::Ready(())
+                        } else {
+                            Poll::Pending
+                        };
+                    };
+                    results.push(None);
+                    fresh.fetch_add(1, Ordering::Relaxed);
+                    let (branch, fresh) = (each(self.branch_of_join(&place, number, now), item), fresh.clone());
+                    under_way.push(async move {
+                        fresh.fetch_sub(1, Ordering::Relaxed);
+                        (number, branch.await)
+                    });
                 }
-            }
+            })
+            .await;
             failed.map_or_else(|| Ok(results.into_iter().flatten().collect()), |(_, error)| Err(error))
         }
     }

@@ -40,7 +40,12 @@ impl Place {
         branches.collect()
     }
 
-    /// The prefix of the places of one branch of a join that stands here.
+    /// The prefix of the places of all branches of a join that stands here.
+    pub(crate) fn branches(&self) -> String {
+        format!("{self}/")
+    }
+
+    /// That of one of them.
     pub(crate) fn branch(&self, number: usize) -> String {
         format!("{self}/{number}/")
     }

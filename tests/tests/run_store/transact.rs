@@ -1,8 +1,9 @@
+use std::time::Duration;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lockgate::lifecycle::Transacted;
-use lockgate::lifecycle::{Kind, NewStep, RunClaim, RunStore};
-use lockgate::postgres::transact;
+use lockgate::lifecycle::{Kind, NewStep, RunClaim, RunStore, Transacted};
+use lockgate::postgres::{Database, DatabaseSettings, transact};
 use sqlx::PgConnection;
 
 use crate::{Scene, hand_back, step};
@@ -89,4 +90,33 @@ async fn two_at_once_book_once() {
     let (one, two) = (recorded(one), recorded(two));
     assert_eq!(one, two);
     assert_eq!(booked(&scene).await, [one]);
+}
+
+/// It may be slow for ever: that it took too long is a failure as any other, which is counted.
+#[tokio::test]
+async fn work_that_takes_longer_than_a_call_may_has_failed() {
+    let (scene, claim) = scene().await;
+    let database = Database::new(&DatabaseSettings {
+        deadline: Duration::from_secs(1),
+        ..scene.database.settings()
+    });
+    let database = database.unwrap();
+    let slow = transact(&database, claim, "0:book", move |connection| {
+        async move {
+            let booked = "insert into bookings (of) values ('slow')";
+            sqlx::query(booked).execute(&mut *connection).await?;
+            sqlx::query("select pg_sleep(600)").execute(connection).await?;
+            Ok(step(claim, "0:book", "slow"))
+        }
+        .boxed()
+    });
+    let Transacted::Failed(error) = slow.await.unwrap() else {
+        panic!("it did not fail");
+    };
+    assert_eq!(
+        error.to_string(),
+        "its transaction took longer than database.deadline (1s)"
+    );
+    assert_eq!(recorded(do_book(&scene, claim, "quick").await), "quick");
+    assert_eq!(booked(&scene).await, ["quick"]);
 }

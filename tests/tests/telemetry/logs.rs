@@ -21,7 +21,6 @@ async fn every_line_is_one_event_of_the_catalogue_and_reaches_the_collector() {
     let log = replica.log();
     let lines: Vec<Value> = log
         .lines()
-        .filter(|line| !line.starts_with("SIGTERM"))
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
     let mut said: BTreeMap<String, usize> = BTreeMap::new();

@@ -1,10 +1,11 @@
 //! What is scraped and what is sent are the same.
 
-use lockgate::telemetry::catalogue::{Kind, all_metrics};
+use std::time::{Duration, Instant};
+
+use lockgate::telemetry::catalogue::{Kind, MetricDef, all_metrics};
 use lockgate_tests::collector::{Attributes, Collector, Seen};
 use lockgate_tests::probes::Probes;
 use lockgate_tests::replica::PATIENCE;
-use lockgate_tests::wait_until;
 use serde_json::json;
 
 use crate::support::{cluster, parse};
@@ -31,16 +32,26 @@ fn sanitised(attributes: &Attributes) -> Attributes {
         .collect()
 }
 
+/// How the totals of a metric are scraped: of a histogram how many values there were.
+fn scraped_name(def: &MetricDef) -> String {
+    let name = def.prometheus_name();
+    if def.kind == Kind::Histogram {
+        format!("{name}_count")
+    } else {
+        name
+    }
+}
+
 /// The totals that differ between what was sent and what is scraped, and how many were compared.
 fn differences(seen: &Seen, scraped: &str) -> (Vec<String>, usize) {
     let scraped = parse(scraped);
     let (mut different, mut compared) = (Vec::new(), 0);
-    let counters = all_metrics().filter(|def| def.kind == Kind::Counter && is_at_rest(def.name));
-    for def in counters {
+    let totals = all_metrics().filter(|def| def.kind != Kind::Gauge && is_at_rest(def.name));
+    for def in totals {
         for point in seen.points(def.name) {
             let labels = sanitised(&point.attributes);
             let same = scraped.iter().find(|(name, own, _)| {
-                *name == def.prometheus_name() && labels.iter().all(|(name, value)| own.get(name) == Some(value))
+                *name == scraped_name(def) && labels.iter().all(|(name, value)| own.get(name) == Some(value))
             });
             compared += 1;
             match same {
@@ -62,15 +73,26 @@ async fn the_same_totals_are_scraped_and_sent() {
     replica.runs().await;
     let run = cluster.start("chaos-items", json!({"items": 1_200})).await;
     cluster.completes(run).await;
-    let mut last = Vec::new();
-    wait_until(PATIENCE, "both say the same", async || {
+    replica.says("the HTTP API listens").await;
+    let log = replica.log();
+    let address = log
+        .split("listens address=")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    for path in ["/health", "/api/v1/runs"] {
+        reqwest::get(format!("http://{address}{path}")).await.unwrap();
+    }
+    let mut last = (Vec::new(), 0);
+    let until = Instant::now() + PATIENCE;
+    while !last.0.is_empty() || last.1 < 2 {
+        assert!(Instant::now() < until, "they differ: {last:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let scraped = probes.metrics().await;
-        let (different, compared) = differences(&collector.seen(), &scraped);
-        last = different;
-        last.is_empty() && compared > 0
-    })
-    .await;
-    assert!(last.is_empty(), "{last:?}");
+        last = differences(&collector.seen(), &scraped);
+    }
     let scraped = probes.metrics().await;
     for line in scraped.lines() {
         assert!(!line.contains("otel_metric_overflow"), "{line}");

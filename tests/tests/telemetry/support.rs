@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lockgate_tests::chaos_steps::create_effects;
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::collector::{Attributes, Collector};
 use lockgate_tests::probes::LISTEN;
@@ -19,6 +20,9 @@ pub fn waiting(collector: &Collector, env: &[(&str, &str)]) -> Replica {
 pub async fn cluster(collector: &Collector) -> Cluster {
     let told = collector.env();
     let cluster = Cluster::new().await.with(LISTEN.0, LISTEN.1);
+    let url = cluster.url().to_owned();
+    create_effects(&cluster.pool).await;
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
     told.iter()
         .fold(cluster, |cluster, (name, value)| cluster.with(name, value))
 }

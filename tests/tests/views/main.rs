@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod figures;
+mod questions;
 mod trouble;
 
 use lockgate_tests::TestDatabase;

@@ -13,5 +13,6 @@ mod queues;
 mod reports;
 mod saga;
 mod shop;
+mod transactions;
 mod versions;
 mod waits;

@@ -1,6 +1,7 @@
 //! Runs that the code of other runs starts.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -13,6 +14,9 @@ use crate::lifecycle::{
     ChildEnd, EndedChild, FleetError, HIGHEST_PRIORITY, Kind, ManagerError, NewChild, RunId, RunRequest, StepState,
     StepStatus,
 };
+
+/// Whoever claims a parent may not see an end that was on its way to be committed, for so long at most.
+const UNTOLD: Duration = Duration::from_secs(60);
 
 impl Runs {
     /// Each child with the open step that waits for it, or neither.
@@ -216,8 +220,15 @@ impl Runs {
             let sleeps = parent.holder.is_none()
                 && matches!(parent.status, Status::Running | Status::Suspended)
                 && parent.ready.is_none_or(|ready| ready.at > now);
-            let gone = |child: &EndedChild| child.end != ChildEnd::Gone;
-            if sleeps && self.ended_children(*run, &open).iter().any(gone) {
+            // Of what was over long before its last claim the holder was told.
+            let since = parent.claimed_at.map(|at| at - UNTOLD);
+            let is_untold = |child: &Run| {
+                let above = child.parent.as_ref().filter(|above| above.run == *run);
+                above.is_some_and(|above| open.contains(&above.path))
+                    && child.continued_as.is_none()
+                    && since.is_some_and(|since| child.finished_at.is_some_and(|at| at > since))
+            };
+            if sleeps && self.by_id.values().any(is_untold) {
                 changed += self.wake(&[*run], now);
             }
         }

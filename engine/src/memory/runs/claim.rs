@@ -141,6 +141,7 @@ impl Run {
         self.ready = None;
         self.debounce_key = None;
         self.token += 1;
+        self.claimed_at = Some(holder.since);
         self.holder = Some(holder);
     }
 }

@@ -24,6 +24,7 @@ impl Runs {
             return LetGo::Held(run.poked());
         }
         run.status = Status::Completed;
+        run.finished_at = Some(now);
         run.continued_as = Some(asked.next);
         run.ready = None;
         run.merge_attributes(asked.attributes.as_ref());

@@ -174,6 +174,7 @@ impl Run {
             return false;
         }
         self.ready = None;
+        self.finished_at = Some(ready.at);
         self.reason = Some(reason.clone());
         self.turn_to(status, Some(reason));
         true

@@ -94,9 +94,13 @@ impl Run {
             Act::Complete { output } => {
                 self.status = Status::Completed;
                 self.output = Some(output.clone());
+                self.finished_at = Some(now);
                 None
             }
-            Act::Fail { reason } => self.end_with(Status::Failed, reason),
+            Act::Fail { reason } => {
+                self.finished_at = Some(now);
+                self.end_with(Status::Failed, reason)
+            }
             Act::Quarantine { reason } => self.end_with(Status::Quarantined, reason),
             Act::Wait { batches, waits, .. } => {
                 // What is suspended has no batch to claim; what is paused stays so.

@@ -107,6 +107,10 @@ pub(super) struct Run {
     pub(super) wake_seq: i64,
     pub(super) token: i64,
     pub(super) holder: Option<Holder>,
+    /// When it was claimed last.
+    pub(super) claimed_at: Option<DateTime<Utc>>,
+    /// When it was over.
+    pub(super) finished_at: Option<DateTime<Utc>>,
     pub(super) attempts: u16,
     pub(super) stop: Option<Stop>,
     /// Of a run that is to stop: its code undoes what it did first; that is done or waived; or not decided.

@@ -79,6 +79,8 @@ impl Runs {
             changes: VecDeque::new(),
             parent,
             continued_as: None,
+            claimed_at: None,
+            finished_at: None,
         };
         run.note(None, Status::Queued.as_str(), None);
         self.by_id.insert(id, run);

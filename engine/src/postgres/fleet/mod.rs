@@ -74,7 +74,9 @@ impl From<DatabaseError> for FleetError {
         match error {
             DatabaseError::Refused { .. } if error.is_for_good() => Self::Refused(error.to_string()),
             DatabaseError::Refused { .. } => Self::NotNow(error.to_string()),
-            DatabaseError::Unanswered(_) | DatabaseError::BadUrl(_) => Self::Unanswered(error.to_string()),
+            DatabaseError::Unanswered(_) | DatabaseError::TooSlow(_) | DatabaseError::BadUrl(_) => {
+                Self::Unanswered(error.to_string())
+            }
         }
     }
 }

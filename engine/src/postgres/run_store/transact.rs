@@ -1,5 +1,7 @@
 //! A step whose record is committed together with the rows of the workflow's own.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
@@ -53,12 +55,20 @@ where
         Ok(Err(Undone::Taken)) => Ok(ended_step(database, claim, path)
             .await?
             .map_or(Transacted::Lost, |state| Transacted::Recorded(Box::new(state)))),
-        Err(error @ DatabaseError::Unanswered(_)) => match ended_step(database, claim, path).await? {
-            Some(state) => Ok(Transacted::Recorded(Box::new(state))),
-            None => Err(error.into()),
+        Err(error) if error.is_unanswered() => match (ended_step(database, claim, path).await?, error) {
+            (Some(state), _) => Ok(Transacted::Recorded(Box::new(state))),
+            // The server answers, so it was the work: it will not be faster for being tried for ever.
+            (None, DatabaseError::TooSlow(deadline)) => Ok(Transacted::Failed(too_slow(deadline))),
+            (None, error) => Err(error.into()),
         },
         Err(error) => Err(error.into()),
     }
+}
+
+/// Why work failed that took longer than one call to the database may.
+pub(in crate::postgres) fn too_slow(deadline: Duration) -> anyhow::Error {
+    let deadline = humantime::format_duration(deadline);
+    anyhow::anyhow!("its transaction took longer than database.deadline ({deadline})")
 }
 
 /// A step that is over, as it is recorded; an open one is one that a try before has left.

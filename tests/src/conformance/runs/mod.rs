@@ -157,6 +157,7 @@ macro_rules! every_run_case {
                 what_is_not_said_a_child_has_from_its_parent,
                 the_ends_of_children_are_read_as_they_are,
                 a_parent_that_nobody_woke_is_woken_by_the_sweep,
+                a_parent_that_was_told_is_not_woken_again,
                 the_children_of_a_run_that_is_over_are_cancelled,
                 cancelling_a_run_cancels_its_children_and_theirs,
                 a_cancelled_child_wakes_its_parent,

@@ -1,5 +1,7 @@
 //! Children: started with the step that waits for them, heard of when they are over, stopped when their parent is.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use lockgate::lifecycle::{
     Act, ChildEnd, ChildWishes, Ending, Kind, LetGo, NewChild, NewStep, RunClaim, RunId, RunStore, Saved, StepStatus,
@@ -255,6 +257,24 @@ pub(super) async fn a_parent_that_nobody_woke_is_woken_by_the_sweep(world: &dyn 
         woken,
         "what is recorded wakes nobody"
     );
+}
+
+/// It may leave an end of a child unread for as long as it likes.
+pub(super) async fn a_parent_that_was_told_is_not_woken_again(world: &dyn RunWorld) {
+    let store = world.replica();
+    let parent = with_children(world, &*store, &[child(nobody(), "0:one"), child(nobody(), "1:two")]).await;
+    assert_eq!(let_go(&*store, wait_for_children(parent, 0)).await, LetGo::Done);
+    let children = store.claim_runs(&page(10)).await.unwrap();
+    assert_eq!(let_go(&*store, complete(children[0].0)).await, LetGo::Done);
+    world.advance(Duration::from_secs(120)).await;
+    assert_eq!(store.wake_runs(&[parent.run]).await.unwrap(), 1);
+    let (claim, _) = claim(&*store).await;
+    assert_eq!(let_go(&*store, wait_for_children(claim, 1)).await, LetGo::Done);
+    world.sweep().await;
+    assert_eq!(status(world, parent.run).await, is("suspended", Wake::Never));
+    assert_eq!(let_go(&*store, complete(children[1].0)).await, LetGo::Done);
+    world.sweep().await;
+    assert_eq!(status(world, parent.run).await, is("suspended", Wake::Due));
 }
 
 pub(super) async fn the_children_of_a_run_that_is_over_are_cancelled(world: &dyn RunWorld) {
