@@ -7,6 +7,7 @@ use super::{
     BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, Part, SenderSettings,
     WorkflowsSettings, commands, fanout, http, outbox, sender, workflows,
 };
+use super::{CapacitySettings, ReplicasSettings, capacity, processes, replicas};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -30,6 +31,36 @@ enum BenchCommand {
     Workflows(WorkflowsArgs),
     /// Commands through the outbox and redelivery, each against the bare statements
     Outbox(OutboxArgs),
+    /// The same work by one replica and by many, each a process of its own, and what Postgres waits for meanwhile
+    Replicas(ReplicasArgs),
+    /// What an item costs by the size of its batch, and what a replica costs that does nothing
+    Capacity(CapacityArgs),
+    /// A replica of `replicas` and `capacity`
+    #[command(hide = true)]
+    Replica,
+}
+
+#[derive(Args)]
+struct ReplicasArgs {
+    /// How many replicas, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [1_usize, 2, 4, 8])]
+    counts: Vec<usize>,
+    /// Items of each fan-out
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(i64).range(10_000..=50_000_000))]
+    items: i64,
+    /// Runs of three steps
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    runs: u32,
+}
+
+#[derive(Args)]
+struct CapacityArgs {
+    /// Items of each fan-out
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(10_000..=50_000_000))]
+    items: i64,
+    /// How long idle replicas are looked at
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    idle: std::time::Duration,
 }
 
 #[derive(Args)]
@@ -158,6 +189,23 @@ impl Execute for BenchArgs {
                     .map_err(|error| failed("outbox", &error))?;
                 context.output.done(&report, || report.text())
             }
+            BenchCommand::Replicas(args) => {
+                let report = replicas(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("replicas", &error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Capacity(args) => {
+                let report = capacity(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("capacity", &error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Replica => {
+                let ran = processes::replica(context.config().clone()).await;
+                ran.map_err(|error| failed("replica", &error))?;
+                Ok(Exit::Ok)
+            }
             BenchCommand::Workflows(args) => {
                 let report = workflows(&args.settings(context)?, &tell)
                     .await
@@ -191,6 +239,29 @@ fn failed(what: &str, error: &anyhow::Error) -> Failure {
 fn brokers(context: &Context) -> Result<String, Failure> {
     let brokers = context.config().kafka.brokers.clone();
     brokers.ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))
+}
+
+impl ReplicasArgs {
+    fn settings(self, context: &Context) -> Result<ReplicasSettings, Failure> {
+        Ok(ReplicasSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            items: self.items,
+            runs: self.runs as usize,
+            counts: self.counts,
+        })
+    }
+}
+
+impl CapacityArgs {
+    fn settings(self, context: &Context) -> Result<CapacitySettings, Failure> {
+        Ok(CapacitySettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            items: self.items,
+            idle: self.idle,
+        })
+    }
 }
 
 impl SenderArgs {

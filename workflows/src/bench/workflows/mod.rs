@@ -20,7 +20,8 @@ pub use report::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport};
 pub use seldom::SeldomReport;
 
 use self::load::Fleet;
-use self::shapes::{LargeSteps, Nothing, ThreeSteps};
+use self::shapes::LargeSteps;
+pub(super) use self::shapes::{Nothing, ThreeSteps};
 use super::meters::{Cpu, Meters, Reading, Used};
 use super::place::Place;
 

@@ -3,7 +3,7 @@
 use lockgate::workflow::{Context, Workflow};
 
 /// Returns at once.
-pub(super) struct Nothing;
+pub(in crate::bench) struct Nothing;
 
 impl Workflow for Nothing {
     const NAME: &'static str = "bench-nothing";
@@ -16,7 +16,7 @@ impl Workflow for Nothing {
 }
 
 /// Three steps that do nothing and return 35 bytes each.
-pub(super) struct ThreeSteps;
+pub(in crate::bench) struct ThreeSteps;
 
 impl Workflow for ThreeSteps {
     const NAME: &'static str = "bench-three-steps";
