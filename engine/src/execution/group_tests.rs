@@ -49,6 +49,8 @@ struct Store(Arc<Scripted>);
 
 #[async_trait]
 impl Together for Store {
+    const NAME: GroupName = GroupName::Steps;
+
     type Write = RunClaim;
     type Held = Arc<HeldRun>;
     type Answer = Option<RunClaim>;

@@ -44,6 +44,7 @@ mod presence;
 mod publications;
 mod queues;
 mod run_task;
+mod run_told;
 #[cfg(test)]
 mod run_task_tests;
 #[cfg(test)]
