@@ -37,6 +37,16 @@ alter role lockgate_engine set synchronous_commit = 'on';
 alter role lockgate_reader set default_transaction_read_only = on;
 alter role lockgate_reader set statement_timeout = '5s';
 alter role lockgate_operator set statement_timeout = '10s';
+-- Short questions over many small parts: compiling them takes longer than answering them.
+alter role lockgate_engine set jit = off;
+alter role lockgate_operator set jit = off;
+alter role lockgate_reader set jit = off;
+-- old_snapshots sees everybody's sessions by this; where it cannot be granted, only those of roles that the owner is in.
+do $$ begin
+    grant pg_read_all_stats to lockgate_owner;
+exception when insufficient_privilege then
+    raise notice 'lockgate_owner has not got pg_read_all_stats: v_snapshots sees less';
+end $$;
 comment on role lockgate_owner is 'Owns the schema lockgate';
 comment on role lockgate_migrator is 'Runs migrations as lockgate_owner';
 comment on role lockgate_engine is 'The replicas';

@@ -21,7 +21,7 @@ pub mod memory;
 pub mod postgres;
 mod serving;
 mod settings;
-mod telemetry;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod trigger;

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::delivery::{CommandDoor, NotificationOrchestrator, Topics};
 use crate::direct::{key_hash, orchestrator};
 use crate::health::Health;
+use crate::telemetry::closed::Pool;
 use crate::postgres::{Database, DatabaseSettings};
 use crate::workflow::Registry;
 
@@ -51,7 +52,7 @@ impl Serving {
             door: door.or(made).context("there is no door for commands")?,
             topics: Topics::new(&config.topics),
             key_hash: key_hash(config),
-            database: Database::new(&own)?,
+            database: Database::new(&own)?.named(Pool::Api),
             registry: Some(registry.clone()),
             token: config.api.token.clone(),
             health,
@@ -65,7 +66,7 @@ impl Serving {
             },
         };
         let server = ApiServer::bind(listen, parts, stop).await?;
-        tracing::info!(address = %server.address()?, "the HTTP API listens");
+        tracing::info!(name: "api_listens", address = %server.address()?, "the HTTP API listens");
         Ok(Self {
             server,
             orchestrator: started,
@@ -81,10 +82,8 @@ impl Serving {
         };
         let stopped = orchestrator.stop(self.drain / 2).await;
         if stopped.unplaced > 0 {
-            tracing::error!(
-                commands = stopped.unplaced,
-                "commands were neither sent nor stored in time"
-            );
+            let count = stopped.unplaced;
+            tracing::error!(name: "commands_unplaced", count, "commands were neither sent nor stored in time");
         }
         answered && stopped.unplaced == 0
     }

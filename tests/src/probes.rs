@@ -47,6 +47,20 @@ impl Probes {
         }
     }
 
+    /// All its metrics, as they are scraped.
+    ///
+    /// # Panics
+    /// Nobody answers.
+    pub async fn metrics(&self) -> String {
+        let answer = self.http.get(format!("{}/metrics", self.base)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(
+            answer.headers()["content-type"],
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
+        answer.text().await.unwrap()
+    }
+
     /// Whether it lives.
     pub async fn is_live(&self) -> bool {
         self.get("/health/live").await.0 == 200

@@ -42,6 +42,25 @@ impl Replica {
         Self { child, log, killed }
     }
 
+    /// Starts a replica that has no servers and waits for them: it tells of itself all the same.
+    ///
+    /// # Panics
+    /// The program cannot be run.
+    #[must_use]
+    pub fn without_servers(env: &[(&str, &str)]) -> Self {
+        let log = std::env::temp_dir().join(format!("lockgate-waiting-{}.log", Uuid::new_v4().simple()));
+        let away = [
+            ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+            ("KAFKA_BROKERS", "127.0.0.1:1"),
+            ("NO_COLOR", "1"),
+        ];
+        let all = away.iter().chain(env);
+        let all: Vec<_> = all
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Self::start(&crate::cluster::program(), &["run"], &all, log, Killed::default())
+    }
+
     /// All that it has said.
     #[must_use]
     pub fn log(&self) -> String {

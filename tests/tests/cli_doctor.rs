@@ -49,6 +49,8 @@ async fn a_fresh_installation_is_healthy_but_empty() {
     assert_check(&found, "postgres.snapshots", "ok", "no snapshot");
     assert_check(&found, "fleet.replicas", "warn", "no replica is alive");
     assert_check(&found, "fleet.leader", "warn", "no replica leads");
+    assert_check(&found, "fleet.stuck", "ok", "all moves");
+    assert_check(&found, "fleet.invariants", "ok", "nothing is as it must never be");
     assert_check(
         &found,
         "kafka.topic.email_commands",
@@ -84,6 +86,12 @@ async fn a_fleet_is_looked_at() {
         .unwrap();
     let found = doctor(&on(database.url())).await.exits(0);
     assert_check(&found, "fleet.replicas", "warn", "no live replica has weekly-mail");
+    assert_check(&found, "fleet.stuck", "warn", "breaker_open of topic mails");
+    let twice = "insert into lockgate.transitions (entity, key, to_status, term)
+        values ('leader', 'engine', 'elected', 1), ('leader', 'engine', 'elected', 1)";
+    database.pool().execute(twice).await.unwrap();
+    let found = doctor(&on(database.url())).await.exits(6);
+    assert_check(&found, "fleet.invariants", "fail", "V03 term 1: elected 2 times");
 }
 
 #[tokio::test]

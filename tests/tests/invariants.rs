@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, raw_sql};
 use uuid::{Uuid, uuid};
 
 const RUN: Uuid = uuid!("00000000-0000-7000-8000-000000000001");
+const CHILD_RUN: Uuid = uuid!("00000000-0000-7000-8000-000000000002");
 const HEALTHY: &str = include_str!("../sql/healthy.sql");
 const WITHOUT_CONSTRAINTS: &str = include_str!("../sql/without_constraints.sql");
 
@@ -154,6 +155,11 @@ const CHILD: &str =
 const OPEN_CHILD: &str = "insert into lockgate.run_steps (run_id, path, kind, status)
     values ('00000000-0000-7000-8000-000000000001', '1:child', 'child', 'open');";
 
+async fn of_run(from: &mut PgConnection, run: Uuid) -> Vec<String> {
+    let sql = "select invariant from lockgate.run_invariants($1)";
+    sqlx::query_scalar(sql).bind(run).fetch_all(from).await.unwrap()
+}
+
 async fn healthy() -> TestDatabase {
     let database = TestDatabase::new().await;
     database.pool().execute(raw_sql(HEALTHY)).await.unwrap();
@@ -163,6 +169,10 @@ async fn healthy() -> TestDatabase {
         [""; 0]
     );
     assert_eq!(proof_problems(database.pool(), RUN).await, [""; 0]);
+    assert_eq!(
+        of_run(&mut database.pool().acquire().await.unwrap(), RUN).await,
+        [""; 0]
+    );
     database
 }
 
@@ -180,6 +190,17 @@ async fn each_violation_of_safety_is_reported() {
             found.iter().any(|line| line.starts_with(invariant)),
             "{invariant} not among {found:?} after: {planting}"
         );
+        // What concerns one run can be asked of it alone.
+        if !["I01", "I02", "I13", "I14"].contains(invariant) {
+            let child = found
+                .iter()
+                .any(|line| line.starts_with(&format!("{invariant} {CHILD_RUN}")));
+            let of_run = of_run(&mut damaged, if child { CHILD_RUN } else { RUN }).await;
+            assert!(
+                of_run.iter().any(|line| line == invariant),
+                "{invariant} not among {of_run:?} after: {planting}"
+            );
+        }
         damaged.rollback().await.unwrap();
     }
     let planted: Vec<&str> = PLANTED.iter().map(|(name, _)| *name).collect();

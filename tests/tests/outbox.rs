@@ -295,7 +295,7 @@ async fn a_publisher_that_takes_nothing_is_asked_with_pauses() {
         "{gaps:?}"
     );
     assert_eq!(world.value::<i64>(WAITING).await, 9);
-    let met = "select max(last_error) from lockgate.v_outbox";
+    let met = "select max(last_error) from lockgate.v_outbox_health";
     assert!(world.value::<String>(met).await.starts_with("not_taken"));
 }
 
@@ -313,7 +313,7 @@ async fn nothing_goes_before_its_time() {
     wait_until(SOON, "the others are sent", async || publisher.offered() >= 30).await;
     if since.elapsed() < Duration::from_secs(1) {
         let shown: (i64, i64) =
-            sqlx::query_as("select sum(waiting)::bigint, sum(delayed)::bigint from lockgate.v_outbox")
+            sqlx::query_as("select sum(waiting)::bigint, sum(delayed)::bigint from lockgate.v_outbox_health")
                 .fetch_one(world.tables.pool())
                 .await
                 .unwrap();

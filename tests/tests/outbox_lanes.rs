@@ -112,7 +112,7 @@ async fn a_lane_has_one_holder_and_who_lost_it_deletes_and_reads_nothing() {
     assert!(other.release_lane(&taken, Some("met\nthis")).await.unwrap());
     assert_eq!(
         world
-            .value::<String>("select max(last_error) from lockgate.v_outbox where holder is null")
+            .value::<String>("select max(last_error) from lockgate.v_outbox_health where holder is null")
             .await,
         "metthis"
     );

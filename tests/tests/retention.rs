@@ -88,6 +88,7 @@ fn retention(world: &World, pages: u32) -> Retention {
         undelivered: DAY,
         replicas: DAY,
         inbox: DAY,
+        measures: DAY,
         page: 1_000,
         pages,
     };
@@ -236,11 +237,14 @@ async fn each_kind_goes_at_its_own_age() {
                  values ('c', gen_random_uuid(), 't', 0, 0, clock_timestamp() - interval '{ago}');
                  insert into lockgate.inbox_dead (consumer, topic, kafka_partition, kafka_offset, made_at, reason_code, reason,
                      header_names, header_values, payload, received_at)
-                 values ('c', 't', 0, 0, clock_timestamp(), 'test', 'test', '{{}}', '{{}}', '', clock_timestamp() - interval '{ago}')"
+                 values ('c', 't', 0, 0, clock_timestamp(), 'test', 'test', '{{}}', '{{}}', '', clock_timestamp() - interval '{ago}');
+                 insert into lockgate.replica_minutes
+                 select clock_timestamp() - interval '{ago}', gen_random_uuid(), clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0"
             ))
             .await;
     }
-    assert_eq!(retention(&world, 100).prune(&reign()).await.unwrap(), 2 + 1 + 2 + 2);
+    assert_eq!(retention(&world, 100).prune(&reign()).await.unwrap(), 2 + 1 + 2 + 2 + 1);
+    assert_eq!(world.number("select count(*) from lockgate.replica_minutes").await, 1);
     let left = "select count(*) from lockgate.undelivered_messages where status in ('due', 'refused', 'dead')";
     assert_eq!(world.number(left).await, 6, "what is owed stays whatever its age");
     let settled = "select count(*) from lockgate.undelivered_messages where status in ('delivered', 'discarded')";

@@ -64,8 +64,12 @@ impl Registration {
         let command = Direct::new(welcome(id, new)).idempotency_key(&format!("registration-{id}"));
         match self.orchestrator.submit(command) {
             Handover::Accepted => {}
-            Handover::Invalid(invalid) => tracing::warn!(user = id, %invalid, "no welcome can be sent"),
-            Handover::NotAccepted(_) => tracing::error!(user = id, "the welcome found no place and is lost"),
+            Handover::Invalid(invalid) => {
+                tracing::warn!(name: "welcome_invalid", user = id, %invalid, "no welcome can be sent")
+            }
+            Handover::NotAccepted(_) => {
+                tracing::error!(name: "welcome_lost", user = id, "the welcome found no place and is lost")
+            }
         }
         Ok(Registered { id })
     }
@@ -91,7 +95,7 @@ async fn answer(State(registration): State<Arc<Registration>>, Json(new): Json<N
     match registration.register(new).await {
         Ok(registered) => (StatusCode::CREATED, Json(registered)).into_response(),
         Err(error) => {
-            tracing::error!(%error, "a user could not be registered");
+            tracing::error!(name: "user_not_registered", %error, "a user could not be registered");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

@@ -98,7 +98,7 @@ impl Api {
         direct.into_ready(&self.topics, &self.key_hash).map_err(|error| {
             let invalid = error.downcast::<InvalidCommand>();
             invalid.map(InvalidRequest::from).unwrap_or_else(|error| {
-                tracing::error!(%error, "a command of the HTTP API cannot be sent");
+                tracing::error!(name: "request_command_refused", %error, "a command of the HTTP API cannot be sent");
                 InvalidRequest {
                     field: None,
                     problem: "the command cannot be sent by this configuration".into(),

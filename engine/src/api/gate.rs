@@ -157,7 +157,7 @@ impl Gate {
             match self.tokens.check(hash).await {
                 Ok(facts) => Some(facts),
                 Err(error) => {
-                    tracing::warn!(%error, "a token could not be checked");
+                    tracing::warn!(name: "token_not_checked", %error, "a token could not be checked");
                     None
                 }
             }

@@ -8,6 +8,7 @@ mod gate;
 mod health;
 mod lines;
 mod openapi;
+mod outbox;
 mod problem;
 mod queues;
 mod routes;
@@ -142,7 +143,7 @@ impl Api {
         match tokio::time::timeout(self.outcome, outcomes).await {
             Ok(Ok(outcomes)) => Some(outcomes),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the door of commands ended early");
+                tracing::error!(name: "door_broken", %error, "the door of commands ended early");
                 None
             }
             Err(_) => None,

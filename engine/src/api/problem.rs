@@ -86,10 +86,10 @@ impl From<InvalidRequest> for Problem {
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         if error.may_pass() {
-            tracing::warn!(%error, "a request met a database that does not answer");
+            tracing::warn!(name: "request_database_unanswered", %error, "a request met a database that does not answer");
             return Self::unavailable("the database does not answer; whether anything was changed is not known");
         }
-        tracing::error!(%error, "the database refused a request");
+        tracing::error!(name: "request_database_refused", %error, "the database refused a request");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the database refused it; nothing was changed",

@@ -113,7 +113,7 @@ async fn accept(
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
+            tracing::warn!(name: "connection_not_accepted", %error, "a connection could not be accepted");
             None
         }
     }

@@ -1,18 +1,23 @@
-//! The trace that a request belongs to.
+//! The trace that a request belongs to, and what is measured of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Instrument;
 
-use crate::telemetry;
+use crate::telemetry::catalogue::{HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, REQUEST, URL_SCHEME};
+use crate::telemetry::closed::{Closed, Method};
+use crate::telemetry::{Spanned, TraceContext, meters};
+
+/// What a request is whose path is none of ours.
+const NO_ROUTE: &str = "none";
 
 /// The trace context that messages and runs of a request carry on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Incoming {
-    /// As W3C writes it: our own span's when traces are exported, else the client's.
+    /// As W3C writes it: the request's own span, in the trace of its client.
     pub(super) traceparent: Option<Arc<str>>,
 }
 
@@ -23,25 +28,44 @@ impl Incoming {
     }
 }
 
-/// Puts a request into a span of its own, in its client's trace.
+/// Puts a request into a span of its own, in its client's trace. Its route is the pattern, never the path itself.
 pub(super) async fn follow(mut request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get("traceparent")
-        .and_then(|given| given.to_str().ok());
+    let begin = Instant::now();
+    let given = request.headers().get("traceparent");
     let given = given
-        .filter(|given| telemetry::is_traceparent(given))
-        .map(str::to_owned);
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("none", MatchedPath::as_str);
-    let span = telemetry::request_span(request.method().as_str(), route, given.as_deref());
-    let traceparent = span.in_scope(|| telemetry::traceparent(given.as_deref()));
+        .and_then(|given| given.to_str().ok())
+        .and_then(TraceContext::parse);
+    // Where no spans are made, nobody is pointed at one.
+    let context = match Spanned::are_made() {
+        true => Some(given.map_or_else(TraceContext::root, TraceContext::child)),
+        false => given,
+    };
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let method = Method::of(request.method().as_str());
+    let parent = given.map(TraceContext::span_id);
+    let mut span = context.map_or_else(Spanned::default, |own| Spanned::begin(&REQUEST, "", own, parent));
     request.extensions_mut().insert(Incoming {
-        traceparent: traceparent.map(Arc::from),
+        traceparent: context.map(|own| own.traceparent().into()),
     });
-    let response = next.run(request).instrument(span.clone()).await;
-    span.record("status", response.status().as_u16());
+    let active = meters().request_begins();
+    let response = match context {
+        Some(context) => context.around(next.run(request)).await,
+        None => next.run(request).await,
+    };
+    drop(active);
+    let status = response.status().as_u16();
+    meters().request(method, route, status, begin.elapsed());
+    if span.is_on() {
+        span.name(&format!("{} {route}", method.text()));
+        span.set(&HTTP_METHOD, method.text());
+        span.set(&HTTP_ROUTE, route.to_owned());
+        span.set(&HTTP_STATUS, i64::from(status));
+        span.set(&URL_SCHEME, "http");
+        if response.status().is_server_error() {
+            span.failed("server_error");
+        }
+        span.end();
+    }
     response
 }

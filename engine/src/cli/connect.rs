@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::delivery::{Publisher, TopicError};
 use crate::health::{Health, Part};
 use crate::postgres::{DatabaseSettings, ServerVersion, probe, test_pooler};
+use crate::telemetry::say;
 
 /// One try takes no longer, so that a frozen server is noticed.
 const ONE_TRY: Duration = Duration::from_secs(5);
@@ -55,7 +56,7 @@ impl Patience {
     fn say(&mut self, line: String) {
         self.health.say(Part::Replica, Err::<&str, _>(line.as_str()));
         if self.said != line {
-            eprintln!("{line}");
+            say(&line);
             self.said = line;
         }
     }

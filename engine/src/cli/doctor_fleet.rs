@@ -4,10 +4,19 @@ use super::Context;
 use super::doctor::Check;
 use super::doctor_postgres::unanswered;
 use super::output::time;
-use crate::inspect::ReplicaSummary;
+use crate::inspect::{BrokenInvariant, ReplicaSummary, Stuck};
 use crate::postgres::{Database, Inspector, OLD_SNAPSHOT};
 
-const ALL: [&str; 4] = ["fleet.replicas", "fleet.leader", "fleet.breakers", "postgres.snapshots"];
+const ALL: [&str; 6] = [
+    "fleet.replicas",
+    "fleet.leader",
+    "fleet.breakers",
+    "fleet.stuck",
+    "fleet.invariants",
+    "postgres.snapshots",
+];
+/// More of a kind says nothing new here.
+const NAMED: usize = 3;
 
 pub(super) async fn checks(context: &Context, database: Option<&Database>, checks: &mut Vec<Check>) {
     let Some(database) = database else {
@@ -23,6 +32,14 @@ pub(super) async fn checks(context: &Context, database: Option<&Database>, check
         }
         Err(error) => checks.push(unanswered("fleet.replicas", error)),
     }
+    checks.push(match inspector.list_stuck().await {
+        Ok(found) => stuck(&found),
+        Err(error) => unanswered("fleet.stuck", error),
+    });
+    checks.push(match inspector.list_invariants().await {
+        Ok(found) => invariants(&found),
+        Err(error) => unanswered("fleet.invariants", error),
+    });
     checks.push(match inspector.list_old_snapshots(OLD_SNAPSHOT).await {
         Ok(snapshots) => match snapshots.first() {
             None => Check::ok("postgres.snapshots", "no snapshot is older than a minute"),
@@ -76,6 +93,36 @@ fn leader(replicas: &[ReplicaSummary]) -> Check {
             "start a replica with the role leader; a takeover takes up to two lease times",
         ),
     }
+}
+
+fn stuck(found: &[Stuck]) -> Check {
+    if found.is_empty() {
+        return Check::ok("fleet.stuck", "all moves");
+    }
+    let named = found.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|one| format!("{} of {}: {}", one.kind, one.subject, one.why))
+        .collect();
+    Check::warn(
+        "fleet.stuck",
+        format!("{} things do not move: {}", found.len(), named.join("; ")),
+        "select * from lockgate.v_stuck; of a run: `runs why RUN`",
+    )
+}
+
+fn invariants(found: &[BrokenInvariant]) -> Check {
+    if found.is_empty() {
+        return Check::ok("fleet.invariants", "nothing is as it must never be");
+    }
+    let named = found.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|one| format!("{} {}: {}", one.invariant, one.subject, one.detail))
+        .collect();
+    Check::fail(
+        "fleet.invariants",
+        named.join("; "),
+        "keep the rows, pause the run, and look at lockgate.v_invariants and lockgate.run_invariants(run)",
+    )
 }
 
 fn breakers(replicas: &[ReplicaSummary]) -> Check {

@@ -37,6 +37,7 @@ mod undelivered_export;
 mod verify;
 mod wait;
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ pub use host::{Execute, ExtraCommand, Host, Roles, extra};
 pub use output::{Format, Output};
 pub use run::GRACE;
 
-use crate::config::{Config, Sources};
+use crate::config::{Config, LogFormat, Sources};
+use crate::telemetry::{lines, say};
 
 /// Durable runs on Postgres, leased batches into Kafka, and the proof of delivery.
 #[derive(Parser)]
@@ -173,7 +175,10 @@ pub fn main<H: Host>(host: H) -> ExitCode {
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("threads cannot be started: {error}")))
         .and_then(|runtime| {
-            let outcome = runtime.block_on(dispatch(host, &extras, command, &matches));
+            let mut telemetry = None;
+            let outcome = runtime.block_on(dispatch(host, &extras, command, &matches, &mut telemetry));
+            // Outside the runtime, since it waits for what is left to be exported, for a bounded time.
+            drop(telemetry);
             // A client library's blocking thread must not keep a finished command alive.
             runtime.shutdown_background();
             outcome
@@ -181,7 +186,7 @@ pub fn main<H: Host>(host: H) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            say(&failure.to_string());
             failure.exit.into()
         }
     }
@@ -192,6 +197,7 @@ async fn dispatch(
     extras: &[Box<dyn ExtraCommand>],
     command: clap::Command,
     matches: &ArgMatches,
+    telemetry: &mut Option<Box<dyn Any + Send>>,
 ) -> Outcome {
     let usage = |error: clap::Error| Failure::new(Exit::Usage, error.to_string().trim_end().to_owned());
     let global = Global::from_arg_matches(matches).map_err(usage)?;
@@ -201,7 +207,7 @@ async fn dispatch(
     });
     if let Some((extra, matches)) = chosen {
         let context = context(host, global)?;
-        let _telemetry = context.host.start_telemetry(context.config(), "warn");
+        *telemetry = Some(context.host.start_telemetry(context.config(), "warn"));
         return extra.execute(&context, matches).await;
     }
     let parsed = Cli::from_arg_matches(matches).map_err(usage)?.command;
@@ -215,12 +221,11 @@ async fn dispatch(
         return Ok(Exit::Ok);
     }
     let context = context(host, global)?;
-    let level = if matches!(parsed, Command::Run(_)) {
-        "info"
-    } else {
-        "warn"
-    };
-    let _telemetry = context.host.start_telemetry(context.config(), level);
+    match parsed {
+        Command::Run(_) => *telemetry = Some(context.host.start_telemetry(context.config(), "info")),
+        // Over before anything could be exported.
+        _ => lines(context.config().telemetry.log_format, "warn"),
+    }
     match parsed {
         Command::Run(args) => args.execute(&context).await,
         Command::Migrate(command) => command.execute(&context).await,
@@ -271,11 +276,5 @@ fn context(host: Arc<dyn Host>, global: Global) -> Result<Context, Failure> {
 
 /// Plain lines on stderr, filtered by `RUST_LOG`. A second call changes nothing.
 pub fn log_to_stderr(default_level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default_level));
-    // Set already by the binary: then its choice holds.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
+    lines(LogFormat::Human, default_level);
 }

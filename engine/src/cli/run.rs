@@ -10,6 +10,7 @@ use super::connect::{Patience, wait_for_kafka, wait_for_postgres};
 use super::{Changed, Context, Exit, Failure, Outcome, Roles};
 use crate::health::{Health, Part, tell};
 use crate::postgres::{Database, Migrator, SchemaError};
+use crate::telemetry::say;
 
 /// Beyond the drain's own deadline: time to say what was left. Whoever stops a replica must wait longer than both.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -42,7 +43,7 @@ impl Args {
         tokio::pin!(work);
         tokio::select! {
             outcome = &mut work => return outcome,
-            name = signals.next() => eprintln!("{name}: draining, a second signal ends it at once"),
+            name = signals.next() => say(&format!("{name}: draining, a second signal ends it at once")),
         }
         health.say(Part::Replica, Err::<&str, _>("draining"));
         stop.cancel();
@@ -50,7 +51,7 @@ impl Args {
         tokio::select! {
             outcome = &mut work => outcome,
             _ = signals.next() => {
-                eprintln!("ended at once; what was held is recovered when its leases end");
+                say("ended at once; what was held is recovered when its leases end");
                 Ok(Exit::Interrupted)
             }
             () = tokio::time::sleep(deadline) => {
@@ -65,7 +66,7 @@ impl Args {
         let roles = self.roles(context)?;
         let prepared = self.prepare(context, roles, &health, &stop).await;
         if stop.is_cancelled() {
-            eprintln!("stopped before it had started");
+            say("stopped before it had started");
             return Ok(Exit::Ok);
         }
         prepared?;

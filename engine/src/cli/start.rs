@@ -12,7 +12,7 @@ use super::{Context, Exit, Failure, Outcome};
 use crate::config::nearest;
 use crate::lifecycle::{LARGEST_PARAMS, NewRun, Started, misfit_attributes, misnamed};
 use crate::postgres::{DatabaseError, Inspector, Operator};
-use crate::telemetry;
+use crate::telemetry::TraceContext;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -134,7 +134,7 @@ impl Args {
             debounce_key: self.flow.debounce.clone(),
             traceparent: std::env::var("TRACEPARENT")
                 .ok()
-                .filter(|text| telemetry::is_traceparent(text)),
+                .filter(|text| TraceContext::parse(text).is_some()),
             ..NewRun::new(self.workflow.clone())
         })
     }

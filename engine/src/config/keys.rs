@@ -87,13 +87,20 @@ pub(super) static KEYS: &[Key] = keys! {
     retention.undelivered => "how long settled direct commands are kept";
     retention.replicas => "how long replicas that are gone are kept";
     retention.inbox => "how long consumers remember messages and keep dead records";
+    retention.measures => "how long is kept what replicas counted, minute by minute";
     retention.page => "rows deleted at once";
     api.listen => "where the HTTP API listens, host:port; not set: nowhere";
     api.token secret true => "a token with all roles, beside those that `tokens create` makes";
     api.connections => "most connections of the HTTP API at once";
     api.requests_per_s => "requests a second that one token may make";
     api.bulk_requests => "bulk requests worked on at once";
-    telemetry.otlp_endpoint env &["OTEL_EXPORTER_OTLP_ENDPOINT"] => "where traces go";
+    telemetry.otlp_endpoint env &["OTEL_EXPORTER_OTLP_ENDPOINT"] => "collector that takes http/protobuf, such as http://collector:4318; not set: nothing is sent";
+    telemetry.sample => "which share of traces is recorded: auto (all, as long as those are few), or from 0 to 1; OTEL_TRACES_SAMPLER is stronger";
+    telemetry.interval => "how often metrics are sent; OTEL_METRIC_EXPORT_INTERVAL is stronger";
+    telemetry.fleet_interval => "how often the leader measures the whole fleet; 0s: never";
+    telemetry.flush => "how long a stop waits for the collector";
+    telemetry.scrape => "whether /metrics is told at health.listen";
+    telemetry.log_format => "how log lines are written: human or json";
 };
 
 /// Every section, in the order in which people meet them, and what it is about.
@@ -125,7 +132,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("retention", "What is deleted when."),
     ("api", "The HTTP API."),
-    ("telemetry", "Traces."),
+    (
+        "telemetry",
+        "Traces, metrics and logs. The standard OTEL_ variables are heeded, see docs/telemetry.md.",
+    ),
 ];
 
 /// Keys whose last part the user chooses.

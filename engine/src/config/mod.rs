@@ -55,7 +55,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// The HTTP API.
     pub api: ApiConfig,
-    /// Traces.
+    /// What is told of a process.
     pub telemetry: TelemetryConfig,
 }
 
@@ -203,6 +203,8 @@ pub struct RetentionConfig {
     pub replicas: Duration,
     /// Messages that consumers remember, and their dead records.
     pub inbox: Duration,
+    /// What replicas counted, minute by minute.
+    pub measures: Duration,
     /// Rows deleted at once.
     pub page: u32,
 }
@@ -225,8 +227,29 @@ pub struct ApiConfig {
 /// Section `telemetry`.
 #[derive(Clone, PartialEq)]
 pub struct TelemetryConfig {
-    /// Where traces go; none: nowhere.
+    /// The collector; none: nothing is sent.
     pub otlp_endpoint: Option<String>,
+    /// Which share of traces is recorded: `auto`, or from 0 to 1.
+    pub sample: String,
+    /// Between two exports of metrics.
+    pub interval: Duration,
+    /// How often the leader measures the fleet; none: never.
+    pub fleet_interval: Duration,
+    /// How long a stop waits for what is left to be exported.
+    pub flush: Duration,
+    /// Whether metrics can be scraped where health is told.
+    pub scrape: bool,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// As JSON.
+    Json,
 }
 
 const fn days(days: u64) -> Duration {
@@ -250,6 +273,20 @@ impl Default for HealthConfig {
         Self {
             listen: None,
             every: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            sample: "auto".to_owned(),
+            interval: Duration::from_secs(15),
+            fleet_interval: Duration::from_secs(15),
+            flush: Duration::from_secs(2),
+            scrape: true,
+            log_format: LogFormat::Human,
         }
     }
 }
@@ -320,6 +357,7 @@ impl Default for Config {
                 undelivered: days(30),
                 replicas: days(1),
                 inbox: days(14),
+                measures: days(14),
                 page: 1000,
             },
             api: ApiConfig {
@@ -329,7 +367,7 @@ impl Default for Config {
                 requests_per_s: 1000,
                 bulk_requests: 16,
             },
-            telemetry: TelemetryConfig { otlp_endpoint: None },
+            telemetry: TelemetryConfig::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Opaque, Secret};
+use super::{LogFormat, Opaque, Secret};
 
 /// A kind of value.
 pub(super) trait Setting: Sized {
@@ -54,6 +54,37 @@ impl Setting for bool {
 
     fn show(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Setting for String {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.trim().to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Setting for LogFormat {
+    const KIND: &'static str = "human or json";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err("expected human or json".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Human => "human".to_owned(),
+            Self::Json => "json".to_owned(),
+        }
     }
 }
 

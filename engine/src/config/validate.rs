@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::setting::Setting;
 use super::{Config, ConfigError, Secret};
+use crate::cli::GRACE;
 use crate::delivery::is_topic_name;
+use crate::telemetry;
 
 /// A value that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,7 @@ impl Config {
         self.check_times(&mut problems);
         self.check_topics(&mut problems);
         self.check_api(&mut problems);
+        self.check_telemetry(&mut problems);
         if problems.0.is_empty() {
             Ok(())
         } else {
@@ -181,6 +184,7 @@ impl Config {
         problems.lasts("retention.transitions", self.retention.transitions, minute);
         problems.lasts("retention.undelivered", self.retention.undelivered, minute);
         problems.lasts("retention.replicas", self.retention.replicas, minute);
+        problems.lasts("retention.measures", self.retention.measures, minute);
         problems.lasts("retention.inbox", self.retention.inbox, self.last_repeat());
     }
 
@@ -202,6 +206,28 @@ impl Config {
             self.api.token.clone(),
             "can be guessed".to_owned(),
             format!("use {SHORTEST_TOKEN} random characters or more, such as `openssl rand -hex 32` prints"),
+        );
+    }
+
+    fn check_telemetry(&self, problems: &mut Problems) {
+        problems.unless(
+            telemetry::share(&self.telemetry.sample).is_some(),
+            "telemetry.sample",
+            self.telemetry.sample.clone(),
+            "not a share".to_owned(),
+            "set it to auto or from 0 to 1, such as 0.1".to_owned(),
+        );
+        problems.lasts(
+            "telemetry.interval",
+            self.telemetry.interval,
+            Duration::from_millis(100),
+        );
+        problems.unless(
+            self.telemetry.flush <= GRACE,
+            "telemetry.flush",
+            self.telemetry.flush,
+            "a stop would outlast what is waited for it".to_owned(),
+            format!("set it to {} or less", GRACE.show()),
         );
     }
 

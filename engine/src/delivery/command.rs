@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::key_hash::KeyHash;
 use crate::lifecycle::RunId;
-use crate::telemetry;
+use crate::telemetry::TraceContext;
 
 /// Most bytes of a message, whichever way it comes.
 const LARGEST_PAYLOAD: usize = 16 << 20;
@@ -101,7 +101,7 @@ impl Command {
 /// For commands that come without one: the id of the current trace, else a new id.
 #[must_use]
 pub fn fresh_correlation_id() -> Cow<'static, str> {
-    Cow::Owned(telemetry::current_trace_id().unwrap_or_else(|| Uuid::now_v7().to_string()))
+    Cow::Owned(TraceContext::current().map_or_else(|| Uuid::now_v7().to_string(), TraceContext::trace_id))
 }
 
 /// Whether a topic can have this name: 1 to 249 of letters, digits, dot, underscore and hyphen, as Kafka has it.

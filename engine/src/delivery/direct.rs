@@ -11,7 +11,7 @@ use super::command::{Command, CommandKind, InvalidCommand, is_topic_name};
 use super::headers::Headers;
 use super::key_hash::KeyHash;
 use super::publisher::Message;
-use crate::telemetry;
+use crate::telemetry::TraceContext;
 
 /// Namespace of the ids that are made of idempotency keys; consumers deduplicate by them, so it never changes.
 const KEYED: Uuid = uuid!("7f2c4e0a-51a7-5d0c-9a35-6f1d2b0c8e11");
@@ -37,7 +37,7 @@ impl<C: CommandKind> Direct<C> {
             command,
             message_id: Uuid::now_v7(),
             not_before: None,
-            traceparent: telemetry::traceparent(None),
+            traceparent: TraceContext::current().map(TraceContext::traceparent),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::lifecycle::{
     ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, NewStep, OpenWait, RunId, Saved, StepState, StepStatus,
     derived_id,
 };
-use crate::telemetry;
+use crate::telemetry::{RunTrace, Spanned};
 use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
 
 /// What is known of the end of a child.
@@ -45,7 +45,11 @@ impl OwnerHost {
             mut wishes,
             ..
         } = child;
-        wishes.traceparent = telemetry::traceparent(self.run.traceparent.as_deref());
+        let trace = RunTrace::of(self.run.id, self.run.traceparent.as_deref());
+        wishes.traceparent = match Spanned::are_made() {
+            true => Some(trace.claim(self.held.claim.token).traceparent()),
+            false => self.run.traceparent.clone(),
+        };
         let new = NewChild {
             claim: self.held.claim,
             path: path.clone(),
@@ -201,6 +205,14 @@ fn told(ended: EndedChild, parent: RunId, cap: usize) -> Result<Vec<u8>, StepErr
         cancelled,
         reason,
     })
+}
+
+/// Lets the runs of a schedule begin that wait until this one is over; what is not done here the sweep does.
+pub(super) async fn look_after_followers(shared: &Shared, run: RunId) {
+    fail::fail_point!("followers.before_wake", |_| ());
+    if let Err(error) = shared.runs.wake_behind(run).await {
+        tracing::warn!(%run, %error, "runs that wait for one that is over are left to the sweep to wake");
+    }
 }
 
 /// What is left to do about a run that is over: its parent is told, and its children are stopped. Whatever is not done here

@@ -17,16 +17,15 @@ use super::eager::{EagerStarts, ShortQueues};
 use super::endings::Endings;
 use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
-use super::presence::leave;
 use super::publications::Publications;
 use super::queues::QueueBook;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
-use super::{driver, keeper, worker};
+use super::{driver, gauges, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
 use crate::health::Pulse;
-use crate::lifecycle::{Clock, Fleet, Heartbeat, NewRun, RunStore};
+use crate::lifecycle::{Clock, Counts, Fleet, Heartbeat, NewRun, RunStore};
 use crate::local::{Beside, Local};
 use crate::workflow::{Registry, Resources};
 
@@ -46,6 +45,8 @@ pub struct Hints {
     pub undelivered: Arc<Notify>,
     /// What is set for queues was changed since it was read.
     pub queues: AtomicBool,
+    /// Others can ring: then less is asked while nothing comes.
+    pub listening: AtomicBool,
     /// The clients and replicas of this process.
     pub(crate) local: Arc<Local>,
     /// Beaten by the loop that renews leases.
@@ -145,6 +146,8 @@ impl Shared {
             window_used: count(self.window.used()),
             window_size: count(self.window.size()),
             breakers: self.breakers.report(),
+            counts: Counts::default(),
+            clock_offset: None,
         }
     }
 
@@ -236,6 +239,7 @@ impl Executor {
     /// deadline comes near, handed back. Answers whether everything ended in time.
     pub async fn run(&self, stop: CancellationToken) -> bool {
         let shared = &self.shared;
+        let _watching = gauges::watch(shared);
         let tasks = TaskTracker::new();
         for _ in 0..shared.settings.batches {
             tasks.spawn(worker::run(shared.clone()));
@@ -256,8 +260,8 @@ impl Executor {
             in_time = finished_within(&tasks, deadline / 2).await;
         }
         shared.over.cancel();
-        let _ = keeper.await;
-        leave(&*shared.fleet, shared.settings.replica).await;
+        let mut presence = keeper.await.unwrap_or_default();
+        presence.leave(&*shared.fleet, shared.heartbeat()).await;
         in_time
     }
 }

@@ -8,17 +8,21 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::book::{HeldBatch, HeldRun};
 use super::executor::Shared;
-use super::presence::beat;
+use super::presence::Presence;
 use crate::lifecycle::{NotRenewed, Renewal};
+use crate::telemetry::closed::LeaseKind;
+use crate::telemetry::meters;
 
 /// How often to ask whether a run was asked to stop, when nobody hints at it.
 const STOP_POLL: Duration = Duration::from_secs(1);
 /// A full window saves progress at once, but not more often than this.
 const SAVE_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
-/// Each duty has a loop of its own: leases are not to end because a heartbeat, or a look for stops, is slow.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    tokio::join!(keep_leases(&shared), keep_alive(&shared), watch_stops(&shared));
+/// Each duty has a loop of its own: leases are not to end because a heartbeat, or a look for stops, is slow. Answers how
+/// the replica is present, so that whoever ends it can say that it leaves.
+pub(crate) async fn run(shared: Arc<Shared>) -> Presence {
+    let ((), presence, ()) = tokio::join!(keep_leases(&shared), keep_alive(&shared), watch_stops(&shared));
+    presence
 }
 
 pub(super) fn every(period: Duration) -> Interval {
@@ -51,14 +55,18 @@ async fn keep_leases(shared: &Shared) {
     }
 }
 
-async fn keep_alive(shared: &Shared) {
+async fn keep_alive(shared: &Shared) -> Presence {
+    let mut presence = Presence::default();
     let mut beats = every(shared.settings.renew);
     loop {
         tokio::select! {
             () = shared.over.cancelled() => break,
-            _ = beats.tick() => beat(&*shared.fleet, &shared.heartbeat()).await,
+            _ = beats.tick() => {
+                presence.beat(&*shared.fleet, shared.heartbeat()).await;
+            }
         }
     }
+    presence
 }
 
 async fn watch_stops(shared: &Shared) {
@@ -101,10 +109,12 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
         Ok(not_renewed) => not_renewed,
         Err(error) => {
             // Leases are trusted until their time; the next renewal may come through.
-            tracing::warn!(batches = batches.len(), runs = runs.len(), %error, "leases were not renewed");
+            tracing::warn!(name: "leases_not_renewed", batches = batches.len(), runs = runs.len(), %error, "leases could not be renewed; it is tried again");
             return;
         }
     };
+    meters().leases_renewed(LeaseKind::Batch, batches.len() - not_renewed.batches.len());
+    meters().leases_renewed(LeaseKind::Run, runs.len() - not_renewed.runs.len());
     for (held, progress) in batches.iter().zip(progress) {
         match not_renewed.batches.get(&held.claim) {
             // A batch that was finished meanwhile is judged by its own finish; telling it changes nothing.
@@ -141,7 +151,9 @@ async fn halt_stopped(shared: &Shared) {
     }
     let poked = match shared.runs.poked_runs(&held.into_iter().collect::<Vec<_>>()).await {
         Ok(poked) => poked,
-        Err(error) => return tracing::warn!(%error, "could not look for stopped runs"),
+        Err(error) => {
+            return tracing::warn!(name: "looking_failed", kind = "stops", %error, "work could not be looked for");
+        }
     };
     let poked: HashMap<_, _> = poked.iter().map(|poked| (poked.run, poked)).collect();
     for held in batches {

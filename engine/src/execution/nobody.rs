@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -32,7 +33,7 @@ pub(super) struct NoFleet(pub(super) MemoryRunStore);
 
 #[async_trait]
 impl Fleet for NoFleet {
-    async fn heartbeat(&self, _: &Heartbeat) -> Result<(), FleetError> {
+    async fn heartbeat(&self, _: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
         unreachable!()
     }
     async fn leave(&self, _: Uuid) -> Result<(), FleetError> {

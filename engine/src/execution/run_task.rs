@@ -26,7 +26,7 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a claimed run's code until it ends, waits or is not ours any more.
 pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, asked: Instant) {
-    let (span, parent) = (telemetry::run_span(&run), run.parent_id);
+    let (span, parent) = (telemetry::run_scope(&run), run.parent_id);
     let lease = Lease::new(asked, shared.settings.trusted());
     let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());

@@ -1,10 +1,11 @@
-//! `/health/live` and `/health/ready`, told at an address of their own by every role.
+//! `/health/live`, `/health/ready` and `/metrics`, told at an address of their own by every role.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Health, Report};
 use crate::api::serve_router;
+use crate::telemetry::scrape;
 
 /// Probes come one at a time; more connections than this are somebody's mistake.
 const CONNECTIONS: usize = 64;
@@ -28,7 +30,8 @@ pub async fn tell(listen: Option<&str>, health: &Health, over: CancellationToken
     let Some(listen) = listen else { return Ok(()) };
     let listener = TcpListener::bind(listen).await;
     let listener = listener.with_context(|| format!("health cannot be told at {listen}"))?;
-    tracing::info!(address = %listener.local_addr()?, "health is told at /health/live and /health/ready");
+    let address = listener.local_addr()?;
+    tracing::info!(name: "health_told", %address, "health is told at /health/live and /health/ready, metrics at /metrics");
     let router = Router::new()
         .route(
             "/health/live",
@@ -38,9 +41,17 @@ pub async fn tell(listen: Option<&str>, health: &Health, over: CancellationToken
             "/health/ready",
             get(async |State(health): State<Health>| answer(health.ready())),
         )
+        .route("/metrics", get(metrics))
         .with_state(health.clone());
     tokio::spawn(serve_router(listener, router, CONNECTIONS, DRAIN, over));
     Ok(())
+}
+
+async fn metrics() -> Response {
+    match scrape::text().await {
+        Some(text) => ([(CONTENT_TYPE, scrape::MEDIA_TYPE)], text).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 fn answer(report: Report) -> Response {

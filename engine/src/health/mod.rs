@@ -124,8 +124,8 @@ impl Health {
         let said = &mut all[part as usize];
         if said.heard && said.ok != ok {
             match ok {
-                true => tracing::info!(part = part.name(), reason, "well again"),
-                false => tracing::warn!(part = part.name(), reason, "not ready"),
+                true => tracing::info!(name: "part_well", part = part.name(), reason, "well again"),
+                false => tracing::warn!(name: "part_not_well", part = part.name(), reason, "not ready"),
             }
         }
         let since = match said.heard && said.ok == ok {

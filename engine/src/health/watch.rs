@@ -82,7 +82,7 @@ async fn watch_schema(
             Err(SchemaError::Database(error)) => health.say(Part::Postgres, Err::<&str, _>(error.to_string())),
             Err(error) => {
                 health.say(Part::Schema, Err::<&str, _>(error.to_string()));
-                tracing::error!(%error, "this replica stops");
+                tracing::error!(name: "replica_unfit", %error, "this replica stops");
                 stop.cancel();
                 return Some(error);
             }

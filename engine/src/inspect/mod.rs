@@ -2,8 +2,10 @@
 
 mod acts;
 mod answers;
+mod outbox;
 mod run_filter;
 mod timeline;
+mod trouble;
 mod undelivered;
 mod why;
 mod why_flow;
@@ -20,15 +22,26 @@ use uuid::Uuid;
 
 pub use acts::{ActedRun, ActedRuns, BackfilledSlot, NotRepeated, RunAct};
 pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
+pub use outbox::{OutboxAct, OutboxBulk, OutboxChange, OutboxFilter};
 pub(crate) use run_filter::attributes_schema;
 pub use run_filter::{RunFilter, scalar};
 pub use timeline::{TimelineRow, is_cursor};
+pub use trouble::{BrokenInvariant, Stuck};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
 pub use why::{
     BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
     causes,
 };
 pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
+
+/// Runs that fit, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunList {
+    /// The runs; fewer than asked for, or none, when the look for them came to its bound.
+    pub runs: Vec<RunSummary>,
+    /// There may be more: ask again with this as `after`.
+    pub next: Option<Uuid>,
+}
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -203,9 +216,9 @@ pub struct BatchSummary {
 pub struct LaneSummary {
     /// The lane.
     pub lane: i16,
-    /// Commands that could be sent now.
+    /// Commands that could be sent now, counted up to 500 a route.
     pub waiting: i64,
-    /// Commands that are to wait longer.
+    /// Commands that are to wait longer, counted likewise.
     pub delayed: i64,
     /// Since when the first of those that could be sent waits.
     pub oldest: Option<DateTime<Utc>>,

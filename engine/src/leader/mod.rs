@@ -9,10 +9,12 @@
 
 mod job;
 mod lease;
+mod measure;
 mod retention;
 mod scheduler;
 mod store;
 mod sweep;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -25,9 +27,13 @@ use tokio_util::sync::CancellationToken;
 use crate::lifecycle::Fleet;
 pub use job::{Job, Reign};
 pub use lease::LeaderLoop;
+pub use measure::Measure;
 pub use retention::{Retention, RetentionSettings};
 pub use scheduler::{Scheduler, Ticked};
-pub use store::{DueSchedule, LeaderStore, Prunable, Pruned, RetentionStore, ScheduleStore, StepOutcome};
+pub use store::{
+    DueSchedule, FleetGauge, FleetGauges, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, STUCK_KINDS,
+    ScheduleStore, StepOutcome,
+};
 pub use sweep::Sweeper;
 
 /// How a replica leads.
@@ -45,6 +51,8 @@ pub struct LeaderSettings {
     pub tolerance: Duration,
     /// How often pruning starts anew.
     pub prune: Duration,
+    /// How often the fleet is measured; zero: never.
+    pub measure: Duration,
     /// What is pruned when.
     pub retention: RetentionSettings,
 }
@@ -58,6 +66,7 @@ impl Default for LeaderSettings {
             tick: Duration::from_millis(500),
             tolerance: Duration::from_secs(60),
             prune: Duration::from_secs(60),
+            measure: Duration::from_secs(15),
             retention: RetentionSettings::default(),
         }
     }
@@ -74,6 +83,10 @@ pub struct LeaderStores {
     pub schedules: Arc<dyn ScheduleStore>,
     /// What is pruned.
     pub retention: Arc<dyn RetentionStore>,
+    /// What is measured.
+    pub measures: Arc<dyn MeasureStore>,
+    /// Who is told.
+    pub gauges: Arc<dyn FleetGauges>,
 }
 
 /// Leads whenever nobody else does, until told to stop; then resigns. `hint` makes it try at once, such as when the
@@ -85,7 +98,7 @@ pub async fn lead(
     term: watch::Sender<Option<i64>>,
     stop: CancellationToken,
 ) {
-    let jobs: Vec<Arc<dyn Job>> = vec![
+    let mut jobs: Vec<Arc<dyn Job>> = vec![
         Arc::new(Scheduler::new(stores.schedules, settings.tick, settings.tolerance)),
         Arc::new(Sweeper::new(stores.fleet, settings.sweep)),
         Arc::new(Retention::new(
@@ -94,6 +107,9 @@ pub async fn lead(
             settings.retention.clone(),
         )),
     ];
+    if !settings.measure.is_zero() {
+        jobs.push(Arc::new(Measure::new(stores.measures, stores.gauges, settings.measure)));
+    }
     LeaderLoop::new(settings.lease, settings.renew, stores.lease, jobs, hint, term)
         .run(stop)
         .await;

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 
 use super::{Job, Prunable, Reign, RetentionStore};
 use crate::lifecycle::FleetError;
+use crate::telemetry::closed::Pruned;
+use crate::telemetry::meters;
 
 /// Pages of other rows that take as long as one of the inbox: a pass a minute then keeps up with 33,000 messages/s.
 const INBOX_PAGES: i32 = 10;
@@ -25,6 +27,8 @@ pub struct RetentionSettings {
     pub replicas: Duration,
     /// Messages that consumers remember, and their dead records.
     pub inbox: Duration,
+    /// What replicas counted.
+    pub measures: Duration,
     /// Rows deleted at once; a page takes a few milliseconds.
     pub page: i32,
     /// Most pages of each kind per pass, so that a backlog is worked off evenly and not in one burst.
@@ -39,6 +43,7 @@ impl Default for RetentionSettings {
             undelivered: 30 * DAY,
             replicas: DAY,
             inbox: 14 * DAY,
+            measures: 14 * DAY,
             page: 1_000,
             pages: 200,
         }
@@ -53,6 +58,7 @@ impl RetentionSettings {
             Prunable::Undelivered => self.undelivered,
             Prunable::Replicas => self.replicas,
             Prunable::Inbox => self.inbox,
+            Prunable::Measures => self.measures,
         }
     }
 
@@ -108,6 +114,7 @@ impl Retention {
                 break;
             }
         }
+        meters().pruned(label(what), gone);
         if gone > 0 {
             tracing::debug!(?what, rows = gone, "pruned");
         }
@@ -125,7 +132,18 @@ impl Job for Retention {
         self.every
     }
 
-    async fn run_once(&self, reign: &Reign) -> Result<(), FleetError> {
-        self.prune(reign).await.map(|_| ())
+    async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {
+        self.prune(reign).await
+    }
+}
+
+fn label(what: Prunable) -> Pruned {
+    match what {
+        Prunable::Runs => Pruned::Runs,
+        Prunable::Transitions => Pruned::Transitions,
+        Prunable::Undelivered => Pruned::Undelivered,
+        Prunable::Replicas => Pruned::Replicas,
+        Prunable::Inbox => Pruned::Inbox,
+        Prunable::Measures => Pruned::Measures,
     }
 }

@@ -26,6 +26,8 @@ pub struct DueSchedule {
     pub now: DateTime<Utc>,
     /// The schedule.
     pub schedule: ScheduleRow,
+    /// What it starts runs of.
+    pub workflow: String,
 }
 
 /// What became of a step.
@@ -72,16 +74,19 @@ pub enum Prunable {
     Replicas,
     /// What consumers need not remember any more, and their dead records.
     Inbox,
+    /// What replicas counted.
+    Measures,
 }
 
 impl Prunable {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Runs,
         Self::Transitions,
         Self::Undelivered,
         Self::Replicas,
         Self::Inbox,
+        Self::Measures,
     ];
 }
 
@@ -100,3 +105,62 @@ pub trait RetentionStore: Send + Sync + 'static {
     /// Deletes up to a page of rows older than that; of runs a few pages, if they are small.
     async fn prune(&self, what: Prunable, older_than: Duration, page: i32) -> Result<Pruned, FleetError>;
 }
+
+/// One value of the fleet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetGauge {
+    /// Its name in the catalogue of metrics.
+    pub gauge: String,
+    /// Of which queue, state, workflow, kind or table; empty: of the whole fleet.
+    pub label: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// Reads the fleet as the views show it.
+#[async_trait]
+pub trait MeasureStore: Send + Sync + 'static {
+    /// How much waits, runs and lives.
+    async fn measure_fleet(&self) -> Result<Vec<FleetGauge>, FleetError>;
+    /// What does not move or must not be, and how large the tables are.
+    async fn measure_trouble(&self) -> Result<Vec<FleetGauge>, FleetError>;
+}
+
+/// Who is told what the leader measured.
+pub trait FleetGauges: Send + Sync + 'static {
+    /// These are all values there are now; what was told before and is not among them is no more.
+    fn measured(&self, gauges: &[FleetGauge]);
+    /// This process leads no more: what it was told is nobody's word now.
+    fn forgotten(&self);
+}
+
+/// Nobody is told.
+impl FleetGauges for () {
+    fn measured(&self, _: &[FleetGauge]) {}
+    fn forgotten(&self) {}
+}
+
+/// The kinds of `lockgate.v_stuck`.
+pub const STUCK_KINDS: [&str; 21] = [
+    "no_leader",
+    "run_lease",
+    "batch_lease",
+    "lane_lease",
+    "undelivered_lease",
+    "run_ready",
+    "queue_paused",
+    "run_stopping",
+    "run_undoing",
+    "run_overdue",
+    "run_quarantined",
+    "run_paused_long",
+    "fan_out_open",
+    "source_trouble",
+    "schedule_late",
+    "schedule_broken",
+    "undelivered_due",
+    "outbox_waiting",
+    "breaker_open",
+    "dead_letters",
+    "old_snapshot",
+];

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::counts::Counts;
 use super::ids::ItemIds;
 use super::manager::RunId;
 use super::steps::{Signal, StepState};
@@ -87,6 +88,8 @@ pub struct WorkRun {
     pub depth: u16,
     /// It is to stop, and its code is run to undo what it did.
     pub undoing: bool,
+    /// A schedule fired it, or the run in whose place it goes on: others may wait until it is over.
+    pub scheduled: bool,
     /// Wake-ups seen when it was read.
     pub wake_seq: i64,
     /// Finished steps with their results, and open ones.
@@ -282,6 +285,8 @@ pub struct Swept {
     pub stopped: u64,
     /// Parents woken whose child is over, and those whose children were told to stop.
     pub parents: u64,
+    /// Runs woken that waited for one that is over.
+    pub followers: u64,
     /// Undelivered rows taken from dead holders.
     pub undelivered: u64,
 }
@@ -305,13 +310,17 @@ pub struct Heartbeat {
     pub window_size: i32,
     /// Breakers that are not closed, a JSON array.
     pub breakers: serde_json::Value,
+    /// What its process has counted.
+    pub counts: Counts,
+    /// The store's clock less its own, in seconds, when they were last compared.
+    pub clock_offset: Option<f64>,
 }
 
 /// The verbs of a replica's execution side.
 #[async_trait]
 pub trait Fleet: Send + Sync + 'static {
-    /// Registers the replica or renews its row.
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError>;
+    /// Registers the replica or renews its row and what it has counted; answers the store's clock.
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError>;
     /// Marks the replica as left in good order.
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError>;
 

@@ -5,6 +5,7 @@ mod check;
 mod children;
 mod claims;
 mod clock;
+mod counts;
 mod fleet;
 mod ids;
 mod manager;
@@ -21,6 +22,7 @@ pub use children::{
 };
 pub(crate) use claims::{Claims, Held, Known};
 pub use clock::{Clock, SystemClock};
+pub use counts::Counts;
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,
     PlanProgress, PlannedBatch, Renewal, RunClaim, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
@@ -29,7 +31,7 @@ pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
 pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
-pub use new_run::{Birth, NewRun, Parent, Started};
+pub use new_run::{Birth, NewRun, Started};
 pub(crate) use queues::misnamed;
 pub use queues::{HIGHEST_PRIORITY, Holds, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule, QueueSettings};
 pub use run_store::RunStore;

@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::FanOut,
         Self::Step,
         Self::Undoable,

@@ -9,16 +9,19 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
-use crate::leader::{LeaderStore, Prunable, Pruned, RetentionStore};
+use crate::leader::{FleetGauge, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, STUCK_KINDS};
 use crate::lifecycle::FleetError;
 
 const ELECT_LEADER: &str = include_str!("../../queries/elect_leader.sql");
 const RENEW_LEADER: &str = include_str!("../../queries/renew_leader.sql");
 const RESIGN_LEADER: &str = include_str!("../../queries/resign_leader.sql");
+const MEASURE_FLEET: &str = include_str!("../../queries/measure_fleet.sql");
+const MEASURE_TROUBLE: &str = include_str!("../../queries/measure_trouble.sql");
 const PRUNE_RUNS: &str = include_str!("../../queries/prune_runs.sql");
 const PRUNE_TRANSITIONS: &str = include_str!("../../queries/prune_transitions.sql");
 const PRUNE_UNDELIVERED: &str = include_str!("../../queries/prune_undelivered.sql");
 const PRUNE_REPLICAS: &str = include_str!("../../queries/prune_replicas.sql");
+const PRUNE_MEASURES: &str = include_str!("../../queries/prune_measures.sql");
 const PRUNE_INBOX: &str = include_str!("../../queries/prune_inbox.sql");
 
 pub(super) type Query = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
@@ -35,6 +38,22 @@ impl PostgresLeader {
     #[must_use]
     pub fn new(database: Database, replica: Uuid) -> Self {
         Self { database, replica }
+    }
+
+    async fn gauges(&self, query: Query) -> Result<Vec<FleetGauge>, FleetError> {
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        let read = |row: &PgRow| {
+            Ok(FleetGauge {
+                gauge: row.try_get("gauge")?,
+                label: row.try_get("label")?,
+                value: row.try_get("value")?,
+            })
+        };
+        let gauges: Result<_, sqlx::Error> = rows.iter().map(read).collect();
+        Ok(gauges.map_err(DatabaseError::from)?)
     }
 
     async fn found(&self, query: Query) -> Result<bool, FleetError> {
@@ -91,6 +110,7 @@ impl RetentionStore for PostgresLeader {
             Prunable::Undelivered => PRUNE_UNDELIVERED,
             Prunable::Replicas => PRUNE_REPLICAS,
             Prunable::Inbox => PRUNE_INBOX,
+            Prunable::Measures => PRUNE_MEASURES,
         };
         let query = self.database.statement(sql).bind(older_than.as_secs_f64()).bind(page);
         let row = self
@@ -102,6 +122,18 @@ impl RetentionStore for PostgresLeader {
             _ => pruned_page(&row),
         };
         Ok(pruned.map_err(DatabaseError::from)?)
+    }
+}
+
+#[async_trait]
+impl MeasureStore for PostgresLeader {
+    async fn measure_fleet(&self) -> Result<Vec<FleetGauge>, FleetError> {
+        self.gauges(self.database.statement(MEASURE_FLEET)).await
+    }
+
+    async fn measure_trouble(&self) -> Result<Vec<FleetGauge>, FleetError> {
+        let query = self.database.statement(MEASURE_TROUBLE).bind(&STUCK_KINDS[..]);
+        self.gauges(query).await
     }
 }
 

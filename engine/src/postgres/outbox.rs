@@ -97,7 +97,7 @@ impl OutboxStore for PostgresOutbox {
         let claim = |row: &PgRow| {
             let lane = row.try_get("lane")?;
             if let Some(replica) = row.try_get::<Option<Uuid>, _>("taken_from")? {
-                tracing::warn!(lane, %replica, "took a lane of the outbox from a replica whose lease has ended");
+                tracing::warn!(name: "lane_taken_over", lane, %replica, "took a lane of the outbox from a replica whose lease has ended");
             }
             Ok(LaneClaim {
                 lane,

@@ -1,6 +1,7 @@
 //! The same for the verbs of fan-outs and batches.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::crashes::Write;
@@ -16,7 +17,7 @@ fn of_batch(claim: &BatchClaim, what: &str) -> [Write; 1] {
 
 #[async_trait]
 impl Fleet for Faulty {
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError> {
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
         self.alive()?;
         self.store.heartbeat(beat).await
     }

@@ -23,7 +23,8 @@ fn known() -> BTreeSet<String> {
 
 /// Is there somebody who reads it?
 pub fn is_known(name: &str) -> bool {
-    let open = ["LOCKGATE_TOPICS_", "LOCKGATE_KAFKA_PROPERTIES_"];
+    // The standard variables of OpenTelemetry: docs/telemetry.md says what becomes of each.
+    let open = ["LOCKGATE_TOPICS_", "LOCKGATE_KAFKA_PROPERTIES_", "OTEL_"];
     known().contains(name)
         || open
             .iter()

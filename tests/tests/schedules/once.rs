@@ -198,7 +198,9 @@ impl Replica {
             lease: leader.clone(),
             fleet: Arc::new(world.fleet()),
             schedules: leader.clone(),
-            retention: leader,
+            retention: leader.clone(),
+            measures: leader,
+            gauges: Arc::new(()),
         };
         let settings = LeaderSettings {
             lease: Duration::from_millis(1_500),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod events;
 mod queries;
 mod rust;
 mod seams;
@@ -57,6 +58,11 @@ fn a_query_file_holds_one_statement() {
 #[test]
 fn predicates_read_the_clock_not_the_transaction() {
     hold(queries::clock);
+}
+
+#[test]
+fn log_lines_are_events_of_the_catalogue() {
+    hold(events::check);
 }
 
 #[test]

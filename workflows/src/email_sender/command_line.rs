@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use lockgate::Engine;
-use lockgate::cli::Host;
 use lockgate::config::{Config, Sources};
+use lockgate::telemetry;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -33,10 +33,19 @@ fn start(args: Args) -> anyhow::Result<()> {
     };
     let config = Config::load(&sources)?.config;
     config.validate()?;
-    let _telemetry = Engine::builder().start_telemetry(&config, "info");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let telemetry = telemetry::start(&config, "email-sender", "info");
+    drop(entered);
+    let ended = work(args, &config, &runtime);
+    // Outside the runtime, since it waits for what is left to be exported, for a bounded time.
+    drop(telemetry);
+    ended
+}
+
+fn work(args: Args, config: &Config, runtime: &Runtime) -> anyhow::Result<()> {
     if let Some(Verb::Requeue(verb)) = &args.verb {
-        print!("{}", runtime.block_on(requeue(verb, &config))?);
+        print!("{}", runtime.block_on(requeue(verb, config))?);
         return Ok(());
     }
     runtime.block_on(async {
@@ -48,9 +57,9 @@ fn start(args: Args) -> anyhow::Result<()> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("draining");
+            tracing::info!(name: "draining", "told to stop");
             told.cancel();
         });
-        run(args, &config, stop).await
+        run(args, config, stop).await
     })
 }

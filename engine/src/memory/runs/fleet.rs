@@ -1,6 +1,7 @@
 //! The verbs of a replica's execution side on runs in memory.
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::MemoryRunStore;
@@ -39,8 +40,8 @@ impl MemoryRunStore {
 
 #[async_trait]
 impl Fleet for MemoryRunStore {
-    async fn heartbeat(&self, _: &Heartbeat) -> Result<(), FleetError> {
-        Ok(())
+    async fn heartbeat(&self, _: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
+        Ok(self.clock.now())
     }
 
     async fn leave(&self, _: Uuid) -> Result<(), FleetError> {

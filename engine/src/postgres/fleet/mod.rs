@@ -2,6 +2,7 @@
 
 mod batches;
 mod children;
+mod followers;
 mod leases;
 mod plan;
 mod runs;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
@@ -41,6 +43,8 @@ pub struct PostgresFleet {
     settings: FleetSettings,
     /// Where the sweep's look at children ended; none: at the start.
     looked_at: Arc<Mutex<Option<(Uuid, String)>>>,
+    /// Where the sweep's look at runs that wait for others ended; none: at the start.
+    waited_for: Arc<Mutex<Option<followers::Place>>>,
 }
 
 impl PostgresFleet {
@@ -51,6 +55,7 @@ impl PostgresFleet {
             database,
             settings,
             looked_at: Arc::default(),
+            waited_for: Arc::default(),
         }
     }
 
@@ -82,7 +87,7 @@ impl From<DatabaseError> for FleetError {
 
 #[async_trait]
 impl Fleet for PostgresFleet {
-    async fn heartbeat(&self, beat: &Heartbeat) -> Result<(), FleetError> {
+    async fn heartbeat(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
         self.heartbeat_row(beat).await
     }
     async fn leave(&self, replica: Uuid) -> Result<(), FleetError> {

@@ -1,5 +1,6 @@
 //! Reading, failing and stopping runs.
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use sqlx::Row;
 use uuid::Uuid;
@@ -17,7 +18,8 @@ const SETTLE_STOP: &str = include_str!("../../../queries/settle_stop.sql");
 const REQUEST_STOP: &str = include_str!("../../../queries/request_stop.sql");
 
 impl PostgresFleet {
-    pub(super) async fn heartbeat_row(&self, beat: &Heartbeat) -> Result<(), FleetError> {
+    pub(super) async fn heartbeat_row(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
+        let counts = beat.counts;
         let query = self
             .database
             .statement(HEARTBEAT)
@@ -30,11 +32,27 @@ impl PostgresFleet {
             .bind(beat.in_flight)
             .bind(beat.window_used)
             .bind(beat.window_size)
-            .bind(beat.breakers.clone());
-        self.database
-            .run(move |connection| async move { query.execute(connection).await.map(|_| ()) }.boxed())
+            .bind(beat.breakers.clone())
+            .bind(beat.clock_offset)
+            .bind(counts.items_delivered)
+            .bind(counts.items_refused)
+            .bind(counts.items_unknown)
+            .bind(counts.items_passed_over)
+            .bind(counts.batches)
+            .bind(counts.runs_completed)
+            .bind(counts.runs_failed)
+            .bind(counts.steps)
+            .bind(counts.commands_delivered)
+            .bind(counts.commands_stored)
+            .bind(counts.outbox_delivered)
+            .bind(counts.redelivered)
+            .bind(counts.dead)
+            .bind(counts.leases_lost);
+        let row = self
+            .database
+            .run(move |connection| query.fetch_one(connection).boxed())
             .await?;
-        Ok(())
+        Ok(row.try_get(0).map_err(DatabaseError::from)?)
     }
 
     pub(super) async fn leave_row(&self, replica: Uuid) -> Result<(), FleetError> {

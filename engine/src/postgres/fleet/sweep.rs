@@ -56,6 +56,7 @@ impl PostgresFleet {
             stopped: part(self.counted(overdue).await) + part(self.counted(stopped).await),
             fan_outs: part(self.complete_idle().await),
             parents: part(self.look_after_children().await),
+            followers: part(self.wake_left_behind().await),
         };
         // What was claimed by who did not know of a limit counts from here on.
         part(self.counted(places).await);
@@ -111,7 +112,9 @@ impl PostgresFleet {
                 Ok(stuck) if stuck.ids.len() == 1 => split += self.refuse_stuck(&stuck).await?,
                 Ok(stuck) => split += self.split(&stuck).await?,
                 // One damaged row must not keep the others from being recovered.
-                Err(error) => tracing::error!(%error, "a stuck batch cannot be read; someone must look at it"),
+                Err(error) => {
+                    tracing::error!(name: "stuck_batch_unreadable", %error, "a stuck batch cannot be read; someone must look at it")
+                }
             }
         }
         Ok(split)

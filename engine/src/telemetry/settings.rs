@@ -1,0 +1,259 @@
+//! What is exported where, from the configuration and the standard variables. Pure; a wrong value stops nobody, it is said.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::Uri;
+
+use super::closed::{Closed as _, Signal};
+use super::sampling::Share;
+use crate::config::TelemetryConfig;
+
+/// How long a collector may take for one export when nobody says.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is exported where.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    pub(super) traces: Option<Target>,
+    pub(super) metrics: Option<Target>,
+    pub(super) logs: Option<Target>,
+    pub(super) share: Share,
+    /// Whoever started a trace decides whether it is recorded.
+    pub(super) parent_decides: bool,
+    /// Between two exports of metrics.
+    pub(super) interval: Duration,
+    /// What was not understood.
+    pub(super) ignored: Vec<Ignored>,
+}
+
+/// A collector.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    pub(super) url: String,
+    pub(super) timeout: Duration,
+    pub(super) tls: Tls,
+}
+
+/// What the connection to it is secured by, beside what the system trusts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Tls {
+    /// The only authority that is trusted.
+    pub(super) authority: Option<PathBuf>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// A variable or key whose value is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ignored {
+    pub(super) variable: String,
+    pub(super) reason: &'static str,
+}
+
+/// Reads a variable of the environment.
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+struct Reading<'a> {
+    config: &'a TelemetryConfig,
+    env: Env<'a>,
+    ignored: Vec<Ignored>,
+}
+
+impl Settings {
+    /// Reads them. A variable that is empty is not set.
+    pub(super) fn read(config: &TelemetryConfig, env: Env) -> Self {
+        let mut reading = Reading {
+            config,
+            env,
+            ignored: Vec::new(),
+        };
+        let (share, parent_decides) = reading.sampler();
+        let interval = reading.milliseconds("OTEL_METRIC_EXPORT_INTERVAL");
+        reading.propagators();
+        Self {
+            traces: reading.target(Signal::Traces),
+            metrics: reading.target(Signal::Metrics),
+            logs: reading.target(Signal::Logs),
+            share,
+            parent_decides,
+            interval: interval.unwrap_or(config.interval),
+            ignored: reading.ignored,
+        }
+    }
+}
+
+impl Reading<'_> {
+    fn value(&self, variable: &str) -> Option<String> {
+        (self.env)(variable)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn ignore(&mut self, variable: impl Into<String>, reason: &'static str) {
+        let variable = variable.into();
+        if self.ignored.iter().all(|known| known.variable != variable) {
+            self.ignored.push(Ignored { variable, reason });
+        }
+    }
+
+    /// The variable of a signal, else that of all of them, with its value.
+    fn of_signal(&self, signal: Signal, what: &str) -> Option<(String, String)> {
+        let own = format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.text().to_uppercase());
+        let all = format!("OTEL_EXPORTER_OTLP_{what}");
+        [own, all].into_iter().find_map(|name| {
+            let value = self.value(&name)?;
+            Some((name, value))
+        })
+    }
+
+    fn milliseconds(&mut self, variable: &str) -> Option<Duration> {
+        let value = self.value(variable)?;
+        match value.parse() {
+            Ok(milliseconds @ 1..) => Some(Duration::from_millis(milliseconds)),
+            _ => {
+                self.ignore(variable, "not a number of milliseconds");
+                None
+            }
+        }
+    }
+
+    fn target(&mut self, signal: Signal) -> Option<Target> {
+        if self.is_disabled() || !self.is_exported(signal) {
+            return None;
+        }
+        let url = self.url(signal)?;
+        self.check_protocol(signal);
+        let timeout = self.of_signal(signal, "TIMEOUT");
+        let timeout = timeout.and_then(|(name, _)| self.milliseconds(&name));
+        let path = |what| self.of_signal(signal, what).map(|(_, value)| PathBuf::from(value));
+        Some(Target {
+            tls: Tls {
+                authority: path("CERTIFICATE"),
+                certificate: path("CLIENT_CERTIFICATE"),
+                key: path("CLIENT_KEY"),
+            },
+            url,
+            timeout: timeout.unwrap_or(TIMEOUT),
+        })
+    }
+
+    fn is_disabled(&self) -> bool {
+        self.value("OTEL_SDK_DISABLED")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    fn is_exported(&mut self, signal: Signal) -> bool {
+        let variable = format!("OTEL_{}_EXPORTER", signal.text().to_uppercase());
+        let Some(value) = self.value(&variable) else {
+            return true;
+        };
+        let mut exported = false;
+        for exporter in value.split(',').map(str::trim) {
+            match exporter {
+                "otlp" => exported = true,
+                "none" => {}
+                // What is scraped is told at health.listen in any case.
+                "prometheus" if signal == Signal::Metrics => {}
+                "console" | "logging" => self.ignore(&variable, "logs go to stderr, nothing else does"),
+                _ => self.ignore(&variable, "expected otlp or none"),
+            }
+        }
+        exported
+    }
+
+    fn url(&mut self, signal: Signal) -> Option<String> {
+        let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.text().to_uppercase());
+        let (variable, url) = match (self.value(&own), &self.config.otlp_endpoint) {
+            (Some(url), _) => (own, url),
+            (None, Some(base)) => {
+                let url = format!("{}/v1/{}", base.trim_end_matches('/'), signal.text());
+                ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url)
+            }
+            (None, None) => return None,
+        };
+        match url.parse::<Uri>() {
+            Ok(parsed) if matches!(parsed.scheme_str(), Some("http" | "https")) && parsed.host().is_some() => Some(url),
+            _ => {
+                self.ignore(variable, "not a URL such as http://collector:4318");
+                None
+            }
+        }
+    }
+
+    fn check_protocol(&mut self, signal: Signal) {
+        match self.of_signal(signal, "PROTOCOL") {
+            Some((variable, protocol)) if protocol != "http/protobuf" => {
+                let reason = "only http/protobuf is spoken, which collectors take on port 4318; it is sent";
+                self.ignore(variable, reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn sampler(&mut self) -> (Share, bool) {
+        let configured = self.configured_share();
+        let Some(sampler) = self.value("OTEL_TRACES_SAMPLER") else {
+            return (configured, true);
+        };
+        let (name, parent_decides) = match sampler.strip_prefix("parentbased_") {
+            Some(name) => (name, true),
+            None => (sampler.as_str(), false),
+        };
+        match name {
+            "always_on" => (Share::Of(1.0), parent_decides),
+            "always_off" => (Share::Of(0.0), parent_decides),
+            "traceidratio" => (Share::Of(self.ratio().unwrap_or(1.0)), parent_decides),
+            _ => {
+                self.ignore("OTEL_TRACES_SAMPLER", "not a sampler that is known here");
+                (configured, true)
+            }
+        }
+    }
+
+    fn configured_share(&mut self) -> Share {
+        match share(&self.config.sample) {
+            Some(share) => share,
+            None => {
+                self.ignore("telemetry.sample", "expected auto or a share from 0 to 1");
+                Share::Auto
+            }
+        }
+    }
+
+    fn ratio(&mut self) -> Option<f64> {
+        let given = self.value("OTEL_TRACES_SAMPLER_ARG")?;
+        match share(&given) {
+            Some(Share::Of(ratio)) => Some(ratio),
+            _ => {
+                self.ignore("OTEL_TRACES_SAMPLER_ARG", "not a share from 0 to 1");
+                None
+            }
+        }
+    }
+
+    fn propagators(&mut self) {
+        let Some(value) = self.value("OTEL_PROPAGATORS") else {
+            return;
+        };
+        if value
+            .split(',')
+            .any(|propagator| !["tracecontext", "none"].contains(&propagator.trim()))
+        {
+            // Baggage may hold anything of anybody.
+            self.ignore("OTEL_PROPAGATORS", "only tracecontext is carried on");
+        }
+    }
+}
+
+/// Reads `auto` or a share from 0 to 1.
+pub(crate) fn share(text: &str) -> Option<Share> {
+    if text == "auto" {
+        return Some(Share::Auto);
+    }
+    let share: f64 = text.parse().ok()?;
+    (0.0..=1.0).contains(&share).then_some(Share::Of(share))
+}
+
+#[cfg(test)]
+mod tests;

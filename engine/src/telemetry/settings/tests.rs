@@ -1,0 +1,174 @@
+#![allow(clippy::unwrap_used)]
+use std::collections::HashMap;
+
+use super::*;
+use crate::config::Config;
+
+fn read(variables: &[(&str, &str)]) -> Settings {
+    let base = variables
+        .iter()
+        .find(|(name, _)| *name == "OTEL_EXPORTER_OTLP_ENDPOINT");
+    let config = TelemetryConfig {
+        otlp_endpoint: base.map(|(_, value)| (*value).to_owned()),
+        ..Config::default().telemetry
+    };
+    let variables: HashMap<String, String> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Settings::read(&config, &|name| variables.get(name).cloned())
+}
+
+const BASE: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/");
+
+fn ignored(settings: &Settings) -> Vec<&str> {
+    settings
+        .ignored
+        .iter()
+        .map(|ignored| ignored.variable.as_str())
+        .collect()
+}
+
+#[test]
+fn without_an_endpoint_nothing_is_sent() {
+    let settings = read(&[]);
+    assert_eq!((settings.traces, settings.metrics, settings.logs), (None, None, None));
+    assert_eq!((settings.share, settings.parent_decides), (Share::Auto, true));
+    assert_eq!(settings.interval, Duration::from_secs(15));
+    assert!(settings.ignored.is_empty());
+}
+
+#[test]
+fn an_endpoint_of_all_gets_a_path_and_one_of_a_signal_is_taken_as_it_is() {
+    let settings = read(&[BASE, ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://logs.example/take")]);
+    assert_eq!(settings.traces.unwrap().url, "http://collector:4318/v1/traces");
+    assert_eq!(settings.metrics.unwrap().url, "http://collector:4318/v1/metrics");
+    assert_eq!(settings.logs.unwrap().url, "https://logs.example/take");
+    let one = read(&[(
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "http://prometheus:9090/api/v1/otlp/v1/metrics",
+    )]);
+    assert!(one.traces.is_none() && one.logs.is_none() && one.metrics.is_some());
+}
+
+#[test]
+fn an_endpoint_that_is_none_is_said_without_its_value() {
+    let settings = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318 user:hunter2")]);
+    assert!(settings.traces.is_none() && settings.metrics.is_none() && settings.logs.is_none());
+    assert_eq!(ignored(&settings), ["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+    assert!(!format!("{:?}", settings.ignored).contains("hunter2"));
+}
+
+#[test]
+fn exporters_are_switched_off_one_by_one_and_all_together() {
+    let off = read(&[
+        BASE,
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
+    ]);
+    assert!(off.traces.is_none() && off.metrics.is_none() && off.logs.is_some() && off.ignored.is_empty());
+    let console = read(&[
+        BASE,
+        ("OTEL_TRACES_EXPORTER", "console"),
+        ("OTEL_LOGS_EXPORTER", "otlp,console"),
+    ]);
+    assert!(console.traces.is_none() && console.logs.is_some());
+    assert_eq!(ignored(&console), ["OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER"]);
+    let disabled = read(&[BASE, ("OTEL_SDK_DISABLED", "TRUE")]);
+    assert!(disabled.traces.is_none() && disabled.metrics.is_none() && disabled.logs.is_none());
+}
+
+#[test]
+fn times_are_milliseconds_and_those_of_a_signal_are_stronger() {
+    let settings = read(&[
+        BASE,
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3000"),
+        ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "500"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "700"),
+    ]);
+    assert_eq!(settings.traces.unwrap().timeout, Duration::from_secs(3));
+    assert_eq!(settings.logs.unwrap().timeout, Duration::from_millis(500));
+    assert_eq!(settings.interval, Duration::from_millis(700));
+    let wrong = read(&[
+        BASE,
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3s"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+    ]);
+    assert_eq!(wrong.traces.as_ref().unwrap().timeout, TIMEOUT);
+    assert_eq!(wrong.interval, Duration::from_secs(15));
+    assert_eq!(
+        ignored(&wrong),
+        ["OTEL_METRIC_EXPORT_INTERVAL", "OTEL_EXPORTER_OTLP_TIMEOUT"]
+    );
+}
+
+#[test]
+fn another_protocol_is_said_and_ours_is_sent() {
+    let settings = read(&[BASE, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+    assert!(settings.traces.is_some());
+    assert_eq!(ignored(&settings), ["OTEL_EXPORTER_OTLP_PROTOCOL"]);
+    assert!(settings.ignored[0].reason.contains("4318"));
+    let own = read(&[BASE, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]);
+    assert!(own.ignored.is_empty());
+}
+
+#[test]
+fn certificates_are_those_of_the_signal_or_of_all() {
+    let settings = read(&[
+        BASE,
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/traces.pem"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/own.pem"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/own.key"),
+    ]);
+    let tls = settings.traces.unwrap().tls;
+    assert_eq!(tls.authority, Some("/traces.pem".into()));
+    assert_eq!(
+        (tls.certificate, tls.key),
+        (Some("/own.pem".into()), Some("/own.key".into()))
+    );
+    assert_eq!(settings.logs.unwrap().tls.authority, Some("/ca.pem".into()));
+}
+
+#[test]
+fn samplers_have_their_standard_names() {
+    for (sampler, argument, share, parent_decides) in [
+        ("always_on", "", Share::Of(1.0), false),
+        ("always_off", "", Share::Of(0.0), false),
+        ("traceidratio", "0.25", Share::Of(0.25), false),
+        ("parentbased_always_on", "", Share::Of(1.0), true),
+        ("parentbased_always_off", "", Share::Of(0.0), true),
+        ("parentbased_traceidratio", "0.5", Share::Of(0.5), true),
+        ("parentbased_traceidratio", "", Share::Of(1.0), true),
+    ] {
+        let settings = read(&[("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", argument)]);
+        assert_eq!(
+            (settings.share, settings.parent_decides),
+            (share, parent_decides),
+            "{sampler}"
+        );
+        assert!(settings.ignored.is_empty());
+    }
+    let jaeger = read(&[("OTEL_TRACES_SAMPLER", "jaeger_remote")]);
+    assert_eq!(
+        (jaeger.share, ignored(&jaeger)),
+        (Share::Auto, vec!["OTEL_TRACES_SAMPLER"])
+    );
+    let wrong = read(&[
+        ("OTEL_TRACES_SAMPLER", "traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "7"),
+    ]);
+    assert_eq!(
+        (wrong.share, ignored(&wrong)),
+        (Share::Of(1.0), vec!["OTEL_TRACES_SAMPLER_ARG"])
+    );
+}
+
+#[test]
+fn only_the_context_of_w3c_is_carried_on() {
+    assert!(read(&[("OTEL_PROPAGATORS", "tracecontext")]).ignored.is_empty());
+    assert_eq!(
+        ignored(&read(&[("OTEL_PROPAGATORS", "tracecontext,baggage")])),
+        ["OTEL_PROPAGATORS"]
+    );
+}

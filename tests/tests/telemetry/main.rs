@@ -1,0 +1,10 @@
+//! What processes tell of themselves: to collectors of every temper, to whoever scrapes, and on stderr.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod canary;
+mod collector_trouble;
+mod logs;
+mod page;
+mod scrape;
+mod settings;
+mod support;

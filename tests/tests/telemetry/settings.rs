@@ -1,0 +1,140 @@
+//! The standard variables, as processes heed them.
+
+use std::sync::Arc;
+
+use lockgate_tests::certificates::Authority;
+use lockgate_tests::cli::Program;
+use lockgate_tests::cluster::program;
+use lockgate_tests::collector::Collector;
+use lockgate_tests::probes::Probes;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto};
+
+use crate::support::waiting;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_is_called_and_how_it_sends_is_said_by_the_standard_variables() {
+    let collector = Collector::start().await;
+    let mut replica = waiting(
+        &collector,
+        &[
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer CANARY-HEADER"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("OTEL_SERVICE_NAME", "mine"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ],
+    );
+    collector
+        .wait_for("metrics and the warning have come", |seen| {
+            !seen.points("process.cpu.time").is_empty() && !seen.events("otel_variable_ignored").is_empty()
+        })
+        .await;
+    replica.terminate();
+    assert!(replica.ends().await.success());
+    let log = replica.log();
+    assert!(
+        log.contains("OTEL_EXPORTER_OTLP_PROTOCOL") && log.contains("4318"),
+        "{log}"
+    );
+    assert!(!log.contains("CANARY"), "{log}");
+    let seen = collector.seen();
+    let sent = ("authorization".to_owned(), "Bearer CANARY-HEADER".to_owned());
+    assert!(seen.headers.contains(&sent), "{:?}", seen.headers);
+    assert!(seen.packed > 0);
+    for resource in &seen.resources {
+        assert_eq!(resource["service.name"], "mine");
+        assert_eq!(resource["deployment.environment"], "test");
+        assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(resource["service.instance.id"].len(), 36);
+    }
+    assert!(!seen.raw.windows(6).any(|bytes| bytes == b"CANARY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_is_switched_off_is_not_sent() {
+    let collector = Collector::start().await;
+    let off = [
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+    ];
+    let mut replica = waiting(&collector, &off);
+    collector
+        .wait_for("the warning has come", |seen| {
+            !seen.events("otel_variable_ignored").is_empty()
+        })
+        .await;
+    let scraped = Probes::of(&mut replica).await.metrics().await;
+    assert!(scraped.contains("process_cpu_time_seconds_total{"), "{scraped}");
+    replica.terminate();
+    assert!(replica.ends().await.success());
+    assert_eq!(collector.seen().metric_exports, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_told_to_sends_nothing_and_is_scraped_all_the_same() {
+    let collector = Collector::start().await;
+    let mut replica = waiting(&collector, &[("OTEL_SDK_DISABLED", "true")]);
+    let scraped = Probes::of(&mut replica).await.metrics().await;
+    assert!(scraped.contains("process_memory_usage_bytes{"), "{scraped}");
+    replica.terminate();
+    assert!(replica.ends().await.success());
+    let seen = collector.seen();
+    assert!(seen.raw.is_empty() && seen.refused == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_trusted_by_the_authority_that_is_named() {
+    let authority = Authority::new();
+    let certificate = authority.signs("localhost");
+    let provider = Arc::new(crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth();
+    let chain = CertificateDer::pem_file_iter(&certificate.certificate).unwrap();
+    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
+    let tls = TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()));
+    let collector = Collector::start_with(Some(tls)).await;
+    let mut stranger = waiting(&collector, &[]);
+    stranger.says("telemetry_not_taken").await;
+    stranger.says("tls").await;
+    assert_eq!(collector.seen().metric_exports, 0);
+    drop(stranger);
+    let trusted = authority.certificate();
+    let _replica = waiting(&collector, &[("OTEL_EXPORTER_OTLP_CERTIFICATE", &trusted)]);
+    collector
+        .wait_for("metrics have come", |seen| seen.metric_exports > 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_cannot_be_read_is_said_and_the_process_goes_on() {
+    let collector = Collector::start().await;
+    let named = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://localhost:1"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
+    ];
+    let mut replica = waiting(&collector, &named);
+    replica.says("otlp_refused").await;
+    let probes = Probes::of(&mut replica).await;
+    assert!(probes.is_live().await);
+    let log = replica.log();
+    assert_eq!(log.matches("otlp_refused").count(), 3, "one a signal: {log}");
+    assert!(log.contains("/nowhere/ca.pem cannot be read"), "{log}");
+    replica.terminate();
+    assert!(replica.ends().await.success());
+}
+
+#[tokio::test]
+async fn headers_are_not_shown() {
+    let program = Program::without_database(program().to_str().unwrap());
+    let program = program.env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=CANARY-HEADER");
+    let shown = program.run(&["config", "show", "--origin"]).await;
+    assert!(shown.code == 0 && shown.out.contains("telemetry.sample"), "{shown:?}");
+    assert!(!shown.out.contains("CANARY") && !shown.err.contains("CANARY"));
+}
