@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use crate::support::cluster;
 
-const TOKEN: &str = "a-token-of-this-test-alone";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_is_one_event_of_the_catalogue_and_reaches_the_collector() {
     let collector = Collector::start().await;
@@ -52,9 +50,7 @@ async fn every_line_is_one_event_of_the_catalogue_and_reaches_the_collector() {
 async fn a_request_is_logged_within_its_own_trace() {
     let collector = Collector::start().await;
     let cluster = cluster(&collector).await.with("LOCKGATE_API_LISTEN", "127.0.0.1:0");
-    let cluster = cluster
-        .with("LOCKGATE_TELEMETRY_LOG_FORMAT", "json")
-        .with("LOCKGATE_API_TOKEN", TOKEN);
+    let cluster = cluster.with("LOCKGATE_TELEMETRY_LOG_FORMAT", "json");
     let mut replica = cluster.replica();
     replica.says("\"api_listens\"").await;
     let log = replica.log();
@@ -62,19 +58,20 @@ async fn a_request_is_logged_within_its_own_trace() {
     let listens = lines.into_iter().find(|line| line["event"] == "api_listens").unwrap();
     let address = listens["address"].as_str().unwrap();
     // What it asks for is away.
-    sqlx::query("alter table lockgate.schedules rename to schedules_away")
+    sqlx::query("alter table lockgate.api_tokens rename to api_tokens_away")
         .execute(&cluster.pool)
         .await
         .unwrap();
     let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
-    let request = reqwest::Client::new().get(format!("http://{address}/api/v1/schedules"));
+    let request = reqwest::Client::new().get(format!("http://{address}/api/v1/runs"));
     let request = request.header("traceparent", format!("00-{trace}-{span}-01"));
-    let answer = request.bearer_auth(TOKEN).send().await.unwrap();
-    assert_eq!(answer.status(), 500);
+    let token = format!("lockgate_{}", "0".repeat(64));
+    let answer = request.bearer_auth(token).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
     replica.says(&format!("\"trace_id\":\"{trace}\"")).await;
     collector
         .wait_for("the request and what it said have come", |seen| {
-            let said = seen.events("request_database_refused");
+            let said = seen.events("token_not_checked");
             let spans = seen.spans_of(trace);
             said.iter().any(|log| log.trace == trace)
                 && spans.iter().any(|own| own.parent == span && own.kind == "Server")
@@ -82,9 +79,9 @@ async fn a_request_is_logged_within_its_own_trace() {
         .await;
     let seen = collector.seen();
     let request = seen.spans_of(trace)[0];
-    assert_eq!(request.name, "GET /api/v1/schedules");
+    assert_eq!(request.name, "GET /api/v1/runs");
     assert!(
-        request.failed && request.attributes["http.response.status_code"] == "500",
+        request.failed && request.attributes["http.response.status_code"] == "503",
         "{request:?}"
     );
 }
