@@ -3,12 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test test-long test-interop test-matrix bench ci fmt clippy docs tools test-tools clean-services
+.PHONY: help build demo test test-long test-interop test-telemetry test-matrix bench ci fmt clippy docs tools test-tools clean-services
 
 CARGO ?= cargo
 export CARGO
-# The Postgres releases of `make test-matrix`; `make test` runs on the one that is installed.
-PG_VERSIONS ?= 14 15 16 17 18
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## list the targets
@@ -31,15 +29,20 @@ test-long: tools ## the long_* tests: kill loops, freezes, full disk, a million 
 test-interop: tools ## a Java consumer reads what Lockgate sends (Maven)
 	ops/dev/with-services.sh ops/dev/interop.sh
 
-test-matrix: $(PG_VERSIONS:%=test-on-%) ## the tests on each of PG_VERSIONS
+test-telemetry: tools ## what replicas tell, read back from a real Collector and Prometheus (built once from Go modules)
+	ops/dev/test-telemetry.sh
 
-test-on-%: tools test-tools
+test-matrix: tools test-tools ## the conformance suites through PgBouncer, and on another release of Postgres
+	ops/dev/test.sh matrix build
+	ops/dev/with-services.sh --services "postgres pgbouncer" ops/dev/test.sh matrix
+
+test-on-%: tools test-tools ## all tests but the long ones on a release of Postgres: test-on-14 to test-on-18
 	ops/dev/test.sh short build
 	export PG_BIN=$$(ops/dev/postgres-binaries.sh $*); exec ops/dev/with-services.sh ops/dev/test.sh short
 
 bench: bench-fanout bench-commands bench-sender bench-workflows ## everything; JSON to standard output and target/bench/NAME.json
 
-bench-%: build ## one of them, or bench-outbox or bench-http, parts of commands; BENCH_ARGS are its options
+bench-%: build ## one of them; or bench-outbox or bench-http, parts of commands; or bench-replicas or bench-capacity, for docs/capacity.md; BENCH_ARGS are its options
 	mkdir -p $(TARGET)/bench
 	ops/dev/with-services.sh bash -o pipefail -c \
 	  '$(TARGET)/release/lockgate bench $* --output json $(BENCH_ARGS) | tee $(TARGET)/bench/$*.part'

@@ -8,15 +8,16 @@ with page as (
      limit $3
 )
 select p.run_id, max(p.path) as path, count(*) as steps,
-       bool_or(r.finished_at is not null or r.stop_status is not null) as stops,
-       bool_or(r.finished_at is null and r.claim_id is null and r.status in ('running', 'suspended')
+       -- The steps of a run that somebody deleted are passed by.
+       coalesce(bool_or(r.finished_at is not null or r.stop_status is not null), false) as stops,
+       coalesce(bool_or(r.finished_at is null and r.claim_id is null and r.status in ('running', 'suspended')
                and (r.wake_at is null or r.wake_at > (select clock_timestamp()))
                and exists (select from lockgate.task_runs c
                             where c.parent_id = p.run_id and c.parent_path = p.path
                               and c.continued_as is null
                               -- Of what was over long before its last claim the holder was told. A commit takes a while.
-                              and c.finished_at > r.claimed_at - interval '1 minute')) as sleeps
+                              and c.finished_at > r.claimed_at - interval '1 minute')), false) as sleeps
   from page p
-  join lockgate.task_runs r on r.id = p.run_id
+  left join lockgate.task_runs r on r.id = p.run_id
  group by p.run_id
  order by p.run_id

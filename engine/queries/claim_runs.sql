@@ -15,30 +15,29 @@ with pick as (
             and case when r.started_at is null then r.workflow = any ($3)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($5) end
             and (r.after_run is null or not exists (
-                 select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+                 select from lockgate.task_runs e
+                  where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
           order by coalesce(r.rank, r.wake_at)
           limit ask.take
             for no key update of r skip locked) p
      -- Of suspects one, whichever queue has it.
      limit case when $9 then 1 end
-), claimed as (
-    update lockgate.task_runs r
-       set status = 'running', wake_at = null, rank = null, debounce_key = null,
-           claim_token = r.claim_token + 1, claim_id = $6, claimed_by = $7, claimed_at = clock_timestamp(),
-           lease_until = clock_timestamp() + make_interval(secs => $10), alone = case when $9 then true end,
-           started_at = coalesce(r.started_at, clock_timestamp()),
-           -- The ordinary version is not written down.
-           code_version = case when r.started_at is null
-                               then nullif(($4::integer[])[array_position($3::text[], r.workflow)], 1)
-                               else r.code_version end
-     -- As an array, so that each is looked up by its key, also by a plan that was made when there were no runs.
-     where r.id = any (array(select id from pick))
-    returning r.*
 )
-select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, origin_id,
-       coalesce(slot, repeats_slot) as slot, coalesce(nominal_at, created_at) as created_at, traceparent,
-       wake_seq, started_at, claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id,
-       parent_id, coalesce(depth, 0::smallint) as depth, coalesce(undoing, false) as undoing,
+update lockgate.task_runs r
+   set status = 'running', wake_at = null, rank = null, debounce_key = null,
+       claim_token = r.claim_token + 1, claim_id = $6, claimed_by = $7, claimed_at = clock_timestamp(),
+       lease_until = clock_timestamp() + make_interval(secs => $10), alone = case when $9 then true end,
+       started_at = coalesce(r.started_at, clock_timestamp()),
+       -- The ordinary version is not written down.
+       code_version = case when r.started_at is null
+                           then nullif(($4::integer[])[array_position($3::text[], r.workflow)], 1)
+                           else r.code_version end
+ -- As an array, so that each is looked up by its key, also by a plan that was made when there were no runs.
+ where r.id = any (array(select id from pick))
+returning r.id, r.claim_token, coalesce(r.queue, r.workflow) as queue, r.workflow, r.params, r.origin_id,
+       coalesce(r.slot, r.repeats_slot) as slot, coalesce(r.nominal_at, r.created_at) as created_at, r.traceparent,
+       r.wake_seq, r.started_at, r.claimed_at, r.attempts, coalesce(r.code_version, 1) as code_version, r.seed_id,
+       r.parent_id, coalesce(r.depth, 0::smallint) as depth, coalesce(r.undoing, false) as undoing,
+       r.schedule is not null as scheduled,
        -- Whether it may have steps.
-       claim_token > 1 or forked_from is not null as begun
-  from claimed
+       r.claim_token > 1 or r.forked_from is not null as begun

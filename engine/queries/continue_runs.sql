@@ -1,5 +1,5 @@
--- Ends runs that go on as others, and starts those, in one commit. A run's singleton key, place and parent pass on, and so
--- do signals that it has not taken: one that it has not seen refuses its end.
+-- Ends runs that go on as others, and starts those, in one commit. A run's singleton key, place, parent and schedule pass on,
+-- and so do signals that it has not taken: one that it has not seen refuses its end.
 with m as (
     select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bytea[], $6::bigint[], $7::boolean[],
                          $9::jsonb[])
@@ -12,7 +12,8 @@ with m as (
            attributes = case when m.attributes is null then r.attributes
                              else lockgate.merged_attributes(r.attributes, m.attributes) end
       from m
-     where r.id = m.run_id and r.claim_token = m.token and r.claim_id = m.claim_id
+     -- As in save_steps.
+     where r.id = m.run_id and r.claim_token = m.token and r.claim_id is not distinct from m.claim_id
        and r.stop_status is null and r.status = 'running' and r.wake_seq = m.seen
        -- In the order of run_batches_waiting, as in complete_fan_out.
        and (not m.had_batches
@@ -20,16 +21,19 @@ with m as (
                   where b.run_id = r.id and b.status in ('free', 'recoverable')
                   order by b.not_before, b.seq
                   limit 1) is null
-                and not exists (select from lockgate.run_batches b where b.run_id = r.id and b.status = 'claimed')))
+                and (select b.seq from lockgate.run_batches b
+                      where b.run_id = r.id and b.status = 'claimed' limit 1) is null))
     returning m.at, m.next_id, m.next_params, r.*
 ), next as (
     insert into lockgate.task_runs (id, workflow, queue, priority, status, driven_by, params, origin_id, singleton_key,
                                     wake_at, rank, wake_seq, pace_per_s, deadline_at, traceparent, tenant, limit_key,
-                                    attributes, parent_id, parent_path, depth, detached, actor, created_at)
+                                    attributes, parent_id, parent_path, depth, detached, schedule, leader_term, continues,
+                                    awaited, actor, created_at)
     -- It was woken once: what it was told is read with its first claim.
     select g.next_id, g.workflow, g.queue, g.priority, 'queued', g.driven_by, g.next_params, g.next_id, g.singleton_key,
            g.finished_at, g.finished_at - g.priority * interval '15 seconds', 1, g.pace_per_s, g.deadline_at, g.traceparent,
-           g.tenant, g.limit_key, g.attributes, g.parent_id, g.parent_path, g.depth, g.detached, g.actor, g.finished_at
+           g.tenant, g.limit_key, g.attributes, g.parent_id, g.parent_path, g.depth, g.detached, g.schedule,
+           g.leader_term, g.id, g.awaited, g.actor, g.finished_at
       from gone g
 ), told as (
     update lockgate.signals s

@@ -13,5 +13,5 @@ fresh as (
 )
 select c.now, s.name, s.revision, s.cron, s.timezone, s.dst_gap, s.dst_fold, s.catch_up, s.catch_up_max,
        extract(epoch from s.catch_up_window)::float8 as window_secs, extract(epoch from s.jitter)::float8 as jitter_secs,
-       s.last_slot, s.active_from
+       s.last_slot, s.active_from, s.workflow
   from (select * from fresh union all select * from due) s, clock c

@@ -47,8 +47,8 @@ with m as (
                                 where b.run_id = r.id and b.status in ('free', 'recoverable')
                                 order by b.not_before, b.seq
                                 limit 1) is null
-                              and not exists (select from lockgate.run_batches b
-                                               where b.run_id = r.id and b.status = 'claimed')))
+                              and (select b.seq from lockgate.run_batches b
+                                    where b.run_id = r.id and b.status = 'claimed' limit 1) is null))
                 else true end
     returning m.at, m.act, m.reason, r.id, r.status, r.claim_token, r.claimed_at
 ), gone_at as (

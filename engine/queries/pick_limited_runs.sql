@@ -39,7 +39,8 @@ with gate as (
        and case when r.started_at is null then r.workflow = any ($3)
                 else r.workflow || '@' || coalesce(r.code_version, 1) = any ($4) end
        and (r.after_run is null or not exists (
-            select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+            select from lockgate.task_runs e
+             where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
      order by coalesce(r.rank, r.wake_at)
      -- Whose turn it is in a fair queue, pick_runs_by_turn says.
      limit (select case when gate.fair then 0 else room.runs end from gate, room)

@@ -34,8 +34,14 @@ with recursive gate as (
            where not s.wrapped and coalesce(r.queue, r.workflow) = $1
              and (r.tenant is not null or r.limit_key is not null) and r.wake_at is not null and r.claim_id is null
              and r.status in ('queued', 'running', 'suspended')
-           order by coalesce(r.tenant, ''), coalesce(r.limit_key, '') limit 1)
-         order by wrapped limit 1) x
+             -- Behind the last one, the first: looked for once, and not beside each of the others.
+             and not exists (
+                 select from lockgate.task_runs o
+                  where coalesce(o.queue, o.workflow) = $1
+                    and (coalesce(o.tenant, ''), coalesce(o.limit_key, '')) > (s.tenant, s.key)
+                    and (o.tenant is not null or o.limit_key is not null) and o.wake_at is not null and o.claim_id is null
+                    and o.status in ('queued', 'running', 'suspended'))
+           order by coalesce(r.tenant, ''), coalesce(r.limit_key, '') limit 1)) x
      where s.turn < 256 and not (x.wrapped and (x.tenant, x.key) > (gate.tenant, gate.key))
 ), turns as (
     select s.tenant, s.key, s.turn,
@@ -58,7 +64,8 @@ with recursive gate as (
             and case when r.started_at is null then r.workflow = any ($2)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
             and (r.after_run is null or not exists (
-                 select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+                 select from lockgate.task_runs e
+                  where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
           order by coalesce(r.rank, r.wake_at)
           limit greatest(0, t.take)) c
     union all
@@ -76,7 +83,8 @@ with recursive gate as (
         and case when r.started_at is null then r.workflow = any ($2)
                  else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
         and (r.after_run is null or not exists (
-             select from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null))
+             select from lockgate.task_runs e
+              where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
       order by r.place
       limit $7)
 ), fit as (
@@ -97,10 +105,11 @@ with recursive gate as (
 ), picked as (
     -- Locked only now: what is not chosen is not touched.
     select r.id
-      from chosen c
-      join lockgate.task_runs r on r.id = c.id
-     where r.wake_at <= clock_timestamp() and r.claim_id is null and r.status in ('queued', 'running', 'suspended')
-       and (r.stop_status is null or r.undoing)
+      from lockgate.task_runs r
+     -- As an array, so that each is looked up by its key; in a case, which no index serves.
+     where r.id = any (array(select id from chosen))
+       and case when r.claim_id is null then r.wake_at <= clock_timestamp() and r.status in ('queued', 'running', 'suspended')
+                                             and (r.stop_status is null or r.undoing) end
        for no key update of r skip locked
 ), last_turn as (
     -- In a fair queue who was served last, else who was looked at last.

@@ -9,7 +9,8 @@ with m as (
 ), held as (
     select m.*
       from m
-      join lockgate.task_runs r on r.id = m.run_id and r.claim_token = m.token and r.claim_id = m.claim_id
+      -- As in save_steps.
+      join lockgate.task_runs r on r.id = m.run_id and r.claim_token = m.token and r.claim_id is not distinct from m.claim_id
 ), saved as (
     insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, claim_token, consistent,
                                     planned_items, planned_batches)

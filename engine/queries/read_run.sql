@@ -3,6 +3,6 @@ select id, claim_token, coalesce(queue, workflow) as queue, workflow, params, or
        coalesce(slot, repeats_slot) as slot, coalesce(nominal_at, created_at) as created_at, traceparent,
        wake_seq, started_at, clock_timestamp() as claimed_at, attempts, coalesce(code_version, 1) as code_version, seed_id,
        parent_id, coalesce(depth, 0::smallint) as depth,
-       coalesce(undoing, false) as undoing
+       coalesce(undoing, false) as undoing, schedule is not null as scheduled
   from lockgate.task_runs
  where id = $1 and finished_at is null

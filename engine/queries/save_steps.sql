@@ -9,7 +9,9 @@ with m as (
 ), held as (
     select m.*
       from m
-      join lockgate.task_runs r on r.id = m.run_id and r.claim_token = m.token and r.claim_id = m.claim_id
+      -- By its key also in a plan that was made when there were no runs: a claim that is equal would say that the run is held,
+      -- and such a plan then goes through all that are, for each step.
+      join lockgate.task_runs r on r.id = m.run_id and r.claim_token = m.token and r.claim_id is not distinct from m.claim_id
 ), saved as (
     insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, attempts, claim_token,
                                     consistent, planned_items, planned_batches)

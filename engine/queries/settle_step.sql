@@ -16,6 +16,6 @@ with held as (
     update lockgate.signals s
        set consumed_by = v.path
       from saved v
-     where s.run_id = v.run_id and s.seq = $11 and s.consumed_by is null
+     where s.run_id = $1 and s.seq = $11 and s.consumed_by is null
 )
 select path from saved

@@ -9,7 +9,8 @@ with m as (
 ), held as (
     select m.*, r.depth as above, r.priority as of_parent, r.tenant as for_whom, r.traceparent as trace, r.actor
       from m
-      join lockgate.task_runs r on r.id = m.run_id and r.claim_token = m.token and r.claim_id = m.claim_id
+      -- As in save_steps.
+      join lockgate.task_runs r on r.id = m.run_id and r.claim_token = m.token and r.claim_id is not distinct from m.claim_id
 ), started as (
     insert into lockgate.task_runs (id, workflow, queue, status, driven_by, params, origin_id, wake_at, rank, priority,
                                     deadline_at, tenant, limit_key, attributes, traceparent, parent_id, parent_path, depth,

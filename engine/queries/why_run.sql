@@ -11,7 +11,7 @@ select jsonb_build_object(
          where t.run_id = r.id and t.entity = 'run' and t.to_status = r.status) end,
     'earlier', (
         select jsonb_build_object('run_id', e.id, 'status', e.status, 'schedule', r.schedule)
-          from lockgate.task_runs e where e.id = r.after_run and e.finished_at is null),
+          from lockgate.task_runs e where e.id = lockgate.last_run(r.after_run) and e.finished_at is null),
     'planning', (select min(s.path) from lockgate.run_steps s
                   where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open' and s.planned_at is null),
     'plan_trouble', (select s.plan_trouble from lockgate.run_steps s

@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::delivery::{
-    Breakers, DirectSettings, KeyHash, NotificationOrchestrator, OrchestratorParts, OutcomeHandler, OwnRuntime, Topics,
+    Breakers, DirectSettings, FallbackStore, KeyHash, NotificationOrchestrator, OrchestratorParts, OutcomeHandler, OwnRuntime, Topics,
 };
 use crate::engine::{breaker_policy, kafka_config};
 use crate::kafka::KafkaPublisher;
 use crate::postgres::{Database, DatabaseSettings, PostgresFallback};
+use crate::telemetry::Timed;
+use crate::telemetry::closed::Pool;
 
 /// Storing is done by two threads; the third connection is for a call that was given up and has not ended.
 const CONNECTIONS: u32 = 3;
@@ -34,7 +36,7 @@ pub fn orchestrator(
     let (database, publisher) = {
         let _on_own_threads = runtime.enter();
         (
-            Database::new(&database)?,
+            Database::new(&database)?.named(Pool::Direct),
             Arc::new(KafkaPublisher::start(kafka_config(config)?, breakers.clone())?),
         )
     };
@@ -42,10 +44,11 @@ pub fn orchestrator(
         let publisher = publisher.clone();
         runtime.spawn(async move { publisher.warm_up(&topic).await });
     }
+    let store: Arc<dyn FallbackStore> = Arc::new(PostgresFallback::new(database, Uuid::new_v4()));
     let parts = OrchestratorParts {
         publisher,
         breakers,
-        store: Arc::new(PostgresFallback::new(database, Uuid::new_v4())),
+        store: Timed::new(store),
         topics,
         key_hash: key_hash(config),
         settings: direct_settings(config),

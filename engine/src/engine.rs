@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,21 +17,26 @@ use crate::cli::{ExtraCommand, Host, Roles};
 use crate::client::Client;
 use crate::config::Config;
 use crate::delivery::{
-    BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, Publisher, RedeliveryLoop, RedeliveryParts, Topics,
+    BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxStore, Publisher, RedeliveryLoop,
+    RedeliveryParts, Topics, UndeliveredStore,
 };
 use crate::execution::{Executor, ExecutorParts, Hints, be_present};
 use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
-use crate::leader::{LeaderSettings, LeaderStores, RetentionSettings};
-use crate::lifecycle::{Counts, Fleet, Heartbeat, QueueSettings, SystemClock};
+use crate::leader::{
+    LeaderSettings, LeaderStore, LeaderStores, MeasureStore, RetentionSettings, RetentionStore, ScheduleStore,
+
+};
+use crate::lifecycle::{Counts, Fleet, Heartbeat, QueueSettings, RunStore, SystemClock};
 use crate::local::Local;
 use crate::postgres::{
-    Database, DatabaseSettings, FleetSettings, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
+    DEAF, Database, DatabaseSettings, FleetSettings, Operator, PostgresFleet, PostgresLeader, PostgresOutbox,
     PostgresRunStore, PostgresUndelivered, SchemaError, listen,
 };
 use crate::serving::Serving;
 use crate::settings::{execution_settings, outbox_settings, redelivery_settings};
-use crate::telemetry::{self, FleetTold};
+use crate::telemetry::closed::Pool;
+use crate::telemetry::{self, FleetTold, Timed};
 use crate::workflow::{Registry, Resources, Workflow};
 
 /// Renewal, schedules, sweep and retention at once.
@@ -134,7 +140,7 @@ impl EngineBuilder {
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let replica = telemetry::replica_id();
-        let database = Database::new(&config.database_settings()?)?;
+        let database = Database::new(&config.database_settings()?)?.named(Pool::Main);
         let stop = stop.child_token();
         let api = match roles.api {
             true => Some(self.serve(&config, health.clone(), stop.clone()).await?),
@@ -142,6 +148,7 @@ impl EngineBuilder {
         };
         let watching = watch(&config, roles.worker || roles.api, &database, &health, &stop)?;
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
+        let fleet: Arc<dyn Fleet> = Timed::new(fleet);
         let hints = self.hints(&config, roles, &health);
         let background = CancellationToken::new();
         let listener = tokio::spawn(listen(
@@ -224,8 +231,10 @@ impl EngineBuilder {
         if resources.get::<Database>().is_none() {
             resources.insert(place.database.clone());
         }
+        let undelivered: Arc<dyn UndeliveredStore> =
+            Arc::new(PostgresUndelivered::new(place.database.clone(), place.replica));
         let redelivery = RedeliveryLoop::new(RedeliveryParts {
-            store: Arc::new(PostgresUndelivered::new(place.database.clone(), place.replica)),
+            store: Timed::new(undelivered),
             publisher: publisher.clone(),
             breakers: breakers.clone(),
             settings: redelivery_settings(config),
@@ -233,16 +242,18 @@ impl EngineBuilder {
         });
         declare_queues(&place.database, &self.registry, &stop).await?;
         let transactions = place.database.clone();
+        let outbox: Arc<dyn OutboxStore> = Arc::new(PostgresOutbox::new(place.database, place.replica));
         let outbox = OutboxRelay::new(OutboxParts {
-            store: Arc::new(PostgresOutbox::new(place.database, place.replica)),
+            store: Timed::new(outbox),
             publisher: publisher.clone(),
             breakers: breakers.clone(),
             topics: Topics::new(&config.topics),
             settings: outbox_settings(config),
         });
+        let runs: Arc<dyn RunStore> = Arc::new(run_store(config, place.replica)?.transactions_on(transactions));
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
-            runs: Arc::new(run_store(config, place.replica)?.transactions_on(transactions)),
+            runs: Timed::new(runs),
             publisher: publisher.clone(),
             breakers,
             registry: self.registry.clone(),
@@ -338,17 +349,22 @@ fn lead(
         max_connections: LEADER_CONNECTIONS,
         ..config.database_settings()?
     };
-    let leader = Arc::new(PostgresLeader::new(Database::new(&own)?, replica));
+    let database = Database::new(&own)?.named(Pool::Leader);
+    let leader = Arc::new(PostgresLeader::new(database, replica));
+    let lease: Arc<dyn LeaderStore> = leader.clone();
+    let schedules: Arc<dyn ScheduleStore> = leader.clone();
+    let retention: Arc<dyn RetentionStore> = leader.clone();
+    let measures: Arc<dyn MeasureStore> = leader;
     let pulse = health.watch_loop("leadership", longest_turn(config, config.leader.lease));
     let stores = LeaderStores {
         lease: Arc::new(Watched {
-            store: leader.clone(),
+            store: Timed::new(lease),
             pulse,
         }),
         fleet,
-        schedules: leader.clone(),
-        retention: leader.clone(),
-        measures: leader,
+        schedules: Timed::new(schedules),
+        retention: Timed::new(retention),
+        measures: Timed::new(measures),
         gauges: Arc::new(FleetTold::by(telemetry::meters())),
     };
     let settings = leader_settings(config)?;
@@ -410,12 +426,16 @@ impl Host for EngineBuilder {
 }
 
 fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
-    move |payload| match payload {
-        "stop" => hints.stops.notify_one(),
-        "queue" => hints.queues_changed(),
-        "leader" => hints.leader.notify_one(),
-        "undelivered" => hints.undelivered.notify_one(),
-        _ => hints.ring(),
+    move |payload| {
+        hints.listening.store(payload != DEAF, Ordering::Relaxed);
+        match payload {
+            DEAF => {}
+            "stop" => hints.stops.notify_one(),
+            "queue" => hints.queues_changed(),
+            "leader" => hints.leader.notify_one(),
+            "undelivered" => hints.undelivered.notify_one(),
+            _ => hints.ring(),
+        }
     }
 }
 
@@ -449,7 +469,7 @@ fn run_store(config: &Config, replica: Uuid) -> anyhow::Result<PostgresRunStore>
         max_connections: GROUP_CONNECTIONS,
         ..config.database_settings()?
     };
-    let database = Database::for_groups(&own)?;
+    let database = Database::for_groups(&own)?.named(Pool::Groups);
     Ok(PostgresRunStore::new(database, replica, config.lease.duration))
 }
 

@@ -35,8 +35,10 @@ pub(crate) trait Beside: Send + Sync {
     fn admits(&self, run: &NewRun) -> Option<Seat>;
     /// Starts it and begins it at once; false: whether it is started is not known, and it is not begun here.
     async fn begin(&self, run: NewRun, seat: Seat) -> bool;
-    /// Tells it of runs that were started; answers whether it will take all of them by itself.
-    fn ring(&self, started: &[NewRun]) -> bool;
+    /// Whether it will take all of these by itself, once they are started and it is told.
+    fn takes(&self, runs: &[NewRun]) -> bool;
+    /// Tells it that runs were started.
+    fn ring(&self);
 }
 
 /// Shared by all of them.
@@ -111,9 +113,14 @@ impl Local {
         replicas.iter().find_map(admitting)
     }
 
-    /// Tells the replicas of runs that were started; answers whether they will take all of them.
-    pub(crate) fn ring(&self, started: &[NewRun]) -> bool {
-        self.replicas().iter().any(|replica| replica.ring(started))
+    /// Whether a replica here will take all of these runs.
+    pub(crate) fn takes(&self, runs: &[NewRun]) -> bool {
+        self.replicas().iter().any(|replica| replica.takes(runs))
+    }
+
+    /// Tells the replicas that runs were started.
+    pub(crate) fn ring(&self) {
+        self.replicas().iter().for_each(|replica| replica.ring());
     }
 
     /// Whoever waits for the end of this run is told it.

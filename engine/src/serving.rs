@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::delivery::{CommandDoor, NotificationOrchestrator, Topics};
 use crate::direct::{key_hash, orchestrator};
 use crate::health::Health;
+use crate::telemetry::closed::Pool;
 use crate::postgres::{Database, DatabaseSettings};
 use crate::workflow::Registry;
 
@@ -51,7 +52,7 @@ impl Serving {
             door: door.or(made).context("there is no door for commands")?,
             topics: Topics::new(&config.topics),
             key_hash: key_hash(config),
-            database: Database::new(&own)?,
+            database: Database::new(&own)?.named(Pool::Api),
             registry: Some(registry.clone()),
             token: config.api.token.clone(),
             health,

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# test.sh short|long [build]: runs the workspace's tests; the servers are with-services.sh's to give.
-# short: everything but the targets whose names begin with long_. long: only those, the conformance suite on another
-# Postgres, and a Java consumer. build: compile them, run nothing.
+# test.sh short|long|matrix [build]: runs the workspace's tests; the servers are with-services.sh's to give.
+# short: everything but the targets whose names begin with long_. long: only those, the matrix, and a Java consumer.
+# matrix: the conformance suites through a real PgBouncer, on this Postgres and on another release. build: compile them,
+# run nothing.
 # Fail points are compiled in (they do nothing until a test arms one), so that one build serves all tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-readonly kind=${1:?short or long} build=${2-}
+readonly kind=${1:?short, long or matrix} build=${2-}
 readonly options=(--workspace --locked --features failpoints)
 cargo=${CARGO:-cargo}
 
@@ -24,38 +25,53 @@ short_targets() {
 
 mapfile -t targets < <(short_targets)
 targets+=(--lib --bins)
-if [ "$kind" = long ]; then
+if [ "$kind" = matrix ]; then
+  targets=()
+elif [ "$kind" = long ]; then
   targets=(--test 'long_*')
   export LOCKGATE_LONG=1
 fi
 
-# The conformance suite on the newest major release that is not the one of our server.
+# What every store must do, whatever lies between it and the engine.
+readonly suites=(--test conformance --test run_stores)
+
+# Through PgBouncer in transaction mode: what asks for pooler mode goes through it where LOCKGATE_TEST_PGBOUNCER_URL is set.
+through_pgbouncer() {
+  [ -n "${LOCKGATE_TEST_PGBOUNCER_URL-}" ] || {
+    echo "test.sh: no PgBouncer was started (with-services.sh --services \"postgres pgbouncer\")" >&2
+    return 1
+  }
+  "$cargo" test "${options[@]}" "${suites[@]}" -- postgres_in_pooler_mode
+}
+
+# The newest major release that is not the one of our server, directly and through PgBouncer.
 on_another_postgres() {
   local ours major=18 bin
   ours=$("$(<"$LOCKGATE_SERVICES_DIR/postgres/bin")/postgres" --version)
   [[ $ours != *" 18"* ]] || major=17
   bin=$(ops/dev/postgres-binaries.sh "$major") || {
-    echo "skipped: Postgres $major cannot be had here, so the conformance suite ran on no second release" >&2
+    echo "skipped: Postgres $major cannot be had here, so the conformance suites ran on no second release" >&2
     return 0
   }
-  echo "the conformance suite on Postgres $major, beside $ours" >&2
-  env -u LOCKGATE_SERVICES_DIR PG_BIN="$bin" ops/dev/with-services.sh --services postgres \
-    "$cargo" test "${options[@]}" --test conformance
+  echo "the conformance suites on Postgres $major, beside $ours" >&2
+  env -u LOCKGATE_SERVICES_DIR PG_BIN="$bin" ops/dev/with-services.sh --services "postgres pgbouncer" \
+    "$cargo" test "${options[@]}" "${suites[@]}" -- postgres
 }
 
 if [ "$build" = build ]; then
   # The tests start the binary as a child; cargo does not build it for another package's tests.
   "$cargo" build "${options[@]}" --bins
-  [ "$kind" = short ] || targets+=(--test conformance)
+  [ "$kind" = short ] || targets+=("${suites[@]}")
   exec "$cargo" test "${options[@]}" --no-run "${targets[@]}"
 fi
 failed=0
-"$cargo" test "${options[@]}" --no-fail-fast "${targets[@]}" || failed=$?
+[ "$kind" = matrix ] || "$cargo" test "${options[@]}" --no-fail-fast "${targets[@]}" || failed=$?
 if [ "$kind" = short ]; then
   # Cargo runs documentation tests only by themselves.
   "$cargo" test "${options[@]}" --doc || failed=$?
 else
+  through_pgbouncer || failed=$?
   on_another_postgres || failed=$?
-  ops/dev/interop.sh || failed=$?
+  [ "$kind" = matrix ] || ops/dev/interop.sh || failed=$?
 fi
 exit "$failed"

@@ -20,7 +20,12 @@ select 'L03', id::text, format('%s, could go on since %s', status, wake_at)
   from lockgate.task_runs
  where status in ('queued', 'running', 'suspended') and stop_status is null and driven_by = 'engine'
    and claim_id is null and wake_at < clock_timestamp() - make_interval(secs => $1)
-   and not exists (select 1 from lockgate.task_runs e where e.id = after_run and e.finished_at is null)
+   and not exists (select 1 from lockgate.task_runs e where e.id = lockgate.last_run(after_run) and e.finished_at is null)
+union all
+select 'L03', r.id::text, format('waits for a run that is over since %s', e.finished_at)
+  from lockgate.task_runs r join lockgate.task_runs e on e.id = lockgate.last_run(r.after_run)
+ where r.status = 'queued' and r.wake_at is null and r.stop_status is null
+   and e.finished_at < clock_timestamp() - make_interval(secs => $1)
 union all
 select 'L03', id::text, format('asked to stop at %s', stop_requested_at)
   from lockgate.task_runs

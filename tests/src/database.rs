@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::postgres_url;
+use crate::servers::pooler_url;
 
 /// Held while the template is made and while anything changes the cluster's roles, on the server's own database.
 const CLUSTER_LOCK: &str = "select pg_advisory_lock(7163384699216396290)";
@@ -61,12 +62,16 @@ impl TestDatabase {
         Database::new(&self.settings()).unwrap()
     }
 
-    /// The engine's way to it as if behind a pooler that does not track prepared statements.
+    /// The engine's way to it through the PgBouncer of the test servers, which does not track prepared statements; where
+    /// there is none, as if behind one.
     #[must_use]
     pub fn database_in_pooler_mode(&self) -> Database {
+        let settings = self.settings();
+        let url = pooler_url().map_or(settings.url.clone(), |pooler| on_database(pooler, &self.name));
         Database::new(&DatabaseSettings {
             pooler_mode: true,
-            ..self.settings()
+            url,
+            ..settings
         })
         .unwrap()
     }

@@ -11,6 +11,14 @@ pub fn postgres_url() -> &'static str {
     URL.get_or_init(|| given_or_started("LOCKGATE_TEST_DATABASE_URL", "postgres", "DATABASE_URL"))
 }
 
+/// URL of a PgBouncer before that Postgres, where one was started with it.
+#[must_use]
+pub fn pooler_url() -> Option<&'static str> {
+    static URL: OnceLock<Option<String>> = OnceLock::new();
+    URL.get_or_init(|| std::env::var("LOCKGATE_TEST_PGBOUNCER_URL").ok())
+        .as_deref()
+}
+
 /// Brokers of a Kafka on which tests may make topics.
 #[must_use]
 pub fn kafka_brokers() -> &'static str {

@@ -48,7 +48,7 @@ const ASKED: &[(&str, usize)] = &[
     ("select * from lockgate.v_batches where run_id = $run", 5_000),
     ("select * from lockgate.v_batches where run_id = $run and seq = 7", 1),
     ("select * from lockgate.v_batches where status = 'claimed'", 1_600),
-    ("select * from lockgate.v_failures", 1_000),
+    ("select * from lockgate.v_failures", 500),
     ("select * from lockgate.v_acts", 1_000),
     ("select * from lockgate.v_queue_health", 10),
     ("select * from lockgate.v_queue_holders order by queue limit 1000", 100),

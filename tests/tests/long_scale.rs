@@ -155,7 +155,14 @@ const ASKED: &[(&str, &[&str])] = &[
             "'{null}'",
         ],
     ),
-    ("list_unfinished_runs", &["'paused'", "null", "100"]),
+    (
+        "list_unfinished_runs",
+        &[
+            "'paused'", "null", "100", "null", "null", "null", "null", "null", "null", "null", "20000", "null",
+        ],
+    ),
+    ("wake_behind", &[RUN]),
+    ("wake_left_behind", &["''", "'2020-01-01'", "10000"]),
     ("claimable_runs", &["'{chaos-items}'", "'{}'", "64"]),
     ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
     (
@@ -320,13 +327,19 @@ async fn nothing_asked_all_the_time_looks_through_what_is_not_due() {
     );
 }
 
-/// Statements of groups: each carries a thousand keys, and is planned once by its connection.
+/// Statements of groups, and what stands in for them: they carry up to a thousand keys and are planned once by their connection.
 const GROUPED: &[&str] = &[
     "claim_runs",
     "save_steps",
+    "settle_step",
     "let_go_runs",
     "wake_runs",
     "read_steps_of_runs",
+    "read_waiting_signals",
+    "ended_children",
+    "start_children",
+    "continue_runs",
+    "publish_commands",
 ];
 
 /// Looks through an index from one end to the other.

@@ -136,6 +136,19 @@ const TRIES: &[(&str, &str, bool)] = &[
     ),
     ("operator", "select lockgate.prune_run_rows(gen_random_uuid(), 1)", true),
     ("operator", "select * from lockgate.retention_cursor", true),
+    ("operator", "select lockgate.wake_behind(gen_random_uuid())", true),
+    ("operator", "select lockgate.lead_past(gen_random_uuid())", true),
+    (
+        "operator",
+        "select * from lockgate.move_outbox('a test', of_type => 'none')",
+        false,
+    ),
+    (
+        "operator",
+        "select * from lockgate.discard_outbox('a test', of_type => 'none')",
+        false,
+    ),
+    ("reader", "select * from lockgate.discard_outbox('a test')", true),
     (
         "operator",
         "select * from lockgate.run_timeline(gen_random_uuid(), with_values => true)",

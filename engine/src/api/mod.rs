@@ -8,6 +8,7 @@ mod gate;
 mod health;
 mod lines;
 mod openapi;
+mod outbox;
 mod problem;
 mod queues;
 mod routes;

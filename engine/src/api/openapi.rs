@@ -12,15 +12,16 @@ use super::body::JSON;
 use super::bulk::LineAnswer;
 use super::commands::Accepted;
 use super::health::Health;
+use super::outbox::OutboxRequest;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::queues::{QueueAct, QueueActed, QueueList, QueueRequest};
 use super::routes::{ATTRIBUTES, Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
-use super::runs::{Act, Acted, RunList, StartRequest, Started};
+use super::runs::{Act, Acted, StartRequest, Started};
 use super::schedules::{BackfillRequest, Backfilled};
 use crate::delivery::{EmailCommandRequest, email_schema};
-use crate::inspect::{ActedRuns, ProofAnswer, RunDetail, WhyAnswer, attributes_schema};
+use crate::inspect::{ActedRuns, OutboxChange, ProofAnswer, RunDetail, RunList, WhyAnswer, attributes_schema};
 use crate::postgres::QueueSummary;
 
 /// Made once: nobody needs a token to ask for it.
@@ -160,6 +161,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<ForkRequest<'_>>();
     read.subschema_for::<ActionRequest>();
     read.subschema_for::<BackfillRequest>();
+    read.subschema_for::<OutboxRequest>();
     let mut written: SchemaGenerator = settings().for_serialize().into_generator();
     written.subschema_for::<Accepted>();
     written.subschema_for::<LineAnswer<'_>>();
@@ -173,6 +175,7 @@ fn schemas() -> Map<String, Value> {
     written.subschema_for::<ActedRuns>();
     written.subschema_for::<Timeline>();
     written.subschema_for::<Backfilled>();
+    written.subschema_for::<OutboxChange>();
     written.subschema_for::<RunDetail>();
     written.subschema_for::<ProofAnswer>();
     written.subschema_for::<WhyAnswer>();

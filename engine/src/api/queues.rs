@@ -14,7 +14,7 @@ use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
 use super::run_acts::DeleteQuery;
-use super::runs::{LARGEST_START, check_text, document};
+use super::runs::{LARGEST_START, check_text, document, optional_document};
 use crate::lifecycle::{Holds, QueueSettings, misnamed};
 use crate::postgres::{Inspector, Operator, QueueSummary};
 
@@ -164,12 +164,7 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     named(&name)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let act: QueueAct = if body.is_empty() {
-        QueueAct::default()
-    } else {
-        media_type(&headers, &[JSON])?;
-        document(&body)?
-    };
+    let act: QueueAct = optional_document(&headers, &body)?;
     let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
     check_text("reason", reason)?;
     let operator = Operator::new(api.database.clone(), Some(caller.name));

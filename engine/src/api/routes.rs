@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::body::{JSON, NDJSON};
 use super::gate::Role;
-use super::{Api, commands, health, openapi, queues, run_acts, run_steps, runs, schedules};
+use super::{Api, commands, health, openapi, outbox, queues, run_acts, run_steps, runs, schedules};
 
 /// One method of one path.
 pub(super) struct Route {
@@ -348,6 +348,18 @@ pub(super) const ROUTES: &[Route] = &[
             "actOnRuns",
             "Cancel, pause, resume, retry or delete all runs that fit",
             || post(run_acts::act),
+        )
+    },
+    Route {
+        takes: &[(JSON, "OutboxRequest")],
+        body_required: true,
+        answers: &[Answer(200, "What was done, or would be", JSON, "OutboxChange")],
+        problems: OF_ACTION,
+        ..act(
+            "/api/v1/outbox/actions",
+            "actOnOutbox",
+            "Move commands that are stuck in the outbox to the undelivered messages, or discard them",
+            || post(outbox::act),
         )
     },
     Route {

@@ -14,7 +14,9 @@ use super::Api;
 use super::body::{JSON, media_type, read};
 use super::gate::{Caller, Role};
 use super::problem::Problem;
-use super::runs::{Acted, LARGEST_START, Started, check_filter, check_text, document, run_id, unknown};
+use super::runs::{
+    Acted, LARGEST_START, Started, check_filter, check_text, document, optional_document, run_id, unknown,
+};
 use crate::inspect::{ActedRuns, NotRepeated, RunAct, RunFilter};
 use crate::lifecycle::{LARGEST_PARAMS, NewSignal, Signalled};
 use crate::postgres::{Again, BulkAct, Operator, RepeatRun};
@@ -187,12 +189,7 @@ pub(super) async fn retry(
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let request: RetryRequest = if body.is_empty() {
-        RetryRequest::default()
-    } else {
-        media_type(&headers, &[JSON])?;
-        document(&body)?
-    };
+    let request: RetryRequest = optional_document(&headers, &body)?;
     let retry = RepeatRun {
         from: request.from,
         reason: request.reason,
@@ -211,12 +208,7 @@ pub(super) async fn fork(
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let request: ForkRequest<'_> = if body.is_empty() {
-        ForkRequest::default()
-    } else {
-        media_type(&headers, &[JSON])?;
-        document(&body)?
-    };
+    let request: ForkRequest<'_> = optional_document(&headers, &body)?;
     let params = request.params.map(|params| params.get().as_bytes().to_vec());
     if params.as_ref().is_some_and(|params| params.len() > LARGEST_PARAMS) {
         return Err(Problem::field("params", "is larger than 1 MiB"));

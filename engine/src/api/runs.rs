@@ -19,9 +19,11 @@ use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
-use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunSummary, WhyAnswer, attributes_schema};
+use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunList, WhyAnswer, attributes_schema};
 use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misfit_attributes, misnamed};
 use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator};
+use crate::telemetry::closed::StartedBy;
+use crate::telemetry::meters;
 
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;
@@ -92,15 +94,6 @@ pub(super) struct Acted {
     pub(super) run_id: Uuid,
     /// Its state now; `stopping` while batches are in flight, `deleted`, or `deleting` while there are rows left.
     pub(super) status: String,
-}
-
-/// Runs, newest first.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct RunList {
-    /// The runs.
-    runs: Vec<RunSummary>,
-    /// There may be more: ask again with this as `after`.
-    next: Option<Uuid>,
 }
 
 /// Why a run is acted on.
@@ -184,6 +177,7 @@ pub(super) async fn start(
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     match operator.start(&start).await? {
         lifecycle::Started::New(run) => {
+            meters().workflow(&start.workflow).runs_started(StartedBy::Api, 1);
             let place = format!("/api/v1/runs/{run}");
             Ok((StatusCode::CREATED, [(header::LOCATION, place)], started(run, "new")).into_response())
         }
@@ -289,10 +283,7 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
         return Err(Problem::field("limit", "is not from 1 to 1000"));
     }
     let after = query.after;
-    let runs = inspector.list_runs(&query.0.filter()?, after, limit).await?;
-    let full = i64::try_from(runs.len()).is_ok_and(|listed| listed == limit);
-    let next = runs.last().map(|run| run.run_id).filter(|_| full);
-    Ok(Json(RunList { runs, next }))
+    Ok(Json(inspector.list_runs(&query.0.filter()?, after, limit).await?))
 }
 
 /// `GET /api/v1/runs/{id}`.
@@ -359,12 +350,7 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let act: Act = if body.is_empty() {
-        Act::default()
-    } else {
-        media_type(&headers, &[JSON])?;
-        document(&body)?
-    };
+    let act: Act = optional_document(&headers, &body)?;
     let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
     check_text("reason", reason)?;
     if act.force && !matches!(verb, Verb::Cancel) {
@@ -406,6 +392,18 @@ pub(super) fn check_text(field: &'static str, text: Option<&str>) -> Result<(), 
         Some(text) if text.contains('\0') => Err(Problem::field(field, "contains a zero character")),
         _ => Ok(()),
     }
+}
+
+/// A document, or what an empty body stands for.
+pub(super) fn optional_document<'a, T: Deserialize<'a> + Default>(
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    media_type(headers, &[JSON])?;
+    document(body)
 }
 
 /// A document; what is wrong with it is said with the field, where it is known.

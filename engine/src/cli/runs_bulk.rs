@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Changed, Context, Exit, Failure, Outcome};
 use crate::inspect::{ActedRuns, RunAct, RunFilter};
-use crate::postgres::BulkAct;
+use crate::postgres::{BulkAct, DatabaseError};
 
 /// One run, or many.
 #[derive(clap::Args)]
@@ -44,7 +44,7 @@ impl Target {
                 .narrow(pair)
                 .map_err(|wrong| Failure::new(Exit::Usage, format!("--where {pair}: {wrong}")))?;
         }
-        let bulk = BulkAct {
+        let mut bulk = BulkAct {
             act,
             filter,
             all: self.all,
@@ -53,31 +53,50 @@ impl Target {
             after: None,
         };
         let operator = context.operator().await?;
-        if how.dry_run {
-            let found = operator.count_runs(&bulk).await?;
-            return context.output.done(&found, || counted(&found, act));
-        }
-        match operator.act_on_runs(&bulk).await {
-            Ok(done) => context.output.done(&done, || acted(&done, act)),
-            Err((done, error)) => {
-                let failure = Failure::of_write(error);
-                let so_far = format!("{}; {act} was done to {} runs before", failure.what, done.acted);
-                let hint = failure
-                    .hint
-                    .unwrap_or_else(|| "the same command goes on with the others".to_owned());
-                let changed = match done.acted {
-                    0 => failure.changed,
-                    _ => Changed::Said,
-                };
-                Err(Failure::new(failure.exit, so_far).changed(changed).hint(hint))
+        let mut done = ActedRuns::default();
+        loop {
+            let looked = match how.dry_run {
+                true => operator.count_runs(&bulk).await?,
+                false => match operator.act_on_runs(&bulk).await {
+                    Ok(looked) => looked,
+                    Err((looked, error)) => {
+                        done.add(looked);
+                        return Err(failed(&done, act, error));
+                    }
+                },
+            };
+            done.add(looked);
+            // Each call looks at so many; a person means all.
+            bulk.after = done.next;
+            bulk.at_most = how.at_most.saturating_sub(done.matched);
+            if bulk.after.is_none() || bulk.at_most == 0 {
+                break;
             }
+        }
+        match how.dry_run {
+            true => context.output.done(&done, || counted(&done, act)),
+            false => context.output.done(&done, || acted(&done, act)),
         }
     }
 }
 
+fn failed(done: &ActedRuns, act: RunAct, error: DatabaseError) -> Failure {
+    let failure = Failure::of_write(error);
+    let so_far = format!("{}; {act} was done to {} runs before", failure.what, done.acted);
+    let hint = failure
+        .hint
+        .unwrap_or_else(|| "the same command goes on with the others".to_owned());
+    let changed = match done.acted {
+        0 => failure.changed,
+        _ => Changed::Said,
+    };
+    Failure::new(failure.exit, so_far).changed(changed).hint(hint)
+}
+
 fn counted(found: &ActedRuns, act: RunAct) -> String {
+    let more = if found.next.is_some() { " or more" } else { "" };
     format!(
-        "{act} would be done to {} runs; nothing was changed\n{}",
+        "{act} would be done to {} runs{more}; nothing was changed\n{}",
         found.matched,
         sample(found)
     )

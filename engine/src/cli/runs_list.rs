@@ -65,7 +65,16 @@ impl Args {
             return Err(Failure::new(Exit::Usage, format!("{field} {wrong}")));
         }
         let inspector = context.inspector().await?;
-        let runs = inspector.list_runs(&filter, self.after, self.limit).await?;
+        let (mut runs, mut after) = (Vec::new(), self.after);
+        loop {
+            let room = self.limit - i64::try_from(runs.len()).unwrap_or(self.limit);
+            let page = inspector.list_runs(&filter, after, room).await?;
+            runs.extend(page.runs);
+            after = page.next;
+            if after.is_none() || i64::try_from(runs.len()).is_ok_and(|listed| listed >= self.limit) {
+                break;
+            }
+        }
         let columns = [
             "run",
             "workflow",

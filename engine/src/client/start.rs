@@ -6,10 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::start_all::params_of;
+use super::start_all::{count_started, params_of};
 use super::{Client, RunHandle};
 use crate::lifecycle::{NewRun, Started, misfit_attributes};
 use crate::postgres::DatabaseError;
+use crate::telemetry::TraceContext;
 use crate::workflow::Workflow;
 
 /// Why a run was not started.
@@ -52,6 +53,7 @@ impl<W: Workflow> Start<W> {
             client,
             request: NewRun {
                 params,
+                traceparent: TraceContext::current().map(TraceContext::traceparent),
                 ..NewRun::new(W::NAME)
             },
             invalid,
@@ -105,7 +107,7 @@ impl<W: Workflow> Start<W> {
         self
     }
 
-    /// Continues this W3C trace.
+    /// Continues this W3C trace instead of the current one.
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
         self.request.traceparent = Some(traceparent.into());
         self
@@ -121,12 +123,14 @@ impl<W: Workflow> Start<W> {
         let started = if run.has_key() {
             let started = self.client.operator.start(&run).await?;
             if matches!(started, Started::New(_)) {
+                count_started(&run.workflow, 1);
                 self.client.starts.ring(&run);
             }
             started
         } else {
             let id = run.id;
             self.client.starts.start(run).await?;
+            count_started(W::NAME, 1);
             Started::New(id)
         };
         self.handle(started)

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::{Client, StartError};
 use crate::lifecycle::{NewRun, RunId};
+use crate::telemetry::closed::StartedBy;
+use crate::telemetry::{TraceContext, meters};
 use crate::workflow::{self, Workflow};
 
 /// Runs started by one statement.
@@ -50,6 +52,7 @@ impl Client {
                 let why = error.into();
                 return Err(StartAllError { started, why });
             }
+            count_started(W::NAME, page.len());
             started.extend(page.iter().map(|run| run.id));
             page = match next {
                 Ok(next) => next,
@@ -64,6 +67,7 @@ impl Client {
     where
         W::Input: Serialize,
     {
+        let traceparent = TraceContext::current().map(TraceContext::traceparent);
         let mut page = Vec::new();
         let mut bytes = 0;
         while page.len() < PAGE && bytes < PAGE_BYTES {
@@ -72,11 +76,17 @@ impl Client {
             bytes += params.len();
             page.push(self.operator.named(NewRun {
                 params,
+                traceparent: traceparent.clone(),
                 ..NewRun::new(W::NAME)
             }));
         }
         Ok(page)
     }
+}
+
+/// Counts runs that are durable.
+pub(super) fn count_started(workflow: &str, runs: usize) {
+    meters().workflow(workflow).runs_started(StartedBy::Rust, runs);
 }
 
 /// The input's bytes, if they can be stored.

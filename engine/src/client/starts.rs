@@ -62,22 +62,30 @@ impl Starts {
 
     /// Tells the replicas of a run that was started under a key.
     pub(super) fn ring(&self, run: &NewRun) {
-        self.0.together().ring(std::slice::from_ref(run));
+        self.0.together().ring(run);
     }
 }
 
 impl Store {
     async fn start(&self, page: &[NewRun], again: bool) -> Result<(), DatabaseError> {
+        // Others are told when nobody here will take them: with the start itself, unless somebody was told just now.
+        let others = !self.local.takes(page);
+        let rings = others && self.notifier.lends();
         fail::fail_point!("start_runs.before_commit");
-        self.database.start_runs(page, again).await?;
+        self.database.start_runs(page, again, rings).await?;
         fail::fail_point!("start_runs.after_commit");
-        self.ring(page);
+        self.local.ring();
+        if others && !rings {
+            self.notifier.ring();
+        }
         Ok(())
     }
 
-    /// Others are told when nobody here will take them.
-    fn ring(&self, started: &[NewRun]) {
-        if !self.local.ring(started) {
+    /// Others are told when nobody here will take it.
+    fn ring(&self, started: &NewRun) {
+        let others = !self.local.takes(std::slice::from_ref(started));
+        self.local.ring();
+        if others {
             self.notifier.ring();
         }
     }

@@ -1,19 +1,79 @@
 //! The breakers of all topics a process writes to.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
 
 use super::breaker::{Admission, Breaker, BreakerPolicy, BreakerState, Observation, Probe, ProbeEnd, Reason};
 use super::publisher::{PublisherEvents, TopicTrouble};
+use crate::telemetry::catalogue::BREAKER_STATE;
+use crate::telemetry::closed::BreakerWhy;
+use crate::telemetry::{Watching, meters};
 
 /// One breaker a topic, made when the topic is first named.
-#[derive(Debug)]
 pub struct Breakers {
     policy: BreakerPolicy,
-    topics: Mutex<HashMap<String, Breaker>>,
+    topics: Mutex<HashMap<String, Known>>,
+}
+
+/// A breaker whose state is told.
+struct Known {
+    breaker: Breaker,
+    state: Arc<AtomicU8>,
+    _watching: Watching,
+}
+
+impl Known {
+    fn new(policy: BreakerPolicy, topic: &str) -> Self {
+        let seed = topic
+            .bytes()
+            .fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let state = Arc::new(AtomicU8::new(number(BreakerState::Closed)));
+        let told = state.clone();
+        let watching = meters().watch(&BREAKER_STATE, &[topic], move || {
+            Some(f64::from(told.load(Ordering::Relaxed)))
+        });
+        Self {
+            breaker: Breaker::new(policy, seed),
+            state,
+            _watching: watching,
+        }
+    }
+
+    /// Does something to the breaker, and tells what it is then.
+    fn act<T>(&mut self, topic: &str, now: Instant, act: impl FnOnce(&mut Breaker, Instant) -> T) -> T {
+        let answer = act(&mut self.breaker, now);
+        let report = self.breaker.report(now);
+        let before = self.state.swap(number(report.state), Ordering::Relaxed);
+        if let (CLOSED, BreakerState::Open, Some(reason)) = (before, report.state, report.reason) {
+            meters().breaker_opened(topic, why(reason));
+        }
+        answer
+    }
+}
+
+const CLOSED: u8 = 0;
+
+/// As it is told: the more, the worse.
+fn number(state: BreakerState) -> u8 {
+    match state {
+        BreakerState::Closed => CLOSED,
+        BreakerState::HalfOpen => 1,
+        BreakerState::Open => 2,
+    }
+}
+
+fn why(reason: Reason) -> BreakerWhy {
+    match reason {
+        Reason::TopicMissing => BreakerWhy::TopicMissing,
+        Reason::NotAuthorised => BreakerWhy::NotAuthorised,
+        Reason::AllBrokersDown => BreakerWhy::AllBrokersDown,
+        Reason::ProducerFatal => BreakerWhy::ProducerFatal,
+        Reason::MostlyUnknown => BreakerWhy::MostlyUnknown,
+    }
 }
 
 impl Breakers {
@@ -73,7 +133,7 @@ impl Breakers {
         let topics = lock(&self.topics);
         let mut rows: Vec<(&String, serde_json::Value)> = topics
             .iter()
-            .map(|(topic, breaker)| (topic, breaker.report(now)))
+            .map(|(topic, known)| (topic, known.breaker.report(now)))
             .filter(|(_, report)| report.state != BreakerState::Closed)
             .map(|(topic, report)| {
                 let since = Utc::now() - report.not_closed_for.unwrap_or_default();
@@ -92,24 +152,19 @@ impl Breakers {
 
     fn with<T>(&self, topic: &str, act: impl FnOnce(&mut Breaker, Instant) -> T) -> T {
         let mut topics = lock(&self.topics);
-        if let Some(breaker) = topics.get_mut(topic) {
-            return act(breaker, Instant::now());
+        if let Some(known) = topics.get_mut(topic) {
+            return known.act(topic, Instant::now(), act);
         }
-        let seed = topic
-            .bytes()
-            .fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        act(
-            topics
-                .entry(topic.to_owned())
-                .or_insert(Breaker::new(self.policy, seed)),
-            Instant::now(),
-        )
+        let known = topics
+            .entry(topic.to_owned())
+            .or_insert_with(|| Known::new(self.policy, topic));
+        known.act(topic, Instant::now(), act)
     }
 
     fn trouble_everywhere(&self, reason: Reason) {
         let now = Instant::now();
-        for breaker in lock(&self.topics).values_mut() {
-            breaker.observe(Observation::Trouble(reason), now);
+        for (topic, known) in lock(&self.topics).iter_mut() {
+            known.act(topic, now, |breaker, now| breaker.observe(Observation::Trouble(reason), now));
         }
     }
 }

@@ -65,7 +65,7 @@ impl Flights {
             }
             Err(error) => {
                 // Its rows are recovered; which topic it was is not known, so the counts start anew when all landed.
-                tracing::error!(%error, "a page of undelivered messages broke off");
+                tracing::error!(name: "redelivery_broken", %error, "a page of undelivered messages broke off; its lease ends by itself");
                 if self.pages.is_empty() {
                     self.by_topic.clear();
                 }

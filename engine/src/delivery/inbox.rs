@@ -5,13 +5,16 @@
 //! ids remembered and does nothing. So the offsets are a bookmark, never the truth.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::spans::PageSpans;
 use super::publisher::Record;
+use crate::telemetry::closed::{InboxEnd, ProcessTrouble};
+use crate::telemetry::{TraceContext, meters, within};
 
 /// First and last pause before a page that could not be settled is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -58,6 +61,19 @@ pub fn identify(record: &Record) -> Result<Uuid, Rejection> {
     Uuid::try_parse_ascii(id).map_err(|_| Rejection::new("bad_message_id", "its header message-id is not a UUID"))
 }
 
+/// The trace context of whoever sent a record, as W3C writes it.
+#[must_use]
+pub fn traceparent_of(record: &Record) -> Option<&str> {
+    given_traceparent(record).filter(|given| TraceContext::parse(given).is_some())
+}
+
+/// The same, whatever it is.
+fn given_traceparent(record: &Record) -> Option<&str> {
+    let mut headers = record.headers.iter();
+    let (_, value) = headers.find(|(name, _)| name == "traceparent")?;
+    std::str::from_utf8(value).ok()
+}
+
 /// How far a page goes: for each partition the hold under which it was read, and the offset behind its last record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageEnd(pub(crate) Vec<(i32, u64, i64)>);
@@ -81,6 +97,11 @@ pub struct InflowEnded(pub String);
 /// Where pages come from.
 #[async_trait]
 pub trait Inflow: Send + 'static {
+    /// The group of consumers that it belongs to; empty where there is none.
+    fn group(&self) -> &str {
+        ""
+    }
+
     /// The next page. May be dropped while it waits, and nothing is lost.
     ///
     /// # Errors
@@ -131,6 +152,15 @@ pub enum TakeError {
     },
 }
 
+impl TakeError {
+    fn trouble(&self) -> ProcessTrouble {
+        match self {
+            Self::Database(_) => ProcessTrouble::Database,
+            Self::TooManyDead { .. } => ProcessTrouble::TooManyDead,
+        }
+    }
+}
+
 /// Settles pages, as `postgres::Inbox` does.
 #[async_trait]
 pub trait Settler: Send + Sync + 'static {
@@ -162,39 +192,58 @@ pub async fn consume(
             Ok(page) => page,
             Err(ended) => break Some(ended),
         };
-        let Some(taken) = settle(inbox.as_ref(), &page, &stop).await else {
+        let group = inflow.group();
+        meters().consumed(&page.topic, group, page.records.len() as u64);
+        let spans = PageSpans::begin(&page, group);
+        let taken = within(spans.context(), settle(inbox.as_ref(), &page, group, &stop)).await;
+        spans.end(taken);
+        let Some(taken) = taken else {
             break None;
         };
+        tell(group, taken);
         inflow.settled(&page.end);
         all += taken;
         tracing::debug!(topic = %page.topic, new = taken.new, repeated = taken.repeated, dead = taken.dead, "page settled");
     };
     inflow.close().await;
     tracing::info!(
-        new = all.new,
-        repeated = all.repeated,
-        dead = all.dead,
-        "consumer stopped"
+        name: "consumer_stopped", new = all.new, repeated = all.repeated, dead = all.dead,
+        "a consumer has ended"
     );
     ended.map_or(Ok(all), Err)
 }
 
+/// Counts what became of messages.
+fn tell(group: &str, taken: Taken) {
+    for (end, messages) in [
+        (InboxEnd::New, taken.new),
+        (InboxEnd::Repeated, taken.repeated),
+        (InboxEnd::Dead, taken.dead),
+    ] {
+        meters().inbox(group, end, messages);
+    }
+}
+
 /// Takes the page until it is settled; `None`: told to stop before it was.
-async fn settle(inbox: &dyn Settler, page: &InboundPage, stop: &CancellationToken) -> Option<Taken> {
+async fn settle(inbox: &dyn Settler, page: &InboundPage, group: &str, stop: &CancellationToken) -> Option<Taken> {
     let mut pause = PAUSES.0;
     let mut said = String::new();
     loop {
-        let failed = match inbox.take(page).await {
+        let begin = Instant::now();
+        let taken = inbox.take(page).await;
+        let trouble = taken.as_ref().err().map(TakeError::trouble);
+        meters().page_processed(&page.topic, group, begin.elapsed(), trouble);
+        let failed = match taken {
             Ok(taken) => {
                 if !said.is_empty() {
-                    tracing::info!(topic = %page.topic, "pages are settled again");
+                    tracing::info!(name: "page_settled_again", topic = %page.topic, "pages of messages are settled again");
                 }
                 return Some(taken);
             }
             Err(error) => error.to_string(),
         };
         if failed != said {
-            tracing::error!(topic = %page.topic, error = failed, "a page is not settled and is tried again");
+            tracing::error!(name: "page_not_settled", topic = %page.topic, error = failed, "a page of messages is not settled and is tried again");
             said = failed;
         }
         tokio::select! {
@@ -205,5 +254,6 @@ async fn settle(inbox: &dyn Settler, page: &InboundPage, stop: &CancellationToke
     }
 }
 
+mod spans;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod key_hash;
 mod orchestrator;
 mod outbox;
 mod page;
+mod page_span;
 mod publisher;
 mod queued;
 mod redelivery;
@@ -36,7 +37,7 @@ pub use email_request::{EmailCommandRequest, InvalidRequest};
 pub use fallback::{ConfirmedRow, Due, FallbackError, FallbackRow, FallbackStore};
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
-pub use inbox::{InboundPage, Inflow, InflowEnded, PageEnd, Rejection, Settler, TakeError, Taken, consume, identify};
+pub use inbox::{InboundPage, Inflow, InflowEnded, PageEnd, Rejection, Settler, TakeError, Taken, consume, identify, traceparent_of};
 pub use key_hash::KeyHash;
 pub(crate) use orchestrator::OwnRuntime;
 pub use orchestrator::{

@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::breaker::Probe;
+use super::page_span;
 use super::publisher::{Message, Outcome};
 use super::redelivery::Service;
-use super::sending::{PageTracker, send, tell_breaker};
+use super::sending::{PageTracker, count, send, tell_breaker};
 use super::undelivered::{RowClaim, SettledRow, Settlement, UndeliveredRow};
+use crate::telemetry::catalogue::{DEAD, DELIVERED, HANDED_BACK, REDELIVER, REFUSED, RETRIED};
+use crate::telemetry::closed::{LeaseKind, RedeliveryEnd, SendPath};
+use crate::telemetry::{Spanned, meters, within};
 
 /// Before rows are due again that were given back because their topic or the publisher was in trouble.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
@@ -33,24 +37,39 @@ impl Page {
     fn claims(&self) -> Vec<RowClaim> {
         self.rows.iter().map(|row| row.claim.clone()).collect()
     }
+
+    fn begin_span(&self) -> Spanned {
+        let traceparents = self.rows.iter().map(|row| {
+            let mut headers = row.headers.iter();
+            let found = headers.find(|(name, _)| name == "traceparent");
+            found.map(|(_, value)| value.as_bytes())
+        });
+        page_span::begin(&REDELIVER, &self.topic, traceparents)
+    }
 }
 
 /// Sends a page and writes down what became of it. However it ends, no row of it stays claimed longer than its lease.
 pub(super) async fn redeliver(service: &Service, page: Page) {
     fail::fail_point!("redelivery.after_claim");
+    let (span, begin) = (page.begin_span(), Instant::now());
     let tracker = Arc::new(PageTracker::new(page.rows.len()));
     let messages = page.rows.iter().map(|row| message(&page.topic, row));
     let must_stop = || service.stopping.is_cancelled() || service.breakers.is_open(&page.topic);
     tokio::select! {
         () = send(&*service.publisher, messages, &tracker, must_stop) => {}
         // Outcomes that are known by now are worth writing all the same: each row's fence decides.
-        () = keep(service, &page) => tracing::warn!(topic = %page.topic, "lost the lease of undelivered messages"),
+        () = keep(service, &page) => {
+            meters().leases_lost(LeaseKind::Undelivered, page.rows.len());
+            tracing::warn!(name: "lease_lost", kind = "undelivered", topic = %page.topic, "a lease was lost");
+        }
         () = service.over.cancelled() => {}
     }
     fail::fail_point!("redelivery.after_publish");
     let outcomes = tracker.outcomes();
+    count(&page.topic, SendPath::Redelivery, &outcomes, begin.elapsed());
     tell_breaker(&service.breakers, &page.topic, &outcomes, page.probe);
-    conclude(service, &page, outcomes).await;
+    let (settled, handed_back) = within(span.context(), conclude(service, &page, outcomes)).await;
+    report(&page, &settled, handed_back, span);
     fail::fail_point!("redelivery.after_commit");
 }
 
@@ -75,10 +94,13 @@ async fn keep(service: &Service, page: &Page) {
         tokio::time::sleep_until((asked + lease / 3).into()).await;
         let next = Instant::now();
         match service.store.renew_undelivered(page.claim_id, &claims, lease).await {
-            Ok(held) if held == claims.len() as u64 => asked = next,
+            Ok(held) if held == claims.len() as u64 => {
+                meters().leases_renewed(LeaseKind::Undelivered, claims.len());
+                asked = next;
+            }
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(topic = %page.topic, %error, "the lease of undelivered messages was not renewed");
+                tracing::warn!(name: "lease_not_renewed", kind = "undelivered", topic = %page.topic, %error, "a lease could not be renewed; it is tried again");
                 if asked + trusted < Instant::now() + STORE_PAUSE {
                     return;
                 }
@@ -88,8 +110,8 @@ async fn keep(service: &Service, page: &Page) {
     }
 }
 
-/// Writes the outcomes and gives the rest back.
-async fn conclude(service: &Service, page: &Page, outcomes: Vec<Option<Outcome>>) {
+/// Writes the outcomes and gives the rest back; answers what it wrote, and how many it gave back.
+async fn conclude(service: &Service, page: &Page, outcomes: Vec<Option<Outcome>>) -> (Vec<SettledRow>, usize) {
     let topic_open = service.breakers.is_open(&page.topic);
     let (mut settled, mut back) = (Vec::new(), Vec::new());
     for (row, outcome) in page.rows.iter().zip(outcomes) {
@@ -112,7 +134,7 @@ async fn conclude(service: &Service, page: &Page, outcomes: Vec<Option<Outcome>>
         let write = || service.store.hand_back_undelivered(page.claim_id, &back, delay);
         written(page, "handed back", back.len(), until, write).await;
     }
-    report(page, &settled, back.len());
+    (settled, back.len())
 }
 
 /// Repeats a write until it is answered: every one of them finds what an unanswered one before it did.
@@ -125,11 +147,11 @@ where
             Ok(held) if held == rows as u64 => return,
             Ok(held) => {
                 let lost = rows as u64 - held.min(rows as u64);
-                tracing::warn!(topic = %page.topic, lost, "undelivered messages were taken over before they were {what}");
+                tracing::warn!(name: "rows_taken_over", topic = %page.topic, rows = lost, what, "undelivered messages were taken over before they were written down");
                 return;
             }
             Err(error) => {
-                tracing::warn!(topic = %page.topic, rows, %error, "undelivered messages are not {what} yet");
+                tracing::warn!(name: "rows_not_written", topic = %page.topic, rows, what, %error, "what became of undelivered messages is not written yet");
             }
         }
         if Instant::now() >= until {
@@ -139,11 +161,26 @@ where
     }
 }
 
-fn report(page: &Page, settled: &[SettledRow], handed_back: usize) {
+/// Counts what became of the page, and says it.
+fn report(page: &Page, settled: &[SettledRow], handed_back: usize, mut span: Spanned) {
     let count = |wanted: fn(&Settlement) -> bool| settled.iter().filter(|row| wanted(&row.settlement)).count();
     let delivered = count(|settlement| matches!(settlement, Settlement::Delivered { .. }));
     let refused = count(|settlement| matches!(settlement, Settlement::Refused(_)));
     let retried = count(|settlement| matches!(settlement, Settlement::Retry { .. }));
     let dead = count(|settlement| matches!(settlement, Settlement::Dead(_)));
-    tracing::info!(topic = %page.topic, delivered, refused, retried, dead, handed_back, "redelivered");
+    for (end, attribute, rows) in [
+        (RedeliveryEnd::Delivered, &DELIVERED, delivered),
+        (RedeliveryEnd::Refused, &REFUSED, refused),
+        (RedeliveryEnd::Retried, &RETRIED, retried),
+        (RedeliveryEnd::Dead, &DEAD, dead),
+        (RedeliveryEnd::HandedBack, &HANDED_BACK, handed_back),
+    ] {
+        meters().redelivered(end, rows as u64);
+        span.set(attribute, rows as i64);
+    }
+    span.end();
+    tracing::info!(
+        name: "redelivered", topic = %page.topic, delivered, refused, retried, dead, handed_back,
+        "undelivered messages were tried again"
+    );
 }

@@ -141,7 +141,7 @@ impl RedeliveryLoop {
                 }
                 Ok(Round::Claimed) => quiet = 0,
                 Ok(Round::Nothing) => quiet = quiet.saturating_add(1),
-                Err(error) => tracing::warn!(%error, "could not look for undelivered messages"),
+                Err(error) => tracing::warn!(name: "looking_failed", kind = "undelivered", %error, "work could not be looked for"),
             }
             service.wait(&mut flights, quiet, &stop).await;
         }

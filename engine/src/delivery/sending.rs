@@ -1,12 +1,16 @@
 //! Offers messages to the publisher, all of them in flight at once, collects their outcomes and tells the breaker.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::breaker::{Observation, Probe, ProbeEnd};
 use super::breakers::Breakers;
 use super::in_flight::InFlight;
 use super::publisher::{Failure, Message, Outcome, OutcomeSink, Publisher, Rejected, Ticket};
+use crate::telemetry::closed::{SendError, SendPath};
+use crate::telemetry::meters;
 
 /// How often a sender looks whether it should go on, in messages.
 const LOOK_EVERY: usize = 50;
@@ -95,6 +99,22 @@ async fn offer(
             }
         }
     }
+}
+
+/// Counts what became of a page's messages, of which the last outcome came so long after the first offer.
+pub(super) fn count(topic: &str, path: SendPath, outcomes: &[Option<Outcome>], time: Duration) {
+    let (mut delivered, mut failed) = (0, BTreeMap::<&str, u64>::new());
+    for outcome in outcomes.iter().flatten() {
+        match outcome {
+            Outcome::Delivered { .. } => delivered += 1,
+            Outcome::Refused(failure) | Outcome::Unknown(failure) => *failed.entry(failure.code).or_default() += 1,
+        }
+    }
+    meters().sent(topic, path, delivered);
+    for (code, messages) in failed {
+        meters().not_sent(topic, path, SendError::of(code), messages);
+    }
+    meters().sending_took(topic, path, time);
 }
 
 /// What became of a page's messages, for the breaker of their topic.

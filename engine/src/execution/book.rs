@@ -280,6 +280,10 @@ impl Book {
         }
     }
 
+    pub(crate) fn run_count(&self) -> usize {
+        lock(&self.runs).len()
+    }
+
     pub(crate) fn batch_count(&self) -> usize {
         lock(&self.batches).len()
     }

@@ -207,6 +207,14 @@ fn told(ended: EndedChild, parent: RunId, cap: usize) -> Result<Vec<u8>, StepErr
     })
 }
 
+/// Lets the runs of a schedule begin that wait until this one is over; what is not done here the sweep does.
+pub(super) async fn look_after_followers(shared: &Shared, run: RunId) {
+    fail::fail_point!("followers.before_wake", |_| ());
+    if let Err(error) = shared.runs.wake_behind(run).await {
+        tracing::warn!(%run, %error, "runs that wait for one that is over are left to the sweep to wake");
+    }
+}
+
 /// What is left to do about a run that is over: its parent is told, and its children are stopped. Whatever is not done here
 /// the sweep does.
 pub(super) async fn look_after_family(shared: &Shared, run: RunId, parent: Option<RunId>, has_children: bool) {

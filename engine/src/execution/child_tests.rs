@@ -193,7 +193,7 @@ async fn a_run_goes_on_as_another_with_its_next_input() {
 }
 
 /// Ends the child of a trial, which is woken as by a sweep.
-async fn end_digest(trial: &Trial, output: &str) {
+pub(super) async fn end_digest(trial: &Trial, output: &str) {
     let page = ClaimPage {
         claim_id: Uuid::new_v4(),
         shares: vec![Share {

@@ -1,6 +1,7 @@
 //! Claims pages of runs whose code may go on, as many as there are free slots, and starts them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use super::executor::Shared;
 use super::limited::{self, Got};
-use super::queues::refresh;
+use super::queues::{refresh_changed, refresh_old};
 use super::run_task::drive;
 use super::shares::{MOST_QUEUES, Queues};
 use super::worker::jittered;
@@ -33,8 +34,9 @@ async fn claim_pages(shared: &Arc<Shared>) {
     let mut queues = Queues::new(shared.workflows());
     let mut dues = Dues::default();
     let mut idle = 0u32;
-    while let Some(mut free) = free_slots(shared).await {
-        if !refresh(shared).await {
+    let mut more = false;
+    while let Some(mut free) = free_slots(shared, more).await {
+        if !refresh_changed(shared).await {
             drop(free);
             pause(shared, jittered(shared.settings.poll)).await;
             continue;
@@ -43,7 +45,7 @@ async fn claim_pages(shared: &Arc<Shared>) {
         queues.serve(worth_asking(shared, &served).await);
         let shares = queues.deal(free.num_permits());
         let got = look(shared, shares.clone()).await;
-        let more = queues.learn(&shares, got.runs.iter().map(|(_, run, _)| run.queue.as_str()));
+        more = queues.learn(&shares, got.runs.iter().map(|(_, run, _)| run.queue.as_str()));
         for share in &shares {
             shared.short_queues.learn(&share.queue, !queues.is_full(&share.queue));
         }
@@ -63,11 +65,14 @@ async fn claim_pages(shared: &Arc<Shared>) {
                 }
             });
         }
-        if more {
+        drop(free);
+        refresh_old(shared).await;
+        // What waits in a queue that is new here is looked for at once.
+        if more || shared.queues.served(shared.workflows()) != served {
             continue;
         }
-        drop(free);
-        let pause = jittered(shared.settings.poll * if idle > CALM_LOOKS { 2 } else { 1 });
+        let listening = shared.hints.listening.load(Ordering::Relaxed);
+        let pause = jittered(poll_after(shared.settings.poll, idle, listening));
         // Asked in vain again and again, it is asked more and more rarely.
         let again = got.again.map(|again| again * (1 << idle.saturating_sub(1).min(6)));
         let pause = again.map_or(pause, |again| again.min(pause));
@@ -81,6 +86,11 @@ async fn claim_pages(shared: &Arc<Shared>) {
             () = shared.clock.pause(due) => {}
         }
     }
+}
+
+/// Until the next look after so many in vain: rarely where somebody would ring; who polls alone is promised the poll.
+fn poll_after(poll: Duration, idle: u32, listening: bool) -> Duration {
+    if idle > CALM_LOOKS && listening { poll * 2 } else { poll }
 }
 
 /// Of more queues than one question takes, those in which something waits.
@@ -149,23 +159,26 @@ impl Dues {
     }
 }
 
-/// All free slots, when they are worth asking for or nobody has come for a while; `None`: this replica stops.
-async fn free_slots(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+/// Free slots to ask for. Where more waits than was asked for, all that are free, once they are worth a question: so it is
+/// soon known that nothing more waits. Else some of them: the others are there for runs that are started here meanwhile, and
+/// begin at once. `None`: this replica stops.
+async fn free_slots(shared: &Shared, more: bool) -> Option<OwnedSemaphorePermit> {
     let slots = &shared.slots;
     let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
+    let least = if more { worth } else { 1 };
     let free = tokio::select! {
         biased;
         () = shared.stopping.cancelled() => return None,
-        free = slots.clone().acquire_many_owned(worth) => free,
+        free = slots.clone().acquire_many_owned(least) => free,
         () = tokio::time::sleep(shared.settings.poll) => tokio::select! {
             () = shared.stopping.cancelled() => return None,
             free = slots.clone().acquire_owned() => free,
         },
     };
     let mut free = free.ok()?;
-    // Some are left for runs that are started here meanwhile, and begin at once.
-    let rest = u32::try_from(slots.available_permits() * 3 / 4).unwrap_or(0);
-    if let Ok(rest) = slots.clone().try_acquire_many_owned(rest) {
+    let left = slots.available_permits();
+    let rest = if more { left } else { left / 4 };
+    if let Ok(rest) = slots.clone().try_acquire_many_owned(u32::try_from(rest).unwrap_or(0)) {
         free.merge(rest);
     }
     Some(free)
@@ -255,5 +268,18 @@ pub(super) async fn claimed_or_found(
             shared.runs.read_claimed_runs(page).await
         }
         decided => decided,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_be_rung_never_looks_more_rarely_than_told() {
+        let poll = Duration::from_millis(200);
+        assert_eq!(poll_after(poll, CALM_LOOKS, true), poll);
+        assert_eq!(poll_after(poll, CALM_LOOKS + 1, true), poll * 2);
+        assert_eq!(poll_after(poll, u32::MAX, false), poll);
     }
 }

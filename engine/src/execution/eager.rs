@@ -61,10 +61,6 @@ impl EagerStarts {
             && run.tenant.is_none()
             && run.limit_key.is_none()
             && run.debounce_key.is_none()
-            && run.parent.is_none()
-            && run.origin_id.is_none()
-            && run.seed_id.is_none()
-            && run.forked_from.is_none()
     }
 }
 
@@ -98,10 +94,13 @@ impl Beside for EagerStarts {
         self.births.write((), Born { birth, seat }).await.unwrap_or(false)
     }
 
-    fn ring(&self, started: &[NewRun]) -> bool {
+    fn takes(&self, runs: &[NewRun]) -> bool {
+        let has_room = self.shared.slots.available_permits() > runs.len();
+        has_room && !self.shared.stopping.is_cancelled() && runs.iter().all(|run| self.shared.runs_of(run))
+    }
+
+    fn ring(&self) {
         self.shared.hints.ring();
-        let has_room = self.shared.slots.available_permits() > started.len();
-        has_room && !self.shared.stopping.is_cancelled() && started.iter().all(|run| self.shared.runs_of(run))
     }
 }
 

@@ -22,7 +22,7 @@ use super::queues::QueueBook;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
-use super::{driver, keeper, worker};
+use super::{driver, gauges, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
 use crate::health::Pulse;
 use crate::lifecycle::{Clock, Counts, Fleet, Heartbeat, NewRun, RunStore};
@@ -45,6 +45,8 @@ pub struct Hints {
     pub undelivered: Arc<Notify>,
     /// What is set for queues was changed since it was read.
     pub queues: AtomicBool,
+    /// Others can ring: then less is asked while nothing comes.
+    pub listening: AtomicBool,
     /// The clients and replicas of this process.
     pub(crate) local: Arc<Local>,
     /// Beaten by the loop that renews leases.
@@ -237,6 +239,7 @@ impl Executor {
     /// deadline comes near, handed back. Answers whether everything ended in time.
     pub async fn run(&self, stop: CancellationToken) -> bool {
         let shared = &self.shared;
+        let _watching = gauges::watch(shared);
         let tasks = TaskTracker::new();
         for _ in 0..shared.settings.batches {
             tasks.spawn(worker::run(shared.clone()));

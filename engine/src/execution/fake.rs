@@ -248,6 +248,7 @@ fn work_run(row: &Row, now: DateTime<Utc>) -> WorkRun {
         parent_id: None,
         depth: 0,
         undoing: false,
+        scheduled: false,
         wake_seq: row.wake_seq,
         steps: row.steps.values().cloned().collect(),
         signals: waiting.cloned().collect(),

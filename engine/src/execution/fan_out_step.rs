@@ -47,7 +47,7 @@ impl OwnerHost {
         }
         // Nothing to send, or all of it sent while we planned.
         if let Err(error) = self.shared.fleet.complete_fan_out(self.run.id, &path).await {
-            tracing::warn!(run = %self.run.id, step = path, %error, "could not complete the fan-out");
+            tracing::warn!(name: "fan_out_not_completed", run = %self.run.id, step = path, %error, "a fan-out could not be completed: the sweep does it");
         }
         drop(operation);
         let wait = OpenWait {

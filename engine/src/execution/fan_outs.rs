@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::attach_host::AttachHost;
 use crate::lifecycle::{Fleet, RunId, WorkRun};
+use crate::telemetry::{RunTrace, WorkflowMeter, meters};
 use crate::workflow::{Context, FanOut, Registry, Resources};
 
 /// How long a workflow's code may take to reach a step whose predecessors are all done.
@@ -31,6 +32,8 @@ pub(crate) struct KnownFanOut {
     pub(crate) fan_out: Arc<dyn FanOut>,
     pub(crate) run: Arc<WorkRun>,
     pub(crate) path: String,
+    pub(crate) trace: RunTrace,
+    pub(crate) meter: Arc<WorkflowMeter>,
     topics: Mutex<BTreeSet<String>>,
     source_failures: Mutex<SourceFailures>,
 }
@@ -39,6 +42,8 @@ impl KnownFanOut {
     fn new(run: Arc<WorkRun>, path: String, fan_out: Arc<dyn FanOut>) -> Self {
         Self {
             fan_out,
+            trace: RunTrace::of(run.id, run.traceparent.as_deref()),
+            meter: meters().workflow(&run.workflow),
             run,
             path,
             topics: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,17 @@ use crate::lifecycle::{FleetError, RunClaim, RunId};
 const MOST: usize = 1_000;
 /// Most bytes of them.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
-/// Statements on their way at once: more would each carry less.
-const IN_FLIGHT: usize = 2;
-/// When the disk is slow their flushes overlap, so that two more pay.
-const IN_FLIGHT_WHEN_SLOW: usize = 4;
-const SLOW: Duration = Duration::from_millis(1);
+/// Statements on their way at once: what a statement costs beside its rows is several rows' worth, so that more of them
+/// would each carry less.
+const IN_FLIGHT: usize = 1;
+/// When the disk is slow their flushes overlap, so that more pay.
+const MOST_IN_FLIGHT: usize = 4;
+/// A disk is slow when even the quickest of late took so long: one that waited for a processor says nothing of the disk.
+const SLOW: Duration = Duration::from_millis(2);
+/// And then another starts so long after the last one.
+const APART: Duration = Duration::from_millis(1);
+/// Else only when the last one is held up, as by a row that somebody has locked.
+const LATE: Duration = Duration::from_millis(20);
 /// Before a store is asked again that could not do it.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -160,6 +167,8 @@ struct State<T: Together> {
     queue: VecDeque<Waiting<T>>,
     flights: usize,
     youngest: Instant,
+    /// What the quickest of late took.
+    quickest: Duration,
 }
 
 impl<T: Together> Group<T> {
@@ -182,6 +191,7 @@ impl<T: Together> Group<T> {
                 queue: VecDeque::new(),
                 flights: 0,
                 youngest: Instant::now(),
+                quickest: LATE,
             }),
         }))
     }
@@ -218,13 +228,23 @@ impl<T: Together> Group<T> {
 impl<T: Together> State<T> {
     /// Whether another flight starts now.
     fn takes_off(&mut self) -> bool {
-        let is_slow = self.flights < IN_FLIGHT_WHEN_SLOW && self.youngest.elapsed() >= SLOW;
-        if self.queue.is_empty() || (self.flights >= IN_FLIGHT && !is_slow) {
+        let another = self.flights < MOST_IN_FLIGHT && self.youngest.elapsed() >= self.apart();
+        if self.queue.is_empty() || (self.flights >= IN_FLIGHT && !another) {
             return false;
         }
         self.flights += 1;
         self.youngest = Instant::now();
         true
+    }
+
+    /// How long after the last one another may start.
+    fn apart(&self) -> Duration {
+        if self.quickest >= SLOW { APART } else { LATE }
+    }
+
+    /// A flight took so long. What was quick once is forgotten after some that were not.
+    fn landed(&mut self, took: Duration) {
+        self.quickest = took.min(self.quickest + self.quickest / 8 + Duration::from_micros(1));
     }
 
     /// What goes together next; nothing is waited for.
@@ -268,21 +288,36 @@ impl<T: Together> Flight<T> {
     /// Boxed, since a flight that takes long starts another.
     fn fly(mut self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            // Whoever is about to write comes along.
-            tokio::task::yield_now().await;
-            while let Some(load) = self.next_load() {
+            let mut last = usize::MAX;
+            loop {
+                // Whoever is about to write comes along: those that heard of the last one are, where few others wait.
+                if self.group.lock().queue.len() < last / 2 {
+                    tokio::task::yield_now().await;
+                }
+                let Some(load) = self.next_load() else { return };
+                last = load.writes.len();
+                let begun = Instant::now();
                 let sent = send(&self.group.together, load);
                 tokio::pin!(sent);
-                tokio::select! {
-                    () = &mut sent => continue,
-                    () = tokio::time::sleep(SLOW) => {}
+                if !self.overtaken(sent.as_mut()).await {
+                    sent.await;
                 }
-                if self.group.lock().takes_off() {
-                    Self::start(self.group.clone());
-                }
-                sent.await;
+                self.group.lock().landed(begun.elapsed());
             }
         })
+    }
+
+    /// Has another start meanwhile when this one takes long; whether it has landed.
+    async fn overtaken(&self, sent: Pin<&mut (impl Future<Output = ()> + Send)>) -> bool {
+        let apart = self.group.lock().apart();
+        tokio::select! {
+            () = sent => return true,
+            () = tokio::time::sleep(apart) => {}
+        }
+        if self.group.lock().takes_off() {
+            Self::start(self.group.clone());
+        }
+        false
     }
 
     /// Lands in the same breath as it finds nothing, so that no writer relies on a flight that has ended.

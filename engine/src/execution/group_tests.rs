@@ -15,7 +15,7 @@ use super::book::{HeldRun, Lease};
 use super::group::*;
 use crate::lifecycle::{FleetError, RunClaim, RunId};
 
-const IN_FLIGHT_WHEN_SLOW: usize = 4;
+const MOST_IN_FLIGHT: usize = 4;
 const MOST: usize = 1_000;
 
 /// A store that fails as told, holds answers back, and counts what it was asked.
@@ -109,12 +109,12 @@ async fn write_all(group: &Group<Store>, all: &[Arc<HeldRun>]) -> Vec<Result<Opt
 }
 
 #[tokio::test]
-async fn what_waits_goes_together_and_each_hears_its_own() {
+async fn what_waits_goes_together_past_what_is_held_up_and_each_hears_its_own() {
     let store = Arc::new(Scripted::new([], 0));
     let group = Group::new(Store(store.clone()), MANY);
     let all: Vec<_> = (0..2_500).map(|_| held(LONG)).collect();
     let release = async {
-        while store.under_way.load(Ordering::SeqCst) < IN_FLIGHT_WHEN_SLOW {
+        while store.under_way.load(Ordering::SeqCst) < MOST_IN_FLIGHT {
             tokio::task::yield_now().await;
         }
         store.gate.add_permits(MANY);
@@ -129,7 +129,21 @@ async fn what_waits_goes_together_and_each_hears_its_own() {
         asked.len() < 100 && asked.iter().all(|writes| *writes <= MOST),
         "{asked:?}"
     );
-    assert_eq!(store.most_under_way.load(Ordering::SeqCst), IN_FLIGHT_WHEN_SLOW);
+    assert_eq!(store.most_under_way.load(Ordering::SeqCst), MOST_IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn while_the_store_is_quick_one_is_on_its_way_at_once() {
+    let store = Arc::new(Scripted::new([], MANY));
+    let group = Group::new(Store(store.clone()), MANY);
+    let all: Vec<_> = (0..2_500).map(|_| held(LONG)).collect();
+    for answer in write_all(&group, &all).await {
+        assert!(answer.unwrap().is_some());
+    }
+    assert_eq!(store.most_under_way.load(Ordering::SeqCst), 1);
+    let asked = store.asked();
+    assert_eq!(asked.iter().sum::<usize>(), 2_500);
+    assert!(asked.len() < 100, "{asked:?}");
 }
 
 #[tokio::test]

@@ -304,6 +304,7 @@ mod tests {
             parent_id: None,
             depth: 0,
             undoing: false,
+            scheduled: false,
             wake_seq: 0,
             steps,
             signals: Vec::new(),

@@ -10,6 +10,8 @@ use super::book::{HeldBatch, HeldRun};
 use super::executor::Shared;
 use super::presence::Presence;
 use crate::lifecycle::{NotRenewed, Renewal};
+use crate::telemetry::closed::LeaseKind;
+use crate::telemetry::meters;
 
 /// How often to ask whether a run was asked to stop, when nobody hints at it.
 const STOP_POLL: Duration = Duration::from_secs(1);
@@ -107,10 +109,12 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
         Ok(not_renewed) => not_renewed,
         Err(error) => {
             // Leases are trusted until their time; the next renewal may come through.
-            tracing::warn!(batches = batches.len(), runs = runs.len(), %error, "leases were not renewed");
+            tracing::warn!(name: "leases_not_renewed", batches = batches.len(), runs = runs.len(), %error, "leases could not be renewed; it is tried again");
             return;
         }
     };
+    meters().leases_renewed(LeaseKind::Batch, batches.len() - not_renewed.batches.len());
+    meters().leases_renewed(LeaseKind::Run, runs.len() - not_renewed.runs.len());
     for (held, progress) in batches.iter().zip(progress) {
         match not_renewed.batches.get(&held.claim) {
             // A batch that was finished meanwhile is judged by its own finish; telling it changes nothing.
@@ -147,7 +151,9 @@ async fn halt_stopped(shared: &Shared) {
     }
     let poked = match shared.runs.poked_runs(&held.into_iter().collect::<Vec<_>>()).await {
         Ok(poked) => poked,
-        Err(error) => return tracing::warn!(%error, "could not look for stopped runs"),
+        Err(error) => {
+            return tracing::warn!(name: "looking_failed", kind = "stops", %error, "work could not be looked for");
+        }
     };
     let poked: HashMap<_, _> = poked.iter().map(|poked| (poked.run, poked)).collect();
     for held in batches {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::book::HeldRun;
-use super::child_steps::look_after_family;
+use super::child_steps::{look_after_family, look_after_followers};
 use super::executor::Shared;
 use super::owner_host::{Left, OwnerHost};
 use super::undoing::End;
@@ -83,6 +83,9 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
             // Who goes on in its place answers to its parent.
             let parent = host.run.parent_id.filter(|_| !goes_on);
             look_after_family(shared, host.run.id, parent, host.has_unread_children()).await;
+            if host.run.scheduled {
+                look_after_followers(shared, host.run.id).await;
+            }
             Left::Gone
         }
         // Taken over, or ended by a request whose answer was lost: either way no longer ours.

@@ -2,6 +2,7 @@
 
 mod alone;
 mod attach_host;
+mod batch_told;
 mod book;
 #[cfg(test)]
 mod branch_tests;
@@ -20,6 +21,7 @@ mod fake;
 mod families;
 mod fan_out_step;
 mod fan_outs;
+mod gauges;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -36,6 +38,7 @@ mod nobody;
 mod owner_host;
 mod owner_verbs;
 mod pipeline;
+mod plan_told;
 mod planner;
 mod presence;
 mod publications;

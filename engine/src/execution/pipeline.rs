@@ -1,8 +1,10 @@
 //! One batch: read a page, make its messages, publish them, wait for their outcomes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::batch_told::BatchTold;
 use super::book::{Fate, HeldBatch};
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
@@ -11,6 +13,8 @@ use super::tally::Tallies;
 use super::tracker::{BatchTracker, NotDelivered};
 use crate::delivery::{Failure, Message, Outcome, OutcomeSink, Rejected, Ticket};
 use crate::lifecycle::{Batch, BatchOutcome, UndeliveredItem};
+use crate::telemetry::closed::{SendError, SendPath};
+use crate::telemetry::{meters, within};
 use crate::workflow::Made;
 
 /// Items read and made at once; bounds memory whatever the size of a batch.
@@ -67,6 +71,8 @@ pub(crate) struct Pipeline<'a> {
     sent: usize,
     tallies: Tallies,
     started: Instant,
+    first_offer: Option<Instant>,
+    told: &'a mut BatchTold,
 }
 
 impl<'a> Pipeline<'a> {
@@ -75,9 +81,9 @@ impl<'a> Pipeline<'a> {
         batch: &'a Batch,
         held: &'a HeldBatch,
         known: &'a KnownFanOut,
-        traceparent: Option<String>,
+        told: &'a mut BatchTold,
     ) -> Self {
-        let envelope = Envelope::new(batch, known.run.origin_id, traceparent, &shared.settings.topics);
+        let envelope = Envelope::new(batch, known.run.origin_id, told.context(), &shared.settings.topics);
         Self {
             shared,
             batch,
@@ -91,18 +97,23 @@ impl<'a> Pipeline<'a> {
             sent: 0,
             tallies: Tallies::default(),
             started: Instant::now() + batch.pace_wait,
+            first_offer: None,
+            told,
         }
     }
 
     /// Works on the batch to its end; also answers what became of its messages by topic.
     pub(crate) async fn run(mut self) -> (BatchEnd, Tallies) {
         let stopped = self.send_all().await.err();
+        self.told.event("sent");
         // Whatever comes of the batch, what was sent gets its outcome first: the publisher bounds that time.
         if !self.wait_settled().await {
             return (BatchEnd::Lost, self.tallies);
         }
+        self.told.event("settled");
         self.tracker.give_back(self.places);
         self.feed_breakers();
+        self.tell_sent();
         let tallies = std::mem::take(&mut self.tallies);
         (self.end(stopped), tallies)
     }
@@ -154,12 +165,11 @@ impl<'a> Pipeline<'a> {
                 continue;
             }
             self.look()?;
-            let made = self
-                .known
-                .fan_out
-                .make(&self.shared.resources, &wanted)
-                .await
-                .map_err(Stop::Source)?;
+            let began = Instant::now();
+            let making = self.known.fan_out.make(&self.shared.resources, &wanted);
+            let made = within(self.told.context(), making).await;
+            self.told.read(wanted.len(), began, made.is_err());
+            let made = made.map_err(Stop::Source)?;
             self.known.source_worked();
             self.send_page(base, page_ids, &wanted, made).await?;
         }
@@ -251,7 +261,10 @@ impl<'a> Pipeline<'a> {
             index: offered.index,
         };
         match self.shared.publisher.publish(&offered.message, ticket) {
-            Ok(()) => self.sent += 1,
+            Ok(()) => {
+                self.sent += 1;
+                self.first_offer.get_or_insert_with(Instant::now);
+            }
             Err(Rejected::Refused(failure)) => self.tracker.settle(offered.index, Outcome::Refused(failure)),
             Err(Rejected::Full) => {
                 self.tracker.in_flight().not_accepted();
@@ -351,6 +364,27 @@ impl<'a> Pipeline<'a> {
         self.tallies.tell(&self.shared.breakers, &delivered, &unknown);
     }
 
+    /// Counts what became of its messages by topic, once they all have an outcome.
+    fn tell_sent(&mut self) {
+        let mut failed = BTreeMap::<(usize, &'static str), u64>::new();
+        for failure in self.tracker.failures() {
+            if let Some(offered) = self.offered_at(failure.index) {
+                *failed.entry((offered.topic_at, failure.failure.code)).or_default() += 1;
+            }
+        }
+        let took = self.first_offer.map(|first| first.elapsed());
+        for (at, (topic, delivered)) in self.tallies.delivered().enumerate() {
+            meters().sent(topic, SendPath::FanOut, u64::from(delivered));
+            for ((_, code), messages) in failed.iter().filter(|((of, _), _)| *of == at) {
+                meters().not_sent(topic, SendPath::FanOut, SendError::of(code), *messages);
+            }
+            if let Some(took) = took {
+                meters().sending_took(topic, SendPath::FanOut, took);
+            }
+        }
+        self.told.sent(self.tallies.only_topic(), self.sent);
+    }
+
     fn offered_at(&self, index: u32) -> Option<&Offered> {
         let at = self
             .offered
@@ -390,7 +424,9 @@ pub(crate) fn source_failed(known: &KnownFanOut, batch: &Batch, error: &anyhow::
     let (run, step) = (batch.claim.run, &known.path);
     match known.source_failed() {
         Some(pause) => {
-            tracing::warn!(%run, step, batch = batch.claim.seq, ?pause, "source failed: {error:#}");
+            let pause_ms = pause.as_millis() as u64;
+            let error = format!("{error:#}");
+            tracing::warn!(name: "source_failed", %run, step, batch = batch.claim.seq, pause_ms, error, "rows of a batch could not be read: it is handed back");
             BatchEnd::HandBack {
                 delay: pause,
                 reason: "source failed",

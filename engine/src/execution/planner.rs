@@ -1,10 +1,12 @@
 //! Planning: walks the source's ids in ascending chunks and writes batches, a bounded number ahead of the workers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
+use super::plan_told::PlanTold;
 use crate::lifecycle::{ItemIds, PlanChunk, PlanProgress, PlannedBatch, RunClaim};
+use crate::telemetry::within;
 use crate::workflow::IdPages;
 
 /// Batches in the first chunk and in the largest: the first message should not wait for a big one.
@@ -35,12 +37,25 @@ pub(crate) enum PlanEnd {
 /// # Errors
 /// The source cannot be read, or its ids do not ascend: the run fails.
 pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> anyhow::Result<PlanEnd> {
+    let mut told = PlanTold::begin(claim, known);
+    let end = plan_whole(shared, claim, known, &mut told).await;
+    told.end(&end);
+    end
+}
+
+async fn plan_whole(
+    shared: &Shared,
+    claim: &RunClaim,
+    known: &KnownFanOut,
+    told: &mut PlanTold<'_>,
+) -> anyhow::Result<PlanEnd> {
     let mut tried = 0;
     loop {
-        match try_plan(shared, claim, known).await {
+        match try_plan(shared, claim, known, told).await {
             // A snapshot dies with its connection: the plan is made anew from another one.
             Err(error) if known.fan_out.consistent() && tried + 1 < SOURCE_TRIES => {
                 tried += 1;
+                told.trouble(tried);
                 trouble(shared, claim, known, tried, &error).await;
                 tokio::time::sleep(FIRST_PAUSE * (1 << tried)).await;
             }
@@ -49,7 +64,12 @@ pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut)
     }
 }
 
-async fn try_plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> anyhow::Result<PlanEnd> {
+async fn try_plan(
+    shared: &Shared,
+    claim: &RunClaim,
+    known: &KnownFanOut,
+    told: &mut PlanTold<'_>,
+) -> anyhow::Result<PlanEnd> {
     let consistent = known.fan_out.consistent();
     let step = match shared.fleet.open_fan_out(claim, &known.path, consistent).await {
         Ok(Some(step)) => step,
@@ -67,7 +87,8 @@ async fn try_plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> any
     loop {
         let limit = chunk_batches * shared.settings.batch_size;
         let tries = if consistent { 1 } else { SOURCE_TRIES };
-        let ids = next_page(shared, claim, known, pages.as_mut(), limit, tries).await?;
+        let began = Instant::now();
+        let ids = next_page(shared, claim, known, pages.as_mut(), limit, (tries, told)).await?;
         ascending(cursor, &ids)?;
         let last = ids.len() < limit;
         let after = cursor;
@@ -82,8 +103,8 @@ async fn try_plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> any
         if last {
             fail::fail_point!("plan.before_end", |_| Ok(PlanEnd::Lost));
         }
-        match shared.fleet.plan_chunk(claim, &chunk).await {
-            Ok(PlanProgress::Written) => {}
+        match within(told.context(), shared.fleet.plan_chunk(claim, &chunk)).await {
+            Ok(PlanProgress::Written) => told.written(&chunk.batches, began),
             Ok(PlanProgress::Halted) => return Ok(PlanEnd::Halted),
             Ok(PlanProgress::Lost) => return Ok(PlanEnd::Lost),
             Err(error) => return Ok(PlanEnd::Retry(error.to_string())),
@@ -108,7 +129,7 @@ async fn next_page(
     known: &KnownFanOut,
     pages: &mut dyn IdPages,
     limit: usize,
-    tries: u32,
+    (tries, told): (u32, &mut PlanTold<'_>),
 ) -> anyhow::Result<Vec<i64>> {
     let mut tried = 0;
     loop {
@@ -119,6 +140,7 @@ async fn next_page(
                 if tried >= tries {
                     return Err(error);
                 }
+                told.trouble(tried);
                 trouble(shared, claim, known, tried, &error).await;
                 tokio::time::sleep(FIRST_PAUSE * (1 << tried)).await;
             }
@@ -129,7 +151,7 @@ async fn next_page(
 /// Says that the source is in trouble: in the log, and where `runs why` finds it.
 async fn trouble(shared: &Shared, claim: &RunClaim, known: &KnownFanOut, tried: u32, error: &anyhow::Error) {
     let why = format!("{error:#}");
-    tracing::warn!(run = %claim.run, step = known.path, tried, why, "ids were not read");
+    tracing::warn!(name: "ids_not_read", run = %claim.run, step = known.path, tried, why, "the items of a fan-out could not be read: it is tried again");
     if let Err(error) = shared.fleet.note_plan_trouble(claim, &known.path, &why).await {
         tracing::debug!(run = %claim.run, %error, "the trouble was not written down");
     }

@@ -52,7 +52,7 @@ impl Presence {
                 self.clock_offset = Some(offset);
             }
             Err(error) => {
-                tracing::warn!(replica = %beat.replica, %error, "no heartbeat");
+                tracing::warn!(name: "beat_failed", replica = %beat.replica, %error, "a heartbeat was not written");
                 return false;
             }
         }
@@ -67,7 +67,7 @@ impl Presence {
             return;
         }
         if let Err(error) = fleet.leave(replica).await {
-            tracing::warn!(%replica, %error, "could not say that this replica left");
+            tracing::warn!(name: "leave_failed", %replica, %error, "that this replica left was not written");
         }
     }
 }

@@ -78,36 +78,48 @@ impl QueueBook {
         known.named.retain(|_, seen| now - *seen < REMEMBERED);
     }
 
-    /// Whether what is known is old: at once when the settings were changed, soon when somebody started something.
-    fn is_stale(&self, now: DateTime<Utc>, changed: bool, poll: Duration) -> bool {
+    /// Whether what is known is old: soon when somebody started something.
+    fn is_stale(&self, now: DateTime<Utc>, poll: Duration) -> bool {
         let soon = TimeDelta::from_std(poll).unwrap_or(EVERY).min(EVERY);
         match self.known().read_at {
             None => true,
             Some(read_at) => {
                 let age = now - read_at;
-                changed || age >= EVERY || (age >= soon && self.rung.load(Ordering::Relaxed))
+                age >= EVERY || (age >= soon && self.rung.load(Ordering::Relaxed))
             }
         }
     }
 }
 
-/// Reads the queues again when what is known is old. What cannot be read stays as it was known; answers whether they were
-/// ever read: nothing may be claimed before that, since any queue may have limits.
-pub(super) async fn refresh(shared: &Shared) -> bool {
+/// Reads the queues before a look, when somebody changed what is set for them or nothing is known yet. What cannot be read
+/// stays as it was known; answers whether they were ever read: nothing may be claimed before that, since any queue may have
+/// limits.
+pub(super) async fn refresh_changed(shared: &Shared) -> bool {
     let changed = shared.hints.queues.swap(false, Ordering::Relaxed);
-    let now = shared.clock.now();
-    if !shared.queues.is_stale(now, changed, shared.settings.poll) {
-        return true;
+    if changed || !shared.queues.is_read() {
+        read(shared, changed).await;
     }
+    shared.queues.is_read()
+}
+
+/// Reads them again after a look, when what is known is old: what that look found need not wait for it.
+pub(super) async fn refresh_old(shared: &Shared) {
+    if shared.queues.is_stale(shared.clock.now(), shared.settings.poll) {
+        read(shared, false).await;
+    }
+}
+
+async fn read(shared: &Shared, changed: bool) {
     shared.queues.rung.store(false, Ordering::Relaxed);
     match shared.runs.read_queues(&shared.workflows()).await {
-        Ok(news) => shared.queues.learn(news, now),
+        Ok(news) => shared.queues.learn(news, shared.clock.now()),
         Err(error) => {
-            shared.hints.queues.store(changed, Ordering::Relaxed);
+            if changed {
+                shared.hints.queues.store(true, Ordering::Relaxed);
+            }
             tracing::warn!(%error, "could not read the queues");
         }
     }
-    shared.queues.is_read()
 }
 
 #[cfg(test)]
@@ -154,17 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_at_once_when_changed_soon_when_rung_and_else_every_five_seconds() {
+    fn it_is_read_soon_when_rung_and_else_every_five_seconds() {
         let (book, start) = (QueueBook::default(), DateTime::UNIX_EPOCH);
         let poll = Duration::from_secs(1);
-        assert!(book.is_stale(start, false, poll));
+        assert!(book.is_stale(start, poll));
         book.learn(QueueNews::default(), start);
-        assert!(!book.is_stale(start, false, poll) && book.is_stale(start, true, poll));
+        assert!(!book.is_stale(start, poll));
         book.ring();
-        assert!(!book.is_stale(start + TimeDelta::milliseconds(900), false, poll));
-        assert!(book.is_stale(start + TimeDelta::seconds(1), false, poll));
+        assert!(!book.is_stale(start + TimeDelta::milliseconds(900), poll));
+        assert!(book.is_stale(start + TimeDelta::seconds(1), poll));
         book.rung.store(false, Ordering::Relaxed);
-        assert!(!book.is_stale(start + TimeDelta::milliseconds(4_900), false, poll));
-        assert!(book.is_stale(start + TimeDelta::seconds(5), false, poll));
+        assert!(!book.is_stale(start + TimeDelta::milliseconds(4_900), poll));
+        assert!(book.is_stale(start + TimeDelta::seconds(5), poll));
     }
 }

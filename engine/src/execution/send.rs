@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::delivery::{Command, Headers, Message, is_topic_name, message_id};
 use crate::lifecycle::{Batch, RunId, UndeliveredItem, storable_reason};
+use crate::telemetry::TraceContext;
 
 /// Bytes of the names and values that are a message's own, but for the value of its correlation id.
 const OWN_HEADERS: usize = "message-id".len() + 36 + "correlation-id".len() + "crc32c".len() + 8;
@@ -25,11 +26,11 @@ impl Envelope {
     pub(crate) fn new(
         batch: &Batch,
         origin_id: RunId,
-        traceparent: Option<String>,
+        context: Option<TraceContext>,
         topics: &BTreeMap<String, String>,
     ) -> Self {
         let run_id = batch.claim.run.to_string();
-        let mut same: Headers = traceparent.iter().map(|value| ("traceparent", value)).collect();
+        let mut same: Headers = context.map(|context| ("traceparent", context.header())).into_iter().collect();
         same.push("run-id", run_id.as_bytes());
         same.push("batch-seq", batch.claim.seq.to_string().as_bytes());
         same.push("claim-token", batch.claim.token.to_string().as_bytes());

@@ -44,6 +44,19 @@ impl Tallies {
         }
     }
 
+    /// Each topic, and how many of its messages were delivered.
+    pub(crate) fn delivered(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+        self.0.iter().map(|tally| (&tally.topic, tally.delivered))
+    }
+
+    /// The topic, when there is one.
+    pub(crate) fn only_topic(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [tally] => Some(&tally.topic),
+            _ => None,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

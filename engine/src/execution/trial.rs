@@ -41,6 +41,8 @@ struct Mortal {
     /// Starts of claimed runs that are answered one for each of these.
     births: Semaphore,
     asked_for_births: AtomicU32,
+    /// So many more times what reached the run cannot be read.
+    deaf: AtomicU32,
 }
 
 impl Mortal {
@@ -156,6 +158,14 @@ impl RunStore for Mortal {
         self.store.poked_runs(runs).await
     }
     async fn read_news(&self, runs: &[RunId]) -> Result<Vec<News>, FleetError> {
+        let is_deaf = |left: u32| left.checked_sub(1);
+        if self
+            .deaf
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_deaf)
+            .is_ok()
+        {
+            return Err(FleetError::Unanswered("away".to_owned()));
+        }
         self.store.read_news(runs).await
     }
     async fn next_due(&self, queues: &[String]) -> Result<Option<Duration>, FleetError> {
@@ -212,6 +222,7 @@ impl Trial {
             asked_for_queues: AtomicU32::new(0),
             births: Semaphore::new(1),
             asked_for_births: AtomicU32::new(0),
+            deaf: AtomicU32::new(0),
         });
         let mut registry = Registry::default();
         registry.add(code);
@@ -240,9 +251,8 @@ impl Trial {
 
     /// Claims the run once and runs its code; false when it waits for something that nobody does.
     pub(super) async fn turn(&self) -> bool {
-        if let Some(at) = self.store.next_event()
-            && self.view().claim.is_none()
-        {
+        let view = self.view();
+        if let (Some(at), None) = (view.wake_at, view.claim) {
             self.clock.advance((at - self.clock.now()).to_std().unwrap_or_default());
         }
         let page = ClaimPage {
@@ -295,6 +305,16 @@ impl Trial {
     /// How often it was asked for.
     pub(super) fn asked_for_queues(&self) -> u32 {
         self.mortal.asked_for_queues.load(Ordering::SeqCst)
+    }
+
+    /// The next time what reached the run cannot be read.
+    pub(super) fn is_deaf_once(&self) {
+        self.mortal.deaf.store(1, Ordering::SeqCst);
+    }
+
+    /// Whether it was tried to read it, in vain.
+    pub(super) fn was_deaf(&self) -> bool {
+        self.mortal.deaf.load(Ordering::SeqCst) == 0
     }
 
     /// How often claimed runs were started.

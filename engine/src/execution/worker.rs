@@ -8,6 +8,7 @@ use futures::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::batch_told::BatchTold;
 use super::book::{Fate, HeldBatch, Lease};
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
@@ -16,7 +17,7 @@ use super::tally::Tallies;
 use super::tracker::BatchTracker;
 use crate::delivery::{Admission, Probe, ProbeEnd};
 use crate::lifecycle::{Batch, BatchOutcome, Ended, FleetError, HandBack, RunId};
-use crate::telemetry::{self, RunTrace, Spanned};
+use crate::telemetry::{self, closed, within};
 
 /// Pause after the store failed, so that a dead one is not asked in a loop.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -46,7 +47,7 @@ pub(crate) async fn scout(shared: Arc<Shared>) {
                 shared.settings.poll * fewer(idle)
             }
             Err(error) => {
-                tracing::warn!(%error, "could not look for work");
+                tracing::warn!(name: "looking_failed", kind = "batches", %error, "work could not be looked for");
                 shared.settings.poll
             }
         };
@@ -138,14 +139,14 @@ async fn claim(shared: &Shared) -> Option<(Batch, Instant)> {
 
 /// The answer of a claim was lost: it may have been granted.
 async fn reread(shared: &Shared, run: RunId, claim_id: Uuid, error: &FleetError) -> Option<Batch> {
-    tracing::warn!(%run, %error, "a claim was not answered");
+    tracing::warn!(name: "claim_unanswered", %run, kind = "batch", %error, "a claim was not answered: it may have been granted");
     tokio::time::sleep(STORE_PAUSE).await;
     shared.fleet.find_batch_claim(run, claim_id).await.ok().flatten()
 }
 
 async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch, Instant)> {
     let held = hold(shared, &batch, asked);
-    let next = work_held(shared, &batch, &held).await;
+    let next = work_held(shared, &batch, &held, asked).await;
     shared.book.drop_batch(&batch.claim);
     next
 }
@@ -157,17 +158,22 @@ async fn work_alone(shared: &Shared, batch: Batch, asked: Instant) {
     match shared.floor.alone(shared.settings.lease).await {
         Some(_alone) => match shared.fleet.mark_alone(&batch.claim).await {
             Ok(Ended::Done) => {
-                work_held(shared, &batch, &held).await;
+                work_held(shared, &batch, &held, asked).await;
             }
-            Ok(Ended::Lost) => {}
+            Ok(Ended::Lost) => BatchTold::begin(&batch, asked, None).lost(),
             Err(error) => {
-                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "a suspect batch waits");
-                hand_back(shared, &batch, &held, ALONE_PAUSE, "waits to run alone").await;
+                tracing::warn!(name: "suspect_waits", run = %batch.claim.run, batch = batch.claim.seq, %error, "a batch whose holders died waits for its turn alone");
+                wait_alone(shared, &batch, &held, asked).await;
             }
         },
-        None => hand_back(shared, &batch, &held, ALONE_PAUSE, "waits to run alone").await,
+        None => wait_alone(shared, &batch, &held, asked).await,
     }
     shared.book.drop_batch(&batch.claim);
+}
+
+async fn wait_alone(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Instant) {
+    let told = BatchTold::begin(batch, asked, None);
+    hand_back(shared, batch, held, ALONE_PAUSE, "waits to run alone", told).await;
 }
 
 fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
@@ -181,22 +187,32 @@ fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
     held
 }
 
-async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch) -> Option<(Batch, Instant)> {
+async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Instant) -> Option<(Batch, Instant)> {
     let finding = AssertUnwindSafe(shared.fan_outs.of_batch(batch.claim.run, &batch.step));
     let known = finding
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the workflow's code panicked")));
+    let mut told = BatchTold::begin(batch, asked, known.as_deref().ok());
     let span = telemetry::batch_scope(batch);
-    let end = stream(shared, batch, held, known).instrument(span.clone()).await;
-    conclude(shared, batch, held, end).instrument(span).await
+    let end = stream(shared, batch, held, known, &mut told).instrument(span.clone()).await;
+    let recorded = told.recorded();
+    let concluding = conclude(shared, batch, held, end, told);
+    within(recorded, concluding.instrument(span)).await
 }
 
-async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow::Result<Arc<KnownFanOut>>) -> BatchEnd {
+async fn stream(
+    shared: &Shared,
+    batch: &Batch,
+    held: &HeldBatch,
+    known: anyhow::Result<Arc<KnownFanOut>>,
+    told: &mut BatchTold,
+) -> BatchEnd {
     let known = match known {
         Ok(known) => known,
         Err(error) => {
-            tracing::error!(run = %batch.claim.run, step = batch.step, "its code cannot be run here: {error:#}");
+            let error = format!("{error:#}");
+            tracing::error!(name: "code_not_reached", run = %batch.claim.run, step = batch.step, error, "the code of a batch cannot be run here: the batch is handed back");
             return BatchEnd::HandBack {
                 delay: Duration::from_secs(5),
                 reason: "code not reached",
@@ -212,13 +228,8 @@ async fn stream(shared: &Shared, batch: &Batch, held: &HeldBatch, known: anyhow:
             };
         }
     };
-    let trace = RunTrace::of(known.run.id, known.run.traceparent.as_deref());
-    let traceparent = match Spanned::are_made() {
-        true => Some(trace.batch(batch.claim.seq, batch.claim.token).traceparent()),
-        false => known.run.traceparent.clone(),
-    };
     // A source that panics must not take the worker with it, nor the lease, which would be renewed for nobody.
-    let (end, tallies) = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, traceparent).run())
+    let (end, tallies) = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, told).run())
         .catch_unwind()
         .await
         .unwrap_or_else(|_| {
@@ -249,68 +260,95 @@ fn admit(shared: &Shared, known: &KnownFanOut) -> Result<Vec<(String, Probe)>, D
     Ok(probes)
 }
 
-async fn conclude(shared: &Shared, batch: &Batch, held: &HeldBatch, end: BatchEnd) -> Option<(Batch, Instant)> {
+async fn conclude(
+    shared: &Shared,
+    batch: &Batch,
+    held: &HeldBatch,
+    end: BatchEnd,
+    told: BatchTold,
+) -> Option<(Batch, Instant)> {
     match end {
-        BatchEnd::Settled(outcome) => finish(shared, batch, held, &outcome).await,
+        BatchEnd::Settled(outcome) => finish(shared, batch, held, &outcome, told).await,
         BatchEnd::HandBack { delay, reason } => {
-            hand_back(shared, batch, held, delay, reason).await;
+            hand_back(shared, batch, held, delay, reason, told).await;
             None
         }
         BatchEnd::SourceBroken(reason) => {
-            hand_back(shared, batch, held, Duration::from_secs(1), "source failed").await;
-            // A replica that may have lost its claim has no say in what becomes of the run.
-            if held.lease.fate() != Fate::Held {
-                return None;
-            }
-            if let Err(error) = shared.fleet.request_stop(batch.claim.run, &reason).await {
-                tracing::warn!(run = %batch.claim.run, %error, "could not fail the run");
-            }
+            fail_run(shared, batch, held, &reason, (told, closed::BatchEnd::SourceBroken)).await;
             None
         }
         BatchEnd::Lost => {
-            tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, token = batch.claim.token, "lease lost, nothing is written");
+            say_lost(batch);
+            told.lost();
             None
         }
     }
 }
 
-async fn finish(shared: &Shared, batch: &Batch, held: &HeldBatch, outcome: &BatchOutcome) -> Option<(Batch, Instant)> {
+async fn finish(
+    shared: &Shared,
+    batch: &Batch,
+    held: &HeldBatch,
+    outcome: &BatchOutcome,
+    told: BatchTold,
+) -> Option<(Batch, Instant)> {
     let mut refused = 0;
-    loop {
+    let (run, seq) = (batch.claim.run, batch.claim.seq);
+    let why = loop {
         fail::fail_point!("finish.before_commit", |_| None);
         match try_finish(shared, batch, outcome).await {
             Ok((Ended::Done, next)) => {
                 fail::fail_point!("finish.after_commit", |_| None);
+                told.finished(outcome);
                 // Whoever goes on with another run may have finished the last batch of this one.
-                if next.as_ref().is_none_or(|(next, _)| next.claim.run != batch.claim.run) {
+                if next.as_ref().is_none_or(|(next, _)| next.claim.run != run) {
                     complete(shared, batch).await;
                 }
                 return next;
             }
             Ok((Ended::Lost, _)) => {
-                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, token = batch.claim.token, "taken over before it was finished");
+                tracing::warn!(name: "taken_over", %run, batch = seq, token = batch.claim.token, "taken over before it was finished");
+                told.lost();
                 return None;
             }
-            Err(FleetError::Damaged(why)) => return give_up(shared, batch, held, &why).await,
-            Err(FleetError::Refused(why)) if refused >= REFUSALS => return give_up(shared, batch, held, &why).await,
+            Err(FleetError::Damaged(why)) => break why,
+            Err(FleetError::Refused(why)) if refused >= REFUSALS => break why,
             Err(error) => {
                 refused += u32::from(matches!(error, FleetError::Refused(_)));
-                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "finish not written yet")
+                tracing::warn!(name: "finish_delayed", %run, batch = seq, %error, "finish not written yet")
             }
         }
         // Not finished: it is neither done nor lost. Renewed as long as the database takes it, forgotten after.
         tokio::time::sleep(jittered(STORE_PAUSE)).await;
         if held.lease.fate() == Fate::Lost {
+            told.lost();
             return None;
         }
-    }
+    };
+    // What became of the batch can never be written: kept, it would hold a worker for ever.
+    tracing::error!(name: "batch_given_up", %run, batch = seq, why, "a batch cannot be finished: its run fails");
+    let reason = format!("batch {seq} cannot be finished: {why}");
+    fail_run(shared, batch, held, &reason, (told, closed::BatchEnd::GivenUp)).await;
+    None
 }
 
-/// What became of the batch can never be written: kept, it would hold a worker for ever.
-async fn give_up(shared: &Shared, batch: &Batch, held: &HeldBatch, why: &str) -> Option<(Batch, Instant)> {
-    tracing::error!(run = %batch.claim.run, batch = batch.claim.seq, why, "a batch cannot be finished, its run fails");
-    let end = BatchEnd::SourceBroken(format!("batch {} cannot be finished: {why}", batch.claim.seq));
-    Box::pin(conclude(shared, batch, held, end)).await
+/// Gives the batch back and has its run fail.
+async fn fail_run(
+    shared: &Shared,
+    batch: &Batch,
+    held: &HeldBatch,
+    reason: &str,
+    (told, end): (BatchTold, closed::BatchEnd),
+) {
+    let given = give_back(shared, batch, held, Duration::from_secs(1), "source failed").await;
+    if given { told.broken(end) } else { told.lost() }
+    // A replica that may have lost its claim has no say in what becomes of the run.
+    if held.lease.fate() != Fate::Held {
+        return;
+    }
+    if let Err(error) = shared.fleet.request_stop(batch.claim.run, reason).await {
+        tracing::warn!(name: "run_not_failed", run = %batch.claim.run, %error, "a run could not be failed: the next holder of its batch does it");
+    }
 }
 
 async fn try_finish(
@@ -353,12 +391,28 @@ async fn complete(shared: &Shared, batch: &Batch) {
         Ok(false) => {}
         // The sweep completes it.
         Err(error) => {
-            tracing::warn!(run = %batch.claim.run, step = batch.step, %error, "could not complete the fan-out")
+            tracing::warn!(name: "fan_out_not_completed", run = %batch.claim.run, step = batch.step, %error, "a fan-out could not be completed: the sweep does it")
         }
     }
 }
 
-async fn hand_back(shared: &Shared, batch: &Batch, held: &HeldBatch, delay: Duration, reason: &'static str) {
+async fn hand_back(
+    shared: &Shared,
+    batch: &Batch,
+    held: &HeldBatch,
+    delay: Duration,
+    reason: &'static str,
+    told: BatchTold,
+) {
+    match give_back(shared, batch, held, delay, reason).await {
+        true => told.handed_back(reason),
+        false => told.lost(),
+    }
+}
+
+/// False: it was not ours to give.
+async fn give_back(shared: &Shared, batch: &Batch, held: &HeldBatch, delay: Duration, reason: &'static str) -> bool {
+    let (run, seq) = (batch.claim.run, batch.claim.seq);
     let progress = held.tracker.progress();
     let back = HandBack {
         claim: batch.claim,
@@ -369,23 +423,29 @@ async fn hand_back(shared: &Shared, batch: &Batch, held: &HeldBatch, delay: Dura
     loop {
         match shared.fleet.hand_back_batches(std::slice::from_ref(&back)).await {
             Ok(0) => {
-                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, token = batch.claim.token, "lease lost, nothing is written");
-                return;
+                say_lost(batch);
+                return false;
             }
             Ok(_) => break,
             Err(error) => {
-                tracing::warn!(run = %batch.claim.run, batch = batch.claim.seq, %error, "not handed back yet")
+                tracing::warn!(name: "hand_back_delayed", %run, batch = seq, %error, "a batch is not handed back yet")
             }
         }
         tokio::time::sleep(jittered(STORE_PAUSE)).await;
         if held.lease.fate() == Fate::Lost {
-            return;
+            return false;
         }
     }
     if held.lease.fate() == Fate::Halted {
         // The last one to let go ends the run; the sweep does if this is not seen as the last.
-        if let Err(error) = shared.fleet.settle_stop(batch.claim.run).await {
-            tracing::warn!(run = %batch.claim.run, %error, "could not end the stopped run");
+        if let Err(error) = shared.fleet.settle_stop(run).await {
+            tracing::warn!(name: "stop_not_settled", %run, %error, "a run that was stopped could not be ended: the sweep does it");
         }
     }
+    true
+}
+
+fn say_lost(batch: &Batch) {
+    let claim = &batch.claim;
+    tracing::warn!(name: "lease_lost", kind = "batch", run = %claim.run, batch = claim.seq, token = claim.token, "lease lost, nothing is written");
 }

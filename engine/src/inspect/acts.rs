@@ -46,7 +46,7 @@ impl fmt::Display for RunAct {
 /// What was done to many runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActedRuns {
-    /// Runs that fit and were in a state in which the act does something; when only counted, at most 100,000.
+    /// Runs that fit and were in a state in which the act does something.
     pub matched: u64,
     /// Those to which it was done; the others had changed meanwhile, or are needed.
     pub acted: u64,
@@ -54,6 +54,20 @@ pub struct ActedRuns {
     pub next: Option<Uuid>,
     /// The first of them, with their state now.
     pub sample: Vec<ActedRun>,
+}
+
+/// Runs that are named of many.
+const SAMPLE: usize = 10;
+
+impl ActedRuns {
+    /// With what was done to the page behind it.
+    pub(crate) fn add(&mut self, page: Self) {
+        self.matched += page.matched;
+        self.acted += page.acted;
+        self.next = page.next;
+        let room = SAMPLE.saturating_sub(self.sample.len());
+        self.sample.extend(page.sample.into_iter().take(room));
+    }
 }
 
 /// One of the runs to which something was done.

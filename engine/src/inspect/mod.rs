@@ -2,6 +2,7 @@
 
 mod acts;
 mod answers;
+mod outbox;
 mod run_filter;
 mod timeline;
 mod trouble;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 pub use acts::{ActedRun, ActedRuns, BackfilledSlot, NotRepeated, RunAct};
 pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
+pub use outbox::{OutboxAct, OutboxBulk, OutboxChange, OutboxFilter};
 pub(crate) use run_filter::attributes_schema;
 pub use run_filter::{RunFilter, scalar};
 pub use timeline::{TimelineRow, is_cursor};
@@ -31,6 +33,15 @@ pub use why::{
     causes,
 };
 pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
+
+/// Runs that fit, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunList {
+    /// The runs; fewer than asked for, or none, when the look for them came to its bound.
+    pub runs: Vec<RunSummary>,
+    /// There may be more: ask again with this as `after`.
+    pub next: Option<Uuid>,
+}
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -12,7 +12,8 @@ pub struct TimelineRow {
     pub cursor: String,
     /// When it began.
     pub at: DateTime<Utc>,
-    /// `step`, `claim` (a replica ran its code), `change` (of its state), `signal`, or `fork` (a run was made of it).
+    /// `step`, `claim` (a replica ran its code), `change` (of its state), `signal`, or `fork` (a run was made of it); the first
+    /// is `capped` when the run has more than is looked at.
     pub what: String,
     /// Path of a step, name of a signal, workflow of a fork.
     pub name: Option<String>,

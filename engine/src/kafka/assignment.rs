@@ -136,8 +136,10 @@ fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
 
 impl ClientContext for Holder {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("kafka client: {error}: {reason}");
+        tracing::debug!(%error, reason, "the client library met an error");
     }
+
+    fn stats_raw(&self, _: &[u8]) {}
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log_line(level, facility, line);
@@ -149,19 +151,21 @@ impl ConsumerContext for Holder {
         match rebalance {
             Rebalance::Assign(partitions) => {
                 let partitions = numbers(partitions);
-                tracing::info!(topic = self.topic, ?partitions, "partitions assigned");
+                tracing::info!(name: "partitions_assigned", topic = self.topic, ?partitions, "a consumer has these partitions now");
                 self.assignment.assign(partitions.into_iter());
             }
             Rebalance::Revoke(partitions) => {
                 let partitions = numbers(partitions);
-                tracing::info!(topic = self.topic, ?partitions, "partitions revoked");
+                tracing::info!(name: "partitions_revoked", topic = self.topic, ?partitions, "a consumer has these partitions no more");
                 // Others may hold them already when they are lost; then the commit would be refused.
                 if !consumer.assignment_lost() {
                     self.assignment.commit(consumer, &self.topic, CommitMode::Sync);
                 }
                 self.assignment.revoke(partitions.into_iter());
             }
-            Rebalance::Error(error) => tracing::warn!(topic = self.topic, %error, "rebalance failed"),
+            Rebalance::Error(error) => {
+                tracing::warn!(name: "rebalance_failed", topic = self.topic, %error, "partitions could not be taken or given");
+            }
         }
     }
 

@@ -37,6 +37,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.propagation.max.ms", "5000"),
     ("reconnect.backoff.max.ms", "2000"),
     ("socket.keepalive.enable", "true"),
+    // As often as metrics are exported by default.
+    ("statistics.interval.ms", "15000"),
 ];
 
 /// How to reach the brokers. Its `Debug` form shows the names of properties but not their values.
@@ -163,7 +165,10 @@ impl KafkaConfig {
     /// The producer that sends one message per request, for those that may be to blame for their batch.
     pub(super) fn lone_producer(&self) -> ClientConfig {
         let mut config = self.producer();
-        config.set("batch.num.messages", "1").set("linger.ms", "0");
+        config
+            .set("batch.num.messages", "1")
+            .set("linger.ms", "0")
+            .set("statistics.interval.ms", "0");
         config
     }
 

@@ -64,6 +64,7 @@ pub struct KafkaConsumer {
     /// Cancelled when the thread is over.
     left: CancellationToken,
     why: Arc<Mutex<String>>,
+    group: String,
 }
 
 impl KafkaConsumer {
@@ -89,6 +90,7 @@ impl KafkaConsumer {
             leave: CancellationToken::new(),
             left: CancellationToken::new(),
             why: Arc::default(),
+            group: settings.group.clone(),
         };
         let mut reading = Reading {
             client,
@@ -117,6 +119,10 @@ impl KafkaConsumer {
 
 #[async_trait]
 impl Inflow for KafkaConsumer {
+    fn group(&self) -> &str {
+        &self.group
+    }
+
     async fn next_page(&mut self) -> Result<InboundPage, InflowEnded> {
         match self.pages.recv().await {
             Some(page) => Ok(page),
@@ -142,7 +148,8 @@ impl Inflow for KafkaConsumer {
         // A page that waits for its turn is let go.
         self.pages.close();
         if tokio::time::timeout(LEAVE, self.left.cancelled()).await.is_err() {
-            tracing::warn!("the kafka consumer did not leave its group within {LEAVE:?}");
+            let waited_ms = LEAVE.as_millis() as u64;
+            tracing::warn!(name: "group_not_left", waited_ms, "a consumer did not leave its group in time");
         }
     }
 }
@@ -219,7 +226,7 @@ impl Reading {
             }
         };
         if self.trouble.take().is_some() {
-            tracing::info!(topic = %self.topic, "records are read again");
+            tracing::info!(name: "records_read_again", topic = %self.topic, "messages are read again");
         }
         self.page.add(&self.client.context().assignment, record);
         Ok(true)
@@ -232,7 +239,7 @@ impl Reading {
         }
         let text = error.to_string();
         if self.trouble.as_ref() != Some(&text) {
-            tracing::warn!(topic = %self.topic, "records cannot be read at the moment: {text}");
+            tracing::warn!(name: "records_unreadable", topic = %self.topic, error = text, "messages cannot be read at the moment");
             self.trouble = Some(text);
         }
         Ok(())

@@ -14,6 +14,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::config::KafkaConfig;
 use super::reports::Reports;
+use super::statistics::Statistics;
 use super::tickets::Tickets;
 use super::wake::Wake;
 use crate::delivery::{Failure, Headers, Message, Outcome, PublisherEvents, Ticket};
@@ -33,6 +34,7 @@ pub(super) struct Generation {
     pub(super) tickets: Tickets,
     pub(super) events: Arc<dyn PublisherEvents>,
     pub(super) on_trouble: OnTrouble,
+    pub(super) statistics: Statistics,
     config: KafkaConfig,
     wake: Arc<Wake>,
     /// The code for messages that end with the producer; set once, when it ends.
@@ -74,6 +76,7 @@ impl Generation {
             tickets: Tickets::new(),
             events,
             on_trouble,
+            statistics: Statistics::told(),
             config,
             wake,
             ending: OnceLock::new(),
@@ -152,7 +155,6 @@ impl Generation {
         self.tickets.held() + self.settling.load(Ordering::Acquire)
     }
 
-    /// Remembers what the client last complained of, to explain why no broker answers.
     /// Notes what the client complains of. That no broker can be reached follows from everything, so it never takes the
     /// place of why.
     pub(super) fn note_error(&self, code: RDKafkaErrorCode, reason: &str) {
@@ -268,7 +270,7 @@ impl Drop for Running {
             .name("lockgate-kafka-end".to_owned())
             .spawn(end);
         if let Err(error) = spawned {
-            tracing::warn!("a kafka producer was ended on the calling thread: {error}");
+            tracing::warn!(name: "producer_ended_here", %error, "a producer was ended on the calling thread");
         }
     }
 }
@@ -325,9 +327,6 @@ pub(super) fn to_headers(headers: &Headers) -> Option<OwnedHeaders> {
 fn settle_ticket(ticket: Ticket, outcome: Outcome) {
     let index = ticket.index;
     if catch_unwind(AssertUnwindSafe(move || ticket.sink.settle(ticket.index, outcome))).is_err() {
-        tracing::error!(
-            index,
-            "the sink of message {index} panicked; its outcome is lost in this process"
-        );
+        tracing::error!(name: "sink_panicked", index, "whoever is told of outcomes panicked: this outcome is lost here");
     }
 }

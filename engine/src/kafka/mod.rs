@@ -16,6 +16,7 @@ mod reach;
 mod reader;
 mod reports;
 mod service;
+mod statistics;
 mod tickets;
 mod verdict;
 mod wake;

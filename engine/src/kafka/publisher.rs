@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::config::{KafkaConfig, KafkaConfigError};
 use super::service::{Service, State};
 use crate::delivery::{Message, Publisher, PublisherEvents, Rejected, Ticket, TopicError, TopicInfo};
+use crate::telemetry::Watching;
 
 /// The longest that a full queue keeps a caller waiting before it may try again.
 const CAPACITY_WAIT: Duration = Duration::from_millis(100);
@@ -36,6 +37,7 @@ pub enum StartError {
 /// Hands messages to Kafka. Dropping it settles whatever is outstanding as unknown, code `purged`.
 pub struct KafkaPublisher {
     service: Arc<Service>,
+    _watching: Watching,
 }
 
 impl KafkaPublisher {
@@ -52,7 +54,11 @@ impl KafkaPublisher {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let service = Service::new(config, events, runtime);
         service.begin().map_err(KafkaConfigError::from)?;
-        Ok(KafkaPublisher { service })
+        let watching = service.watch();
+        Ok(KafkaPublisher {
+            service,
+            _watching: watching,
+        })
     }
 
     /// How many accepted messages are not settled yet.

@@ -85,13 +85,19 @@ impl ClientContext for Reports {
         self.generation.note_error(code, reason);
         if code == RDKafkaErrorCode::AllBrokersDown {
             if self.generation.is_news() {
-                tracing::warn!("no kafka broker can be reached: {reason}");
+                tracing::warn!(name: "brokers_unreachable", reason, "no broker can be reached");
             }
             self.generation.events.all_brokers_down();
         } else {
-            tracing::debug!("kafka client: {code:?}: {reason}");
+            tracing::debug!(?code, reason, "the client library met an error");
         }
         self.trouble();
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        if !self.alone {
+            self.generation.statistics.heard(statistics);
+        }
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -104,8 +110,11 @@ pub(super) struct LogOnly;
 
 impl ClientContext for LogOnly {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("kafka client: {error}: {reason}");
+        tracing::debug!(%error, reason, "the client library met an error");
     }
+
+    /// Those who set the interval for the producer get them from all clients; nothing is made of these.
+    fn stats_raw(&self, _: &[u8]) {}
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log_line(level, facility, line);
@@ -148,8 +157,10 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
         return;
     }
     match level {
-        RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", "{facility} {line}"),
-        RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::debug!(target: "librdkafka", "{facility} {line}"),
-        _ => tracing::warn!(target: "librdkafka", "{facility} {line}"),
+        RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", facility, line),
+        RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::debug!(target: "librdkafka", facility, line),
+        _ => {
+            tracing::warn!(name: "librdkafka_says", target: "librdkafka", facility, line, "a line of the client library");
+        }
     }
 }

@@ -18,6 +18,8 @@ use super::reports::describe;
 use super::verdict::{Verdict, verdict};
 use super::wake::Wake;
 use crate::delivery::{Failure, PublisherEvents, Rejected, TopicError, TopicInfo};
+use crate::telemetry::catalogue::KAFKA_OUTSTANDING;
+use crate::telemetry::{Watching, meters};
 
 /// How long purged messages may take to be reported before they are settled without a report.
 const PURGE_GRACE: Duration = Duration::from_secs(1);
@@ -97,7 +99,7 @@ impl Service {
                 Rejected::Unavailable
             }
             Verdict::Unknown(_) | Verdict::Delivered => {
-                tracing::debug!("kafka did not accept a message for {topic}: {}", describe(code));
+                tracing::debug!(topic, code = describe(code), "a message was not accepted");
                 Rejected::Unavailable
             }
         }
@@ -124,7 +126,7 @@ impl Service {
         running.generation.mark_ending("producer_fatal");
         let cause = running.producer().client().fatal_error();
         let cause = cause.map_or_else(String::new, |(code, text)| format!("{code:?}: {text}"));
-        tracing::error!("the kafka producer failed for good and is replaced: {cause}");
+        tracing::error!(name: "producer_failed", error = cause, "the producer failed for good and is replaced");
         self.events.fatal();
         let service = Arc::clone(self);
         self.runtime.spawn(async move { service.rebuild(running).await });
@@ -150,7 +152,9 @@ impl Service {
                     self.replace_if_broken(number);
                     return;
                 }
-                Err(error) => tracing::error!("cannot make a new kafka producer, will try again: {error}"),
+                Err(error) => {
+                    tracing::error!(name: "producer_not_made", %error, "a producer cannot be made; it is tried again");
+                }
             }
         }
     }
@@ -160,10 +164,8 @@ impl Service {
             let mut state = self.write();
             match &*state {
                 State::Rebuilding => {
-                    tracing::info!(
-                        "a new kafka producer is in service (number {})",
-                        running.generation.number
-                    );
+                    let number = running.generation.number;
+                    tracing::info!(name: "producer_replaced", number, "a new producer is in service");
                     *state = State::Running(running);
                     None
                 }
@@ -182,7 +184,7 @@ impl Service {
         let all_settled = || generation.untold() == 0;
         if !self.wake.until(Instant::now() + PURGE_GRACE, all_settled).await {
             let count = generation.settle_rest(code);
-            tracing::warn!("{count} messages were settled as unknown without a report from librdkafka");
+            not_answered(count);
         }
         self.lock_live().retain(|live| live.number != generation.number);
     }
@@ -199,10 +201,7 @@ impl Service {
     pub(super) async fn shutdown(&self, deadline: Instant) {
         let running = self.close();
         if !self.wake.until(deadline, || self.untold() == 0).await {
-            tracing::warn!(
-                "{} messages are unanswered at shutdown and are settled as unknown",
-                self.outstanding()
-            );
+            not_answered(self.outstanding());
         }
         if let Some(running) = running {
             self.retire(running, "purged").await;
@@ -239,6 +238,7 @@ impl Service {
             Arc::clone(&self.events),
             on_trouble,
         ))?;
+        meters().producer_made();
         self.lock_live().push(Arc::clone(&running.generation));
         Ok(Arc::new(running))
     }
@@ -259,7 +259,7 @@ impl Service {
             return;
         };
         if let Err(error) = running.producer().client().fetch_metadata(Some(topic), CHECK_TIMEOUT) {
-            tracing::debug!("warming up for topic {topic} failed: {error}");
+            tracing::debug!(topic, %error, "warming up failed");
         }
         std::thread::sleep(PRODUCER_ID_WAIT.saturating_sub(running.started.elapsed()));
     }
@@ -269,6 +269,14 @@ impl Service {
             State::Running(running) => Some(look(running)),
             State::Rebuilding | State::Closed => None,
         }
+    }
+
+    /// Tells how many messages are without an outcome, as long as the answer lives.
+    pub(super) fn watch(self: &Arc<Service>) -> Watching {
+        let service = Arc::downgrade(self);
+        meters().watch(&KAFKA_OUTSTANDING, &[], move || {
+            service.upgrade().map(|service| service.outstanding() as f64)
+        })
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -300,6 +308,10 @@ impl Service {
     fn lock_live(&self) -> MutexGuard<'_, Vec<Arc<Generation>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn not_answered(count: usize) {
+    tracing::warn!(name: "messages_unanswered", count, "messages have no outcome and are settled as unknown");
 }
 
 /// The pause before the next producer: doubled for each that never delivered, with jitter.

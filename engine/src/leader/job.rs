@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -10,6 +10,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::FleetError;
+use crate::telemetry::catalogue::{DONE, JOB, JOB_TURN, TERM};
+use crate::telemetry::closed::{Closed, JobEnd, LeaderJob};
+use crate::telemetry::{Spanned, TraceContext, Troubled, meters};
 
 /// A term while it is believed in.
 #[derive(Debug, Clone)]
@@ -27,8 +30,9 @@ pub trait Job: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// How long from one start to the next.
     fn every(&self) -> Duration;
-    /// Does it once. Between statements it looks whether the reign is over, and then stops.
-    async fn run_once(&self, reign: &Reign) -> Result<(), FleetError>;
+    /// Does it once and answers how many things that came to. Between statements it looks whether the reign is over, and
+    /// then stops.
+    async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError>;
 }
 
 /// Repeats a job until the reign is over. Nothing a job does ends the repetition.
@@ -42,9 +46,16 @@ pub(super) async fn repeat(job: Arc<dyn Job>, reign: Reign) {
             () = reign.over.cancelled() => return,
             _ = timer.tick() => {}
         }
+        let begin = (Instant::now(), SystemTime::now());
         let outcome = AssertUnwindSafe(job.run_once(&reign)).catch_unwind().await;
+        let turn = match &outcome {
+            Ok(Ok(did)) => Ok(*did),
+            Ok(Err(error)) => Err(error.trouble().text()),
+            Err(_) => Err("panicked"),
+        };
+        tell(job.name(), reign.term, begin, turn);
         let failure = match outcome {
-            Ok(Ok(())) => None,
+            Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("it panicked; the panic's message is above".to_owned()),
         };
@@ -52,12 +63,35 @@ pub(super) async fn repeat(job: Arc<dyn Job>, reign: Reign) {
     }
 }
 
+/// Measures a turn. A span is made of one that did something or failed.
+fn tell(job: &str, term: i64, (began, begin): (Instant, SystemTime), turn: Result<u64, &'static str>) {
+    let Some(named) = LeaderJob::named(job) else {
+        return;
+    };
+    let end = if turn.is_ok() { JobEnd::Done } else { JobEnd::Failed };
+    meters().job_turned(named, end, began.elapsed());
+    if turn == Ok(0) {
+        return;
+    }
+    let mut span = Spanned::begin(&JOB_TURN, named.text(), TraceContext::root(), None);
+    span.since(begin);
+    span.set(&JOB, named.text());
+    span.set(&TERM, term);
+    match turn {
+        Ok(did) => span.set(&DONE, i64::try_from(did).unwrap_or(i64::MAX)),
+        Err(why) => span.failed(why),
+    }
+    span.end();
+}
+
 /// One line when a job begins to fail and one when it works again, however often it is tried in between.
 fn report(job: &str, term: i64, failure: Option<&str>, failing: &mut bool) {
     match failure {
-        Some(error) if !*failing => tracing::warn!(job, term, error, "leader job {job} failed; it is tried again"),
-        Some(error) => tracing::debug!(job, term, error, "leader job {job} failed again"),
-        None if *failing => tracing::info!(job, term, "leader job {job} works again"),
+        Some(error) if !*failing => {
+            tracing::warn!(name: "job_failing", job, term, error, "a job of the leader fails; it is tried again");
+        }
+        Some(error) => tracing::debug!(job, term, error, "a job of the leader failed again"),
+        None if *failing => tracing::info!(name: "job_works_again", job, term, "a job of the leader works again"),
         None => {}
     }
     *failing = failure.is_some();

@@ -9,7 +9,10 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::job::repeat;
+use super::telling::Telling;
 use super::{Job, LeaderStore, Reign};
+use crate::telemetry::closed::{ElectionEnd, LeaseKind};
+use crate::telemetry::meters;
 
 /// How long a stopping leader waits for a request in flight; the lease then ends by itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,6 +25,7 @@ pub struct LeaderLoop {
     jobs: Vec<Arc<dyn Job>>,
     hint: Arc<Notify>,
     term: watch::Sender<Option<i64>>,
+    telling: Telling,
 }
 
 /// How a term ended.
@@ -48,6 +52,7 @@ impl LeaderLoop {
             jobs,
             hint,
             term,
+            telling: Telling::begin(),
         }
     }
 
@@ -74,12 +79,16 @@ impl LeaderLoop {
                     self.reign(term, asked, &stop).await;
                     continue;
                 }
-                Ok(None) => unreachable = false,
-                Err(error) if !unreachable => {
-                    unreachable = true;
-                    tracing::warn!(%error, "leadership cannot be asked for; it is tried again");
+                Ok(None) => {
+                    unreachable = false;
+                    self.telling.heard_of_leader();
                 }
-                Err(error) => tracing::debug!(%error, "leadership cannot be asked for"),
+                Err(error) => {
+                    self.telling.hears_of_none();
+                    if !std::mem::replace(&mut unreachable, true) {
+                        tracing::warn!(name: "leadership_unreachable", %error, "leadership cannot be asked for; it is tried again");
+                    }
+                }
             }
             self.wait(&stop).await;
         }
@@ -98,17 +107,24 @@ impl LeaderLoop {
             running.spawn(repeat(Arc::clone(job), reign.clone()));
         }
         self.term.send_replace(Some(term));
-        tracing::info!(term, "leads term {term}");
+        self.telling.leads(term);
+        meters().election(ElectionEnd::Elected);
+        tracing::info!(name: "leadership_won", term, "this replica leads");
         let end = self.hold(term, asked, stop).await;
         over.cancel();
         self.term.send_replace(None);
+        self.telling.leads_no_more();
         // What a job has in flight is fenced by the term or safe anywhere; waiting only makes the end tidy.
         let _ = timeout(PATIENCE.min(self.renew), async {
             while running.join_next().await.is_some() {}
         })
         .await;
         match end {
-            End::Lost(why) => tracing::warn!(term, why, "leads term {term} no longer: {why}"),
+            End::Lost(why) => {
+                meters().election(ElectionEnd::Lost);
+                meters().leases_lost(LeaseKind::Leader, 1);
+                tracing::warn!(name: "leadership_lost", term, why, "this replica does not lead any more");
+            }
             End::Stopped => self.resign(term).await,
         }
     }
@@ -134,12 +150,13 @@ impl LeaderLoop {
             };
             match answer {
                 Ok(Ok(true)) => {
+                    meters().leases_renewed(LeaseKind::Leader, 1);
                     trusted_until = asked + self.trust();
                     next = asked + self.renew;
                 }
                 Ok(Ok(false)) => return End::Lost("the lease is over or somebody else's"),
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, term, "renewal of term {term} failed; it is tried again");
+                    tracing::debug!(%error, term, "a renewal failed; it is tried again");
                     next = Instant::now() + self.renew / 5;
                 }
                 Err(_) => return End::Lost("no renewal was answered in time"),
@@ -155,15 +172,13 @@ impl LeaderLoop {
 
     async fn resign(&self, term: i64) {
         match timeout(PATIENCE, self.store.resign_leader(term)).await {
-            Ok(Ok(true)) => tracing::info!(term, "resigned from term {term}"),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, term, "could not resign from term {term}; its lease ends by itself")
+            Ok(Ok(true)) => {
+                meters().election(ElectionEnd::Resigned);
+                tracing::info!(name: "leadership_resigned", term, "this replica has given leadership up");
             }
-            Err(_) => tracing::warn!(
-                term,
-                "could not resign from term {term} in time; its lease ends by itself"
-            ),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => not_resigned(term, &error.to_string()),
+            Err(_) => not_resigned(term, "no answer in time"),
         }
     }
 
@@ -176,4 +191,8 @@ impl LeaderLoop {
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+fn not_resigned(term: i64, error: &str) {
+    tracing::warn!(name: "resignation_failed", term, error, "leadership could not be given up: its lease ends by itself");
 }

@@ -14,6 +14,7 @@ mod retention;
 mod scheduler;
 mod store;
 mod sweep;
+mod telling;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 
 use super::{Job, Prunable, Reign, RetentionStore};
 use crate::lifecycle::FleetError;
+use crate::telemetry::closed::Pruned;
+use crate::telemetry::meters;
 
 /// Pages of other rows that take as long as one of the inbox: a pass a minute then keeps up with 33,000 messages/s.
 const INBOX_PAGES: i32 = 10;
@@ -112,6 +114,7 @@ impl Retention {
                 break;
             }
         }
+        meters().pruned(label(what), gone);
         if gone > 0 {
             tracing::debug!(?what, rows = gone, "pruned");
         }
@@ -129,7 +132,18 @@ impl Job for Retention {
         self.every
     }
 
-    async fn run_once(&self, reign: &Reign) -> Result<(), FleetError> {
-        self.prune(reign).await.map(|_| ())
+    async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {
+        self.prune(reign).await
+    }
+}
+
+fn label(what: Prunable) -> Pruned {
+    match what {
+        Prunable::Runs => Pruned::Runs,
+        Prunable::Transitions => Pruned::Transitions,
+        Prunable::Undelivered => Pruned::Undelivered,
+        Prunable::Replicas => Pruned::Replicas,
+        Prunable::Inbox => Pruned::Inbox,
+        Prunable::Measures => Pruned::Measures,
     }
 }

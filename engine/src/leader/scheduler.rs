@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 
 use super::{DueSchedule, Job, Reign, ScheduleStore, StepOutcome};
-use crate::lifecycle::FleetError;
-use crate::trigger::decide;
+use crate::lifecycle::{FleetError, RunId};
+use crate::telemetry::catalogue::{FIRE, SCHEDULE, SLOT, SLOT_OUTCOME, TERM};
+use crate::telemetry::closed::{Closed, SlotEnd, StartedBy};
+use crate::telemetry::{RunTrace, Spanned, meters};
+use crate::trigger::{Step, decide};
 
 /// Schedules read at once.
 const PAGE: i64 = 100;
@@ -105,14 +109,16 @@ impl Scheduler {
             Err(problem) => return self.set_aside(term, look, &problem.to_string(), ticked).await,
         };
         for step in &steps {
+            let begin = SystemTime::now();
             match self.store.take_step(term, schedule, step).await {
                 Ok(StepOutcome::Fired(run)) => {
                     ticked.fired += 1;
-                    tracing::info!(schedule = %schedule.name, slot = ?step.slot, %run, term, "schedule {} fired run {run}", schedule.name);
+                    fired(term, look, step, run, begin);
                 }
                 Ok(StepOutcome::PassedOver(reason)) => {
                     ticked.passed_over += 1;
-                    tracing::info!(schedule = %schedule.name, reason, term, "schedule {} passed a slot over", schedule.name);
+                    meters().slot_came(SlotEnd::PassedOver);
+                    tracing::info!(name: "slot_passed_over", schedule = %schedule.name, reason, term, "a schedule started no run");
                 }
                 Ok(StepOutcome::Found(_) | StepOutcome::Settled) => {}
                 Ok(StepOutcome::Changed) => return Ok(Look::Done),
@@ -135,7 +141,8 @@ impl Scheduler {
         ticked.problems += 1;
         let name = &look.schedule.name;
         if self.store.mark_schedule_problem(term, &look.schedule, problem).await? {
-            tracing::error!(schedule = %name, problem, term, "schedule {name} cannot fire; mend it by `schedules set`");
+            meters().slot_came(SlotEnd::Problem);
+            tracing::error!(name: "schedule_broken", schedule = %name, problem, term, "a schedule cannot fire; mend it by `schedules set`");
         }
         Ok(Look::Done)
     }
@@ -151,7 +158,29 @@ impl Job for Scheduler {
         self.every
     }
 
-    async fn run_once(&self, reign: &Reign) -> Result<(), FleetError> {
-        self.tick(reign).await.map(|_| ())
+    async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {
+        let ticked = self.tick(reign).await?;
+        Ok(ticked.fired + ticked.passed_over + ticked.problems)
+    }
+}
+
+/// Counts a run that was started, and makes a span of its firing, within the trace that the run's id names.
+fn fired(term: i64, look: &DueSchedule, step: &Step, run: RunId, begin: SystemTime) {
+    let schedule = &look.schedule.name;
+    tracing::info!(name: "slot_fired", schedule, slot = ?step.slot, %run, term, "a schedule started a run");
+    let late = step.slot.map_or_else(TimeDelta::zero, |slot| look.now - slot);
+    meters().slot_fired(late.to_std().unwrap_or_default());
+    meters().workflow(&look.workflow).runs_started(StartedBy::Schedule, 1);
+    let root = RunTrace::of(run, None).root();
+    let mut span = Spanned::begin(&FIRE, schedule, root.child(), Some(root.span_id()));
+    if span.is_on() {
+        span.since(begin);
+        span.set(&SCHEDULE, schedule.clone());
+        if let Some(slot) = step.slot {
+            span.set(&SLOT, slot.to_rfc3339());
+        }
+        span.set(&SLOT_OUTCOME, SlotEnd::Fired.text());
+        span.set(&TERM, term);
+        span.end();
     }
 }

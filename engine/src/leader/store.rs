@@ -26,6 +26,8 @@ pub struct DueSchedule {
     pub now: DateTime<Utc>,
     /// The schedule.
     pub schedule: ScheduleRow,
+    /// What it starts runs of.
+    pub workflow: String,
 }
 
 /// What became of a step.

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 
 use super::{Job, Reign};
 use crate::lifecycle::{Fleet, FleetError, Swept};
+use crate::telemetry::closed::Recovered;
+use crate::telemetry::meters;
 
 /// Sweeps the fleet. Needs no fence: a sweep is safe anywhere, twice at once.
 pub struct Sweeper {
@@ -32,20 +34,39 @@ impl Job for Sweeper {
         self.every
     }
 
-    async fn run_once(&self, _reign: &Reign) -> Result<(), FleetError> {
+    async fn run_once(&self, _reign: &Reign) -> Result<u64, FleetError> {
         let swept = self.fleet.sweep().await?;
         if swept != Swept::default() {
             tracing::info!(
+                name: "swept",
                 batches = swept.batches,
                 split = swept.split,
                 runs = swept.runs,
                 fan_outs = swept.fan_outs,
                 stopped = swept.stopped,
                 parents = swept.parents,
+                followers = swept.followers,
                 undelivered = swept.undelivered,
-                "sweep took over what was left behind"
+                "the leader took over what holders left behind"
             );
         }
-        Ok(())
+        Ok(count(&swept))
     }
+}
+
+/// Counts what was taken over, and answers how much that is in all.
+fn count(swept: &Swept) -> u64 {
+    let counts = [
+        (Recovered::Batch, swept.batches),
+        (Recovered::Split, swept.split),
+        (Recovered::Run, swept.runs),
+        (Recovered::FanOut, swept.fan_outs),
+        (Recovered::Stop, swept.stopped),
+        (Recovered::Parent, swept.parents),
+        (Recovered::Undelivered, swept.undelivered),
+    ];
+    for (what, things) in counts {
+        meters().recovered(what, things);
+    }
+    counts.iter().map(|(_, things)| things).sum()
 }

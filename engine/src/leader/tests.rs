@@ -85,10 +85,10 @@ impl Job for Work {
     fn every(&self) -> Duration {
         Duration::from_millis(5)
     }
-    async fn run_once(&self, _reign: &Reign) -> Result<(), FleetError> {
+    async fn run_once(&self, _reign: &Reign) -> Result<u64, FleetError> {
         self.done.fetch_add(1, Ordering::SeqCst);
         match self.manner {
-            Manner::Works => Ok(()),
+            Manner::Works => Ok(1),
             Manner::Fails => Err(FleetError::Refused("no".to_owned())),
             // Without the hook, which would print a backtrace each time.
             Manner::Panics => std::panic::resume_unwind(Box::new("on purpose")),
@@ -299,7 +299,11 @@ fn due(name: String) -> DueSchedule {
         last_slot: None,
         active_from: now - Duration::from_secs(31),
     };
-    DueSchedule { now, schedule }
+    DueSchedule {
+        now,
+        schedule,
+        workflow: "tested".to_owned(),
+    }
 }
 
 #[tokio::test]

@@ -88,6 +88,8 @@ pub struct WorkRun {
     pub depth: u16,
     /// It is to stop, and its code is run to undo what it did.
     pub undoing: bool,
+    /// A schedule fired it, or the run in whose place it goes on: others may wait until it is over.
+    pub scheduled: bool,
     /// Wake-ups seen when it was read.
     pub wake_seq: i64,
     /// Finished steps with their results, and open ones.
@@ -283,6 +285,8 @@ pub struct Swept {
     pub stopped: u64,
     /// Parents woken whose child is over, and those whose children were told to stop.
     pub parents: u64,
+    /// Runs woken that waited for one that is over.
+    pub followers: u64,
     /// Undelivered rows taken from dead holders.
     pub undelivered: u64,
 }

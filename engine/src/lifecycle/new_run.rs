@@ -10,17 +10,6 @@ use super::fleet::{RunClaim, WorkRun};
 use super::manager::RunId;
 use super::queues::{HIGHEST_PRIORITY, misnamed};
 
-/// The run whose code starts another, and the step that does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parent {
-    /// The run.
-    pub id: RunId,
-    /// Path of the step.
-    pub path: String,
-    /// How many runs stand above the new one, from 1.
-    pub depth: u8,
-}
-
 /// A run to be started, which the engine drives. All but its workflow may be left as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRun {
@@ -42,14 +31,6 @@ pub struct NewRun {
     pub debounce_key: Option<String>,
     /// By what it is found: an object of strings, numbers and booleans.
     pub attributes: Option<serde_json::Value>,
-    /// Whose child it is.
-    pub parent: Option<Parent>,
-    /// Namespace of its message ids; none: its own.
-    pub origin_id: Option<RunId>,
-    /// Where its recorded chances come from; none: its origin.
-    pub seed_id: Option<RunId>,
-    /// Run whose steps it begins with.
-    pub forked_from: Option<RunId>,
     /// It starts no earlier.
     pub start_at: Option<DateTime<Utc>>,
     /// It fails when it is not over this long after its start.
@@ -80,10 +61,6 @@ impl NewRun {
             limit_key: None,
             debounce_key: None,
             attributes: None,
-            parent: None,
-            origin_id: None,
-            seed_id: None,
-            forked_from: None,
             start_at: None,
             deadline: None,
             pace_per_s: None,
@@ -171,6 +148,7 @@ impl Birth {
             parent_id: None,
             depth: 0,
             undoing: false,
+            scheduled: false,
             wake_seq: 0,
             steps: Vec::new(),
             signals: Vec::new(),

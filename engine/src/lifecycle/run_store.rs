@@ -77,6 +77,11 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// Wakes runs that are not over; answers how many.
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError>;
+    /// Lets the runs begin that wait until this one is over, or makes them wait for the one that goes on in its place; what
+    /// somebody else is at is left to the sweep. A store whose claims look for such runs has nothing to do.
+    async fn wake_behind(&self, _run: RunId) -> Result<(), FleetError> {
+        Ok(())
+    }
     /// Stores a signal and wakes its run.
     async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError>;
 

@@ -5,12 +5,16 @@
 //! that did not answer in time is closed, never returned.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
+
+use super::pool_meter::PoolMeter;
+use crate::telemetry::closed::Pool;
 
 /// How to reach the database.
 #[derive(Clone)]
@@ -170,6 +174,7 @@ pub struct Database {
     deadline: Duration,
     pooler_mode: bool,
     idle_in_transaction: Duration,
+    meter: Arc<PoolMeter>,
 }
 
 impl Database {
@@ -193,7 +198,15 @@ impl Database {
             deadline: settings.deadline,
             pooler_mode: settings.pooler_mode,
             idle_in_transaction: settings.idle_in_transaction,
+            meter: Arc::new(PoolMeter::new(Pool::Client)),
         }
+    }
+
+    /// The same, told of under this name.
+    #[must_use]
+    pub(crate) fn named(mut self, whose: Pool) -> Self {
+        self.meter = Arc::new(PoolMeter::new(whose));
+        self
     }
 
     /// A pool for statements that carry arrays of keys: they are planned once, each key through its index, also when
@@ -284,9 +297,12 @@ impl Database {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
-        let (pool, deadline) = (self.pool.clone(), self.deadline);
+        let (pool, deadline, meter) = (self.pool.clone(), self.deadline, self.meter.clone());
         let task = tokio::spawn(async move {
-            let mut connection = pool.acquire().await?;
+            let begin = Instant::now();
+            let connection = pool.acquire().await;
+            meter.waited(&pool, begin.elapsed(), connection.as_ref().map(drop));
+            let mut connection = connection?;
             let outcome = tokio::time::timeout(deadline, work(&mut connection)).await;
             match outcome {
                 Ok(Ok(value)) => Ok(value),

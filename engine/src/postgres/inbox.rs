@@ -275,12 +275,13 @@ impl<E: Effect> Inbox<E> {
         for dead in dead {
             by_code.entry(dead.why.code).or_insert((0, dead)).0 += 1;
         }
-        for (code, (records, first)) in by_code {
+        for (code, (count, first)) in by_code {
             let record = &page.records[first.at];
             let (partition, offset, reason) = (record.partition, record.offset, &first.why.reason);
             tracing::warn!(
-                consumer = %self.consumer, topic = %page.topic, partition, offset, code, records,
-                "records are put aside, the first because {reason}"
+                name: "records_put_aside",
+                consumer = %self.consumer, topic = %page.topic, partition, offset, code, count, reason,
+                "messages are put aside; the first is named"
             );
         }
     }

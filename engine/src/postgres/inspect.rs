@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::database::{Database, DatabaseError};
 use crate::inspect::{
     BatchSummary, BrokenInvariant, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts,
-    ReplicaSummary, RunDetail, RunFacts, RunFilter, RunSummary, Stuck, TimelineRow, WhyFacts,
+    ReplicaSummary, RunDetail, RunFacts, RunFilter, RunList, RunSummary, Stuck, TimelineRow, WhyFacts,
 };
 
 const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
-const LIST_RUNS_BY_ATTRIBUTES: &str = include_str!("../../queries/list_runs_by_attributes.sql");
+const LIST_RUNS_BY_KEY: &str = include_str!("../../queries/list_runs_by_key.sql");
 const LIST_UNFINISHED_RUNS: &str = include_str!("../../queries/list_unfinished_runs.sql");
 const SHOW_RUN: &str = include_str!("../../queries/show_run.sql");
 const RUN_TIMELINE: &str = include_str!("../../queries/run_timeline.sql");
@@ -36,6 +36,8 @@ const LIST_STUCK: &str = include_str!("../../queries/list_stuck.sql");
 const LIST_INVARIANTS: &str = include_str!("../../queries/list_invariants.sql");
 const LIST_OLD_SNAPSHOTS: &str = include_str!("../../queries/list_old_snapshots.sql");
 
+/// Runs that one look for those that fit reads at most: some hundredths of a second.
+const LOOKED_AT: i64 = 20_000;
 /// History rows that `show_run` gives at most.
 const HISTORY: i64 = 20;
 /// Problems of a proof named at most; more say nothing new.
@@ -80,7 +82,8 @@ impl Inspector {
         Self { database }
     }
 
-    /// Runs that fit, newest first; those behind an id when one is given.
+    /// Runs that fit, newest first; those behind an id when one is given. Of however many there are it looks at 20,000 at
+    /// most, so that a page may have fewer than asked for, and even none, with more behind it.
     ///
     /// # Errors
     /// The database failed.
@@ -89,17 +92,35 @@ impl Inspector {
         filter: &RunFilter,
         after: Option<Uuid>,
         limit: i64,
-    ) -> Result<Vec<RunSummary>, DatabaseError> {
+    ) -> Result<RunList, DatabaseError> {
         let over = ["completed", "failed", "cancelled"];
-        let status = filter.status.as_deref();
-        let by_attributes = !filter.attributes.is_empty();
-        let sql = match status {
-            _ if by_attributes => LIST_RUNS_BY_ATTRIBUTES,
+        let sql = match filter.status.as_deref() {
+            _ if !filter.attributes.is_empty() || filter.parent.is_some() => LIST_RUNS_BY_KEY,
             // Runs that are over are most of the table, and those of a state among them near its end.
             Some(status) if !over.contains(&status) => LIST_UNFINISHED_RUNS,
             _ => LIST_RUNS,
         };
-        let mut query = self
+        if sql != LIST_RUNS
+            && let Some(page) = self.list_page(sql, filter, after, limit).await?
+        {
+            return Ok(page);
+        }
+        Ok(self
+            .list_page(LIST_RUNS, filter, after, limit)
+            .await?
+            .unwrap_or_default())
+    }
+
+    /// A page; none: an index of its own has more than are looked at.
+    async fn list_page(
+        &self,
+        sql: &'static str,
+        filter: &RunFilter,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Option<RunList>, DatabaseError> {
+        let attributes = (!filter.attributes.is_empty()).then(|| serde_json::Value::Object(filter.attributes.clone()));
+        let query = self
             .database
             .statement(sql)
             .bind(filter.status.clone())
@@ -111,11 +132,26 @@ impl Inspector {
             .bind(filter.tenant.clone())
             .bind(filter.since)
             .bind(filter.until)
-            .bind(after);
-        if by_attributes {
-            query = query.bind(serde_json::Value::Object(filter.attributes.clone()));
+            .bind(after)
+            .bind(LOOKED_AT)
+            .bind(attributes);
+        let rows = self
+            .database
+            .run(move |connection| Box::pin(async move { query.fetch_all(&mut *connection).await }))
+            .await?;
+        let mut page = RunList::default();
+        for row in &rows {
+            if row.try_get("too_many")? {
+                return Ok(None);
+            }
+            let run: Option<Json<RunSummary>> = row.try_get("run")?;
+            page.runs.extend(run.map(|run| run.0));
+            page.next = row.try_get("next")?;
         }
-        documents(&self.database, query).await
+        if i64::try_from(page.runs.len()).is_ok_and(|listed| listed == limit) {
+            page.next = page.runs.last().map(|run| run.run_id);
+        }
+        Ok(Some(page))
     }
 
     /// A page of how a run went, behind a cursor, and what steps returned only with `values`; none: there is no such run.

@@ -8,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 /// The channel of all hints.
 const CHANNEL: &str = "lockgate_wake";
+/// The hint that there are no hints for a while.
+pub const DEAF: &str = "deaf";
 /// Before listening again after the connection failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Calls `hint` with the payload of every notification until told to stop. Give it the direct URL: a transaction
+/// Calls `hint` with the payload of every notification until told to stop, and with [`DEAF`] when none can come. Give it the direct URL: a transaction
 /// pooler does not pass notifications on. Losing them costs time, never work.
 pub async fn listen(url: String, hint: Arc<dyn Fn(&str) + Send + Sync>, stop: CancellationToken) {
     let mut warned = false;
@@ -19,6 +21,7 @@ pub async fn listen(url: String, hint: Arc<dyn Fn(&str) + Send + Sync>, stop: Ca
         tokio::select! {
             () = stop.cancelled() => return,
             ended = listen_once(&url, &hint) => {
+                hint(DEAF);
                 let why = ended.err().map_or_else(|| "the connection ended".to_owned(), |error| error.to_string());
                 // Once at warn: polling goes on, and repeating it would only fill the log.
                 if warned {

@@ -42,8 +42,18 @@ impl Notifier {
         let mut state = self.0.lock();
         state.rung = true;
         if !std::mem::replace(&mut state.busy, true) {
-            tokio::spawn(Ringer(self.0.clone()).ring());
+            tokio::spawn(Ringer(self.0.clone()).ring(Duration::ZERO));
         }
+    }
+
+    /// Whether the caller's own statement may ring now, which saves a question; others ring a little later then.
+    pub(crate) fn lends(&self) -> bool {
+        let mut state = self.0.lock();
+        let lends = !std::mem::replace(&mut state.busy, true);
+        if lends {
+            tokio::spawn(Ringer(self.0.clone()).ring(PAUSE));
+        }
+        lends
     }
 }
 
@@ -64,7 +74,10 @@ impl Inner {
 struct Ringer(Arc<Inner>);
 
 impl Ringer {
-    async fn ring(self) {
+    async fn ring(self, first: Duration) {
+        if !first.is_zero() {
+            tokio::time::sleep(first).await;
+        }
         while self.0.takes_ring() {
             let query = self.0.database.statement(RING);
             let rung = self.0.database.run(move |connection| query.execute(connection).boxed());

@@ -8,20 +8,22 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::control::{LOST_TRIES, Operator};
-use super::database::DatabaseError;
+use super::database::{Database, DatabaseError};
 use super::inspect::document;
 use crate::inspect::{ActedRuns, NotRepeated, RunAct, RunFilter};
 use crate::lifecycle::{LARGEST_PARAMS, NewSignal, Signalled};
 
-pub(super) const SIGNAL_RUN: &str = include_str!("../../queries/signal_run.sql");
+const SIGNAL_RUN: &str = include_str!("../../queries/signal_run.sql");
 const REPEAT_RUN: &str = include_str!("../../queries/repeat_run.sql");
 const DELETE_RUN: &str = include_str!("../../queries/delete_run.sql");
 const ACT_ON_RUNS: &str = include_str!("../../queries/act_on_runs.sql");
 
 /// Runs that one statement acts on: their rows are locked until it commits.
 const PAGE: u64 = 500;
-/// Runs that are named of many.
-const SAMPLE: usize = 10;
+/// Looks for runs that fit that one call makes: each is bounded, whatever there is.
+const LOOKS: u32 = 200;
+/// Runs that are counted at most, about: nobody decides by more.
+const COUNTED: u64 = 100_000;
 
 /// How a run that is over is done again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,16 +111,7 @@ impl Operator {
     /// # Errors
     /// The database failed, or refused a name that is empty or longer than 100 bytes, or a payload larger than 64 KiB.
     pub async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, DatabaseError> {
-        let query = self
-            .database
-            .statement(SIGNAL_RUN)
-            .bind(signal.run)
-            .bind(signal.name.clone())
-            .bind(signal.payload.clone())
-            .bind(signal.idempotency_key.clone())
-            .bind(signal.actor.clone().or_else(|| self.actor.clone()));
-        let answer: Option<String> = document(&self.database, query).await?;
-        Ok(signalled(answer.unwrap_or_default()))
+        send(&self.database, signal, self.actor.as_deref()).await
     }
 
     /// Starts a run that begins with the steps of one that is over; with patience for answers that are lost.
@@ -181,15 +174,27 @@ impl Operator {
         self.ask(DELETE_RUN, run, Some(reason)).await
     }
 
-    /// Counts the runs to which something would be done, up to 100,000.
+    /// Counts the runs to which something would be done, up to 100,000 or so; like an act it may stop before it has looked
+    /// at all, which `next` says.
     ///
     /// # Errors
     /// The database failed, or refused a filter that fits every run without saying so.
     pub async fn count_runs(&self, bulk: &BulkAct) -> Result<ActedRuns, DatabaseError> {
-        self.act_on_page(bulk, true, bulk.after, PAGE).await
+        let mut found = ActedRuns {
+            next: bulk.after,
+            ..ActedRuns::default()
+        };
+        for _ in 0..LOOKS {
+            found.add(self.act_on_page(bulk, true, found.next, PAGE).await?);
+            if found.next.is_none() || found.matched >= COUNTED {
+                break;
+            }
+        }
+        Ok(found)
     }
 
-    /// Does something to many runs, page by page: what is done of it stays when a later page fails.
+    /// Does something to many runs, page by page: what is done of it stays when a later page fails. Where few of very many
+    /// fit it stops before it has looked at all: `next` says from where on to ask again.
     ///
     /// # Errors
     /// As [`Operator::count_runs`], with what was done before.
@@ -198,17 +203,13 @@ impl Operator {
             next: bulk.after,
             ..ActedRuns::default()
         };
-        let mut lost = 0;
-        while done.matched < bulk.at_most {
+        let (mut lost, mut looks) = (0, 0);
+        while done.matched < bulk.at_most && looks < LOOKS {
             let page = PAGE.min(bulk.at_most - done.matched);
             match self.act_on_page(bulk, false, done.next, page).await {
                 Ok(acted) => {
-                    done.matched += acted.matched;
-                    done.acted += acted.acted;
-                    let room = SAMPLE - done.sample.len();
-                    done.sample.extend(acted.sample.into_iter().take(room));
-                    done.next = acted.next;
-                    lost = 0;
+                    done.add(acted);
+                    (lost, looks) = (0, looks + 1);
                 }
                 // To what it was done it is not done again: such a run does not fit any more.
                 Err(error) if error.may_pass() && lost < LOST_TRIES => {
@@ -249,15 +250,27 @@ impl Operator {
     }
 }
 
-/// What the function said of a signal.
-pub(super) fn signalled(answer: String) -> Signalled {
-    match answer.as_str() {
+/// Stores a signal and wakes its run; `actor` is who sends it where the signal does not say.
+pub(super) async fn send(
+    database: &Database,
+    signal: &NewSignal,
+    actor: Option<&str>,
+) -> Result<Signalled, DatabaseError> {
+    let query = database
+        .statement(SIGNAL_RUN)
+        .bind(signal.run)
+        .bind(signal.name.clone())
+        .bind(signal.payload.clone())
+        .bind(signal.idempotency_key.clone())
+        .bind(signal.actor.clone().or_else(|| actor.map(str::to_owned)));
+    let answer: String = document(database, query).await?.unwrap_or_default();
+    Ok(match answer.as_str() {
         "sent" => Signalled::Sent,
         "known" => Signalled::Known,
         "unknown" => Signalled::Unknown,
         "full" => Signalled::Full,
         _ => Signalled::Over(answer),
-    }
+    })
 }
 
 fn judged(repeat: &RepeatRun, answer: Answer) -> Result<Uuid, NotRepeated> {

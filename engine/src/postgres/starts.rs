@@ -25,10 +25,12 @@ struct Answer {
 }
 
 impl Database {
-    /// Starts runs without keys, all in one commit or none; asked again, those that are not there. Nobody is rung.
-    pub(crate) async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), DatabaseError> {
+    /// Starts runs without keys, all in one commit or none; asked again, those that are not there. `rings` says whether the
+    /// statement rings the replicas.
+    pub(crate) async fn start_runs(&self, page: &[NewRun], again: bool, rings: bool) -> Result<(), DatabaseError> {
         debug_assert!(!page.iter().any(NewRun::has_key));
-        document::<i64>(self, self.start_page(page, again)).await.map(|_| ())
+        let query = self.start_page(page, again).bind(rings);
+        document::<i64>(self, query).await.map(|_| ())
     }
 
     /// Starts runs without keys that this replica claims for so long; answers when.
@@ -91,12 +93,6 @@ impl Database {
             .bind(column(page, |run| run.tenant.as_deref()))
             .bind(column(page, |run| run.limit_key.as_deref()))
             .bind(column(page, |run| run.attributes.as_ref()))
-            .bind(column(page, |run| run.parent.as_ref().map(|parent| parent.id)))
-            .bind(column(page, |run| run.parent.as_ref().map(|parent| &*parent.path)))
-            .bind(column(page, depth))
-            .bind(column(page, |run| run.origin_id))
-            .bind(column(page, |run| run.seed_id))
-            .bind(column(page, |run| run.forked_from))
             .bind(column(page, |run| run.start_at))
             .bind(column(page, deadline_s))
             .bind(column(page, |run| run.pace_per_s))
@@ -122,12 +118,6 @@ impl Database {
             .bind(&run.limit_key)
             .bind(&run.debounce_key)
             .bind(&run.attributes)
-            .bind(run.parent.as_ref().map(|parent| parent.id))
-            .bind(run.parent.as_ref().map(|parent| &*parent.path))
-            .bind(depth(run))
-            .bind(run.origin_id)
-            .bind(run.seed_id)
-            .bind(run.forked_from)
             .bind(rings)
     }
 }
@@ -147,10 +137,6 @@ fn priority(run: &NewRun) -> Option<i16> {
 
 fn deadline_s(run: &NewRun) -> Option<f64> {
     run.deadline.map(|deadline| deadline.as_secs_f64())
-}
-
-fn depth(run: &NewRun) -> Option<i16> {
-    run.parent.as_ref().map(|parent| i16::from(parent.depth))
 }
 
 fn answered(answer: Option<Answer>) -> Result<Started, DatabaseError> {

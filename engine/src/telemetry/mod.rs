@@ -11,6 +11,8 @@ mod fleet;
 mod instruments;
 mod labels;
 mod logs;
+#[doc(hidden)]
+pub mod mails;
 mod meters;
 mod process;
 mod providers;
@@ -21,6 +23,7 @@ pub(crate) mod scrape;
 mod series;
 mod settings;
 mod spanned;
+mod timed;
 mod trace_context;
 mod watched;
 mod workflow_meter;
@@ -49,7 +52,8 @@ pub(crate) use scopes::{batch_scope, run_scope};
 pub(crate) use series::{Count, Value, Watching};
 pub(crate) use settings::share;
 pub(crate) use spanned::Spanned;
-pub(crate) use trace_context::{HEADER, TraceContext};
+pub(crate) use timed::{Timed, Troubled};
+pub(crate) use trace_context::{HEADER, TraceContext, within};
 pub(crate) use workflow_meter::WorkflowMeter;
 
 /// The instruments of this process. Made when they are first asked for: after [`start`], else they tell nobody.

@@ -146,6 +146,14 @@ impl TraceContext {
     }
 }
 
+/// Runs a future within a span, or as it is where there is none.
+pub(crate) async fn within<F: Future>(context: Option<TraceContext>, future: F) -> F::Output {
+    match context {
+        Some(context) => context.around(future).await,
+        None => future.await,
+    }
+}
+
 /// An id that nobody else has.
 fn some_id() -> u64 {
     rand::random::<u64>().max(1)

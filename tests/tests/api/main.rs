@@ -4,6 +4,7 @@
 mod bulk;
 mod drain;
 mod limits;
+mod outbox;
 mod queues;
 mod run_acts;
 mod runs;

@@ -74,6 +74,32 @@ pub async fn waking_a_parent() {
     holds(&cluster).await;
 }
 
+/// The run of a past slot is over; the next one waits for it, and nobody was there to wake it.
+pub async fn waking_the_next_slot() {
+    let cluster = Cluster::new().await;
+    create_effects(&cluster.pool).await;
+    let url = cluster.url().to_owned();
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
+    let slots = "with made as (
+            insert into lockgate.schedules (name, workflow, cron, params)
+            values ('yearly', 'chaos-family', '0 3 1 1 *', '{\"children\": 1}') returning name)
+        select count(*) from made";
+    assert_eq!(count(&cluster, slots).await, 1);
+    let start = "select count(*) from lockgate.backfill_schedule('yearly', array[timestamptz '2021-01-01 03:00Z', '2022-01-01 03:00Z'])";
+    assert_eq!(count(&cluster, start).await, 2);
+    cluster.replica_dying_at("followers.before_wake").crashes().await;
+    let over = "select count(*) from lockgate.task_runs where schedule = 'yearly' and status = 'completed'";
+    let asleep =
+        "select count(*) from lockgate.task_runs where schedule = 'yearly' and status = 'queued' and wake_at is null";
+    assert_eq!((count(&cluster, over).await, count(&cluster, asleep).await), (1, 1));
+    let _replica = cluster.replica();
+    wait_until(PATIENCE, "the next slot's run is over", async || {
+        count(&cluster, over).await == 2
+    })
+    .await;
+    holds(&cluster).await;
+}
+
 pub async fn going_on() {
     for (point, runs) in [("continue.before_commit", 1), ("continue.after_commit", 2)] {
         let (cluster, _) = dies_at(point, json!({"rounds": 2})).await;

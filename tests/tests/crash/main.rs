@@ -103,6 +103,7 @@ points! {
     "W23" w23_publishing family::publishing;
     "W24" w24_before_a_select_is_recorded workflow::before_a_select;
     "W25" w25_after_a_select_is_recorded workflow::after_a_select;
+    "W26" w26_waking_the_run_of_the_next_slot family::waking_the_next_slot;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
 }

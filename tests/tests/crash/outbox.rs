@@ -128,7 +128,7 @@ pub async fn frozen() {
     let more = notes::enqueue(&cluster.pool, more).await;
     zombie.thaw();
     wait_until(PATIENCE, "it notices", async || {
-        zombie.log().contains("lost the lease of a lane")
+        zombie.log().contains("a lease was lost")
     })
     .await;
     is_empty(&cluster).await;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockgate::config::{Config, Sources};
 use serde_json::Value;
 
-use crate::files::{document, is_pinned, path, port, seconds, stopping};
+use crate::files::{document, is_pinned, path, port, seconds, stopping, text};
 use crate::{image, names};
 
 const FILE: &str = "ops/docker/compose.yaml";
+const COLLECTOR: &str = "ops/telemetry/collector.yaml";
 
 fn services() -> BTreeMap<String, Value> {
     serde_json::from_value(document(FILE)["services"].clone()).unwrap()
@@ -34,11 +35,10 @@ fn images_are_pinned_and_what_is_mounted_is_there() {
         let image = service["image"].as_str().unwrap();
         assert!(is_pinned(image), "{name}: {image}");
         for volume in words(&service["volumes"]) {
-            if let Some(file) = volume.strip_prefix("./") {
-                let (file, _) = file.split_once(':').unwrap();
-                assert!(path("ops/docker").join(file).is_file(), "{name}: {file}");
+            let (volume, _) = volume.split_once(':').unwrap();
+            if volume.starts_with('.') {
+                assert!(path("ops/docker").join(volume).exists(), "{name}: {volume}");
             } else {
-                let (volume, _) = volume.split_once(':').unwrap();
                 assert!(document(FILE)["volumes"].get(volume).is_some(), "{name}: {volume}");
             }
         }
@@ -117,7 +117,7 @@ fn addresses_lead_to_services_that_listen_there() {
                 .any(|listener| listener.ends_with(&format!("//:{broker}")))
         );
         let collector = config.telemetry.otlp_endpoint.unwrap();
-        let receivers = document("ops/docker/collector.yaml");
+        let receivers = document(COLLECTOR);
         let listens = receivers["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
             .as_str()
             .unwrap();
@@ -148,7 +148,7 @@ fn the_topics_of_the_configuration_are_made() {
 
 #[test]
 fn pipelines_name_parts_that_are_there() {
-    let collector = document("ops/docker/collector.yaml");
+    let collector = document(COLLECTOR);
     let pipelines = collector["service"]["pipelines"].as_object().unwrap();
     assert_eq!(pipelines.len(), 3);
     for (signal, pipeline) in pipelines {
@@ -161,15 +161,53 @@ fn pipelines_name_parts_that_are_there() {
     let prometheus = &services()["prometheus"];
     let command = words(&prometheus["command"]);
     assert!(command.contains(&"--web.enable-otlp-receiver".to_owned()));
-    let target = collector["exporters"]["otlphttp/prometheus"]["endpoint"]
+    let target = collector["exporters"]["otlp_http/prometheus"]["endpoint"]
         .as_str()
         .unwrap();
-    let sources = document("ops/docker/grafana/datasources.yaml");
-    let url = sources["datasources"][0]["url"].as_str().unwrap();
+    let url = env(&services()["grafana"])["LOCKGATE_PROMETHEUS_URL"].clone();
     assert_eq!(target, format!("{url}/api/v1/otlp"));
     assert!(
         words(&prometheus["ports"])
             .iter()
-            .any(|published| port(published) == port(url))
+            .any(|published| port(published) == port(&url))
     );
+}
+
+#[test]
+fn prometheus_finds_its_rules_and_grafana_its_sources_and_dashboards() {
+    let services = services();
+    let mounted = |name: &str| -> BTreeMap<String, String> {
+        let mounts = words(&services[name]["volumes"]).into_iter();
+        let parts = mounts.map(|mount| mount.split(':').map(str::to_owned).collect::<Vec<_>>());
+        parts.map(|parts| (parts[1].clone(), parts[0].clone())).collect()
+    };
+    let rules = document("ops/prometheus/prometheus.yaml")["rule_files"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let folder = format!("/etc/prometheus/{}", rules.split('/').next().unwrap());
+    let from = path("ops/docker").join(&mounted("prometheus")[&folder]);
+    assert!(from.join(rules.split('/').next_back().unwrap()).is_file(), "{folder}");
+
+    let grafana = mounted("grafana");
+    let provisioning = path("ops/docker").join(&grafana["/etc/grafana/provisioning"]);
+    assert!(provisioning.join("alerting/lockgate.yaml").is_file());
+    let provider = &document("ops/grafana/provisioning/dashboards/lockgate.yaml")["providers"][0]["options"]["path"];
+    let dashboards = path("ops/docker").join(&grafana[provider.as_str().unwrap()]);
+    assert_eq!(std::fs::read_dir(dashboards).unwrap().count(), 8);
+
+    let sources = text("ops/grafana/provisioning/datasources/lockgate.yaml");
+    let given = env(&services["grafana"]);
+    let wanted: Vec<&str> = sources
+        .split('$')
+        .skip(1)
+        .map(|rest| rest.split(['\n', '"']).next().unwrap())
+        .collect();
+    assert_eq!(wanted.len(), 5, "{wanted:?}");
+    assert!(wanted.iter().all(|name| given.contains_key(*name)), "{wanted:?}");
+    let reader = text("ops/docker/reader.sql");
+    assert!(reader.contains(&format!(
+        "create role lockgate_reader login password '{}'",
+        given["LOCKGATE_READER_PASSWORD"]
+    )));
 }

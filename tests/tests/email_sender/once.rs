@@ -108,17 +108,17 @@ async fn partitions_change_hands_in_the_middle() {
     let room = Mailroom::new().await.with("EMAIL_PAGE", "20");
     room.post(letters_with_copies(USERS)).await;
     let mut first = room.sender();
-    first.says("partitions assigned").await;
+    first.says("a consumer has these partitions now").await;
     wait_until(PATIENCE, "the first has begun", async || room.mails().await > 0).await;
     let mut second = room.sender();
-    second.says("partitions assigned").await;
+    second.says("a consumer has these partitions now").await;
     first.says("partitions revoked").await;
     let between = room.mails().await;
     assert!(between < i64::from(USERS), "there is nothing left to share");
     first.terminate();
     assert!(first.ends().await.success());
     let mut third = room.sender();
-    third.says("partitions assigned").await;
+    third.says("a consumer has these partitions now").await;
     // Its partitions are the third's once the broker misses it.
     second.kill();
     holds(&room, USERS).await;

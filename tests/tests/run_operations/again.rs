@@ -1,7 +1,11 @@
 //! Runs that are over are done again.
 
+use std::time::Duration;
+
+use chrono::{TimeZone, Utc};
 use lockgate::inspect::NotRepeated;
-use lockgate::postgres::{Again, RepeatRun};
+use lockgate::lifecycle::{ClaimPage, Fleet, RunStore, Runnable, Share, WorkRun};
+use lockgate::postgres::{Again, FleetSettings, PostgresFleet, PostgresRunStore, RepeatRun};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -83,6 +87,63 @@ async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
         .await;
     assert_eq!(sum, 0, "what the other run sent is proved there");
     is_told_of(&scene, run, again).await;
+}
+
+/// The day that it is about is the first run's, for whoever runs its code and for who only sends its batches.
+#[tokio::test]
+async fn a_retry_is_about_the_same_slot_on_every_replica() {
+    let scene = Scene::new().await;
+    let run = failed(&scene).await;
+    scene
+        .sql(&format!(
+            "insert into lockgate.schedules (name, workflow, cron, timezone) values ('daily', 'orders', '0 7 * * *', 'UTC');
+             update lockgate.task_runs set schedule = 'daily', slot = '2026-11-01 07:00Z',
+                    created_at = '2026-11-01 07:00:03Z' where id = '{run}'"
+        ))
+        .await;
+    let answer = scene
+        .json(&["runs", "retry", &run.to_string(), "--reason", "again"])
+        .await;
+    let again: Uuid = answer["run_id"].as_str().unwrap().parse().unwrap();
+    let (database, lease) = (scene.database.database(), Duration::from_secs(60));
+    let settings = FleetSettings {
+        replica: Uuid::new_v4(),
+        lease,
+        max_deaths: 3,
+        stale_after: lease,
+        first_redelivery: lease,
+    };
+    let fleet = PostgresFleet::new(database.clone(), settings);
+    let read = fleet.read_run(again).await.unwrap().unwrap();
+    let runnable = Runnable {
+        workflow: "orders".to_owned(),
+        newest: 2,
+        oldest: 1,
+    };
+    let page = ClaimPage {
+        claim_id: Uuid::new_v4(),
+        shares: vec![Share {
+            queue: "orders".to_owned(),
+            take: 9,
+        }],
+        runnable: vec![runnable],
+        suspects: false,
+    };
+    let store = PostgresRunStore::new(database, Uuid::new_v4(), lease);
+    let (_, claimed) = store.claim_runs(&page).await.unwrap().remove(0);
+    let about = |run: &WorkRun| {
+        (
+            run.id,
+            run.slot,
+            run.created_at,
+            run.origin_id,
+            run.seed_id,
+            run.started_at,
+        )
+    };
+    assert_eq!(about(&read), about(&claimed));
+    let seven = |second| Utc.with_ymd_and_hms(2026, 11, 1, 7, 0, second).unwrap();
+    assert_eq!((read.slot, read.created_at), (Some(seven(0)), seven(3)));
 }
 
 /// Audit and both runs say what was done.

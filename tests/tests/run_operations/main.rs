@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod again;
+mod bounded;
 mod bulk;
 mod document;
 mod found;
 mod signals;
+mod stuck;
 mod timeline;
 
 use lockgate::postgres::Operator;

@@ -97,6 +97,28 @@ async fn values_are_shown_only_when_asked_for_and_only_to_those_who_may_see_them
 }
 
 #[tokio::test]
+async fn what_a_run_was_told_is_shown_only_to_those_who_may_read_it() {
+    let scene = Scene::new().await;
+    let run = story(&scene).await;
+    // Operators read what steps returned, and not what runs were told.
+    let mut operator = scene.database.pool().acquire().await.unwrap();
+    sqlx::raw_sql("set session authorization lockgate_operator")
+        .execute(&mut *operator)
+        .await
+        .unwrap();
+    let rows = format!(
+        "select what, size, value from lockgate.run_timeline('{run}', with_values => true) where what in ('step', 'signal') and size > 0"
+    );
+    let rows: Vec<(String, i32, Option<String>)> = sqlx::query_as(sqlx::AssertSqlSafe(rows))
+        .fetch_all(&mut *operator)
+        .await
+        .unwrap();
+    assert_eq!(rows[0], ("step".to_owned(), 10, Some("\"0:charge\"".to_owned())));
+    assert_eq!(rows.last(), Some(&("signal".to_owned(), 13, None)));
+    drop(operator.detach());
+}
+
+#[tokio::test]
 async fn a_timeline_goes_on_behind_a_cursor() {
     let scene = Scene::new().await;
     let run = story(&scene).await.to_string();

@@ -33,6 +33,30 @@ impl Scene {
     }
 }
 
+/// Somebody pauses a queue before the code that declares its limits runs for the first time.
+#[tokio::test]
+async fn a_pause_does_not_stand_for_the_limits_that_code_declares() {
+    let scene = Scene::new().await;
+    let operator = Operator::new(scene.database.database(), None);
+    operator.pause_queue("orders", Some("not yet")).await.unwrap();
+    let declared = QueueSettings::new("orders").max_running(7);
+    for answer in ["new", "known"] {
+        let told = operator
+            .set_queue(&declared, Some("declared by code"), true)
+            .await
+            .unwrap();
+        assert_eq!(told, answer);
+    }
+    let set = "select max_running || ' ' || (paused_at is not null) from lockgate.queues";
+    assert_eq!(scene.value::<String>(set).await, "7 true");
+    // What somebody set to nothing is set.
+    operator
+        .set_queue(&QueueSettings::new("orders"), None, false)
+        .await
+        .unwrap();
+    assert_eq!(operator.set_queue(&declared, None, true).await.unwrap(), "known");
+}
+
 #[tokio::test]
 async fn ten_thousand_runs_of_a_full_key_hold_up_no_other_key() {
     let scene = Scene::new().await;

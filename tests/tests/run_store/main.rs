@@ -1,6 +1,7 @@
 //! What running the code of workflows relies on: claims, checkpoints and ends of many runs, judged each by its own claim.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod chains;
 mod claim;
 mod let_go;
 mod limits;
@@ -71,7 +72,10 @@ impl Scene {
     }
 
     pub async fn sweep(&self) {
-        use lockgate::lifecycle::Fleet;
+        lockgate::lifecycle::Fleet::sweep(&self.fleet()).await.unwrap();
+    }
+
+    pub fn fleet(&self) -> lockgate::postgres::PostgresFleet {
         let settings = lockgate::postgres::FleetSettings {
             replica: Uuid::now_v7(),
             lease: Duration::from_secs(30),
@@ -79,8 +83,7 @@ impl Scene {
             stale_after: Duration::from_secs(30),
             first_redelivery: Duration::from_secs(1),
         };
-        let fleet = lockgate::postgres::PostgresFleet::new(self.database.database(), settings);
-        fleet.sweep().await.unwrap();
+        lockgate::postgres::PostgresFleet::new(self.database.database(), settings)
     }
 
     pub async fn run(&self, sql: &str) -> u64 {

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use chrono::Utc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lockgate::lifecycle::{Kind, NewStep, RunClaim, RunStore, Transacted};
+use lockgate::lifecycle::{Act, Kind, LetGo, NewStep, OpenWait, RunClaim, RunStore, StepStatus, Transacted};
 use lockgate::postgres::{Database, DatabaseSettings, transact};
 use sqlx::PgConnection;
 
@@ -119,4 +120,30 @@ async fn work_that_takes_longer_than_a_call_may_has_failed() {
     );
     assert_eq!(recorded(do_book(&scene, claim, "quick").await), "quick");
     assert_eq!(booked(&scene).await, ["quick"]);
+}
+
+/// Where a try before has left an open row, as after a long pause or when a person had to look: it is ended, not taken for
+/// the work of somebody else.
+#[tokio::test]
+async fn work_that_is_tried_again_ends_the_open_row_of_the_try_before() {
+    let (scene, claim) = scene().await;
+    let open = OpenWait {
+        path: "0:book".to_owned(),
+        kind: Kind::Transaction,
+        due_at: None,
+        attempts: 1,
+    };
+    let wait = Act::Wait {
+        seen: 0,
+        due_at: Some(Utc::now()),
+        batches: false,
+        waits: vec![open],
+    };
+    assert_eq!(scene.let_go(claim, wait).await, LetGo::Done);
+    let (next, work) = scene.claim(9).await.remove(0);
+    assert_eq!(work.steps[0].status, StepStatus::Open);
+    assert!(matches!(do_book(&scene, claim, "zombie").await, Transacted::Lost));
+    assert_eq!(recorded(do_book(&scene, next, "again").await), "again");
+    assert_eq!(recorded(do_book(&scene, next, "twice").await), "again");
+    assert_eq!(booked(&scene).await, ["again"]);
 }

@@ -86,6 +86,10 @@ async fn so_many_of_them_go_on_at_once() {
         };
         let endings: Vec<Ending> = claimed.into_iter().map(|(claim, _)| end(claim)).collect();
         runs.let_go_runs(&endings).await.unwrap();
+        // As whoever ends a scheduled run does.
+        for ending in &endings {
+            runs.wake_behind(ending.claim.run).await.unwrap();
+        }
     }
 }
 

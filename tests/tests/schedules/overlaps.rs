@@ -1,4 +1,5 @@
-use lockgate::lifecycle::{Act, Ending, LetGo, RunStore};
+use lockgate::lifecycle::{Act, Continuation, Ending, LetGo, RunStore};
+use uuid::Uuid;
 
 use super::support::{Led, World, claim_all};
 use super::{RUNS, ten_minutes_missed};
@@ -95,4 +96,39 @@ async fn other_schedules_and_manual_runs_do_not_count() {
     ten_minutes_missed(&world, "b", ", catch_up = 'skip'").await;
     world.run("select lockgate.start_run('reports')").await;
     assert_eq!(Led::new(&world).await.tick().await.fired, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_goes_on_as_another_is_not_over() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'skip', overlap = 'skip'").await;
+    let led = Led::new(&world).await;
+    assert_eq!(led.tick().await.fired, 1);
+    let runs = world.runs();
+    let (claim, _) = claim_all(&runs).await.pop().unwrap();
+    let next = Continuation {
+        claim,
+        next: Uuid::now_v7(),
+        params: b"{}".to_vec(),
+        seen: 0,
+        had_batches: false,
+        attributes: None,
+    };
+    assert_eq!(runs.continue_runs(&[next]).await.unwrap(), [LetGo::Done]);
+    let again = "update lockgate.schedules set last_slot = last_slot - interval '1 minute', next_slot = null;
+        update lockgate.task_runs set slot = slot - interval '1 minute' where slot is not null";
+    world.run(again).await;
+    let ticked = led.tick().await;
+    assert_eq!((ticked.fired, ticked.passed_over), (0, 1));
+
+    let (claim, _) = claim_all(&runs).await.pop().unwrap();
+    let ending = Ending {
+        claim,
+        act: Act::Complete { output: b"{}".to_vec() },
+        had_batches: false,
+        attributes: None,
+    };
+    assert_eq!(runs.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
+    world.run(again).await;
+    assert_eq!(led.tick().await.fired, 1);
 }

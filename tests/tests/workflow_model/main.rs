@@ -5,6 +5,7 @@
 mod ops;
 mod reference;
 mod story;
+mod words;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use ops::{ActOp, Op, op};
 use reference::Reference;
-use story::{Made, Step, Told, prepare, say_step, take};
+use story::{Made, Step, Told, prepare, take};
+use words::say_step;
 
 const LEASE: Duration = Duration::from_secs(3_600);
 /// Each has a database of its own; `PROPTEST_CASES` asks for more.
@@ -68,6 +70,13 @@ struct Promises {
 
 impl Promises {
     fn heard(&mut self, step: &Step, told: &Told, made: &Made) {
+        if let Step::Select(settled, lost) = step
+            && told.words == "Done"
+        {
+            let is_lost = |path: &String| lost.iter().any(|prefix| path.starts_with(prefix));
+            self.taken
+                .retain(|(run, _), path| *run != settled.claim.run || !is_lost(path));
+        }
         let Step::LetGo(group) = step else { return };
         let done = group
             .iter()
@@ -75,8 +84,8 @@ impl Promises {
             .filter(|(_, answer)| **answer == LetGo::Done);
         for ((claim, act, _), _) in done {
             self.waits.remove(&claim.run);
-            if let ActOp::Wait { behind, .. } = act {
-                let seen = made.wake_seq(claim.run) - i64::from(*behind);
+            if let Some(behind) = act.behind() {
+                let seen = made.wake_seq(claim.run) - i64::from(behind);
                 self.waits.insert(claim.run, seen);
             }
         }
@@ -161,6 +170,7 @@ async fn check(ops: Vec<Op>) {
         made.claims.extend(told.claims);
         promises.check(&postgres).await;
         made.before = sight.runs;
+        made.forget_ties();
     }
     check_runs(&postgres).await;
     check_runs(&memory).await;

@@ -19,6 +19,7 @@ impl Op {
             Self::Save { group } => group.first().map(|step| step.claim),
             Self::LetGo { group } => group.first().map(|(claim, ..)| *claim),
             Self::Settle { step } => Some(step.claim),
+            Self::Select { claim, .. } | Self::Undo { claim, .. } => Some(*claim),
             Self::Fail { claim } | Self::Renew { claim } | Self::Die { claim } => Some(*claim),
             _ => None,
         }
@@ -53,6 +54,42 @@ pub enum ActOp {
         batches: bool,
         waits: Vec<(u8, Kind)>,
     },
+    /// As above, between two tries to undo something.
+    WaitToUndo {
+        behind: u8,
+        due_in: Option<u8>,
+        waits: Vec<(u8, Kind)>,
+    },
+    NotUndone {
+        waits: Vec<(u8, Kind)>,
+    },
+    Unwound,
+}
+
+impl ActOp {
+    /// How many wake-ups fewer than there were it has seen, if it is a wait.
+    pub fn behind(&self) -> Option<u8> {
+        match self {
+            Self::Wait { behind, .. } | Self::WaitToUndo { behind, .. } => Some(*behind),
+            _ => None,
+        }
+    }
+
+    /// What is waited for.
+    pub fn waits(&self) -> &[(u8, Kind)] {
+        match self {
+            Self::Wait { waits, .. } | Self::WaitToUndo { waits, .. } | Self::NotUndone { waits } => waits,
+            _ => &[],
+        }
+    }
+}
+
+/// What is set for the queue that has limits.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitsOp {
+    pub most: Option<u8>,
+    pub of_a_key: Option<u8>,
+    pub until_over: bool,
 }
 
 /// One thing done.
@@ -63,6 +100,7 @@ pub enum Op {
         urgent: bool,
         start_in: u8,
         after: Option<RunAt>,
+        key: Option<u8>,
     },
     Claim {
         take: u8,
@@ -72,11 +110,31 @@ pub enum Op {
     ClaimSuspect {
         bulk: bool,
     },
+    /// From the queue with limits.
+    ClaimLimited {
+        take: u8,
+        suspects: bool,
+    },
+    Limit(LimitsOp),
+    /// The queue is paused, or goes on.
+    Hold {
+        paused: bool,
+    },
     Save {
         group: Vec<StepOp>,
     },
     Settle {
         step: StepOp,
+    },
+    /// A branch of the select wins.
+    Select {
+        claim: ClaimAt,
+        winner: u8,
+    },
+    /// A step is undone.
+    Undo {
+        claim: ClaimAt,
+        path: u8,
     },
     LetGo {
         group: Vec<(ClaimAt, ActOp, bool)>,
@@ -99,6 +157,9 @@ pub enum Op {
         run: RunAt,
     },
     Cancel {
+        run: RunAt,
+    },
+    ForceCancel {
         run: RunAt,
     },
     SettleStop {
@@ -125,11 +186,17 @@ pub enum Op {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![3 => Just(Kind::Step), 2 => Just(Kind::Signal), 1 => Just(Kind::Sleep)]
+    prop_oneof![3 => Just(Kind::Step), 2 => Just(Kind::Signal), 1 => Just(Kind::Sleep), 2 => Just(Kind::Undoable)]
 }
 
+/// What can be undone may only have begun.
 fn status() -> impl Strategy<Value = StepStatus> {
-    prop_oneof![4 => Just(StepStatus::Completed), 1 => Just(StepStatus::Failed)]
+    prop_oneof![4 => Just(StepStatus::Completed), 1 => Just(StepStatus::Failed), 1 => Just(StepStatus::Open)]
+}
+
+/// Four places of the code itself, and two in each branch of its select.
+fn path() -> impl Strategy<Value = u8> {
+    0..10_u8
 }
 
 /// Mostly one that is held, now and then one that may be lost.
@@ -144,15 +211,23 @@ fn run() -> impl Strategy<Value = RunAt> {
 
 fn step() -> impl Strategy<Value = StepOp> {
     let signal = option::weighted(0.4, 1..4_u8);
-    (claim(), 0..4_u8, kind(), status(), 0..3_u8, signal, any::<bool>()).prop_map(
-        |(claim, path, kind, status, result, signal, ends_open)| StepOp {
-            claim,
-            path,
-            kind,
-            status,
-            result,
-            signal,
-            ends_open,
+    (claim(), path(), kind(), status(), 0..3_u8, signal, any::<bool>()).prop_map(
+        |(claim, path, kind, status, result, signal, ends_open)| {
+            let begins = status == StepStatus::Open && kind == Kind::Undoable;
+            let ended = if status == StepStatus::Open {
+                StepStatus::Completed
+            } else {
+                status
+            };
+            StepOp {
+                claim,
+                path,
+                kind,
+                status: if begins { status } else { ended },
+                result,
+                signal: signal.filter(|_| !begins),
+                ends_open: ends_open && !begins,
+            }
         },
     )
 }
@@ -160,8 +235,10 @@ fn step() -> impl Strategy<Value = StepOp> {
 fn act() -> impl Strategy<Value = ActOp> {
     let behind = prop_oneof![5 => Just(0_u8), 1 => Just(1_u8)];
     let due_in = option::of(0..4_u8);
-    let waits = vec((0..4_u8, kind()), 0..3);
-    let wait = (behind, due_in, any::<bool>(), waits).prop_map(|(behind, due_in, batches, waits)| ActOp::Wait {
+    let waits = || vec((path(), kind()), 0..3);
+    let undoes = (behind.clone(), due_in.clone(), waits());
+    let undoes = undoes.prop_map(|(behind, due_in, waits)| ActOp::WaitToUndo { behind, due_in, waits });
+    let wait = (behind, due_in, any::<bool>(), waits()).prop_map(|(behind, due_in, batches, waits)| ActOp::Wait {
         behind,
         due_in,
         batches,
@@ -173,18 +250,39 @@ fn act() -> impl Strategy<Value = ActOp> {
         1 => Just(ActOp::Quarantine),
         3 => (0..3_u8).prop_map(|delay| ActOp::HandBack { delay }),
         12 => wait,
+        2 => undoes,
+        1 => waits().prop_map(|waits| ActOp::NotUndone { waits }),
+        2 => Just(ActOp::Unwound),
     ]
 }
 
 fn start() -> impl Strategy<Value = Op> {
     let start_in = prop_oneof![3 => Just(0_u8), 1 => 0..3_u8];
     let after = option::weighted(0.1, any::<u8>());
-    (any::<bool>(), any::<bool>(), start_in, after).prop_map(|(bulk, urgent, start_in, after)| Op::Start {
+    let key = option::of(0..2_u8);
+    let start = (any::<bool>(), any::<bool>(), start_in, after, key);
+    start.prop_map(|(bulk, urgent, start_in, after, key)| Op::Start {
         bulk,
         urgent,
         start_in,
         after,
+        key,
     })
+}
+
+fn queue_act() -> impl Strategy<Value = Op> {
+    let limits = (option::of(0..3_u8), option::of(1..3_u8), any::<bool>());
+    let limits = limits.prop_map(|(most, of_a_key, until_over)| LimitsOp {
+        most,
+        of_a_key,
+        until_over,
+    });
+    let claim = (1..4_u8, prop_oneof![4 => Just(false), 1 => Just(true)]);
+    prop_oneof![
+        2 => limits.prop_map(Op::Limit),
+        1 => prop_oneof![1 => Just(true), 2 => Just(false)].prop_map(|paused| Op::Hold { paused }),
+        6 => claim.prop_map(|(take, suspects)| Op::ClaimLimited { take, suspects }),
+    ]
 }
 
 fn run_act() -> impl Strategy<Value = Op> {
@@ -196,7 +294,8 @@ fn run_act() -> impl Strategy<Value = Op> {
         6 => runs().prop_map(|runs| Op::Look { runs }),
         6 => run().prop_map(|run| Op::Pause { run }),
         9 => run().prop_map(|run| Op::Resume { run }),
-        1 => any::<u8>().prop_map(|run| Op::Cancel { run }),
+        2 => any::<u8>().prop_map(|run| Op::Cancel { run }),
+        1 => any::<u8>().prop_map(|run| Op::ForceCancel { run }),
         1 => run().prop_map(|run| Op::SettleStop { run }),
         1 => (run(), 0..2_u8, 0..2_u8).prop_map(|(run, waiting, held)| Op::Batches { run, waiting, held }),
     ]
@@ -211,6 +310,8 @@ fn claim_act() -> impl Strategy<Value = Op> {
         10 => any::<bool>().prop_map(|bulk| Op::ClaimSuspect { bulk }),
         12 => vec(step(), 1..4).prop_map(|group| Op::Save { group }),
         12 => step().prop_map(|step| Op::Settle { step }),
+        4 => (claim(), 0..3_u8).prop_map(|(claim, winner)| Op::Select { claim, winner }),
+        6 => (claim(), path()).prop_map(|(claim, path)| Op::Undo { claim, path }),
         18 => vec((claim(), act(), any::<bool>()), 1..4).prop_map(|group| Op::LetGo { group }),
         1 => claim().prop_map(|claim| Op::Fail { claim }),
         2 => claim().prop_map(|claim| Op::Renew { claim }),
@@ -224,6 +325,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         3 => start(),
         12 => run_act(),
         22 => claim_act(),
+        6 => queue_act(),
         3 => (1..7_u8).prop_map(|by| Op::Advance { by }),
         3 => Just(Op::Sweep),
     ]

@@ -7,8 +7,8 @@ use lockgate::lifecycle::{Kind, LetGo, NewStep, RunClaim, RunId, StepStatus};
 use lockgate_tests::conformance::runs::{RunSeen, RunWorld};
 
 use crate::FirstResult;
-use crate::ops::{ActOp, Op};
-use crate::story::{Made, Step, Told};
+use crate::ops::{ActOp, LimitsOp, Op};
+use crate::story::{Made, Step, Told, path_of};
 
 #[derive(Debug, Clone)]
 struct Run {
@@ -17,29 +17,64 @@ struct Run {
     token: i64,
     claim: Option<RunClaim>,
     stop: Option<&'static str>,
+    /// Of one that is to stop: what it did is undone first; or that is over, or not asked for.
+    undoing: Option<bool>,
+    /// It is of the queue with limits, and of this key there.
+    limited: Option<Option<String>>,
+    /// It has a place there, until it is over or only while it is held.
+    place: Option<bool>,
     /// Waiting, and held.
     batches: (u8, u8),
     open: BTreeMap<String, Kind>,
     results: BTreeMap<String, FirstResult>,
+    /// Steps that can be undone.
+    undoables: BTreeSet<String>,
 }
 
-/// All runs.
+/// All runs, and what is set for the queue with limits.
 #[derive(Debug, Default)]
-pub struct Reference(BTreeMap<RunId, Run>);
+pub struct Reference(BTreeMap<RunId, Run>, Option<LimitsOp>);
 
 impl Run {
     fn is_over(&self) -> bool {
         matches!(self.status, "completed" | "failed" | "cancelled")
     }
 
+    /// Something that can be undone was begun and is not undone.
+    fn did_something(&self) -> bool {
+        let undone = |path: &String| {
+            let undo = self.results.get(&format!("undo/{path}"));
+            undo.is_some_and(|(status, _)| *status == StepStatus::Completed)
+        };
+        self.undoables.iter().any(|path| !undone(path))
+    }
+
+    /// What it did is undone before it is over.
     fn settle_stop(&mut self) {
-        if let Some(stop) = self.stop
-            && !self.is_over()
-            && self.claim.is_none()
-            && self.batches.1 == 0
-        {
+        let Some(stop) = self.stop else { return };
+        if self.is_over() || self.claim.is_some() || self.undoing == Some(true) {
+            return;
+        }
+        if self.undoing.is_none() && self.did_something() {
+            self.undoing = Some(true);
+            self.wake_seq += 1;
+            if matches!(self.status, "paused" | "quarantined") {
+                self.status = "running";
+            }
+        } else if self.batches.1 == 0 {
             self.status = stop;
         }
+    }
+
+    fn has_place(&self) -> bool {
+        !self.is_over() && (self.place == Some(true) || (self.place.is_some() && self.claim.is_some()))
+    }
+
+    fn open(&mut self, path: String, kind: Kind) {
+        if kind == Kind::Undoable {
+            self.undoables.insert(path.clone());
+        }
+        self.open.insert(path, kind);
     }
 
     fn has(&self, path: &str) -> bool {
@@ -49,10 +84,33 @@ impl Run {
     /// The first result of a path stays; a wait is ended by its own kind.
     fn record(&mut self, step: &NewStep) {
         let other_wait = self.open.get(&step.path).is_some_and(|kind| *kind != step.kind);
-        if !other_wait && !self.results.contains_key(&step.path) {
-            self.open.remove(&step.path);
-            self.results
-                .insert(step.path.clone(), (step.status, step.result.clone()));
+        if other_wait || self.results.contains_key(&step.path) {
+            return;
+        }
+        if step.status == StepStatus::Open {
+            return self.open(step.path.clone(), step.kind);
+        }
+        self.open.remove(&step.path);
+        if step.kind == Kind::Undoable {
+            self.undoables.insert(step.path.clone());
+        }
+        self.results
+            .insert(step.path.clone(), (step.status, step.result.clone()));
+    }
+
+    /// What is open in the branches that lost is dropped, but for what can be undone.
+    fn select(&mut self, step: &NewStep, lost: &[String]) {
+        if self.has(&step.path) {
+            return;
+        }
+        self.record(step);
+        let is_lost = |path: &str| lost.iter().any(|prefix| path.starts_with(prefix));
+        for (path, kind) in std::mem::take(&mut self.open) {
+            if is_lost(&path) && kind != Kind::Undoable {
+                self.results.insert(path, (StepStatus::Dropped, None));
+            } else {
+                self.open.insert(path, kind);
+            }
         }
     }
 
@@ -62,7 +120,8 @@ impl Run {
             ActOp::Complete | ActOp::Fail => {
                 self.stop.is_none() && self.status == "running" && !(had_batches && self.batches != (0, 0))
             }
-            ActOp::Quarantine | ActOp::HandBack { .. } => true,
+            ActOp::WaitToUndo { .. } => self.undoing != Some(false) && self.wake_seq == seen,
+            ActOp::Quarantine | ActOp::HandBack { .. } | ActOp::NotUndone { .. } | ActOp::Unwound => true,
         }
     }
 
@@ -71,15 +130,21 @@ impl Run {
         self.status = match act {
             ActOp::Complete => "completed",
             ActOp::Fail => "failed",
-            ActOp::Quarantine => "quarantined",
+            ActOp::Quarantine | ActOp::NotUndone { .. } => "quarantined",
             ActOp::Wait { batches: false, .. } if self.status == "running" => "suspended",
-            ActOp::Wait { .. } | ActOp::HandBack { .. } => self.status,
+            _ => self.status,
         };
-        let ActOp::Wait { waits, .. } = act else { return };
-        for (path, kind) in waits {
-            let path = format!("{path}:a");
+        let undoes = matches!(act, ActOp::WaitToUndo { .. } | ActOp::NotUndone { .. });
+        if undoes && self.stop.is_some() {
+            self.undoing = self.undoing.or(Some(true));
+        }
+        if matches!(act, ActOp::Unwound) {
+            self.undoing = Some(false);
+        }
+        for (path, kind) in act.waits() {
+            let path = path_of(*path);
             if !self.has(&path) {
-                self.open.insert(path, *kind);
+                self.open(path, *kind);
             }
         }
     }
@@ -100,13 +165,23 @@ impl Reference {
                     token: 0,
                     claim: None,
                     stop: None,
+                    undoing: None,
+                    limited: start.queue.as_ref().map(|_| start.limit_key.clone()),
+                    place: None,
                     batches: (0, 0),
                     open: BTreeMap::new(),
                     results: BTreeMap::new(),
+                    undoables: BTreeSet::new(),
                 };
                 self.0.insert(start.request.id, run);
             }
             Step::Claim(_) => told.claims.iter().for_each(|claim| self.claimed(claim)),
+            Step::ClaimLimited(_) => self.claimed_limited(&told.claims),
+            Step::Select(step, lost) => {
+                if let Some(run) = self.held(&step.claim) {
+                    run.select(step, lost);
+                }
+            }
             Step::Save(group) => self.save(group, told.words == "refused"),
             Step::Settle(step) => {
                 if let Some(run) = self.held(&step.claim) {
@@ -126,13 +201,63 @@ impl Reference {
         let run = self.0.get_mut(&claim.run).unwrap();
         let was = (
             run.claim,
-            run.stop,
+            run.stop.is_none() || run.undoing == Some(true),
             matches!(run.status, "queued" | "running" | "suspended"),
         );
-        assert_eq!(was, (None, None, true), "{claim:?}");
+        assert_eq!(was, (None, true, true), "{claim:?}");
         run.token += 1;
         assert_eq!(run.token, claim.token, "{claim:?}");
         (run.claim, run.status) = (Some(*claim), "running");
+    }
+
+    /// Of the queue with limits never more have a place than may, nor of a key.
+    fn claimed_limited(&mut self, claims: &[RunClaim]) {
+        let before = self.places();
+        for claim in claims {
+            self.claimed(claim);
+            let until_over = self.1.is_some_and(|limits| limits.until_over);
+            let run = self.0.get_mut(&claim.run).unwrap();
+            assert!(run.limited.is_some(), "{claim:?}");
+            run.place = Some(until_over);
+        }
+        let Some(limits) = self.1 else { return };
+        for (key, count) in self.places() {
+            let most = if key.is_none() { limits.most } else { limits.of_a_key };
+            let were = before.get(&key).copied().unwrap_or(0);
+            assert!(
+                most.is_none_or(|most| count <= usize::from(most).max(were)),
+                "{count} of {key:?} where {most:?} may: {claims:?}"
+            );
+        }
+    }
+
+    /// How many have a place, all together and by key.
+    fn places(&self) -> BTreeMap<Option<String>, usize> {
+        let mut places = BTreeMap::new();
+        for run in self.0.values().filter(|run| run.has_place()) {
+            *places.entry(None).or_default() += 1;
+            if let Some(Some(key)) = &run.limited {
+                *places.entry(Some(key.clone())).or_default() += 1;
+            }
+        }
+        places
+    }
+
+    /// What was claimed before there were limits has a place too.
+    fn give_places(&mut self) {
+        let Some(limits) = self.1 else { return };
+        if limits.most.is_none() && limits.of_a_key.is_none() {
+            return;
+        }
+        for run in self
+            .0
+            .values_mut()
+            .filter(|run| run.limited.is_some() && !run.is_over())
+        {
+            if run.claim.is_some() || run.place == Some(true) {
+                run.place = Some(limits.until_over);
+            }
+        }
     }
 
     fn save(&mut self, group: &[NewStep], refused: bool) {
@@ -152,10 +277,7 @@ impl Reference {
         let Some(run) = self.held(claim) else {
             return assert_eq!(answer, LetGo::Lost, "{claim:?}");
         };
-        let seen = match act {
-            ActOp::Wait { behind, .. } => made.wake_seq(claim.run) - i64::from(*behind),
-            _ => 0,
-        };
+        let seen = made.wake_seq(claim.run) - i64::from(act.behind().unwrap_or(0));
         assert_eq!(
             run.allows(act, had_batches, seen),
             answer == LetGo::Done,
@@ -184,10 +306,15 @@ impl Reference {
                 }
             }
             Op::Die { .. } | Op::Sweep => self.swept(after),
+            Op::Limit(limits) => {
+                self.1 = Some(*limits);
+                self.give_places();
+            }
             Op::Signal { run, .. }
             | Op::Pause { run }
             | Op::Resume { run }
             | Op::Cancel { run }
+            | Op::ForceCancel { run }
             | Op::SettleStop { run }
             | Op::Batches { run, .. } => {
                 if let Some(run) = self.0.get_mut(&made.run(*run)) {
@@ -210,6 +337,7 @@ impl Reference {
             }
             run.settle_stop();
         }
+        self.give_places();
     }
 
     /// Whether the store has the same runs.
@@ -247,6 +375,11 @@ fn one(run: &mut Run, op: &Op, told: &Told) {
         }
         Op::Cancel { .. } if !run.is_over() => {
             run.stop.get_or_insert("cancelled");
+            run.settle_stop();
+        }
+        Op::ForceCancel { .. } if !run.is_over() => {
+            run.stop.get_or_insert("cancelled");
+            run.undoing = Some(false);
             run.settle_stop();
         }
         Op::SettleStop { .. } => run.settle_stop(),

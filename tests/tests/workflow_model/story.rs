@@ -1,23 +1,25 @@
 //! Does one thing to a world, and says what it answered in words that are the same in every world.
 
 use std::collections::HashSet;
-use std::fmt::Debug;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockgate::lifecycle::{
-    Act, ClaimPage, Ending, FleetError, LetGo, NewSignal, NewStep, OpenWait, RunClaim, RunId, Runnable, Share,
-    StepState, WorkRun,
+    Act, ClaimPage, Ending, Holds, Kind, LetGo, NewSignal, NewStep, OpenWait, QueueSettings, RunClaim, RunId, Runnable,
+    Share, StepStatus,
 };
 use lockgate::memory::RunStart;
-use lockgate_tests::conformance::runs::{RunSeen, RunWorld};
+use lockgate_tests::conformance::runs::{RunSeen, RunWorld, Wake};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::ops::{ActOp, ClaimAt, HELD, Op, RunAt, StepOp};
+use crate::ops::{ActOp, ClaimAt, HELD, LimitsOp, Op, RunAt, StepOp};
+use crate::words::{say, say_answer, say_claimed, units};
 
 const WORKFLOW: &str = "orders";
-const BULK: &str = "bulk";
+pub const BULK: &str = "bulk";
+/// Where the select stands.
+const SELECT: &str = "4:select";
 /// Instants are so far apart that the time a test takes does not matter.
 pub const UNIT: Duration = Duration::from_secs(600);
 const MOST_RUNS: usize = 5;
@@ -33,6 +35,9 @@ pub struct Made {
     pub tied: bool,
     /// Runs as they were before this step.
     pub before: Vec<RunSeen>,
+    /// What is set for the queue that may have limits.
+    pub limits: Option<LimitsOp>,
+    pub is_paused: bool,
 }
 
 impl Made {
@@ -61,6 +66,30 @@ impl Made {
         self.before.iter().filter_map(|seen| seen.claim).collect()
     }
 
+    /// Its runs are claimed through the gate.
+    fn is_limited(&self) -> bool {
+        let has_limits = |limits: LimitsOp| limits.most.is_some() || limits.of_a_key.is_some();
+        self.is_paused || self.limits.is_some_and(has_limits)
+    }
+
+    /// What is claimed without a look at limits.
+    fn open_queues(&self, take: u8, bulk: u8) -> Vec<(&'static str, u8)> {
+        let both = [(WORKFLOW, take), (BULK, bulk)];
+        let open = both
+            .into_iter()
+            .filter(|(queue, _)| *queue != BULK || !self.is_limited());
+        open.collect()
+    }
+
+    /// What was made ready by one statement is told apart again once it is not ready any more.
+    pub fn forget_ties(&mut self) {
+        let waiting = self
+            .before
+            .iter()
+            .filter(|seen| seen.claim.is_none() && seen.wake != Wake::Never);
+        self.tied &= waiting.count() > 1;
+    }
+
     fn suspects(&self) -> usize {
         self.before
             .iter()
@@ -79,8 +108,10 @@ impl Made {
 pub enum Step {
     Start(Box<RunStart>, u8),
     Claim(ClaimPage),
+    ClaimLimited(ClaimPage),
     Save(Vec<NewStep>),
     Settle(NewStep),
+    Select(NewStep, Vec<String>),
     LetGo(Vec<(RunClaim, ActOp, bool)>),
     Other(Op),
 }
@@ -91,7 +122,7 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
         // What needs a claim gets one first.
         needs_one if needs_one.claim().is_some_and(|at| at < HELD) && made.held().is_empty() => {
             let suspects = made.suspects() == 1 && needs_one.claim().is_some_and(|at| at % 2 == 0);
-            Step::Claim(page(&[(WORKFLOW, MOST), (BULK, MOST)], (1, 2), suspects))
+            Step::Claim(page(&made.open_queues(MOST, MOST), (1, 2), suspects))
         }
         Op::Start { .. } if made.runs.len() >= MOST_RUNS => return None,
         Op::Start {
@@ -99,8 +130,10 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             urgent,
             start_in,
             after,
+            key,
         } => {
             let start = RunStart {
+                limit_key: key.map(|key| format!("key {key}")),
                 queue: bulk.then(|| BULK.to_owned()),
                 priority: if *urgent { 20 } else { 0 },
                 after_run: after.filter(|_| !made.runs.is_empty()).map(|after| made.run(after)),
@@ -111,10 +144,13 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
         }
         Op::Claim { take, bulk, versions } => {
             let all_if_tied = |take: &u8| if made.tied { take.saturating_mul(MOST) } else { *take };
-            let shares = [(WORKFLOW, all_if_tied(take)), (BULK, all_if_tied(bulk))];
+            let shares = made.open_queues(all_if_tied(take), all_if_tied(bulk));
             Step::Claim(page(&shares, *versions, false))
         }
+        Op::ClaimLimited { .. } if made.tied || !made.is_limited() => return None,
+        Op::ClaimLimited { take, suspects } => Step::ClaimLimited(page(&[(BULK, *take)], (1, 2), *suspects)),
         Op::ClaimSuspect { .. } if made.tied && made.suspects() > 1 => return None,
+        Op::ClaimSuspect { bulk: true } if made.is_limited() => return None,
         Op::ClaimSuspect { bulk } => {
             let queue = if *bulk { BULK } else { WORKFLOW };
             Step::Claim(page(&[(queue, 3)], (1, 2), true))
@@ -128,12 +164,29 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             Step::Save(one_taker_a_signal(steps))
         }
         Op::Settle { step } => Step::Settle(new_step(step, made)),
+        Op::Select { claim, winner } => {
+            let lost = (0..3).filter(|number| number != winner);
+            let step = ended(made.claim(*claim), SELECT.to_owned(), Kind::Select, *winner);
+            Step::Select(step, lost.map(|number| format!("{SELECT}/{number}/")).collect())
+        }
+        Op::Undo { claim, path } => {
+            let path = format!("undo/{}", path_of(*path));
+            Step::Settle(ended(made.claim(*claim), path, Kind::Step, 0))
+        }
         Op::LetGo { group } => {
             let mut runs = HashSet::new();
             let group = group
                 .iter()
                 .map(|(at, act, batches)| (made.claim(*at), act.clone(), *batches));
             Step::LetGo(group.filter(|(claim, ..)| runs.insert(claim.run)).collect())
+        }
+        Op::Limit(limits) => {
+            made.limits = Some(*limits);
+            Step::Other(op.clone())
+        }
+        Op::Hold { paused } => {
+            made.is_paused = *paused;
+            Step::Other(op.clone())
         }
         other => Step::Other(other.clone()),
     })
@@ -156,19 +209,38 @@ fn page(shares: &[(&str, u8)], (oldest, newest): (u32, u32), suspects: bool) -> 
     }
 }
 
-fn new_step(step: &StepOp, made: &Made) -> NewStep {
+/// The places of the code itself, then those in the branches of its select.
+pub fn path_of(path: u8) -> String {
+    match path.checked_sub(4) {
+        None => format!("{path}:a"),
+        Some(within) => format!("{SELECT}/{}/{}:a", within / 2, within % 2),
+    }
+}
+
+fn ended(claim: RunClaim, path: String, kind: Kind, result: u8) -> NewStep {
     let instant = DateTime::UNIX_EPOCH + TimeDelta::seconds(1_790_000_000);
     NewStep {
-        claim: made.claim(step.claim),
-        path: format!("{}:a", step.path),
-        kind: step.kind,
-        status: step.status,
-        result: Some(step.result.to_string().into_bytes()),
+        claim,
+        path,
+        kind,
+        status: StepStatus::Completed,
+        result: Some(result.to_string().into_bytes()),
         started_at: instant,
         finished_at: instant,
         attempts: 0,
+        signal_seq: None,
+        ends_open: false,
+    }
+}
+
+fn new_step(step: &StepOp, made: &Made) -> NewStep {
+    let ended = ended(made.claim(step.claim), path_of(step.path), step.kind, step.result);
+    NewStep {
+        status: step.status,
+        result: ended.result.filter(|_| step.status != StepStatus::Open),
         signal_seq: step.signal.map(i64::from),
         ends_open: step.ends_open,
+        ..ended
     }
 }
 
@@ -226,6 +298,17 @@ pub async fn take(world: &dyn RunWorld, step: &Step, made: &Made) -> Told {
                 ..Told::default()
             }
         }
+        Step::ClaimLimited(page) => {
+            let claimed = store.claim_limited_runs(page).await.unwrap();
+            let mut claims: Vec<RunClaim> = claimed.runs.iter().map(|(claim, _)| *claim).collect();
+            claims.sort_by_key(|claim| claim.run);
+            Told {
+                words: say_claimed(world, claimed.runs).await,
+                claims,
+                ..Told::default()
+            }
+        }
+        Step::Select(step, lost) => Told::in_words(say_answer(store.settle_select(step, lost).await)),
         Step::Save(group) => Told::in_words(say_answer(store.save_steps(group).await)),
         Step::Settle(step) => Told::in_words(say_answer(store.settle_step(step).await)),
         Step::LetGo(group) => {
@@ -245,7 +328,10 @@ pub async fn take(world: &dyn RunWorld, step: &Step, made: &Made) -> Told {
 }
 
 async fn ending(world: &dyn RunWorld, claim: RunClaim, act: &ActOp, had_batches: bool, made: &Made) -> Ending {
-    let due = async |units: u8| world.now().await + UNIT * u32::from(units);
+    let due = async |units: Option<u8>| match units {
+        Some(units) => Some(world.now().await + UNIT * u32::from(units)),
+        None => None,
+    };
     let act = match act {
         ActOp::Complete => Act::Complete { output: b"1".to_vec() },
         ActOp::Fail => Act::Fail {
@@ -258,33 +344,22 @@ async fn ending(world: &dyn RunWorld, claim: RunClaim, act: &ActOp, had_batches:
             delay: UNIT * u32::from(*delay),
             reason: None,
         },
-        ActOp::Wait {
-            behind,
-            due_in,
-            batches,
-            waits,
-        } => {
-            let due_at = match due_in {
-                Some(units) => Some(due(*units).await),
-                None => None,
-            };
-            let mut paths = HashSet::new();
-            let waits = waits
-                .iter()
-                .filter(|(path, _)| paths.insert(*path))
-                .map(|(path, kind)| OpenWait {
-                    path: format!("{path}:a"),
-                    kind: *kind,
-                    due_at: None,
-                    attempts: u16::from(*path),
-                });
-            Act::Wait {
-                seen: made.wake_seq(claim.run) - i64::from(*behind),
-                due_at,
-                batches: *batches,
-                waits: waits.collect(),
-            }
-        }
+        ActOp::Wait { due_in, batches, .. } => Act::Wait {
+            seen: seen(act, claim, made),
+            due_at: due(*due_in).await,
+            batches: *batches,
+            waits: waits(act),
+        },
+        ActOp::WaitToUndo { due_in, .. } => Act::WaitToUndo {
+            seen: seen(act, claim, made),
+            due_at: due(*due_in).await,
+            waits: waits(act),
+        },
+        ActOp::NotUndone { .. } => Act::NotUndone {
+            reason: "the bank is closed".to_owned(),
+            waits: waits(act),
+        },
+        ActOp::Unwound => Act::Unwound,
     };
     Ending {
         claim,
@@ -292,6 +367,22 @@ async fn ending(world: &dyn RunWorld, claim: RunClaim, act: &ActOp, had_batches:
         had_batches,
         attributes: None,
     }
+}
+
+fn seen(act: &ActOp, claim: RunClaim, made: &Made) -> i64 {
+    made.wake_seq(claim.run) - i64::from(act.behind().unwrap_or(0))
+}
+
+fn waits(act: &ActOp) -> Vec<OpenWait> {
+    let mut paths = HashSet::new();
+    let waits = act.waits().iter().filter(|(path, _)| paths.insert(*path));
+    let open = |(path, kind): &(u8, Kind)| OpenWait {
+        path: path_of(*path),
+        kind: *kind,
+        due_at: None,
+        attempts: u16::from(*path),
+    };
+    waits.map(open).collect()
 }
 
 async fn take_other(world: &dyn RunWorld, op: &Op, made: &Made) -> Told {
@@ -333,6 +424,15 @@ async fn tell(world: &dyn RunWorld, op: &Op, made: &Made) -> String {
         Op::Pause { run } => world.pause(made.run(*run)).await,
         Op::Resume { run } => world.resume(made.run(*run)).await,
         Op::Cancel { run } => world.cancel(made.run(*run)).await,
+        Op::ForceCancel { run } => world.force_cancel(made.run(*run)).await,
+        Op::Limit(limits) => {
+            world.set_queue(settings(*limits)).await;
+            String::new()
+        }
+        Op::Hold { paused } => {
+            world.pause_queue(BULK, *paused).await;
+            String::new()
+        }
         Op::SettleStop { run } => say(&world.settle_stop(made.run(*run)).await),
         Op::Batches { run, waiting, held } if made.runs.contains(&made.run(*run)) => {
             let (waiting, held) = (u32::from(*waiting), u32::from(*held));
@@ -340,6 +440,15 @@ async fn tell(world: &dyn RunWorld, op: &Op, made: &Made) -> String {
             String::new()
         }
         _ => String::new(),
+    }
+}
+
+fn settings(limits: LimitsOp) -> QueueSettings {
+    QueueSettings {
+        max_running: limits.most.map(u32::from),
+        max_per_key: limits.of_a_key.map(u32::from),
+        holds: if limits.until_over { Holds::Run } else { Holds::Code },
+        ..QueueSettings::new(BULK)
     }
 }
 
@@ -365,61 +474,4 @@ async fn look(world: &dyn RunWorld, runs: &[RunId]) -> String {
     let due = store.next_due(&[BULK.to_owned()]).await.unwrap();
     let due = due.map(|due| units(due.as_secs_f64()));
     say(&(poked, news, due))
-}
-
-async fn say_claimed(world: &dyn RunWorld, mut claimed: Vec<(RunClaim, WorkRun)>) -> String {
-    let now = world.now().await;
-    claimed.sort_by_key(|(claim, _)| claim.run);
-    let words = claimed.into_iter().map(|(claim, mut run)| {
-        run.steps.sort_by(|one, other| one.path.cmp(&other.path));
-        let steps: Vec<String> = run.steps.iter().map(|step| say_step(step, now)).collect();
-        let signals: Vec<i64> = run.signals.iter().map(|signal| signal.seq).collect();
-        say(&(
-            claim,
-            run.queue,
-            run.attempts,
-            run.code_version,
-            run.wake_seq,
-            steps,
-            signals,
-        ))
-    });
-    words.collect::<Vec<_>>().join("\n")
-}
-
-/// A step without the instants that differ by the time a test takes.
-pub fn say_step(step: &StepState, now: DateTime<Utc>) -> String {
-    let due = step.due_at.map(|at| units((at - now).as_seconds_f64()));
-    let state = (
-        &step.path,
-        step.kind,
-        step.status,
-        step.result.as_deref().map(String::from_utf8_lossy),
-    );
-    say(&(state, step.finished_at, due, step.attempts, step.claim_token))
-}
-
-fn units(seconds: f64) -> i64 {
-    (seconds / UNIT.as_secs_f64()).round() as i64
-}
-
-fn say_answer(answer: Result<impl Debug, FleetError>) -> String {
-    match answer {
-        Ok(answer) => without_starts(&say(&answer)),
-        Err(FleetError::Refused(_)) => "refused".to_owned(),
-        Err(other) => panic!("{other}"),
-    }
-}
-
-/// An adopted wait began when it was opened, which is the store's own instant.
-fn without_starts(words: &str) -> String {
-    let mut parts = words.split("started_at: ");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |told, part| {
-        told + part.split_once(", ").map_or(part, |(_, rest)| rest)
-    })
-}
-
-fn say(value: &impl Debug) -> String {
-    format!("{value:?}")
 }

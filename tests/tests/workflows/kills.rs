@@ -21,7 +21,10 @@ const MAILS: i64 = 2;
 const NAMES: i64 = 6;
 const BOOKED: i64 = 2;
 
-/// Runs of every kind: with naps and without, with a fan-out, without a signal, with longer steps.
+/// Every second one has a signal race against so long.
+const RACE_MS: u64 = 400;
+
+/// Runs of every kind: with naps and without, with a fan-out, without a signal, with longer steps, with a race.
 fn plan(number: i64) -> Value {
     let mut plan = json!({"steps": 3, "step_ms": 150, "transactions": BOOKED, "nap_ms": 1_200, "signal_ms": 90_000});
     match number % 4 {
@@ -29,6 +32,9 @@ fn plan(number: i64) -> Value {
         1 => plan["items"] = json!(600),
         2 => plan["signal_ms"] = Value::Null,
         _ => plan["step_ms"] = json!(400),
+    }
+    if number % 2 == 1 {
+        plan["race_ms"] = json!(RACE_MS);
     }
     plan
 }
@@ -50,6 +56,9 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
     let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from
                   (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 3 = 0";
     assert!(count(&cluster, tell).await > 0);
+    let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from
+                  (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 4 = 0";
+    assert!(count(&cluster, race).await > 0);
     let family = json!({"children": CHILDREN, "leaf_ms": 300, "publish": MAILS, "rounds": 1});
     for _ in 0..FAMILIES {
         cluster.start("chaos-family", family.clone()).await;
@@ -69,6 +78,9 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
             let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from lockgate.task_runs
                          where workflow = 'chaos-steps'";
             assert_eq!(count(&cluster, tell).await, RUNS);
+            let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from lockgate.task_runs
+                         where workflow = 'chaos-steps'";
+            assert_eq!(count(&cluster, race).await, RUNS);
         }
     }
     let over = "select count(*) from lockgate.task_runs where status = 'completed' and workflow = 'chaos-steps'";
@@ -77,6 +89,7 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
     })
     .await;
     check_families(&cluster).await;
+    check_races(&cluster).await;
     assert_eq!(safety_violations(&cluster.pool).await, [""; 0]);
     assert_eq!(liveness_violations(&cluster.pool, RECOVERY).await, [""; 0]);
     let untold = "select count(*) from lockgate.task_runs
@@ -84,7 +97,8 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
     assert_eq!(count(&cluster, untold).await, 0);
     let effects: Vec<(Uuid, i64, i64, i64)> = sqlx::query_as(
         "select run_id, count(distinct name), count(*) filter (where name like 'transaction%'), count(*)
-           from effects e join lockgate.task_runs r on r.id = e.run_id and r.workflow = 'chaos-steps' group by 1",
+           from effects e join lockgate.task_runs r on r.id = e.run_id and r.workflow = 'chaos-steps'
+          where name not in ('told', 'late') group by 1",
     )
     .fetch_all(&cluster.pool)
     .await
@@ -107,6 +121,23 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
         recovered > 0 && (1..=recovered).contains(&(all - RUNS * NAMES)),
         "{recovered} {all}"
     );
+}
+
+/// One branch of each won, and did its work; the signal is taken where it won, and free where it lost.
+async fn check_races(cluster: &Cluster) {
+    let decided = "select count(*) from lockgate.run_steps where kind = 'select' and status = 'completed'";
+    assert_eq!(count(cluster, decided).await, RUNS / 2);
+    let winners = "select count(distinct result) from lockgate.run_steps where kind = 'select'";
+    assert_eq!(count(cluster, winners).await, 2, "each branch wins now and then");
+    let idle = "select count(*) from lockgate.run_steps s
+                 where kind = 'select' and not exists (
+                       select from effects e where e.run_id = s.run_id
+                          and e.name = case convert_from(s.result, 'UTF8') when '0' then 'told' else 'late' end)";
+    assert_eq!(count(cluster, idle).await, 0);
+    let astray = "select count(*) from lockgate.signals g
+                    join lockgate.run_steps s on s.run_id = g.run_id and s.kind = 'select'
+                   where g.name = 'first' and (g.consumed_by is not null) <> (convert_from(s.result, 'UTF8') = '0')";
+    assert_eq!(count(cluster, astray).await, 0);
 }
 
 /// Both lives of each parent had all its children, whose work was done, and what they published was committed once.

@@ -10,4 +10,4 @@ update lockgate_mail.sent_emails s
    set state = 'sending', claim_id = $1, lease_until = clock_timestamp() + make_interval(secs => $2)
   from due
  where s.id = due.id
-returning s.id, s.message_id, s.recipient, s.subject, s.body, s.attempts
+returning s.id, s.message_id, s.recipient, s.subject, s.body, s.attempts, s.traceparent

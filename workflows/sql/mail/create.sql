@@ -9,6 +9,7 @@ create table if not exists lockgate_mail.sent_emails (
     subject text not null,
     body text not null,
     correlation_id text not null,
+    traceparent text,
     state text not null check (state in ('recorded', 'queued', 'sending', 'sent', 'failed')),
     attempts integer not null default 0,
     first_attempt_at timestamptz,
@@ -24,6 +25,7 @@ create table if not exists lockgate_mail.sent_emails (
 );
 -- A table made by a build of before the release lacks it, and without it no mark would ever be written.
 alter table lockgate_mail.sent_emails add column if not exists first_attempt_at timestamptz;
+alter table lockgate_mail.sent_emails add column if not exists traceparent text;
 -- claim_mails: what is due, oldest first.
 create index if not exists sent_emails_due on lockgate_mail.sent_emails (next_attempt_at) where state = 'queued';
 -- recover_mails: what is held.
@@ -40,6 +42,7 @@ comment on column lockgate_mail.sent_emails.locale is 'Locale of the template th
 comment on column lockgate_mail.sent_emails.subject is 'Subject as it is sent';
 comment on column lockgate_mail.sent_emails.body is 'Text as it is sent';
 comment on column lockgate_mail.sent_emails.correlation_id is 'Correlates it with what caused it';
+comment on column lockgate_mail.sent_emails.traceparent is 'Trace context of the message, as W3C writes it';
 comment on column lockgate_mail.sent_emails.state is 'recorded, queued, sending, sent or failed';
 comment on column lockgate_mail.sent_emails.attempts is 'How often it was offered to a server, or may have been';
 comment on column lockgate_mail.sent_emails.first_attempt_at is 'When it was first offered, since it was queued';

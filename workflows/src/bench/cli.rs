@@ -4,9 +4,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
 use super::{
-    BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, SenderSettings,
+    BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, Part, SenderSettings,
     WorkflowsSettings, commands, fanout, http, outbox, sender, workflows,
 };
+use super::{CapacitySettings, ReplicasSettings, capacity, processes, replicas};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -30,6 +31,36 @@ enum BenchCommand {
     Workflows(WorkflowsArgs),
     /// Commands through the outbox and redelivery, each against the bare statements
     Outbox(OutboxArgs),
+    /// The same work by one replica and by many, each a process of its own, and what Postgres waits for meanwhile
+    Replicas(ReplicasArgs),
+    /// What an item costs by the size of its batch, and what a replica costs that does nothing
+    Capacity(CapacityArgs),
+    /// A replica of `replicas` and `capacity`
+    #[command(hide = true)]
+    Replica,
+}
+
+#[derive(Args)]
+struct ReplicasArgs {
+    /// How many replicas, one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [1_usize, 2, 4, 8])]
+    counts: Vec<usize>,
+    /// Items of each fan-out
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(i64).range(10_000..=50_000_000))]
+    items: i64,
+    /// Runs of three steps
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    runs: u32,
+}
+
+#[derive(Args)]
+struct CapacityArgs {
+    /// Items of each fan-out
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(10_000..=50_000_000))]
+    items: i64,
+    /// How long idle replicas are looked at
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    idle: std::time::Duration,
 }
 
 #[derive(Args)]
@@ -79,6 +110,9 @@ struct WorkflowsArgs {
     /// How long each closed loop runs
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Only one part of it
+    #[arg(long)]
+    only: Option<Part>,
     /// Claims in large tables, instead of all else
     #[arg(long)]
     big: bool,
@@ -91,6 +125,9 @@ struct WorkflowsArgs {
     /// Measure instead what limits cost that do not bind, over so many pairs of backlogs each
     #[arg(long, value_name = "PAIRS")]
     limits: Option<usize>,
+    /// Measure instead what retention takes, and a parent of a thousand children
+    #[arg(long)]
+    seldom: bool,
 }
 
 #[derive(Args)]
@@ -152,6 +189,23 @@ impl Execute for BenchArgs {
                     .map_err(|error| failed("outbox", &error))?;
                 context.output.done(&report, || report.text())
             }
+            BenchCommand::Replicas(args) => {
+                let report = replicas(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("replicas", &error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Capacity(args) => {
+                let report = capacity(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("capacity", &error))?;
+                context.output.done(&report, || report.text())
+            }
+            BenchCommand::Replica => {
+                let ran = processes::replica(context.config().clone()).await;
+                ran.map_err(|error| failed("replica", &error))?;
+                Ok(Exit::Ok)
+            }
             BenchCommand::Workflows(args) => {
                 let report = workflows(&args.settings(context)?, &tell)
                     .await
@@ -187,6 +241,29 @@ fn brokers(context: &Context) -> Result<String, Failure> {
     brokers.ok_or_else(|| Failure::new(Exit::Usage, "no brokers are configured").hint("set KAFKA_BROKERS"))
 }
 
+impl ReplicasArgs {
+    fn settings(self, context: &Context) -> Result<ReplicasSettings, Failure> {
+        Ok(ReplicasSettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            items: self.items,
+            runs: self.runs as usize,
+            counts: self.counts,
+        })
+    }
+}
+
+impl CapacityArgs {
+    fn settings(self, context: &Context) -> Result<CapacitySettings, Failure> {
+        Ok(CapacitySettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            items: self.items,
+            idle: self.idle,
+        })
+    }
+}
+
 impl SenderArgs {
     fn settings(self, context: &Context) -> Result<SenderSettings, Failure> {
         Ok(SenderSettings {
@@ -217,6 +294,8 @@ impl WorkflowsArgs {
             runs: self.runs as usize,
             seconds: self.seconds,
             limits: self.limits,
+            part: self.only,
+            seldom: self.seldom,
             big: self.big.then_some(BigSettings {
                 sleeping: i64::from(self.sleeping),
                 finished: i64::from(self.finished),

@@ -13,7 +13,7 @@ const TICKS_PER_S: f64 = 100.0;
 /// Processor seconds; a server that does not run here, or cannot be found, has none.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Cpu {
-    /// This process.
+    /// This process, and the replicas that it started.
     pub client: f64,
     /// The Postgres server with all its processes.
     pub postgres: Option<f64>,
@@ -63,6 +63,8 @@ pub(super) struct Meters {
     pool: PgPool,
     postmaster: Option<i32>,
     broker: Option<i32>,
+    /// Replicas in processes of their own.
+    replicas: Vec<i32>,
     /// Whether the WAL itself can be read.
     walinspect: bool,
 }
@@ -86,8 +88,14 @@ impl Meters {
             pool: pool.clone(),
             postmaster: local_parent(backend, "postgres"),
             broker: broker_pid(),
+            replicas: Vec::new(),
             walinspect,
         })
+    }
+
+    /// Counts these processes as part of the client from now on.
+    pub(super) fn with_replicas(&mut self, pids: Vec<i32>) {
+        self.replicas = pids;
     }
 
     /// How the figures are taken, for whoever reads them.
@@ -144,7 +152,7 @@ impl Meters {
     /// Processor time used so far.
     pub(super) fn cpu(&self) -> Cpu {
         Cpu {
-            client: own_seconds(),
+            client: own_seconds() + self.replicas.iter().filter_map(|pid| seconds(*pid, false)).sum::<f64>(),
             postgres: self.postmaster.and_then(family_seconds),
             kafka: self.broker.and_then(|pid| seconds(pid, true)),
         }
@@ -256,10 +264,13 @@ fn family_seconds(parent: i32) -> Option<f64> {
 }
 
 fn peak_rss_mib() -> anyhow::Result<f64> {
-    let status = fs::read_to_string("/proc/self/status").context("memory is read from /proc")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: f64 = line
-        .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .context("/proc/self/status tells no peak")?;
-    Ok(kib / 1024.0)
+    peak_rss_mib_of("self").context("/proc/self/status tells no peak")
+}
+
+/// The most memory that a process had at once.
+pub(super) fn peak_rss_mib_of(pid: &str) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib / 1024.0)
 }

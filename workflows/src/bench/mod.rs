@@ -1,14 +1,17 @@
 //! `lockgate bench`: the engine against a loop written by hand, on the same tables, bytes and brokers.
 
 mod baseline;
+mod capacity;
 mod cli;
 mod commands;
 mod http;
 mod meters;
 mod outbox;
 mod place;
+mod processes;
 mod producer;
 mod replica;
+mod replicas;
 mod report;
 mod sender;
 mod workflows;
@@ -16,16 +19,18 @@ mod workload;
 
 use std::time::Duration;
 
+pub use capacity::{Batches, CapacityReport, CapacitySettings, Idle, capacity};
 pub use cli::bench;
 pub use commands::{CommandsParts, CommandsReport, CommandsSettings, Outage, Stretch, SubmitPair, commands};
 pub use http::{HttpReport, HttpSample, HttpSettings, http};
 pub use meters::Cpu;
 pub use outbox::{OutboxPair, OutboxReport, OutboxSample, OutboxSettings, outbox};
+pub use replicas::{ReplicasReport, ReplicasSettings, Round, Work as ReplicasWork, replicas};
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use sender::{SenderReport, SenderRun, SenderSettings, sender};
 pub use workflows::{
-    Backlog, BigReport, BigSettings, LatencyMs, LimitsCost, WorkflowsParts, WorkflowsReport, WorkflowsSettings,
-    workflows,
+    Backlog, BigReport, BigSettings, LatencyMs, LimitsCost, Part, SeldomReport, WorkflowsParts, WorkflowsReport,
+    WorkflowsSettings, workflows,
 };
 pub use workload::Density;
 

@@ -61,6 +61,11 @@ enum DemoCommand {
         #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..=50_000_000))]
         users: i64,
     },
+    /// Make a topic on the configured brokers, if it is not there
+    Topic {
+        /// Its name
+        name: String,
+    },
 }
 
 impl Execute for DemoArgs {
@@ -71,6 +76,11 @@ impl Execute for DemoArgs {
             Some(DemoCommand::Seed { users }) => {
                 let pool = pool(&context.config().database_settings()?.url).await?;
                 seed(&pool, *users).await?;
+                Ok(Exit::Ok)
+            }
+            Some(DemoCommand::Topic { name }) => {
+                let brokers = context.config().kafka.brokers.clone().ok_or_else(no_brokers)?;
+                make_topic(&brokers, name, None).await?;
                 Ok(Exit::Ok)
             }
             None => self.demo(context).await,
@@ -97,7 +107,7 @@ impl DemoArgs {
             Some(mock) => mock.brokers().map_err(broken)?,
             None => context.config().kafka.brokers.clone().ok_or_else(no_brokers)?,
         };
-        self.make_topic(&brokers, mock.as_ref()).await?;
+        make_topic(&brokers, &self.topic, mock.as_ref()).await?;
         println!(
             "topic     {} on {brokers}{}",
             self.topic,
@@ -137,16 +147,6 @@ impl DemoArgs {
         config
     }
 
-    async fn make_topic(&self, brokers: &str, mock: Option<&MockBroker>) -> Result<(), Failure> {
-        let made = match mock {
-            Some(mock) => mock.create_topic(&self.topic, PARTITIONS),
-            None => create_topic(&KafkaConfig::new(brokers), &self.topic, PARTITIONS, &[])
-                .await
-                .map(|_| ()),
-        };
-        made.map_err(|error| Failure::new(Exit::Unreachable, format!("topic {}: {error:#}", self.topic)))
-    }
-
     async fn show(
         &self,
         place: &Place,
@@ -167,6 +167,16 @@ impl DemoArgs {
         let (reader, topic) = (KafkaTopicReader::new(KafkaConfig::new(brokers)), self.topic.clone());
         tokio::task::spawn_blocking(move || show_messages(&reader, &topic, since)).await?
     }
+}
+
+async fn make_topic(brokers: &str, topic: &str, mock: Option<&MockBroker>) -> Result<(), Failure> {
+    let made = match mock {
+        Some(mock) => mock.create_topic(topic, PARTITIONS),
+        None => create_topic(&KafkaConfig::new(brokers), topic, PARTITIONS, &[])
+            .await
+            .map(|_| ()),
+    };
+    made.map_err(|error| Failure::new(Exit::Unreachable, format!("topic {topic}: {error:#}")))
 }
 
 fn show_messages(reader: &impl TopicReader, topic: &str, since: chrono::DateTime<Utc>) -> anyhow::Result<()> {

@@ -51,6 +51,18 @@ pub(super) enum Outcome {
     Barred(String),
 }
 
+impl Outcome {
+    /// As it is told.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed(_) => "failed",
+            Self::PutOff(_) => "put_off",
+            Self::Barred(_) => "barred",
+        }
+    }
+}
+
 impl MailServer {
     /// The server of a URL of the form that lettre reads, which keeps the parts to itself.
     pub(super) fn read(url: &str, patience: Duration) -> Option<Self> {

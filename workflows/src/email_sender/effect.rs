@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lettre::Address;
-use lockgate::delivery::{Record, Rejection};
+use lockgate::delivery::{Record, Rejection, traceparent_of};
 use lockgate::postgres::{Effect, EffectError};
 use minijinja::Value;
 use serde::Deserialize;
@@ -35,6 +35,7 @@ struct Incoming {
 pub struct Email {
     incoming: Incoming,
     text: Text,
+    traceparent: Option<String>,
 }
 
 impl SendEmails {
@@ -85,7 +86,11 @@ impl Effect for SendEmails {
         if texts.iter().any(|text| text.contains('\0')) {
             return Err(Rejection::new("zero_character", "its text contains a zero character"));
         }
-        Ok(Email { incoming, text })
+        Ok(Email {
+            incoming,
+            text,
+            traceparent: traceparent_of(record).map(str::to_owned),
+        })
     }
 
     async fn apply(&self, connection: &mut PgConnection, new: &[(Uuid, &Email)]) -> Result<(), EffectError> {
@@ -100,6 +105,7 @@ impl Effect for SendEmails {
             .bind(all(new, |email| &email.text.subject))
             .bind(all(new, |email| &email.text.body))
             .bind(all(new, |email| &email.incoming.correlation_id))
+            .bind(new.iter().map(|(_, email)| email.traceparent.as_deref()).collect::<Vec<_>>())
             .bind(self.state)
             .execute(connection)
             .await?;

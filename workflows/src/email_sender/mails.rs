@@ -25,6 +25,7 @@ pub(super) struct Claimed {
     pub(super) subject: String,
     pub(super) body: String,
     pub(super) attempts: i32,
+    pub(super) traceparent: Option<String>,
 }
 
 /// What is written down of an e-mail.

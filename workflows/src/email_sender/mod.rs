@@ -39,7 +39,7 @@ const CREATE_LOCK: &str = "select pg_advisory_xact_lock(7163384699216396291)";
 
 /// Is the table there, with all its columns?
 const WHOLE: &str = "select exists (select from pg_attribute
-    where attrelid = to_regclass('lockgate_mail.sent_emails') and attname = 'first_attempt_at' and not attisdropped)";
+    where attrelid = to_regclass('lockgate_mail.sent_emails') and attname = 'traceparent' and not attisdropped)";
 
 /// Consumes e-mail commands, each once, into the table lockgate_mail.sent_emails, and sends them when a server is set
 #[derive(Parser)]
@@ -158,9 +158,7 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
         },
     )?;
     tracing::info!(
-        topic,
-        group = args.group,
-        sends = sender.is_some(),
+        name: "sender_started", topic, group = args.group, sends = sender.is_some(),
         "email-sender started"
     );
     // What ends the one ends the others.
@@ -185,7 +183,7 @@ pub async fn run(args: Args, config: &Config, stop: CancellationToken) -> anyhow
     if let Some(unfit) = watching.await.context("the watch over the servers panicked")? {
         return Err(unfit.into());
     }
-    tracing::info!("email-sender stopped");
+    tracing::info!(name: "sender_stopped", "email-sender stopped");
     Ok(())
 }
 
@@ -214,7 +212,7 @@ async fn prepare(
         match migrator.check().await {
             Ok(()) => break,
             Err(SchemaError::Database(error)) if error.code().is_none() => {
-                tracing::warn!(%error, "waiting for Postgres");
+                tracing::warn!(name: "waiting_for_postgres", %error, "waiting for Postgres");
                 health.say(Part::Replica, Err::<&str, _>(format!("waiting for Postgres: {error}")));
             }
             Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use lockgate::telemetry::mails::MailTold;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -105,12 +106,14 @@ impl<'a> Page<'a> {
 
     /// Offers one e-mail and writes down what became of it.
     async fn one(&self, email: Claimed, conversation: &mut Conversation) {
+        let told = MailTold::begin(email.message_id, email.traceparent.as_deref(), email.attempts);
         let outcome = match self.sender.message(&email) {
             Ok(message) => conversation.offer(&message).await,
             // The error's text quotes the address.
             Err(_) => Outcome::Failed("no message can be made of it".to_owned()),
         };
         fail::fail_point!("mail.after_send");
+        told.end(outcome.name());
         let (state, error, pause) = match outcome {
             Outcome::Sent => ("sent", None, Duration::ZERO),
             Outcome::Failed(why) => ("failed", Some(why), Duration::ZERO),
@@ -136,11 +139,11 @@ impl<'a> Page<'a> {
                     return match settled.as_deref() {
                         Some("failed") => {
                             let why = fate.error.unwrap_or_default();
-                            tracing::error!(message_id = %email.message_id, "an e-mail has failed: {why}");
+                            tracing::error!(name: "mail_failed", message_id = %email.message_id, why, "an e-mail has failed for good");
                         }
                         // An earlier mark whose answer was lost has ended the claim.
                         None if tries == 1 => tracing::warn!(
-                            message_id = %email.message_id,
+                            name: "mail_taken_over", message_id = %email.message_id,
                             "an e-mail was taken over before it was marked; it may go twice"
                         ),
                         _ => {}
@@ -150,14 +153,14 @@ impl<'a> Page<'a> {
             };
             self.over.cancel();
             if tries == 1 {
-                tracing::warn!(message_id = %email.message_id, %error, "an e-mail cannot be marked at the moment");
+                tracing::warn!(name: "mail_not_marked", message_id = %email.message_id, %error, "an e-mail cannot be marked at the moment");
             }
-            let late = self.asked.elapsed() + pause >= self.sender.lease;
-            lock(&self.found).unmarked = Some(error);
-            if late {
-                tracing::warn!(message_id = %email.message_id, "an e-mail was not marked; it may go twice");
+            if self.asked.elapsed() + pause >= self.sender.lease {
+                tracing::warn!(name: "mail_not_marked", message_id = %email.message_id, %error, "an e-mail was not marked; it may go twice");
+                lock(&self.found).unmarked = Some(error);
                 return;
             }
+            lock(&self.found).unmarked = Some(error);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MARK_PAUSES.1);
             tries += 1;

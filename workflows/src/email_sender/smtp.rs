@@ -64,10 +64,7 @@ impl Sender {
                 }
                 Ok((_, Some(why))) => {
                     barred += 1;
-                    (
-                        backoff(barred).min(self.lease),
-                        Some(format!("no e-mails are sent: {why}")),
-                    )
+                    (backoff(barred).min(self.lease), Some(why))
                 }
                 Err(error) => {
                     let why = format!("e-mails cannot be claimed or marked at the moment: {error}");
@@ -77,7 +74,7 @@ impl Sender {
             match trouble {
                 None => said.clear(),
                 Some(text) if text != said => {
-                    tracing::warn!("{text}");
+                    tracing::warn!(name: "mail_server_bars", reason = text, "no e-mails are sent at the moment");
                     said = text;
                 }
                 // Said again when it is another one.
@@ -134,7 +131,7 @@ impl Sender {
                     Ok(1..) if !stop.is_cancelled() => {}
                     Ok(_) => break,
                     Err(error) => {
-                        tracing::warn!(%error, "old e-mails are not deleted at the moment");
+                        tracing::warn!(name: "mails_not_pruned", %error, "old e-mails are not deleted at the moment");
                         break;
                     }
                 }

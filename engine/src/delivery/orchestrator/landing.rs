@@ -12,39 +12,60 @@ use super::counters::add;
 use super::notices::{Fate, Notice};
 use super::pump::Pump;
 use super::spill::{Spill, failed_row};
+use super::submitted::Submitted;
 use super::waiting::{Placed, Waiter};
 use super::window::FlightState;
+use crate::telemetry::closed::{SendError, SendPath};
+use crate::telemetry::meters;
 
 /// Outcomes handled in one go before commands are taken again.
 const LANDINGS: usize = 1_024;
 
 /// What is to be told to the breakers after a pass, by topic.
 #[derive(Debug, Default)]
-pub(super) struct Observed(Vec<(Arc<str>, u32, u32)>);
+pub(super) struct Observed {
+    topics: Vec<(Arc<str>, u32, u32)>,
+    failed: Vec<(Arc<str>, SendError, u64)>,
+}
 
 impl Observed {
     fn note(&mut self, topic: &Arc<str>, outcome: &Outcome) {
+        if let Outcome::Refused(failure) | Outcome::Unknown(failure) = outcome {
+            self.note_failed(topic, SendError::of(failure.code));
+        }
         let (delivered, unknown) = match outcome {
             Outcome::Delivered { .. } => (1, 0),
             Outcome::Unknown(_) => (0, 1),
             // Refused messages say nothing about their topic.
             Outcome::Refused(_) => return,
         };
-        match self.0.iter_mut().find(|(known, ..)| known == topic) {
+        match self.topics.iter_mut().find(|(known, ..)| known == topic) {
             Some((_, all_delivered, all_unknown)) => {
                 *all_delivered += delivered;
                 *all_unknown += unknown;
             }
-            None => self.0.push((topic.clone(), delivered, unknown)),
+            None => self.topics.push((topic.clone(), delivered, unknown)),
+        }
+    }
+
+    fn note_failed(&mut self, topic: &Arc<str>, why: SendError) {
+        let known = |(other, code, _): &&mut (Arc<str>, SendError, u64)| other == topic && *code == why;
+        match self.failed.iter_mut().find(known) {
+            Some((.., messages)) => *messages += 1,
+            None => self.failed.push((topic.clone(), why, 1)),
         }
     }
 
     /// Tells the breakers; answers whether anything was delivered.
     fn tell(&mut self, breakers: &Breakers) -> bool {
         let mut any = false;
-        for (topic, delivered, unknown) in self.0.drain(..) {
+        for (topic, why, messages) in self.failed.drain(..) {
+            meters().not_sent(&topic, SendPath::Direct, why, messages);
+        }
+        for (topic, delivered, unknown) in self.topics.drain(..) {
             if delivered > 0 {
                 any = true;
+                meters().sent(&topic, SendPath::Direct, u64::from(delivered));
                 breakers.observe(&topic, Observation::Delivered(delivered));
             }
             if unknown > 0 {
@@ -71,7 +92,7 @@ impl Pump {
         }
         let delivered = self.observed.tell(&self.breakers);
         if delivered && self.stall.acknowledged(self.window.overdue(), self.window.size()) {
-            tracing::info!("the brokers answer again: direct commands are sent");
+            tracing::info!(name: "direct_resumed", "the brokers answer again: direct commands are sent");
         }
         true
     }
@@ -88,7 +109,11 @@ impl Pump {
         };
         self.end_probe(&flight.topic, flight.probe, end);
         match flight.state {
-            FlightState::Sent(command) => self.settle_sent(*command, outcome, flight.waiter),
+            FlightState::Sent(command) => {
+                let submitted = Submitted::of(&command.message, command.message_id, flight.sent);
+                submitted.settled(&outcome);
+                self.settle_sent(*command, outcome, flight.waiter);
+            }
             FlightState::Overdue {
                 command_type,
                 message_id,

@@ -12,6 +12,8 @@ mod settings;
 mod shared;
 mod spill;
 mod stall;
+mod submitted;
+mod told;
 mod waiting;
 mod weight;
 mod window;
@@ -44,6 +46,7 @@ use super::door::{CommandDoor, HandedOver};
 use super::fallback::FallbackStore;
 use super::key_hash::KeyHash;
 use super::publisher::Publisher;
+use crate::telemetry::Watching;
 
 /// Beyond the patience with the brokers: how long those who wait give the table.
 const STORED_WITHIN: Duration = Duration::from_secs(5);
@@ -74,6 +77,7 @@ pub struct NotificationOrchestrator {
 
 struct Inner {
     shared: Arc<Shared>,
+    _told: Vec<Watching>,
 }
 
 /// What an orchestrator is made of.
@@ -152,7 +156,10 @@ impl NotificationOrchestrator {
         }
         let notices = Notices::start(parts.handler)?;
         let shared = Shared::new(parts.settings, parts.topics, parts.key_hash, notices);
-        let inner = Arc::new(Inner { shared: shared.clone() });
+        let inner = Arc::new(Inner {
+            _told: told::watch(&shared),
+            shared: shared.clone(),
+        });
         let pump = Pump::new(shared.clone(), parts.publisher, parts.breakers);
         let runtime = Arc::new(runtime);
         for lane in 0..LANES {
@@ -188,8 +195,7 @@ impl NotificationOrchestrator {
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> DirectStats {
-        let shared = &self.inner.shared;
-        shared.counters.snapshot(shared.queue.len(), shared.spill.len())
+        self.inner.shared.stats()
     }
 
     /// Accepts nothing more, and gives what was accepted so long to get into Kafka or the table: the first half of the
@@ -201,7 +207,7 @@ impl NotificationOrchestrator {
             .await
             .is_err()
         {
-            tracing::error!("the threads of direct commands do not end");
+            tracing::error!(name: "direct_threads_hang", "the threads of direct commands do not end");
         }
         Stopped {
             unplaced: self.stats().unplaced,

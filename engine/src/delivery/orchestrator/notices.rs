@@ -81,7 +81,7 @@ fn tell(receiver: &Receiver<Notice>, handler: &dyn OutcomeHandler) {
     while let Ok(notice) = receiver.recv() {
         let message_id = notice.message_id;
         if catch_unwind(AssertUnwindSafe(|| handler.handle(notice))).is_err() {
-            tracing::error!(%message_id, "the handler of outcomes panicked at message {message_id}");
+            tracing::error!(name: "direct_handler_panicked", %message_id, "the handler of outcomes panicked");
         }
     }
 }

@@ -17,6 +17,7 @@ use super::pending::{Entry, Unmade};
 use super::shared::Shared;
 use super::spill::{Reason, Spill, failed_row, row_of, unmade_row};
 use super::stall::Stall;
+use super::submitted::Submitted;
 use super::waiting::{Placed, Waiter};
 use super::window::{Flight, FlightState, Landings, Window};
 
@@ -159,6 +160,7 @@ impl Pump {
             Admission::Go => self.publish(ready, waiter, None, now),
             Admission::Probe(probe) => self.publish(ready, waiter, Some(probe), now),
             Admission::Wait(_) => {
+                Submitted::of(&ready.message, ready.message_id, now).stored(Reason::BreakerOpen);
                 let row = row_of(*ready, Reason::BreakerOpen, &self.shared.settings);
                 self.spill(Spill::Row(row, waiter));
                 true
@@ -256,6 +258,8 @@ impl Pump {
             self.say_stalled();
         }
         for message in overtaken {
+            let command = &message.command;
+            Submitted::of(&command.message, command.message_id, message.sent).stored(Reason::Unconfirmed);
             let row: Box<FallbackRow> = row_of(message.command, Reason::Unconfirmed, &self.shared.settings);
             self.end_probe(&row.topic, message.probe, ProbeEnd::Failed);
             self.spill(Spill::Row(row, message.waiter));
@@ -293,20 +297,16 @@ impl Pump {
 
     fn say_stalled(&self) {
         let in_flight = self.window.in_flight();
-        tracing::warn!(
-            in_flight,
-            "the brokers do not answer: direct commands go to the table, {in_flight} are in flight"
-        );
+        tracing::warn!(name: "direct_stalled", in_flight, "the brokers do not answer: direct commands are stored");
     }
 
     fn say_turned_away(&mut self, now: Instant) {
         let (said_at, said) = self.said;
         let count = self.shared.counters.not_accepted.load(Ordering::Relaxed);
         if count > said && (said == 0 || now.saturating_duration_since(said_at) >= SAY_AGAIN) {
-            let more = count - said;
             tracing::error!(
-                more,
-                "{more} direct commands were not accepted: the queues or their memory are full"
+                name: "direct_not_accepted", count = count - said,
+                "direct commands were turned away: queues or memory are full"
             );
             self.said = (now, count);
         }

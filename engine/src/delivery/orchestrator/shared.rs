@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::direct::Topics;
 use super::super::key_hash::KeyHash;
-use super::counters::{Counters, add};
+use super::counters::{Counters, DirectStats, add};
 use super::doze::Doze;
 use super::lanes::{LANES, Lanes};
 use super::notices::Notices;
@@ -134,6 +134,11 @@ impl Shared {
             let left = stop.give_up_at.saturating_duration_since(Instant::now());
             pause.min(left)
         })
+    }
+
+    /// What was done so far.
+    pub(super) fn stats(&self) -> DirectStats {
+        self.counters.snapshot(self.queue.len(), self.spill.len())
     }
 
     /// A writer has ended.

@@ -100,6 +100,7 @@ impl Window {
             if let FlightState::Sent(command) = std::mem::replace(&mut flight.state, kept) {
                 overtaken.push(Overtaken {
                     command: *command,
+                    sent: flight.sent,
                     probe: flight.probe.take(),
                     waiter: flight.waiter.take(),
                 });
@@ -113,6 +114,7 @@ impl Window {
 /// A command whose message had no answer in time.
 pub(super) struct Overtaken {
     pub(super) command: ReadyCommand,
+    pub(super) sent: Instant,
     pub(super) probe: Option<Probe>,
     pub(super) waiter: Option<Waiter>,
 }
@@ -133,7 +135,7 @@ impl Landings {
 impl OutcomeSink for Landings {
     fn settle(&self, index: u32, outcome: Outcome) {
         if self.0.push((index, outcome)).is_err() {
-            tracing::error!(index, "an outcome found no room; its command is stored as unconfirmed");
+            tracing::error!(name: "direct_outcome_without_room", index, "an outcome found no room: it counts as unknown");
         }
     }
 }

@@ -157,7 +157,9 @@ impl Writer {
         let confirmed = page.confirmed.len();
         match self.until_written(confirmed, || store.confirm_undelivered(&page.confirmed)) {
             Written::Done(count) => add(&self.shared.counters.confirmed, count),
-            Written::BadRow(why) => tracing::error!(confirmed, "stored commands cannot be settled: {why}"),
+            Written::BadRow(why) => {
+                tracing::error!(name: "direct_not_settled", count = confirmed, why, "stored commands that were acknowledged cannot be settled: they are sent once more");
+            }
             // Their rows stay due: sent once more.
             Written::GivenUp => {}
         }
@@ -201,11 +203,8 @@ impl Writer {
             return;
         }
         self.said = Some(Instant::now());
-        let waiting = rows + self.shared.spill.len();
-        tracing::error!(
-            waiting,
-            "{waiting} direct commands cannot be stored yet and are in memory only: {why}"
-        );
+        let count = rows + self.shared.spill.len();
+        tracing::error!(name: "direct_store_failing", count, why, "direct commands cannot be stored yet and are in memory only");
     }
 
     fn stored(&self, page: &mut Page, part: Range<usize>) {
@@ -234,7 +233,7 @@ impl Writer {
             waiter.tell(Placed::Invalid(InvalidCommand { field, problem }));
         }
         let message_id = page.rows[at].message_id;
-        tracing::error!(%message_id, "command {message_id} can never be stored and is lost: {why}");
+        tracing::error!(name: "direct_lost", %message_id, why, "a direct command can never be stored and is lost");
     }
 }
 

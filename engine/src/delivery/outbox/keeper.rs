@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::store::{LaneClaim, OutboxStore};
+use crate::telemetry::closed::LeaseKind;
+use crate::telemetry::meters;
 
 /// Pause after the store failed, so that a dead one is not asked in a loop.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -24,13 +26,17 @@ pub(super) async fn keep(
         tokio::time::sleep_until((asked + lease / 3).into()).await;
         tokio::select! {
             renewed = renew(&store, &claim, lease) => match renewed {
-                Some(at) => asked = at,
+                Some(at) => {
+                    meters().leases_renewed(LeaseKind::Lane, 1);
+                    asked = at;
+                }
                 None => break,
             },
             () = tokio::time::sleep_until((asked + trusted).into()) => break,
         }
     }
-    tracing::warn!(lane = claim.lane, "lost the lease of a lane of the outbox");
+    meters().leases_lost(LeaseKind::Lane, 1);
+    tracing::warn!(name: "lease_lost", kind = "lane", lane = claim.lane, "a lease was lost");
     lost.cancel();
 }
 
@@ -40,7 +46,9 @@ async fn renew(store: &Arc<dyn OutboxStore>, claim: &LaneClaim, lease: Duration)
         let asked = Instant::now();
         match store.renew_lane(claim, lease).await {
             Ok(held) => return held.then_some(asked),
-            Err(error) => tracing::warn!(lane = claim.lane, %error, "the lease of a lane was not renewed"),
+            Err(error) => {
+                tracing::warn!(name: "lease_not_renewed", kind = "lane", lane = claim.lane, %error, "a lease could not be renewed; it is tried again");
+            }
         }
         tokio::time::sleep(STORE_PAUSE).await;
     }

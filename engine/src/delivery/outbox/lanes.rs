@@ -142,7 +142,7 @@ impl Lanes {
         match self.tasks.join_next_with_id().await {
             Some(Ok((id, ended))) => self.note(id, ended),
             Some(Err(error)) => {
-                tracing::error!(%error, "the sending of a lane broke off");
+                tracing::error!(name: "lane_broken", %error, "the sending of a lane broke off; its lease ends by itself");
                 self.note(error.id(), Ended::Trouble("the sending broke off".to_owned()))
             }
             None => std::future::pending().await,
@@ -202,7 +202,9 @@ async fn release(service: &Service, claim: &LaneClaim, lost: &CancellationToken,
     while !lost.is_cancelled() {
         match service.store.release_lane(claim, last_error).await {
             Ok(_) => return,
-            Err(error) => tracing::warn!(lane = claim.lane, %error, "a lane is not given back yet"),
+            Err(error) => {
+                tracing::warn!(name: "lane_not_released", lane = claim.lane, %error, "a lane could not be given back yet");
+            }
         }
         if service.over.is_cancelled() {
             return;

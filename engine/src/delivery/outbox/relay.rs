@@ -14,6 +14,8 @@ use super::lanes::{Landed, Lanes};
 use super::store::OutboxStore;
 use crate::delivery::{Breakers, Publisher, Topics};
 use crate::lifecycle::FleetError;
+use crate::telemetry::catalogue::OUTBOX_LANES;
+use crate::telemetry::meters;
 
 /// How often an idle replica looks at most: at every eighth poll.
 const IDLE_POLLS: u32 = 8;
@@ -113,14 +115,17 @@ impl OutboxRelay {
         let mut lanes = Lanes::default();
         let mut quiet = 0u32;
         let mut behind = None;
+        let held = meters().value(&OUTBOX_LANES, &[]);
         while !stop.is_cancelled() {
             let more = service.round(&mut lanes, &mut behind).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "could not look into the outbox");
+                tracing::warn!(name: "looking_failed", kind = "outbox", %error, "work could not be looked for");
                 false
             });
+            held.set(lanes.count() as f64);
             quiet = if lanes.count() > 0 { 0 } else { quiet.saturating_add(1) };
             service.wait(&mut lanes, quiet, more, &stop).await;
         }
+        held.set(0.0);
         service.stopping.cancel();
         let drain = service.settings.drain;
         if tokio::time::timeout(drain, lanes.all_landed(service)).await.is_ok() {
@@ -167,7 +172,7 @@ impl Service {
                 Leads::To(topic) => topic,
                 Leads::Closed => continue,
                 Leads::Nowhere => {
-                    tracing::warn!(lane, %route, "commands wait in the outbox: no topic is configured for their type");
+                    tracing::warn!(name: "outbox_unroutable", lane, %route, "commands wait in the outbox: no topic is configured for their type");
                     lanes.rest(lane, route);
                     continue;
                 }

@@ -1,7 +1,7 @@
 //! One route of a held lane: page after page, each sent whole, waited for and written down before the next is sent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,8 +11,12 @@ use super::store::{LaneClaim, OutboxRow, PageAsk, Place, SettledPage, Settling};
 use super::verdict::judge;
 use crate::delivery::breaker::{Admission, Probe, ProbeEnd};
 use crate::delivery::publisher::Failure;
-use crate::delivery::sending::{PageTracker, send, tell_breaker};
+use crate::delivery::page_span;
+use crate::delivery::sending::{PageTracker, count, send, tell_breaker};
 use crate::lifecycle::FleetError;
+use crate::telemetry::catalogue::{DELIVERED, KEPT, LANE, REFUSED, RELAY};
+use crate::telemetry::closed::{RelayEnd, SendPath};
+use crate::telemetry::{Spanned, meters};
 
 /// Enough to learn whether a topic takes messages again, few enough to lose little time on one that does not.
 const PROBE_ROWS: u32 = 50;
@@ -74,7 +78,7 @@ impl Stream {
         } = progress;
         if delivered + refused + kept > 0 {
             let trouble = trouble.map(|failure| failure.code);
-            tracing::info!(lane = self.claim.lane, topic = %self.topic, delivered, refused, kept, trouble, "outbox sent");
+            tracing::info!(name: "outbox_sent", lane = self.claim.lane, topic = %self.topic, delivered, refused, kept, trouble, "commands of the outbox were sent");
         }
         ended
     }
@@ -150,7 +154,7 @@ impl Stream {
                 Err(error @ FleetError::Refused(_)) => return Err(Ended::Trouble(error.to_string())),
                 Err(error) => error,
             };
-            tracing::warn!(lane = self.claim.lane, %error, "a page of the outbox is not written down yet");
+            tracing::warn!(name: "outbox_page_not_written", lane = self.claim.lane, %error, "what became of a page of the outbox is not written yet");
             // Rows that are not deleted are sent again: nothing is lost by giving up.
             if self.lost.is_cancelled() || service.over.is_cancelled() {
                 return Err(Ended::Lost);
@@ -161,6 +165,8 @@ impl Stream {
 
     async fn send_page(&self, service: &Service, progress: &mut Progress, rows: Vec<OutboxRow>, probe: Option<Probe>) {
         let rows: Vec<Outgoing> = rows.into_iter().map(|row| outgoing(&self.topic, row)).collect();
+        let traceparents = rows.iter().map(|row| row.message.headers.get("traceparent"));
+        let (span, begin) = (page_span::begin(&RELAY, &self.topic, traceparents), Instant::now());
         let tracker = Arc::new(PageTracker::new(rows.len()));
         let messages = rows.iter().map(|row| {
             fail::fail_point!("outbox.mid_page");
@@ -176,6 +182,7 @@ impl Stream {
         }
         fail::fail_point!("outbox.after_publish");
         let outcomes = tracker.outcomes();
+        count(&self.topic, SendPath::Outbox, &outcomes, begin.elapsed());
         tell_breaker(&service.breakers, &self.topic, &outcomes, probe);
         let verdict = judge(&rows, outcomes);
         progress.pages += 1;
@@ -186,7 +193,22 @@ impl Stream {
         if verdict.kept > 0 {
             progress.trouble = verdict.trouble.or_else(|| Some(not_taken()));
         }
+        self.tell(span, &verdict.settled, verdict.kept);
         progress.settled = verdict.settled;
+    }
+
+    /// Counts what became of a page.
+    fn tell(&self, mut span: Spanned, settled: &SettledPage, kept: usize) {
+        span.set(&LANE, i64::from(self.claim.lane));
+        for (end, attribute, messages) in [
+            (RelayEnd::Delivered, &DELIVERED, settled.delivered.len()),
+            (RelayEnd::Refused, &REFUSED, settled.refused.len()),
+            (RelayEnd::Kept, &KEPT, kept),
+        ] {
+            meters().relayed(end, messages as u64);
+            span.set(attribute, messages as i64);
+        }
+        span.end();
     }
 }
 

@@ -195,11 +195,17 @@ impl Runs {
         }
     }
 
-    pub(super) fn cancel(&mut self, run: RunId, reason: &str, force: bool, now: DateTime<Utc>) -> &'static str {
+    /// The run itself, or the one that goes on in its place by now.
+    pub(super) fn last_run(&self, run: RunId) -> RunId {
         let mut meant = run;
         while let Some(next) = self.by_id.get(&meant).and_then(|run| run.continued_as) {
             meant = next;
         }
+        meant
+    }
+
+    pub(super) fn cancel(&mut self, run: RunId, reason: &str, force: bool, now: DateTime<Utc>) -> &'static str {
+        let meant = self.last_run(run);
         let state = self.request_stop(meant, Status::Cancelled, reason, force, now);
         self.stop_children(meant, now);
         let child = self.by_id.get(&meant).filter(|run| run.status.is_over());

@@ -67,7 +67,7 @@ impl Runs {
     pub(super) fn claimable(&self, run: &Run, asked: Claimable<'_>) -> Option<Ready> {
         let ready = run.ready.filter(|ready| ready.at <= asked.now)?;
         let after_is_over = || {
-            let after = run.after_run.and_then(|after| self.by_id.get(&after));
+            let after = run.after_run.and_then(|after| self.by_id.get(&self.last_run(after)));
             after.is_none_or(|after| after.status.is_over())
         };
         let may = run.status.may_be_claimed()

@@ -222,6 +222,7 @@ impl Run {
             parent_id: self.parent.as_ref().map(|parent| parent.run),
             depth: self.parent.as_ref().map_or(0, |parent| parent.depth),
             undoing: self.undoing == Some(true),
+            scheduled: self.request.slot.is_some(),
             wake_seq: self.wake_seq,
             steps: self.steps.values().cloned().collect(),
             signals: self.waiting_signals(),

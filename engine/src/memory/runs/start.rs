@@ -175,7 +175,7 @@ fn start_of(run: &NewRun) -> RunStart {
         start_at: run.start_at,
         pace_per_s: run.pace_per_s.map(i32::unsigned_abs),
         deadline: run.deadline,
-        origin_id: run.origin_id,
+        origin_id: None,
         traceparent: run.traceparent,
         actor: run.actor,
         ..RunRequest::new(run.workflow).for_engine()

@@ -43,8 +43,11 @@ impl Runs {
         lost: &[String],
         now: DateTime<Utc>,
     ) -> Result<Saved, FleetError> {
+        let is_settled = self
+            .held(&step.claim)
+            .is_some_and(|run| run.steps.contains_key(&step.path));
         let saved = self.settle(step)?;
-        if let (Saved::Done, Some(run)) = (&saved, self.held(&step.claim)) {
+        if let (Saved::Done, false, Some(run)) = (&saved, is_settled, self.held(&step.claim)) {
             run.lose(lost, step.finished_at);
             self.stop_lost_children(step.claim.run, lost, now);
         }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod children;
+mod followers;
 mod leases;
 mod plan;
 mod runs;
@@ -42,6 +43,8 @@ pub struct PostgresFleet {
     settings: FleetSettings,
     /// Where the sweep's look at children ended; none: at the start.
     looked_at: Arc<Mutex<Option<(Uuid, String)>>>,
+    /// Where the sweep's look at runs that wait for others ended; none: at the start.
+    waited_for: Arc<Mutex<Option<followers::Place>>>,
 }
 
 impl PostgresFleet {
@@ -52,6 +55,7 @@ impl PostgresFleet {
             database,
             settings,
             looked_at: Arc::default(),
+            waited_for: Arc::default(),
         }
     }
 

@@ -56,6 +56,7 @@ impl PostgresFleet {
             stopped: part(self.counted(overdue).await) + part(self.counted(stopped).await),
             fan_outs: part(self.complete_idle().await),
             parents: part(self.look_after_children().await),
+            followers: part(self.wake_left_behind().await),
         };
         // What was claimed by who did not know of a limit counts from here on.
         part(self.counted(places).await);

@@ -12,13 +12,18 @@ use crate::lifecycle::{Act, Ending, FleetError, LetGo, Poked, RunClaim, RunId, s
 use crate::postgres::database::DatabaseError;
 
 const LET_GO_RUNS: &str = include_str!("../../../queries/let_go_runs.sql");
+const END_RUNS: &str = include_str!("../../../queries/end_runs.sql");
 /// Before code is run again that ran too long.
 const OVERRUN_PAUSE: Duration = Duration::from_secs(1);
 const POKED_RUNS: &str = include_str!("../../../queries/poked_runs.sql");
 
 impl PostgresRunStore {
     pub(super) async fn let_go_rows(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {
-        let query = self.let_go_query(group);
+        let query = if group.iter().all(is_plain_end) {
+            self.end_query(group)
+        } else {
+            self.let_go_query(group)
+        };
         self.judged(query, group.iter().map(|ending| ending.claim).collect())
             .await
     }
@@ -45,6 +50,20 @@ impl PostgresRunStore {
             .boxed()
         });
         Ok(answers.await?)
+    }
+
+    fn end_query(&self, group: &[Ending]) -> Query {
+        let claims = || group.iter().map(|ending| ending.claim);
+        let columns: Vec<Column> = group.iter().map(|ending| column(&ending.act)).collect();
+        self.database
+            .statement(END_RUNS)
+            .bind(claims().map(|claim| claim.run).collect::<Vec<_>>())
+            .bind(claims().map(|claim| claim.token).collect::<Vec<_>>())
+            .bind(claims().map(|claim| claim.claim_id).collect::<Vec<_>>())
+            .bind(columns.iter().map(|column| column.act).collect::<Vec<_>>())
+            .bind(columns.iter().map(|column| column.output).collect::<Vec<_>>())
+            .bind(columns.iter().map(|column| column.reason.clone()).collect::<Vec<_>>())
+            .bind(self.replica)
     }
 
     fn let_go_query(&self, group: &[Ending]) -> Query {
@@ -89,6 +108,12 @@ impl PostgresRunStore {
             .collect::<Result<_, _>>()
             .map_err(DatabaseError::from)?)
     }
+}
+
+/// Nothing but its own row is to be looked at, or written.
+fn is_plain_end(ending: &Ending) -> bool {
+    let ends = matches!(ending.act, Act::Complete { .. } | Act::Fail { .. });
+    ends && !ending.had_batches && ending.attributes.is_none()
 }
 
 /// What was not let go of: still ours and refused, or not ours any more, be it by our own earlier request.

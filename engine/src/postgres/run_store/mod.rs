@@ -24,6 +24,7 @@ use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::database::Database;
+use super::run_control::send;
 use crate::lifecycle::{
     Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
     NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
@@ -73,7 +74,7 @@ impl PostgresRunStore {
 #[async_trait]
 impl RunStore for PostgresRunStore {
     async fn start_runs(&self, page: &[NewRun], again: bool) -> Result<(), FleetError> {
-        Ok(self.database.start_runs(page, again).await?)
+        Ok(self.database.start_runs(page, again, false).await?)
     }
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
         Ok(self.database.start_run(run, true).await?)
@@ -134,8 +135,11 @@ impl RunStore for PostgresRunStore {
     async fn wake_runs(&self, runs: &[RunId]) -> Result<u64, FleetError> {
         self.wake_rows(runs).await
     }
+    async fn wake_behind(&self, run: RunId) -> Result<(), FleetError> {
+        self.wake_rows_behind(run).await
+    }
     async fn signal_run(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
-        self.signal_row(signal).await
+        Ok(send(&self.database, signal, None).await?)
     }
     async fn poked_runs(&self, runs: &[RunId]) -> Result<Vec<Poked>, FleetError> {
         self.poked_rows(runs).await

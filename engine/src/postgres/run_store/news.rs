@@ -8,11 +8,11 @@ use sqlx::{PgConnection, Row};
 
 use super::rows::{read_steps, steps_of};
 use super::{PostgresRunStore, Query};
-use crate::lifecycle::{FleetError, Kind, NewSignal, News, RunId, Signal, Signalled};
+use crate::lifecycle::{FleetError, Kind, News, RunId, Signal};
 use crate::postgres::database::{Database, DatabaseError};
-use crate::postgres::run_control::{SIGNAL_RUN, signalled};
 
 pub(in crate::postgres) const WAKE_RUNS: &str = include_str!("../../../queries/wake_runs.sql");
+const WAKE_BEHIND: &str = include_str!("../../../queries/wake_behind.sql");
 const READ_WAITING_SIGNALS: &str = include_str!("../../../queries/read_waiting_signals.sql");
 const NEXT_DUE: &str = include_str!("../../../queries/next_due.sql");
 
@@ -26,21 +26,12 @@ impl PostgresRunStore {
         Ok(done.rows_affected())
     }
 
-    pub(super) async fn signal_row(&self, signal: &NewSignal) -> Result<Signalled, FleetError> {
-        let query = self
-            .database
-            .statement(SIGNAL_RUN)
-            .bind(signal.run)
-            .bind(signal.name.clone())
-            .bind(signal.payload.clone())
-            .bind(signal.idempotency_key.clone())
-            .bind(signal.actor.clone());
-        let row = self
-            .database
-            .run(move |connection| query.fetch_one(connection).boxed())
+    pub(super) async fn wake_rows_behind(&self, run: RunId) -> Result<(), FleetError> {
+        let query = self.database.statement(WAKE_BEHIND).bind(run);
+        self.database
+            .run(move |connection| query.execute(connection).boxed())
             .await?;
-        let answer: serde_json::Value = row.try_get(0).map_err(DatabaseError::from)?;
-        Ok(signalled(answer.as_str().unwrap_or_default().to_owned()))
+        Ok(())
     }
 
     /// The wake-ups are counted before what they brought is read: what comes later is counted later too.

@@ -29,6 +29,7 @@ pub(in crate::postgres) fn work_run(row: &PgRow) -> Result<(i64, WorkRun), sqlx:
         parent_id: row.try_get("parent_id")?,
         depth: row.try_get::<i16, _>("depth")?.unsigned_abs(),
         undoing: row.try_get("undoing")?,
+        scheduled: row.try_get("scheduled")?,
         wake_seq: row.try_get("wake_seq")?,
         steps: Vec::new(),
         signals: Vec::new(),

@@ -10,6 +10,7 @@ use crate::lifecycle::{FleetError, NewStep, RunClaim, Saved, StepState};
 use crate::postgres::database::{Database, DatabaseError};
 
 const SAVE_STEPS: &str = include_str!("../../../queries/save_steps.sql");
+const RECORD_STEPS: &str = include_str!("../../../queries/record_steps.sql");
 const SETTLE_STEP: &str = include_str!("../../../queries/settle_step.sql");
 const SETTLE_SELECT: &str = include_str!("../../../queries/settle_select.sql");
 const READ_STEP: &str = include_str!("../../../queries/read_step.sql");
@@ -36,8 +37,10 @@ impl PostgresRunStore {
 
     fn save_query(&self, group: &[NewStep]) -> Query {
         let claims = || group.iter().map(|step| step.claim);
-        self.database
-            .statement(SAVE_STEPS)
+        let is_plain = group.iter().all(|step| !step.ends_open && step.signal_seq.is_none());
+        let query = self
+            .database
+            .statement(if is_plain { RECORD_STEPS } else { SAVE_STEPS })
             .bind(claims().map(|claim| claim.run).collect::<Vec<_>>())
             .bind(claims().map(|claim| claim.token).collect::<Vec<_>>())
             .bind(claims().map(|claim| claim.claim_id).collect::<Vec<_>>())
@@ -47,7 +50,11 @@ impl PostgresRunStore {
             .bind(group.iter().map(|step| step.result.as_deref()).collect::<Vec<_>>())
             .bind(group.iter().map(|step| step.started_at).collect::<Vec<_>>())
             .bind(group.iter().map(NewStep::ended_at).collect::<Vec<_>>())
-            .bind(group.iter().map(attempts).collect::<Vec<_>>())
+            .bind(group.iter().map(attempts).collect::<Vec<_>>());
+        if is_plain {
+            return query;
+        }
+        query
             .bind(group.iter().map(|step| step.signal_seq).collect::<Vec<_>>())
             .bind(group.iter().map(|step| step.ends_open).collect::<Vec<_>>())
     }

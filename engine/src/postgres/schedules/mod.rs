@@ -217,6 +217,7 @@ fn due_schedule(row: &PgRow) -> Result<DueSchedule, sqlx::Error> {
     Ok(DueSchedule {
         now: row.try_get("now")?,
         schedule: schedule_row(row)?,
+        workflow: row.try_get("workflow")?,
     })
 }
 

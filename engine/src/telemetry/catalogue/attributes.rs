@@ -73,7 +73,6 @@ attributes! {
     DB_SYSTEM = "db.system.name" Values::Closed(&["postgresql"]) => "postgresql";
     DB_VERB = "db.operation.name" Bounded(160) => "the verb: a method of a store and the file of its statement";
     DB_SUMMARY = "db.query.summary" Text => "the verb once more, as the conventions want it";
-    DB_ROWS = "db.operation.batch.size" Number => "how many rows went together";
     POOL = "db.client.connection.pool.name" closed::<Pool>() => "whose connections";
     CONNECTION_STATE = "db.client.connection.state" closed::<ConnectionState>() => "whether the connection is used";
 
@@ -112,7 +111,6 @@ attributes! {
     PLACED = "lockgate.placed" Values::Closed(&["delivered", "stored", "refused"]) => "where the command was placed";
     NEW = "lockgate.new" Number => "messages that were new";
     REPEATED = "lockgate.repeated" Number => "messages that had come before";
-    SMTP_CODE = "lockgate.smtp.code" Number => "what the mail server answered";
     MAIL_ATTEMPTS = "lockgate.mail.attempts" Number => "how often the e-mail was tried";
     TERM = "lockgate.leader.term" Number => "the leader's term";
     DONE = "lockgate.done" Number => "how many things the job did";

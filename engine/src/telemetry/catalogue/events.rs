@@ -85,6 +85,7 @@ events! {
     WARN "direct_stalled" (in_flight) => "the brokers do not answer: direct commands are stored";
     INFO "direct_resumed" () => "the brokers answer again: direct commands are sent";
     ERROR "direct_not_accepted" (count) => "direct commands were turned away: queues or memory are full";
+    ERROR "direct_store_failing" (count, why) => "direct commands cannot be stored yet and are in memory only";
     ERROR "direct_not_settled" (count, why) => "stored commands that were acknowledged cannot be settled: they are sent once more";
     ERROR "direct_lost" (message_id, why) => "a direct command can never be stored and is lost";
     ERROR "direct_outcome_without_room" (index) => "an outcome found no room: it counts as unknown";
@@ -102,6 +103,7 @@ events! {
     INFO "records_read_again" (topic) => "messages are read again";
     WARN "group_not_left" (waited_ms) => "a consumer did not leave its group in time";
     WARN "brokers_unreachable" (reason) => "no broker can be reached";
+    ERROR "producer_failed" (error) => "a producer failed for good and is replaced";
     ERROR "producer_not_made" (error) => "a producer cannot be made; it is tried again";
     INFO "producer_replaced" (number) => "a new producer is in service";
     WARN "producer_ended_here" (error) => "a producer was ended on the calling thread";

@@ -47,11 +47,11 @@ spans! {
     PROCESS = consumer "process {topic}" in "the span that sent the messages" linked "the page"
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, CONSUMER_GROUP, MESSAGE_COUNT, MESSAGE_ID, ERROR_TYPE) [] AtWork => "the messages of one sampled context in a page";
     SEND_MAIL = client "send mail" in "the span that sent the command" linked ""
-        (MESSAGE_ID, MAIL_ATTEMPTS, MAIL_OUTCOME, SMTP_CODE, ERROR_TYPE) [] AtWork => "an e-mail that is handed to the mail server";
+        (MESSAGE_ID, MAIL_ATTEMPTS, MAIL_OUTCOME, ERROR_TYPE) [] AtWork => "an e-mail that is handed to the mail server";
     REQUEST = server "{method} {route}" in "the client's" linked ""
         (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, URL_SCHEME, ERROR_TYPE) [] AtWork => "a request to the HTTP API; none for health and metrics";
     VERB = client "{verb}" in "the current one" linked ""
-        (DB_SYSTEM, DB_VERB, DB_SUMMARY, DB_ROWS, ERROR_TYPE) [] AtWork => "a verb of a store, within a sampled span";
+        (DB_SYSTEM, DB_VERB, DB_SUMMARY, ERROR_TYPE) [] AtWork => "a verb of a store, within a sampled span";
     FIRE = producer "fire {schedule}" in "the run that it started" linked ""
         (SCHEDULE, SLOT, SLOT_OUTCOME, TERM, ERROR_TYPE) [] AtWork => "a slot of a schedule that came";
     JOB_TURN = internal "job {job}" in "" linked ""

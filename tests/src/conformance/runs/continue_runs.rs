@@ -152,3 +152,19 @@ pub(super) async fn a_child_that_went_on_ends_when_its_successor_does(world: &dy
     assert_eq!(ended[0].run, Some(second.run));
     assert_eq!(ended[0].end, ChildEnd::Completed(b"{\"ok\":true}".to_vec()));
 }
+
+pub(super) async fn who_waits_for_a_run_waits_for_the_one_that_goes_on(world: &dyn RunWorld) {
+    let store = world.replica();
+    let first = start_and_claim(world, &*store).await;
+    let after = RunStart {
+        after_run: Some(first.run),
+        ..RunStart::new(WORKFLOW)
+    };
+    let after = world.start(after).await.unwrap();
+    assert_eq!(go_on(&*store, continuation(first, 0)).await, LetGo::Done);
+    let (second, _) = claim(&*store).await;
+    assert_eq!(second.run, derived_id(first.run, "continued"));
+    assert_eq!(claimed(&*store, &page(10)).await, NONE);
+    assert_eq!(let_go(&*store, complete(second)).await, LetGo::Done);
+    assert_eq!(claimed(&*store, &page(10)).await, [after]);
+}

@@ -169,6 +169,7 @@ macro_rules! every_run_case {
                 what_is_stopped_or_has_unfinished_batches_does_not_go_on,
                 to_cancel_a_run_is_to_cancel_the_one_that_goes_on,
                 a_child_that_went_on_ends_when_its_successor_does,
+                who_waits_for_a_run_waits_for_the_one_that_goes_on,
             }
             publish {
                 commands_are_put_into_the_outbox_with_their_steps,

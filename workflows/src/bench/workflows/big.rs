@@ -72,15 +72,19 @@ pub(super) async fn measure(
     })
 }
 
+// Ids that ascend, as those of runs do.
 const FINISHED: &str = "insert into lockgate.task_runs (id, workflow, status, params, origin_id, claim_token, output, created_at, \
     started_at, finished_at) \
     select r.id, 'bench-nothing', 'completed', 'null', r.id, 1, 'null', r.at, r.at, r.at \
       from generate_series(1, $1) n \
-     cross join lateral (select gen_random_uuid() as id, clock_timestamp() - n * interval '1 second' as at) r";
+     cross join lateral (select (lpad(to_hex((extract(epoch from statement_timestamp()) * 1e6)::bigint), 16, '0') || lpad(to_hex(n), 16, '0'))::uuid as id, \
+                                clock_timestamp() - n * interval '1 second' as at) r";
 const SLEEPING: &str = "insert into lockgate.task_runs (id, workflow, status, params, origin_id, claim_token, wake_at, created_at, \
     started_at) \
     select r.id, 'bench-nothing', 'suspended', 'null', r.id, 1, r.at + n * interval '1 second' + interval '1 day', r.at, r.at \
-      from generate_series(1, $1) n cross join lateral (select gen_random_uuid() as id, clock_timestamp() as at) r";
+      from generate_series(1, $1) n \
+     cross join lateral (select (lpad(to_hex((extract(epoch from statement_timestamp()) * 1e6)::bigint), 16, '0') || lpad(to_hex(n), 16, '0'))::uuid as id, \
+                                clock_timestamp() as at) r";
 
 async fn fill(place: &Place, rows: &'static str, count: i64) -> anyhow::Result<()> {
     let mut left = count;
@@ -136,7 +140,9 @@ fn page() -> ClaimPage {
 async fn due_at_once(place: &Place, topic: &str) -> anyhow::Result<Option<LatencyMs>> {
     let start = "insert into lockgate.task_runs (id, workflow, status, params, origin_id, wake_at) \
         select r.id, 'bench-nothing', 'queued', 'null', r.id, date_trunc('second', clock_timestamp()) + interval '8 seconds' \
-          from generate_series(1, $1) cross join lateral (select gen_random_uuid() as id) r returning id, wake_at";
+          from generate_series(1, $1) n \
+         cross join lateral (select (lpad(to_hex((extract(epoch from statement_timestamp()) * 1e6)::bigint), 16, '0') || lpad(to_hex(n), 16, '0'))::uuid as id) r \
+         returning id, wake_at";
     let due: Vec<(Uuid, chrono::DateTime<chrono::Utc>)> =
         sqlx::query_as(start).bind(DUE).fetch_all(&place.pool).await?;
     let fleet = Fleet::start(place, topic, |_| {}).await?;

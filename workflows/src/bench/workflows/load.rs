@@ -10,13 +10,13 @@ use lockgate::cli::Roles;
 use lockgate::client::Client;
 use lockgate::config::Config;
 use lockgate::postgres::{Database, DatabaseSettings};
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::super::place::Place;
 use super::report::LatencyMs;
-use super::shapes::{LargeSteps, Nothing, ThreeSteps};
+use super::shapes::{LargeSteps, Nothing, Parent, ThreeSteps};
 
 /// How often to look whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
@@ -38,7 +38,8 @@ impl Fleet {
         let engine = Engine::builder()
             .workflow(Nothing)
             .workflow(ThreeSteps)
-            .workflow(LargeSteps);
+            .workflow(LargeSteps)
+            .workflow(Parent);
         let roles = Roles {
             leader: false,
             ..Roles::USUAL
@@ -56,12 +57,17 @@ impl Fleet {
 
     /// Waits until no run is ready or held.
     pub(super) async fn idle(&self) -> anyhow::Result<()> {
-        let busy = "select exists (select from lockgate.task_runs where wake_at is not null)
-                        or exists (select from lockgate.task_runs where claim_id is not null)";
-        while sqlx::query_scalar::<_, bool>(busy).fetch_one(&self.pool).await? {
+        // As the indexes say it: a look through all of the table would be what is measured.
+        let busy = "select exists (select from lockgate.task_runs where claim_id is not null)
+                        or exists (select from lockgate.task_runs where wake_at is not null and claim_id is null
+                                      and status in ('queued', 'running', 'suspended'))";
+        let mut looks = self.pool.acquire().await?;
+        looks.execute("set enable_seqscan = off").await?;
+        while sqlx::query_scalar::<_, bool>(busy).fetch_one(&mut *looks).await? {
             anyhow::ensure!(!self.running.is_finished(), "the replica ended before the runs");
             tokio::time::sleep(LOOK).await;
         }
+        looks.execute("reset enable_seqscan").await?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod big;
 mod limits;
 mod load;
 mod report;
+mod seldom;
 mod shapes;
 
 use std::time::{Duration, Instant};
@@ -16,10 +17,12 @@ use sqlx::Executor;
 pub use big::{BigReport, BigSettings};
 pub use limits::LimitsCost;
 pub use report::{Backlog, LatencyMs, WorkflowsParts, WorkflowsReport};
+pub use seldom::SeldomReport;
 
 use self::load::Fleet;
-use self::shapes::{LargeSteps, Nothing, ThreeSteps};
-use super::meters::{Cpu, Meters};
+use self::shapes::LargeSteps;
+pub(super) use self::shapes::{Nothing, ThreeSteps};
+use super::meters::{Cpu, Meters, Reading, Used};
 use super::place::Place;
 
 /// What to measure.
@@ -33,10 +36,25 @@ pub struct WorkflowsSettings {
     pub runs: usize,
     /// How long each closed loop runs.
     pub seconds: u64,
+    /// Only one part of it.
+    pub part: Option<Part>,
     /// Measures instead what limits cost that do not bind, over so many pairs of backlogs each.
     pub limits: Option<usize>,
     /// Claims in large tables, instead of all else.
     pub big: Option<BigSettings>,
+    /// Retention, and a parent with many children, instead of all else.
+    pub seldom: bool,
+}
+
+/// A part of the measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Runs that were started while no replica was about.
+    Backlogs,
+    /// Runs that are started one after the other.
+    Latencies,
+    /// Clients that each start a run, wait for its end, and start the next.
+    Loops,
 }
 
 /// Runs started one after the other.
@@ -82,6 +100,11 @@ async fn measure(
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         ..WorkflowsParts::default()
     };
+    if settings.seldom {
+        parts.seldom = Some(seldom::measure(&bench).await?);
+        place.remove_topic(&topic).await?;
+        return Ok(WorkflowsReport::of(parts));
+    }
     if let Some(pairs) = settings.limits {
         parts.limits = limits::costs(&bench, pairs, progress).await?;
         place.remove_topic(&topic).await?;
@@ -90,9 +113,15 @@ async fn measure(
     match settings.big {
         Some(big) => parts.big = Some(big::measure(place, &topic, big, progress).await?),
         None => {
-            bench.backlogs(&mut parts).await?;
-            bench.latencies(&mut parts).await?;
-            bench.closed_loops(&mut parts).await?;
+            if settings.part.is_none_or(|part| part == Part::Backlogs) {
+                bench.backlogs(&mut parts).await?;
+            }
+            if settings.part.is_none_or(|part| part == Part::Latencies) {
+                bench.latencies(&mut parts).await?;
+            }
+            if settings.part.is_none_or(|part| part == Part::Loops) {
+                bench.closed_loops(&mut parts).await?;
+            }
         }
     }
     place.remove_topic(&topic).await?;
@@ -177,6 +206,15 @@ impl Bench<'_> {
         Ok((per_s, used.cpu.map(|seconds| seconds * 1e6 / runs)))
     }
 
+    async fn used_since(&self, before: &Reading) -> anyhow::Result<Used> {
+        // A commit that is waited for: WAL that is not on disk yet cannot be looked into.
+        self.place
+            .pool
+            .execute("comment on schema bench is 'what a benchmark works on'")
+            .await?;
+        self.meters.stop(before).await
+    }
+
     /// Starts all of them while no replica is about, then has one work them off.
     async fn backlog(&self, start: impl AsyncFnOnce() -> anyhow::Result<usize>) -> anyhow::Result<Backlog> {
         self.place
@@ -191,12 +229,7 @@ impl Bench<'_> {
         let begun = Instant::now();
         fleet.idle().await?;
         let processed = begun.elapsed();
-        // A commit that is waited for: WAL that is not on disk yet cannot be looked into.
-        self.place
-            .pool
-            .execute("comment on schema bench is 'what a benchmark works on'")
-            .await?;
-        let used = self.meters.stop(&before).await?;
+        let used = self.used_since(&before).await?;
         fleet.stop().await?;
         let runs = runs as f64;
         let left = load::unfinished(self.place).await?;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::LimitsCost;
 use super::big::BigReport;
+use super::{LimitsCost, SeldomReport};
 use crate::bench::Cpu;
 
 /// The figures, and what they were made of.
@@ -76,6 +76,8 @@ pub struct WorkflowsParts {
     pub big: Option<BigReport>,
     /// What limits cost that do not bind.
     pub limits: Vec<LimitsCost>,
+    /// Retention, and a parent with many children.
+    pub seldom: Option<SeldomReport>,
 }
 
 /// Runs that were started before a replica was there.
@@ -170,11 +172,11 @@ impl WorkflowsReport {
                 // Writing to a string cannot fail.
                 let _ = writeln!(
                     text,
-                    "backlog {name}: started {:.0}/s, worked off {:.0}/s, WAL {:.0} B a run, CPU {:.1} us a run",
+                    "backlog {name}: started {:.0}/s, worked off {:.0}/s, WAL {:.0} B a run, {}",
                     backlog.enqueued_per_s,
                     backlog.processed_per_s,
                     backlog.wal_bytes_per_run,
-                    backlog.cpu_us_per_run.sum()
+                    of_cpu(&backlog.cpu_us_per_run)
                 );
             }
         }
@@ -203,8 +205,8 @@ impl WorkflowsReport {
         for (clients, per_s, cpu) in &self.parts.closed_loops {
             let _ = writeln!(
                 text,
-                "{clients} clients: {per_s:.0} runs of three steps a second, CPU {:.1} us a run",
-                cpu.sum()
+                "{clients} clients: {per_s:.0} runs of three steps a second, {}",
+                of_cpu(cpu)
             );
         }
         if let Some(per_s) = self.parts.slow_commits_per_s {
@@ -216,8 +218,16 @@ impl WorkflowsReport {
         for cost in &self.parts.limits {
             let _ = writeln!(text, "{}", of_limits(cost));
         }
+        if let Some(seldom) = &self.parts.seldom {
+            text.push_str(&seldom.text());
+        }
         text
     }
+}
+
+fn of_cpu(cpu: &Cpu) -> String {
+    let (all, server) = (cpu.sum(), cpu.postgres.unwrap_or_default());
+    format!("CPU {all:.1} us a run (Postgres {server:.1})")
 }
 
 fn of_limits(cost: &LimitsCost) -> String {

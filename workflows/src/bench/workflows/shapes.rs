@@ -3,7 +3,7 @@
 use lockgate::workflow::{Context, Workflow};
 
 /// Returns at once.
-pub(super) struct Nothing;
+pub(in crate::bench) struct Nothing;
 
 impl Workflow for Nothing {
     const NAME: &'static str = "bench-nothing";
@@ -16,7 +16,7 @@ impl Workflow for Nothing {
 }
 
 /// Three steps that do nothing and return 35 bytes each.
-pub(super) struct ThreeSteps;
+pub(in crate::bench) struct ThreeSteps;
 
 impl Workflow for ThreeSteps {
     const NAME: &'static str = "bench-three-steps";
@@ -44,5 +44,19 @@ impl Workflow for LargeSteps {
             let _: String = ctx.step("large", async || anyhow::Ok("x".repeat(498))).await?;
         }
         Ok(())
+    }
+}
+
+/// Starts as many children as it is told, all at once, and answers how many ended.
+pub(super) struct Parent;
+
+impl Workflow for Parent {
+    const NAME: &'static str = "bench-parent";
+    type Input = usize;
+    type Output = usize;
+
+    async fn run(&self, ctx: Context, children: usize) -> anyhow::Result<usize> {
+        let each = |ctx: Context, _| async move { Ok(ctx.run_child::<Nothing>(&()).await?) };
+        Ok(ctx.join_all(0..children, children, each).await?.len())
     }
 }

@@ -1,0 +1,56 @@
+//! What is told of a pool of connections.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::telemetry::catalogue::{DB_CONNECTIONS, DB_CONNECTIONS_MAX, DB_WAIT_TIME};
+use crate::telemetry::closed::{Closed, ConnectionState, Pool};
+use crate::telemetry::{Timing, Watching, meters};
+
+/// Told from the pool's first use on: a process that makes a pool before it says where it tells things is told of too.
+pub(super) struct PoolMeter {
+    whose: Pool,
+    used: OnceLock<(Timing, [Watching; 3])>,
+}
+
+impl PoolMeter {
+    pub(super) fn new(whose: Pool) -> Self {
+        Self {
+            whose,
+            used: OnceLock::new(),
+        }
+    }
+
+    /// A connection was had after so long, or was not.
+    pub(super) fn waited(&self, pool: &PgPool, time: Duration, answer: Result<(), &sqlx::Error>) {
+        let (timing, _) = self.used.get_or_init(|| self.watch(pool));
+        timing.took(time);
+        if matches!(answer, Err(sqlx::Error::PoolTimedOut)) {
+            meters().connection_timed_out(self.whose);
+        }
+    }
+
+    fn watch(&self, pool: &PgPool) -> (Timing, [Watching; 3]) {
+        let whose = self.whose.text();
+        let (idle, used, most) = (pool.clone(), pool.clone(), pool.options().get_max_connections());
+        let idle_now = |pool: &PgPool| pool.num_idle().min(pool.size() as usize);
+        let watching = [
+            meters().watch(&DB_CONNECTIONS, &[whose, ConnectionState::Idle.text()], move || {
+                Some(idle_now(&idle) as f64)
+            }),
+            meters().watch(&DB_CONNECTIONS, &[whose, ConnectionState::Used.text()], move || {
+                Some((used.size() as usize - idle_now(&used)) as f64)
+            }),
+            meters().watch(&DB_CONNECTIONS_MAX, &[whose], move || Some(f64::from(most))),
+        ];
+        (meters().timing(&DB_WAIT_TIME, &[whose]), watching)
+    }
+}
+
+impl std::fmt::Debug for PoolMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.whose.text())
+    }
+}
