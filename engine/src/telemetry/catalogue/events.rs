@@ -53,7 +53,6 @@ events! {
     WARN "source_failed" (run, step, batch, pause_ms, error) => "rows of a batch could not be read: it is handed back";
     WARN "ids_not_read" (run, step, tried, why) => "the items of a fan-out could not be read: it is tried again";
     ERROR "run_failed" (run, reason) => "a run failed";
-    ERROR "suspect_dropped" (run) => "a run that holders died on was dropped: its lease ends by itself";
     ERROR "run_set_aside" (run, reason) => "a run is set aside until somebody looks at it";
     WARN "run_dropped" (run, reason) => "the code of a run took too long and is dropped";
     WARN "run_again" (run, why) => "the code of a run is run again in a moment";
