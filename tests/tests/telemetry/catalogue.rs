@@ -19,8 +19,12 @@ use crate::support::cluster;
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("lockgate.leases.lost", "tests/tests/crash/outbox.rs", "a lease was lost"),
     ("lockgate.breaker.opened", "engine/src/delivery/breaker_tests.rs", "Reason::AllBrokersDown"),
-    ("lockgate.direct.stored", "tests/tests/direct.rs", "stats().stored"),
-    ("db.client.connection.timeouts", "tests/tests/dropped_callers.rs", "max_connections"),
+    ("lockgate.direct.stored", "tests/tests/direct.rs", "stats.stored"),
+    ("lockgate.step.retries", "engine/src/execution/run_task_tests.rs", "retry"),
+    ("lockgate.retention.rows", "tests/tests/retention.rs", "prune"),
+    ("lockgate.queue.limited", "tests/tests/views/figures.rs", "v_queue"),
+    ("lockgate.fan_out.remaining", "tests/tests/views/figures.rs", "v_run_progress"),
+    ("db.client.connection.timeouts", "tests/tests/dropped_callers.rs", "DatabaseSettings"),
     ("lockgate.kafka.throttle", "engine/src/kafka/statistics.rs", "Throttle"),
 ];
 
@@ -158,8 +162,7 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
     let cluster = cluster(&collector)
         .await
         .with("LOCKGATE_KAFKA_PROPERTIES_STATISTICS_INTERVAL_MS", "300")
-        .with("LOCKGATE_API_TOKEN", TOKEN)
-        .with("LOCKGATE_RETENTION_RUNS", "1s");
+        .with("LOCKGATE_API_TOKEN", TOKEN);
     cluster.seed_users(40).await;
     // Both hold runs; the one that dies leaves what the leader takes over.
     let mut first = cluster.replica();

@@ -58,12 +58,13 @@ async fn headers(cluster: &Cluster) -> Vec<String> {
     let topic = cluster.topic.name().to_owned();
     let read = tokio::task::spawn_blocking(move || {
         let mut found = Vec::new();
-        let mut each = |record: lockgate::delivery::Record| {
-            let header = record.headers.iter().find(|(name, _)| name == "traceparent");
-            found.push(String::from_utf8(header.unwrap().1.clone()).unwrap());
-            Ok(())
-        };
-        reader.read_since(&topic, chrono::DateTime::UNIX_EPOCH, &mut each).unwrap();
+        reader
+            .read_since(&topic, chrono::DateTime::UNIX_EPOCH, &mut |record| {
+                let header = record.headers.iter().find(|(name, _)| name == "traceparent");
+                found.push(String::from_utf8(header.unwrap().1.clone()).unwrap());
+                Ok(())
+            })
+            .unwrap();
         found
     });
     read.await.unwrap()
@@ -226,7 +227,7 @@ async fn through_children_successors_and_the_outbox() {
     let spans = whole(&collector, &trace, |spans| called(spans, "run ").len() == 3).await;
     let spans: Vec<&Span> = spans.iter().collect();
     let runs = called(&spans, "run chaos-family");
-    let (roots, children): (Vec<&Span>, Vec<&Span>) = runs.iter().partition(|run| run.parent.is_empty());
+    let (roots, children): (Vec<&Span>, Vec<&Span>) = runs.iter().copied().partition(|run| run.parent.is_empty());
     let (root, executes) = (only(&roots, "run "), called(&spans, "execute "));
     let own: BTreeSet<&str> = executes.iter().filter(|execute| execute.parent == root.id).map(|own| own.id.as_str()).collect();
     assert!(children.len() == 2 && children.iter().all(|child| own.contains(child.parent.as_str())), "{children:#?}");

@@ -57,5 +57,5 @@ spans! {
     JOB_TURN = internal "job {job}" in "" linked ""
         (JOB, TERM, DONE, ERROR_TYPE) [] AtWork => "a turn of a job of the leader that did something or failed";
     DRAIN = internal "drain" in "" linked ""
-        (IN_TIME, IN_FLIGHT, HANDED_BACK) [] AtWork => "the stop of a replica";
+        (IN_TIME, IN_FLIGHT) [] AtWork => "the stop of a replica";
 }
