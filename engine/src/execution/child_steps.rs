@@ -213,7 +213,7 @@ fn told(ended: EndedChild, parent: RunId, cap: usize) -> Result<Vec<u8>, StepErr
 pub(super) async fn look_after_followers(shared: &Shared, run: RunId) {
     fail::fail_point!("followers.before_wake", |_| ());
     if let Err(error) = shared.runs.wake_behind(run).await {
-        tracing::warn!(%run, %error, "runs that wait for one that is over are left to the sweep to wake");
+        tracing::warn!(name: "followers_not_woken", %run, %error, "runs that wait for one that is over are left to the sweep to wake");
     }
 }
 
