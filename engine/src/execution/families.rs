@@ -143,7 +143,9 @@ async fn wake_all(runs: Arc<dyn RunStore>, hints: Arc<Hints>, book: Arc<Book>, m
                 hints.runs.notify_one();
                 book.poke(&parents);
             }
-            Err(error) => tracing::warn!(name: "parents_not_woken", count = parents.len(), %error, "parents are left to the sweep to wake"),
+            Err(error) => {
+                tracing::warn!(name: "parents_not_woken", count = parents.len(), %error, "parents are left to the sweep to wake")
+            }
         }
     }
 }

@@ -62,7 +62,8 @@ impl OwnerHost {
             (step.status != StepStatus::Open).then(|| step.clone())
         };
         let step = self.wait_until(wait, over).await?;
-        self.told.waited(&place.name, &path, Kind::FanOut, step.started_at, self.time());
+        self.told
+            .waited(&place.name, &path, Kind::FanOut, step.started_at, self.time());
         self.told.recorded(&step, false);
         done(step)
     }

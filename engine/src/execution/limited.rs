@@ -35,7 +35,9 @@ pub(super) async fn claim(shared: &Shared, shares: Vec<Share>) -> Got {
                 got.runs.extend(runs);
                 got.again = [got.again, claimed.again].into_iter().flatten().min();
             }
-            Err(error) => tracing::warn!(name: "looking_failed", kind = "limited_runs", %error, queue, "could not look for runs of a queue that has limits"),
+            Err(error) => {
+                tracing::warn!(name: "looking_failed", kind = "limited_runs", %error, queue, "could not look for runs of a queue that has limits")
+            }
         }
     }
     got

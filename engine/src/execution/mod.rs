@@ -46,9 +46,9 @@ mod presence;
 mod publications;
 mod queues;
 mod run_task;
-mod run_told;
 #[cfg(test)]
 mod run_task_tests;
+mod run_told;
 #[cfg(test)]
 mod saga_tests;
 mod select_step;

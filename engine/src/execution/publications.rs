@@ -10,8 +10,8 @@ use super::group::{Group, UnderClaim};
 use super::history::Asked;
 use super::owner_host::OwnerHost;
 use crate::lifecycle::{FleetError, Kind, NewPublication, RunClaim, RunStore, Saved, StepStatus};
-use crate::workflow::{Done, Place, Publication, StepError, to_json};
 use crate::telemetry::closed::GroupName;
+use crate::workflow::{Done, Place, Publication, StepError, to_json};
 
 /// The commands on their way into the outbox.
 pub(crate) struct Publications(Group<Store>);

@@ -141,7 +141,10 @@ impl RunTold {
 
     /// Code of a step begins to be tried.
     pub(super) fn step(&self, name: &str, path: &str, kind: Kind) -> StepTold {
-        let (within, own) = (self.trace.claim(self.claim.token), self.trace.step(path, self.claim.token));
+        let (within, own) = (
+            self.trace.claim(self.claim.token),
+            self.trace.step(path, self.claim.token),
+        );
         let mut span = Spanned::begin(&STEP, name, own, Some(within.span_id()));
         self.describe(&mut span, path, kind);
         StepTold(span)
@@ -238,7 +241,10 @@ impl StepTold {
         let mut span = std::mem::take(&mut self.0);
         if span.is_on() {
             span.set(&STEP_OUTCOME, end.text());
-            span.set(&STEP_ATTEMPTS, i64::from(failures) + i64::from(end == StepEnd::Completed));
+            span.set(
+                &STEP_ATTEMPTS,
+                i64::from(failures) + i64::from(end == StepEnd::Completed),
+            );
             if end == StepEnd::Failed {
                 span.failed(end.text());
             }

@@ -109,7 +109,9 @@ impl OwnerHost {
         match read {
             Ok(news) => news.into_iter().for_each(|news| self.hear(news)),
             // Letting go is refused as long as the news of a wake-up is not heard.
-            Err(error) => tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read what reached the run"),
+            Err(error) => {
+                tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read what reached the run")
+            }
         }
         if let Err(error) = self.hear_children().await {
             tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read which children of the run are over");

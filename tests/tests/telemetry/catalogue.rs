@@ -17,14 +17,34 @@ use crate::support::cluster;
 
 /// What only shows in troubles that this scenario has not, and the code whose own test makes them.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
-    ("lockgate.leases.lost", "tests/tests/crash/outbox.rs", "a lease was lost"),
-    ("lockgate.breaker.opened", "engine/src/delivery/breaker_tests.rs", "Reason::AllBrokersDown"),
+    (
+        "lockgate.leases.lost",
+        "tests/tests/crash/outbox.rs",
+        "a lease was lost",
+    ),
+    (
+        "lockgate.breaker.opened",
+        "engine/src/delivery/breaker_tests.rs",
+        "Reason::AllBrokersDown",
+    ),
     ("lockgate.direct.stored", "tests/tests/direct.rs", "stats.stored"),
-    ("lockgate.step.retries", "engine/src/execution/run_task_tests.rs", "retry"),
+    (
+        "lockgate.step.retries",
+        "engine/src/execution/run_task_tests.rs",
+        "retry",
+    ),
     ("lockgate.retention.rows", "tests/tests/retention.rs", "prune"),
     ("lockgate.queue.limited", "tests/tests/views/figures.rs", "v_queue"),
-    ("lockgate.fan_out.remaining", "tests/tests/views/figures.rs", "v_run_progress"),
-    ("db.client.connection.timeouts", "tests/tests/dropped_callers.rs", "DatabaseSettings"),
+    (
+        "lockgate.fan_out.remaining",
+        "tests/tests/views/figures.rs",
+        "v_run_progress",
+    ),
+    (
+        "db.client.connection.timeouts",
+        "tests/tests/dropped_callers.rs",
+        "DatabaseSettings",
+    ),
     ("lockgate.kafka.throttle", "engine/src/kafka/statistics.rs", "Throttle"),
 ];
 
@@ -36,10 +56,15 @@ fn bare(all: &Attributes, known: &[&'static Attribute], what: &str) -> Vec<Strin
     for (name, value) in all {
         match known.iter().find(|attribute| attribute.name == name) {
             None => wrong.push(format!("{what} has {name} = {value}, which it must not")),
-            Some(Attribute { values: Values::Closed(closed), .. }) if !closed.contains(&value.as_str()) => {
+            Some(Attribute {
+                values: Values::Closed(closed),
+                ..
+            }) if !closed.contains(&value.as_str()) => {
                 wrong.push(format!("{what} has {name} = {value}, which is none of {closed:?}"));
             }
-            Some(Attribute { values: Values::Number, .. }) if value.parse::<f64>().is_err() => {
+            Some(Attribute {
+                values: Values::Number, ..
+            }) if value.parse::<f64>().is_err() => {
                 wrong.push(format!("{what} has {name} = {value}, which is no number"));
             }
             Some(_) => {}
@@ -104,9 +129,14 @@ fn wrong_spans(seen: &Seen) -> Vec<String> {
 
 fn wrong_events(seen: &Seen) -> Vec<String> {
     let is_known = |event: &str, level: &str| EVENTS.iter().any(|def| (def.name, def.level) == (event, level));
-    let logs = seen.logs.iter().filter(|log| ["INFO", "WARN", "ERROR"].contains(&log.level.as_str()));
+    let logs = seen
+        .logs
+        .iter()
+        .filter(|log| ["INFO", "WARN", "ERROR"].contains(&log.level.as_str()));
     let unknown = logs.filter(|log| !is_known(&log.event, &log.level));
-    unknown.map(|log| format!("{} {}: {}", log.level, log.event, log.message)).collect()
+    unknown
+        .map(|log| format!("{} {}: {}", log.level, log.event, log.message))
+        .collect()
 }
 
 /// What the catalogue has and nobody has told so far.
@@ -115,7 +145,10 @@ fn untold(seen: &Seen) -> Vec<&'static str> {
     let metrics = all_metrics().map(|def| def.name);
     let metrics = metrics.filter(|name| !elsewhere(name) && seen.points(name).is_empty());
     let told: BTreeSet<&str> = seen.spans.iter().filter_map(def_of).map(|def| def.name).collect();
-    let spans = SPANS.iter().filter(|def| def.when != When::InTrouble).map(|def| def.name);
+    let spans = SPANS
+        .iter()
+        .filter(|def| def.when != When::InTrouble)
+        .map(|def| def.name);
     metrics.chain(spans.filter(|name| !told.contains(name))).collect()
 }
 
@@ -125,14 +158,26 @@ async fn work(cluster: &Cluster, address: &str) {
         lockgate_tests::cli::Program::without_database(program().to_str().unwrap()),
         |program, (name, value)| program.env(name, value),
     );
-    let schedule = ["schedules", "set", "often", "--workflow", "chaos-items", "--cron", "*/5 * * * * *", "--params", "{\"items\": 3}"];
+    let schedule = [
+        "schedules",
+        "set",
+        "often",
+        "--workflow",
+        "chaos-items",
+        "--cron",
+        "*/5 * * * * *",
+        "--params",
+        "{\"items\": 3}",
+    ];
     assert_eq!(program.run(&schedule).await.code, 0);
     let items = json!({"items": 40, "skipped": [3], "unserialisable": [5], "oversize": [7], "oversize_bytes": 3_000_000, "rows_fail": 1});
     let items = cluster.start("chaos-items", items).await;
     let steps = json!({"steps": 1, "transactions": 1, "undoables": 1, "nap_ms": 1200, "race_ms": 50});
     let steps = cluster.start("chaos-steps", steps).await;
     let broken = cluster.start("chaos-steps", json!({"steps": 1, "breaks": 0})).await;
-    let family = cluster.start("chaos-family", json!({"children": 2, "publish": 2, "rounds": 1})).await;
+    let family = cluster
+        .start("chaos-family", json!({"children": 2, "publish": 2, "rounds": 1}))
+        .await;
     let mails = cluster.start("daily-task-reports", json!({})).await;
     let command = json!({
         "recipientEmail": "ada@example.org", "templateId": "welcome", "templateContext": {"name": "Ada"},
@@ -167,24 +212,40 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
     // Both hold runs; the one that dies leaves what the leader takes over.
     let mut first = cluster.replica();
     first.runs().await;
-    let napping = cluster.start("chaos-steps", json!({"steps": 1, "step_ms": 8_000})).await;
+    let napping = cluster
+        .start("chaos-steps", json!({"steps": 1, "step_ms": 8_000}))
+        .await;
     cluster.reaches(napping, "running").await;
     let mut second = cluster.replica_with(&[("LOCKGATE_API_LISTEN", "127.0.0.1:0")]);
     second.says("the HTTP API listens").await;
     first.kill();
     let log = second.log();
     let line = log.lines().find(|line| line.contains("the HTTP API listens")).unwrap();
-    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let address = line
+        .split("address=")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned();
     let sink = SmtpSink::new(|to| (to == "user-1@example.org").then_some("550 no such user")).await;
     let room = Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None);
-    let room = collector.env().iter().fold(room, |room, (name, value)| room.with(name, value));
+    let room = collector
+        .env()
+        .iter()
+        .fold(room, |room, (name, value)| room.with(name, value));
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
     work(&cluster, &address).await;
     let mut last = Vec::new();
-    let wait = lockgate_tests::wait_until(lockgate_tests::replica::PATIENCE, "all has been told but the drain", async || {
-        last = untold(&collector.seen());
-        last == ["drain"]
-    });
+    let wait = lockgate_tests::wait_until(
+        lockgate_tests::replica::PATIENCE,
+        "all has been told but the drain",
+        async || {
+            last = untold(&collector.seen());
+            last == ["drain"]
+        },
+    );
     let told = tokio::time::timeout(WITHIN, wait).await;
     assert!(told.is_ok(), "nobody tells {last:?}");
     for process in [&mut second, &mut sender] {

@@ -31,7 +31,11 @@ fn is_whole(spans: &[&Span]) -> bool {
 }
 
 fn called<'a>(spans: &[&'a Span], name: &str) -> Vec<&'a Span> {
-    spans.iter().filter(|span| span.name.starts_with(name)).copied().collect()
+    spans
+        .iter()
+        .filter(|span| span.name.starts_with(name))
+        .copied()
+        .collect()
 }
 
 /// The one span of this name.
@@ -49,7 +53,13 @@ async fn address_of(replica: &mut Replica) -> String {
     replica.says("the HTTP API listens").await;
     let log = replica.log();
     let line = log.lines().find(|line| line.contains("the HTTP API listens")).unwrap();
-    line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+    line.split("address=")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// The headers `traceparent` of all messages of a topic.
@@ -89,7 +99,10 @@ async fn from_a_request_through_two_replicas_to_the_mail() {
     }
     let sink = SmtpSink::new(|_| None).await;
     let room = Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None);
-    let room = collector.env().iter().fold(room, |room, (name, value)| room.with(name, value));
+    let room = collector
+        .env()
+        .iter()
+        .fold(room, |room, (name, value)| room.with(name, value));
     let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
     let request = reqwest::Client::new()
         .post(format!("http://{address}/api/v1/runs"))
@@ -97,8 +110,11 @@ async fn from_a_request_through_two_replicas_to_the_mail() {
         .header("content-type", "application/json")
         .bearer_auth(TOKEN)
         .body(r#"{"workflow":"daily-task-reports"}"#);
-    let answer: serde_json::Value = serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
-    cluster.completes(answer["run_id"].as_str().unwrap().parse().unwrap()).await;
+    let answer: serde_json::Value =
+        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    cluster
+        .completes(answer["run_id"].as_str().unwrap().parse().unwrap())
+        .await;
     collector
         .wait_for("the whole trace has come", |seen: &Seen| {
             let spans = seen.spans_of(TRACE);
@@ -114,25 +130,61 @@ async fn from_a_request_through_two_replicas_to_the_mail() {
     let plan = only(&spans, "plan ");
     assert_eq!(number(plan, "lockgate.items"), MAILS as i64);
     let executes = called(&spans, "execute daily-task-reports");
-    assert!(executes.iter().all(|execute| execute.parent == run.id) && executes.iter().any(|execute| execute.id == plan.parent));
+    assert!(
+        executes.iter().all(|execute| execute.parent == run.id)
+            && executes.iter().any(|execute| execute.id == plan.parent)
+    );
     let batches = called(&spans, &format!("send {}", cluster.topic.name()));
     assert_eq!(batches.len(), 6);
-    assert_eq!(batches.iter().map(|batch| number(batch, "lockgate.delivered")).sum::<i64>(), MAILS as i64);
-    assert!(batches.iter().all(|batch| batch.parent == run.id && batch.kind == "Producer" && !batch.failed));
-    assert!(batches.iter().all(|batch| batch.events == ["read", "sent", "settled", "finished"]), "{batches:#?}");
+    assert_eq!(
+        batches
+            .iter()
+            .map(|batch| number(batch, "lockgate.delivered"))
+            .sum::<i64>(),
+        MAILS as i64
+    );
+    assert!(
+        batches
+            .iter()
+            .all(|batch| batch.parent == run.id && batch.kind == "Producer" && !batch.failed)
+    );
+    assert!(
+        batches
+            .iter()
+            .all(|batch| batch.events == ["read", "sent", "settled", "finished"]),
+        "{batches:#?}"
+    );
     let of_batches: BTreeSet<&str> = batches.iter().map(|batch| batch.id.as_str()).collect();
     let processes = called(&spans, "process ");
-    assert!(processes.iter().all(|process| of_batches.contains(process.parent.as_str()) && process.kind == "Consumer"));
-    let consumed = processes.iter().map(|process| number(process, "messaging.batch.message_count"));
+    assert!(
+        processes
+            .iter()
+            .all(|process| of_batches.contains(process.parent.as_str()) && process.kind == "Consumer")
+    );
+    let consumed = processes
+        .iter()
+        .map(|process| number(process, "messaging.batch.message_count"));
     assert_eq!(consumed.sum::<i64>(), MAILS as i64);
     let mails = called(&spans, "send mail");
-    assert!(mails.iter().all(|mail| of_batches.contains(mail.parent.as_str()) && mail.service == "email-sender"));
+    assert!(
+        mails
+            .iter()
+            .all(|mail| of_batches.contains(mail.parent.as_str()) && mail.service == "email-sender")
+    );
     // A page is a trace of its own, linked to those whose messages were in it; and they to it.
     let pages = seen.spans_called("receive ");
-    let linked: BTreeSet<&str> = pages.iter().flat_map(|page| &page.links).map(|(_, span)| span.as_str()).collect();
+    let linked: BTreeSet<&str> = pages
+        .iter()
+        .flat_map(|page| &page.links)
+        .map(|(_, span)| span.as_str())
+        .collect();
     assert_eq!(linked, of_batches);
     let pages: BTreeSet<&str> = pages.iter().map(|page| page.id.as_str()).collect();
-    assert!(processes.iter().all(|process| process.links.iter().all(|(_, page)| pages.contains(page.as_str()))));
+    assert!(
+        processes
+            .iter()
+            .all(|process| process.links.iter().all(|(_, page)| pages.contains(page.as_str())))
+    );
     drop(seen);
     for header in headers(&cluster).await {
         assert_eq!((&header[3..35], &header[53..]), (TRACE, "01"));
@@ -169,32 +221,54 @@ async fn from_a_start_in_sql_through_steps_transactions_and_waits() {
         .unwrap();
     transaction.commit().await.unwrap();
     cluster.completes(run).await;
-    let spans = whole(&collector, TRACE, |spans| called(spans, "run ").len() == 1 && called(spans, "execute ").len() > 1).await;
+    let spans = whole(&collector, TRACE, |spans| {
+        called(spans, "run ").len() == 1 && called(spans, "execute ").len() > 1
+    })
+    .await;
     let spans: Vec<&Span> = spans.iter().collect();
     let run = only(&spans, "run chaos-steps");
     assert_eq!(run.parent, CLIENT);
     assert_eq!(run.attributes["lockgate.outcome"], "completed");
     let executes = called(&spans, "execute chaos-steps");
-    let left: Vec<&str> = executes.iter().map(|execute| execute.attributes["lockgate.left"].as_str()).collect();
+    let left: Vec<&str> = executes
+        .iter()
+        .map(|execute| execute.attributes["lockgate.left"].as_str())
+        .collect();
     assert!(left.contains(&"suspended") && left.contains(&"completed"), "{left:?}");
     assert_eq!(called(&spans, "step work").len(), 2);
     let book = only(&spans, "step book");
     assert!(executes.iter().any(|execute| execute.id == book.parent));
     let transact = only(&spans, "transact");
     assert_eq!((&transact.parent, transact.kind.as_str()), (&book.id, "Client"));
-    let waits: BTreeSet<&str> = called(&spans, "wait ").iter().map(|wait| wait.attributes["lockgate.kind"].as_str()).collect();
+    let waits: BTreeSet<&str> = called(&spans, "wait ")
+        .iter()
+        .map(|wait| wait.attributes["lockgate.kind"].as_str())
+        .collect();
     assert_eq!(waits, BTreeSet::from(["sleep", "fan_out"]));
     assert!(called(&spans, "wait ").iter().all(|wait| wait.parent == run.id));
     let finish = called(&spans, "finish_");
     let batch = only(&spans, "send ");
-    assert!(!finish.is_empty() && finish.iter().all(|verb| verb.parent == batch.id), "{finish:#?}");
+    assert!(
+        !finish.is_empty() && finish.iter().all(|verb| verb.parent == batch.id),
+        "{finish:#?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_schedule_whose_run_names_the_trace() {
     let collector = Collector::start().await;
     let cluster = cluster(&collector).await;
-    let set = ["schedules", "set", "often", "--workflow", "chaos-items", "--cron", "* * * * * *", "--params", "{\"items\": 3}"];
+    let set = [
+        "schedules",
+        "set",
+        "often",
+        "--workflow",
+        "chaos-items",
+        "--cron",
+        "* * * * * *",
+        "--params",
+        "{\"items\": 3}",
+    ];
     let program = cluster.settings().iter().fold(
         lockgate_tests::cli::Program::without_database(lockgate_tests::cluster::program().to_str().unwrap()),
         |program, (name, value)| program.env(name, value),
@@ -203,7 +277,9 @@ async fn from_a_schedule_whose_run_names_the_trace() {
     assert_eq!(set.code, 0, "{}{}", set.out, set.err);
     let _replica = cluster.replica();
     collector
-        .wait_for("a schedule has fired", |seen: &Seen| !seen.spans_called("fire often").is_empty())
+        .wait_for("a schedule has fired", |seen: &Seen| {
+            !seen.spans_called("fire often").is_empty()
+        })
         .await;
     let fired = collector.seen().spans_called("fire often")[0].clone();
     let run: Uuid = fired.trace.parse().unwrap();
@@ -221,7 +297,9 @@ async fn through_children_successors_and_the_outbox() {
     let collector = Collector::start().await;
     let cluster = cluster(&collector).await;
     let _replica = cluster.replica();
-    let run = cluster.start("chaos-family", json!({"children": 2, "publish": 3, "rounds": 1})).await;
+    let run = cluster
+        .start("chaos-family", json!({"children": 2, "publish": 3, "rounds": 1}))
+        .await;
     cluster.reaches(run, "completed").await;
     let trace = run.simple().to_string();
     let spans = whole(&collector, &trace, |spans| called(spans, "run ").len() == 3).await;
@@ -229,8 +307,15 @@ async fn through_children_successors_and_the_outbox() {
     let runs = called(&spans, "run chaos-family");
     let (roots, children): (Vec<&Span>, Vec<&Span>) = runs.iter().copied().partition(|run| run.parent.is_empty());
     let (root, executes) = (only(&roots, "run "), called(&spans, "execute "));
-    let own: BTreeSet<&str> = executes.iter().filter(|execute| execute.parent == root.id).map(|own| own.id.as_str()).collect();
-    assert!(children.len() == 2 && children.iter().all(|child| own.contains(child.parent.as_str())), "{children:#?}");
+    let own: BTreeSet<&str> = executes
+        .iter()
+        .filter(|execute| execute.parent == root.id)
+        .map(|own| own.id.as_str())
+        .collect();
+    assert!(
+        children.len() == 2 && children.iter().all(|child| own.contains(child.parent.as_str())),
+        "{children:#?}"
+    );
     assert_eq!(root.attributes["lockgate.outcome"], "continued");
     let next = root.links[0].clone();
     collector
