@@ -18,6 +18,8 @@ use crate::support::cluster;
 /// A client that has a trace already.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENT: &str = "b7ad6b7169203331";
+/// Of sixty users the active ones.
+const MAILS: usize = 54;
 
 fn traceparent() -> String {
     format!("00-{TRACE}-{CLIENT}-01")
@@ -80,48 +82,8 @@ async fn headers(cluster: &Cluster) -> Vec<String> {
     read.await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn from_a_request_through_two_replicas_to_the_mail() {
-    const MAILS: usize = 54;
-    let collector = Collector::start().await;
-    let cluster = cluster(&collector)
-        .await
-        .with("LOCKGATE_WORKER_BATCH_SIZE", "10")
-        .with("LOCKGATE_API_TOKEN", TOKEN);
-    cluster.seed_users(60).await;
-    let mut replicas = [
-        cluster.replica_with(&[("LOCKGATE_API_LISTEN", "127.0.0.1:0")]),
-        cluster.replica(),
-    ];
-    let address = address_of(&mut replicas[0]).await;
-    for replica in &mut replicas {
-        replica.runs().await;
-    }
-    let sink = SmtpSink::new(|_| None).await;
-    let room = Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None);
-    let room = collector
-        .env()
-        .iter()
-        .fold(room, |room, (name, value)| room.with(name, value));
-    let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
-    let request = reqwest::Client::new()
-        .post(format!("http://{address}/api/v1/runs"))
-        .header("traceparent", traceparent())
-        .header("content-type", "application/json")
-        .bearer_auth(TOKEN)
-        .body(r#"{"workflow":"daily-task-reports"}"#);
-    let answer: serde_json::Value =
-        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
-    cluster
-        .completes(answer["run_id"].as_str().unwrap().parse().unwrap())
-        .await;
-    collector
-        .wait_for("the whole trace has come", |seen: &Seen| {
-            let spans = seen.spans_of(TRACE);
-            called(&spans, "send mail").len() == MAILS && called(&spans, "run ").len() == 1 && is_whole(&spans)
-        })
-        .await;
-    let seen = collector.seen();
+/// From the request to the pages in which its messages were consumed.
+fn holds(seen: &Seen, topic: &str) {
     let spans = seen.spans_of(TRACE);
     let request = only(&spans, "POST /api/v1/runs");
     assert_eq!((request.parent.as_str(), request.kind.as_str()), (CLIENT, "Server"));
@@ -134,7 +96,7 @@ async fn from_a_request_through_two_replicas_to_the_mail() {
         executes.iter().all(|execute| execute.parent == run.id)
             && executes.iter().any(|execute| execute.id == plan.parent)
     );
-    let batches = called(&spans, &format!("send {}", cluster.topic.name()));
+    let batches = called(&spans, &format!("send {}", topic));
     assert_eq!(batches.len(), 6);
     assert_eq!(
         batches
@@ -185,7 +147,49 @@ async fn from_a_request_through_two_replicas_to_the_mail() {
             .iter()
             .all(|process| process.links.iter().all(|(_, page)| pages.contains(page.as_str())))
     );
-    drop(seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_request_through_two_replicas_to_the_mail() {
+    let collector = Collector::start().await;
+    let cluster = cluster(&collector)
+        .await
+        .with("LOCKGATE_WORKER_BATCH_SIZE", "10")
+        .with("LOCKGATE_API_TOKEN", TOKEN);
+    cluster.seed_users(60).await;
+    let mut replicas = [
+        cluster.replica_with(&[("LOCKGATE_API_LISTEN", "127.0.0.1:0")]),
+        cluster.replica(),
+    ];
+    let address = address_of(&mut replicas[0]).await;
+    for replica in &mut replicas {
+        replica.runs().await;
+    }
+    let sink = SmtpSink::new(|_| None).await;
+    let room = Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None);
+    let room = collector
+        .env()
+        .iter()
+        .fold(room, |room, (name, value)| room.with(name, value));
+    let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
+    let request = reqwest::Client::new()
+        .post(format!("http://{address}/api/v1/runs"))
+        .header("traceparent", traceparent())
+        .header("content-type", "application/json")
+        .bearer_auth(TOKEN)
+        .body(r#"{"workflow":"daily-task-reports"}"#);
+    let answer: serde_json::Value =
+        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    cluster
+        .completes(answer["run_id"].as_str().unwrap().parse().unwrap())
+        .await;
+    collector
+        .wait_for("the whole trace has come", |seen: &Seen| {
+            let spans = seen.spans_of(TRACE);
+            called(&spans, "send mail").len() == MAILS && called(&spans, "run ").len() == 1 && is_whole(&spans)
+        })
+        .await;
+    holds(&collector.seen(), cluster.topic.name());
     for header in headers(&cluster).await {
         assert_eq!((&header[3..35], &header[53..]), (TRACE, "01"));
     }
