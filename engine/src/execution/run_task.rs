@@ -156,7 +156,7 @@ async fn look(code: &mut Code, host: &OwnerHost) -> Looked {
     future::poll_fn(|cx| {
         host.held.sits(false);
         host.polled_by(cx.waker());
-        // The code and the steps in it, and nothing of ours that is polled with them, are within the claim's span.
+        // The code is within the claim's span, and so is what it asks of the store; what else this task does is not.
         let attached = host.told.attach();
         let polled = code.poll_unpin(cx);
         drop(attached);

@@ -96,7 +96,7 @@ fn holds(seen: &Seen, topic: &str) {
         executes.iter().all(|execute| execute.parent == run.id)
             && executes.iter().any(|execute| execute.id == plan.parent)
     );
-    let batches = called(&spans, &format!("send {}", topic));
+    let batches = called(&spans, &format!("send {topic}"));
     assert_eq!(batches.len(), 6);
     assert_eq!(
         batches
