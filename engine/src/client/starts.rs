@@ -9,6 +9,7 @@ use crate::execution::{Group, Together, Trouble};
 use crate::lifecycle::{NewRun, RunId};
 use crate::local::Local;
 use crate::postgres::{Database, DatabaseError, Notifier};
+use crate::telemetry::closed::GroupName;
 
 /// Starts that wait to be written.
 const ROOM: usize = 10_000;
@@ -93,6 +94,8 @@ impl Store {
 
 #[async_trait]
 impl Together for Store {
+    const NAME: GroupName = GroupName::Starts;
+
     type Write = NewRun;
     /// Until when it is tried.
     type Held = Instant;

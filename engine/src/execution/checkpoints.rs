@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::book::HeldRun;
 use super::group::{Group, UnderClaim};
 use crate::lifecycle::{FleetError, NewStep, RunClaim, RunStore, Saved};
+use crate::telemetry::closed::GroupName;
 
 /// The steps on their way to be recorded.
 pub(crate) struct Checkpoints(Group<Store>);
@@ -26,6 +27,8 @@ struct Store(Arc<dyn RunStore>);
 
 #[async_trait]
 impl UnderClaim for Store {
+    const NAME: GroupName = GroupName::Steps;
+
     type Write = NewStep;
     type Answer = Saved;
 

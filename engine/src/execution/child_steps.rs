@@ -10,7 +10,8 @@ use crate::lifecycle::{
     ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, NewStep, OpenWait, RunId, Saved, StepState, StepStatus,
     derived_id,
 };
-use crate::telemetry::{RunTrace, Spanned};
+use crate::telemetry::closed::StartedBy;
+use crate::telemetry::meters;
 use crate::workflow::{Done, NewRunOfMine, Place, StepError, check_size, to_json};
 
 /// What is known of the end of a child.
@@ -45,11 +46,7 @@ impl OwnerHost {
             mut wishes,
             ..
         } = child;
-        let trace = RunTrace::of(self.run.id, self.run.traceparent.as_deref());
-        wishes.traceparent = match Spanned::are_made() {
-            true => Some(trace.claim(self.held.claim.token).traceparent()),
-            false => self.run.traceparent.clone(),
-        };
+        wishes.traceparent = self.told.traceparent();
         let new = NewChild {
             claim: self.held.claim,
             path: path.clone(),
@@ -66,6 +63,7 @@ impl OwnerHost {
         let started = self.surely(&path, async move { host.shared.children.start(&host.held, new).await });
         match started.await {
             Ok(true) => {
+                meters().workflow(workflow).runs_started(StartedBy::Child, 1);
                 self.lock().unread.insert(path);
                 Ok(id)
             }
@@ -106,12 +104,16 @@ impl OwnerHost {
             due_at: None,
             attempts: 0,
         };
+        let since = self.lock().history.step(&path).map(|step| step.started_at);
         let ended = match self.wait_until(wait, |host| host.end_of_child(&path)).await? {
             // Whoever asks twice is told what the first one was told.
             Heard::Recorded(step) => return done(step),
             Heard::Ended(ended) => ended,
         };
         let _operation = self.begin();
+        if let Some(since) = since {
+            self.told.waited(&path, &path, Kind::Child, since, self.time());
+        }
         let mut step = self.new_step(path.clone(), Kind::Child);
         step.ends_open = true;
         let cap = self.shared.settings.max_result;
@@ -211,7 +213,7 @@ fn told(ended: EndedChild, parent: RunId, cap: usize) -> Result<Vec<u8>, StepErr
 pub(super) async fn look_after_followers(shared: &Shared, run: RunId) {
     fail::fail_point!("followers.before_wake", |_| ());
     if let Err(error) = shared.runs.wake_behind(run).await {
-        tracing::warn!(%run, %error, "runs that wait for one that is over are left to the sweep to wake");
+        tracing::warn!(name: "followers_not_woken", %run, %error, "runs that wait for one that is over are left to the sweep to wake");
     }
 }
 
@@ -225,6 +227,6 @@ pub(super) async fn look_after_family(shared: &Shared, run: RunId, parent: Optio
         return;
     }
     if let Err(error) = shared.runs.stop_children(run).await {
-        tracing::warn!(%run, %error, "could not stop the children of a run that is over");
+        tracing::warn!(name: "children_not_stopped", %run, %error, "could not stop the children of a run that is over");
     }
 }

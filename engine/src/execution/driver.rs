@@ -99,7 +99,7 @@ async fn worth_asking(shared: &Shared, served: &[String]) -> Vec<String> {
         return served.to_vec();
     }
     shared.runs.waiting_queues(served).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "could not look into the queues");
+        tracing::warn!(name: "looking_failed", kind = "queues", %error, "could not look into the queues");
         served.to_vec()
     })
 }
@@ -120,7 +120,7 @@ async fn look(shared: &Shared, shares: Vec<Share>) -> Got {
                 .runs
                 .extend(runs.into_iter().map(|(claim, run)| (claim, run, asked))),
             // What was granted all the same is recovered when its leases end.
-            Err(error) => tracing::warn!(%error, "could not look for runs"),
+            Err(error) => tracing::warn!(name: "looking_failed", kind = "runs", %error, "could not look for runs"),
         }
     }
     got
@@ -144,7 +144,7 @@ impl Dues {
         let due = match shared.runs.next_due(queues).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::warn!(%error, "could not look for what is due next");
+                tracing::warn!(name: "looking_failed", kind = "due", %error, "could not look for what is due next");
                 return poll;
             }
         };
@@ -193,7 +193,7 @@ async fn claim_suspects(shared: &Arc<Shared>) {
         }
         let asked = Instant::now();
         let found = suspect(shared).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "could not look for runs that holders died on");
+            tracing::warn!(name: "looking_failed", kind = "suspects", %error, "could not look for runs that holders died on");
             None
         });
         if let Some((claim, run)) = found {
@@ -265,7 +265,7 @@ pub(super) async fn claimed_or_found(
 ) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
     match claimed {
         Err(FleetError::Unanswered(why)) => {
-            tracing::warn!(why, "no answer to a claim of runs; looking for what it got");
+            tracing::warn!(name: "claim_unanswered", kind = "runs", error = why, "no answer to a claim of runs; looking for what it got");
             shared.runs.read_claimed_runs(page).await
         }
         decided => decided,

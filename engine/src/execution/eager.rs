@@ -14,6 +14,7 @@ use super::group::{Group, Together, Trouble};
 use super::run_task::drive;
 use crate::lifecycle::{Birth, ClaimPage, FleetError, NewRun, RunClaim, RunId, WorkRun};
 use crate::local::{Beside, Here, Seat};
+use crate::telemetry::closed::GroupName;
 
 /// Queues that had no more than was asked for when they were last looked into: who starts a run of them overtakes nobody.
 #[derive(Debug, Default)]
@@ -135,6 +136,8 @@ impl Births {
 
 #[async_trait]
 impl Together for Births {
+    const NAME: GroupName = GroupName::Births;
+
     type Write = Born;
     type Held = ();
     /// Whether it is started and its code runs.
@@ -175,7 +178,7 @@ impl Together for Births {
         let born = match started {
             Ok(at) => births.iter().map(|birth| birth.claimed(claim_id, at)).collect(),
             Err(FleetError::Unanswered(why)) => {
-                tracing::warn!(why, "no answer to starts of runs; looking for what became of them");
+                tracing::warn!(name: "claim_unanswered", kind = "starts", error = why, "no answer to starts of runs; looking for what became of them");
                 self.0.runs.read_claimed_runs(&ClaimPage::of_claim(claim_id)).await?
             }
             Err(error) => return Err(error),

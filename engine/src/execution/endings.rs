@@ -9,6 +9,7 @@ use super::group::{Group, UnderClaim};
 use crate::client::{EndedRun, RunStatus};
 use crate::lifecycle::{Act, Ending, FleetError, LetGo, RunClaim, RunStore, storable_reason};
 use crate::local::Local;
+use crate::telemetry::closed::GroupName;
 
 /// The runs that end, wait or are handed back.
 pub(crate) struct Endings(Group<Store>);
@@ -63,6 +64,8 @@ impl Store {
 
 #[async_trait]
 impl UnderClaim for Store {
+    const NAME: GroupName = GroupName::Endings;
+
     type Write = Ending;
     type Answer = LetGo;
 

@@ -27,6 +27,8 @@ use crate::delivery::{Breakers, Publisher, Topics};
 use crate::health::Pulse;
 use crate::lifecycle::{Clock, Counts, Fleet, Heartbeat, NewRun, RunStore};
 use crate::local::{Beside, Local};
+use crate::telemetry::catalogue::{DRAIN, IN_FLIGHT, IN_TIME};
+use crate::telemetry::{Spanned, TraceContext};
 use crate::workflow::{Registry, Resources};
 
 /// What an executor and the rest of its replica tell each other. Most are rung by whoever knows of something to do; the
@@ -251,6 +253,8 @@ impl Executor {
         let keeper = tokio::spawn(keeper::run(shared.clone()));
         stop.cancelled().await;
         shared.stopping.cancel();
+        let mut span = Spanned::begin(&DRAIN, "", TraceContext::root(), None);
+        span.set(&IN_FLIGHT, (shared.book.batch_count() + shared.book.run_count()) as i64);
         shared.hints.local.leave(&eager);
         tasks.close();
         let deadline = shared.settings.drain;
@@ -259,6 +263,8 @@ impl Executor {
             shared.hurry.cancel();
             in_time = finished_within(&tasks, deadline / 2).await;
         }
+        span.set(&IN_TIME, if in_time { "true" } else { "false" });
+        span.end();
         shared.over.cancel();
         let mut presence = keeper.await.unwrap_or_default();
         presence.leave(&*shared.fleet, shared.heartbeat()).await;

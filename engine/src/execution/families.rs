@@ -11,6 +11,7 @@ use super::book::{Book, HeldRun};
 use super::executor::Hints;
 use super::group::{Group, UnderClaim};
 use crate::lifecycle::{Continuation, FleetError, LetGo, NewChild, RunClaim, RunId, RunStore};
+use crate::telemetry::closed::GroupName;
 
 /// Parents woken by one statement.
 const PAGE: usize = 1_000;
@@ -36,6 +37,8 @@ struct Starts {
 
 #[async_trait]
 impl UnderClaim for Starts {
+    const NAME: GroupName = GroupName::Children;
+
     type Write = NewChild;
     type Answer = bool;
 
@@ -83,6 +86,8 @@ struct GoOn {
 
 #[async_trait]
 impl UnderClaim for GoOn {
+    const NAME: GroupName = GroupName::Continuations;
+
     type Write = Continuation;
     type Answer = LetGo;
 
@@ -138,7 +143,9 @@ async fn wake_all(runs: Arc<dyn RunStore>, hints: Arc<Hints>, book: Arc<Book>, m
                 hints.runs.notify_one();
                 book.poke(&parents);
             }
-            Err(error) => tracing::warn!(parents = parents.len(), %error, "parents are left to the sweep to wake"),
+            Err(error) => {
+                tracing::warn!(name: "parents_not_woken", count = parents.len(), %error, "parents are left to the sweep to wake")
+            }
         }
     }
 }

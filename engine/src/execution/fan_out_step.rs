@@ -61,7 +61,11 @@ impl OwnerHost {
             let step = state.history.step(&path)?;
             (step.status != StepStatus::Open).then(|| step.clone())
         };
-        done(self.wait_until(wait, over).await?)
+        let step = self.wait_until(wait, over).await?;
+        self.told
+            .waited(&place.name, &path, Kind::FanOut, step.started_at, self.time());
+        self.told.recorded(&step, false);
+        done(step)
     }
 
     /// The store refused a plan: the run is to stop, and its code comes to its end; or it is paused, and left.

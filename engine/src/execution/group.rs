@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -13,6 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::book::HeldRun;
 use crate::lifecycle::{FleetError, RunClaim, RunId};
+use crate::telemetry::catalogue::GROUP_WAITING;
+use crate::telemetry::closed::{Closed, GroupName, StoreTrouble};
+use crate::telemetry::{Watching, meters};
 
 /// Most writes in one statement.
 const MOST: usize = 1_000;
@@ -46,6 +49,8 @@ pub(crate) enum Trouble {
 /// Writes that can go together.
 #[async_trait]
 pub(crate) trait Together: Send + Sync + 'static {
+    /// What these writes are told as.
+    const NAME: GroupName;
     /// A write for one run.
     type Write: Send + Sync + 'static;
     /// What makes it worth trying again.
@@ -82,6 +87,8 @@ pub(crate) fn fleet_trouble(error: &FleetError) -> Trouble {
 /// Writes under the claims of runs: tried again as long as the claim is not lost.
 #[async_trait]
 pub(crate) trait UnderClaim: Send + Sync + 'static {
+    /// What these writes are told as.
+    const NAME: GroupName;
     /// A write under a claim.
     type Write: Send + Sync + 'static;
     /// What its writer hears.
@@ -102,6 +109,8 @@ pub(crate) trait UnderClaim: Send + Sync + 'static {
 
 #[async_trait]
 impl<T: UnderClaim> Together for T {
+    const NAME: GroupName = T::NAME;
+
     type Write = T::Write;
     type Held = Arc<HeldRun>;
     type Answer = T::Answer;
@@ -161,6 +170,8 @@ struct Inner<T: Together> {
     runtime: Option<Handle>,
     room: Arc<Semaphore>,
     state: Mutex<State<T>>,
+    /// Told from the first write on.
+    waiting: OnceLock<Watching>,
 }
 
 struct State<T: Together> {
@@ -193,6 +204,7 @@ impl<T: Together> Group<T> {
                 youngest: Instant::now(),
                 quickest: LATE,
             }),
+            waiting: OnceLock::new(),
         }))
     }
 
@@ -203,6 +215,7 @@ impl<T: Together> Group<T> {
     /// Writes, and answers when it is durable. While the store cannot be asked it is tried again, as long as that is worth
     /// it; an error is for good.
     pub(crate) async fn write(&self, held: T::Held, write: T::Write) -> Result<T::Answer, T::Error> {
+        self.0.waiting.get_or_init(|| self.0.watch());
         let (tell, told) = oneshot::channel();
         // Never closed.
         let Ok(room) = self.0.room.clone().acquire_owned().await else {
@@ -264,6 +277,14 @@ impl<T: Together> State<T> {
 }
 
 impl<T: Together> Inner<T> {
+    /// Tells how many writes wait, for as long as there is this group.
+    fn watch(self: &Arc<Self>) -> Watching {
+        let group = Arc::downgrade(self);
+        meters().watch(&GROUP_WAITING, &[T::NAME.text()], move || {
+            group.upgrade().map(|group| group.lock().queue.len() as f64)
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -390,7 +411,11 @@ impl<T: Together> Writer<T> {
 async fn send<T: Together>(together: &T, mut load: Load<T>) {
     let mut again = false;
     while !load.writes.is_empty() {
-        let error = match together.all(&load.writes, again).await {
+        let began = Instant::now();
+        let answers = together.all(&load.writes, again).await;
+        let trouble = answers.as_ref().err().map(|error| label(T::trouble(error)));
+        meters().group_went(T::NAME, load.writes.len(), began.elapsed(), trouble);
+        let error = match answers {
             Ok(answers) => {
                 debug_assert_eq!(answers.len(), load.writers.len());
                 for (writer, answer) in load.writers.into_iter().zip(answers) {
@@ -410,13 +435,20 @@ async fn send<T: Together>(together: &T, mut load: Load<T>) {
             return send_each(together, load).await;
         }
         tracing::warn!(
-            writes = load.writes.len(),
-            why,
+            name: "store_not_now", count = load.writes.len(), why,
             "the store cannot take a group of writes now"
         );
         tokio::time::sleep(PAUSE).await;
         again = true;
         load = load.keep_held(&why);
+    }
+}
+
+fn label(trouble: Trouble) -> StoreTrouble {
+    match trouble {
+        Trouble::Again => StoreTrouble::NotNow,
+        Trouble::Unknown => StoreTrouble::Unanswered,
+        Trouble::Spoiled => StoreTrouble::Refused,
     }
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::book::{HeldRun, Lease};
 use super::group::*;
 use crate::lifecycle::{FleetError, RunClaim, RunId};
+use crate::telemetry::closed::GroupName;
 
 const MOST_IN_FLIGHT: usize = 4;
 const MOST: usize = 1_000;
@@ -49,6 +50,8 @@ struct Store(Arc<Scripted>);
 
 #[async_trait]
 impl Together for Store {
+    const NAME: GroupName = GroupName::Steps;
+
     type Write = RunClaim;
     type Held = Arc<HeldRun>;
     type Answer = Option<RunClaim>;

@@ -9,7 +9,8 @@ use super::executor::Shared;
 use super::owner_host::{Left, OwnerHost};
 use super::undoing::End;
 use super::waits::Stalled;
-use crate::lifecycle::{Act, Continuation, Ended, Ending, FleetError, LetGo, derived_id};
+use crate::lifecycle::{Act, Continuation, Ended, Ending, FleetError, LetGo, RunId, derived_id};
+use crate::telemetry::closed::{RunEnd, StartedBy};
 
 /// Before a run is tried again whose store or source failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,6 +71,11 @@ async fn ask(shared: &Shared, held: &Arc<HeldRun>, act: Act, had_batches: bool) 
 pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
     fail::fail_point!("run.before_end", |_| Left::Lost);
     let goes_on = matches!(end, End::GoesOn(_));
+    let ends_as = match &end {
+        End::GoesOn(_) => RunEnd::Continued,
+        End::Completed(_) => RunEnd::Completed,
+        End::Failed(_) | End::Unwound | End::NotUndone(..) => RunEnd::Failed,
+    };
     let written = match end {
         End::GoesOn(params) => go_on(shared, host, &params).await,
         End::Completed(output) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
@@ -80,6 +86,10 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
     match written {
         Ok(LetGo::Done) => {
             fail::fail_point!("run.after_end", |_| Left::Gone);
+            host.told.ended(ends_as, goes_on.then(|| next_of(host.run.id)));
+            if goes_on {
+                host.told.meter().runs_started(StartedBy::Continued, 1);
+            }
             // Who goes on in its place answers to its parent.
             let parent = host.run.parent_id.filter(|_| !goes_on);
             look_after_family(shared, host.run.id, parent, host.has_unread_children()).await;
@@ -96,12 +106,17 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
     }
 }
 
+/// The run that goes on in place of this one.
+fn next_of(run: RunId) -> RunId {
+    derived_id(run, "continued")
+}
+
 /// Ends the run by starting the one that goes on in its place.
 async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo, FleetError> {
     let claim = host.held.claim;
     let run = Continuation {
         claim,
-        next: derived_id(claim.run, "continued"),
+        next: next_of(claim.run),
         params: params.to_vec(),
         seen: host.seen(),
         had_batches: host.has_batches(),
@@ -112,7 +127,7 @@ async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo
 
 async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo, FleetError> {
     let claim = &host.held.claim;
-    tracing::error!(run = %claim.run, reason, "the run failed");
+    tracing::error!(name: "run_failed", run = %claim.run, reason, "the run failed");
     let act = Act::Fail { reason: reason.clone() };
     match ask(shared, &host.held, act, host.has_batches()).await? {
         // Batches of it are unfinished, or it was stopped or paused: it ends when they are back.
@@ -124,10 +139,15 @@ async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo
     }
 }
 
-/// Gives the claim up as fits; answers whether that ended the run, which was asked to stop.
-pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left: Left) -> Result<bool, FleetError> {
+/// Gives the claim up as fits; answers how that ended the run, if it did.
+pub(super) async fn let_go(
+    shared: &Shared,
+    held: &Arc<HeldRun>,
+    seen: i64,
+    left: Left,
+) -> Result<Option<RunEnd>, FleetError> {
     let act = match left {
-        Left::Gone | Left::Lost => return Ok(false),
+        Left::Gone | Left::Lost => return Ok(None),
         Left::Halted => {
             let act = Act::Wait {
                 seen,
@@ -142,30 +162,34 @@ pub(super) async fn let_go(shared: &Shared, held: &Arc<HeldRun>, seen: i64, left
             }
         }
         Left::Retry(why) => {
-            tracing::warn!(run = %held.claim.run, why, "the run's code is run again in a moment");
+            tracing::warn!(name: "run_again", run = %held.claim.run, why, "the run's code is run again in a moment");
             let stops = shared.stopping.is_cancelled();
             Some(hand_back(if stops { Duration::ZERO } else { RETRY }, Some(why)))
         }
         Left::Overran(limit) => {
             let limit = humantime::format_duration(limit);
             let reason = format!("its code ran longer than max_attempt of its queue ({limit})");
-            tracing::warn!(run = %held.claim.run, reason, "the run's code is dropped");
+            tracing::warn!(name: "run_dropped", run = %held.claim.run, reason, "the run's code is dropped");
             Some(Act::Overrun { reason })
         }
         Left::Diverged(reason) => {
-            tracing::error!(run = %held.claim.run, reason, "the run is set aside");
+            tracing::error!(name: "run_set_aside", run = %held.claim.run, reason, "the run is set aside");
             Some(Act::Quarantine { reason })
         }
         Left::Unwound => Some(Act::Unwound),
         Left::NotUndone(reason, waits) => {
-            tracing::error!(run = %held.claim.run, reason, "the run is set aside");
+            tracing::error!(name: "run_set_aside", run = %held.claim.run, reason, "the run is set aside");
             Some(Act::NotUndone { reason, waits })
         }
     };
+    let mut ended = None;
     if let Some(act) = act {
-        ask(shared, held, act, true).await?;
+        let sets_aside = matches!(act, Act::Quarantine { .. } | Act::NotUndone { .. });
+        let gone = ask(shared, held, act, true).await?;
+        ended = (sets_aside && gone == LetGo::Done).then_some(RunEnd::Quarantined);
     }
-    shared.fleet.settle_stop(held.claim.run).await
+    let stopped = shared.fleet.settle_stop(held.claim.run).await?;
+    Ok(if stopped { Some(RunEnd::Cancelled) } else { ended })
 }
 
 fn hand_back(delay: Duration, reason: Option<String>) -> Act {

@@ -22,7 +22,7 @@ pub(super) async fn claim(shared: &Shared, shares: Vec<Share>) -> Got {
     let waiting = match shared.runs.waiting_queues(&names).await {
         Ok(waiting) => waiting,
         Err(error) => {
-            tracing::warn!(%error, "could not look into the queues that have limits");
+            tracing::warn!(name: "looking_failed", kind = "limited_queues", %error, "could not look into the queues that have limits");
             return got;
         }
     };
@@ -35,7 +35,9 @@ pub(super) async fn claim(shared: &Shared, shares: Vec<Share>) -> Got {
                 got.runs.extend(runs);
                 got.again = [got.again, claimed.again].into_iter().flatten().min();
             }
-            Err(error) => tracing::warn!(%error, queue, "could not look for runs of a queue that has limits"),
+            Err(error) => {
+                tracing::warn!(name: "looking_failed", kind = "limited_runs", %error, queue, "could not look for runs of a queue that has limits")
+            }
         }
     }
     got

@@ -48,6 +48,7 @@ mod queues;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;
+mod run_told;
 #[cfg(test)]
 mod saga_tests;
 mod select_step;

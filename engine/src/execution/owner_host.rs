@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::book::HeldRun;
 use super::executor::Shared;
 use super::history::{Asked, History};
+use super::run_told::RunTold;
 use super::under_way::UnderWay;
 use super::undoables::Undoables;
 use super::unwinding::Unwinding;
@@ -72,6 +73,8 @@ pub(super) struct OwnerHost {
     pub(super) shared: Arc<Shared>,
     pub(super) held: Arc<HeldRun>,
     pub(super) run: Arc<WorkRun>,
+    /// What is told of it.
+    pub(super) told: Arc<RunTold>,
     state: Mutex<State>,
     /// Something came that a wait may have waited for.
     pub(super) came: Notify,
@@ -105,6 +108,7 @@ impl OwnerHost {
             undoables: Undoables::default(),
         };
         Self {
+            told: Arc::new(RunTold::begin(run.clone(), held.claim)),
             heard: (run.claimed_at, Instant::now()),
             floor: floor(&run),
             state: Mutex::new(state),
@@ -271,7 +275,10 @@ impl OwnerHost {
     /// What the code is told of a step that was to be recorded like this.
     pub(super) async fn saved(&self, told: StepState, saved: Result<Saved, FleetError>) -> anyhow::Result<Done> {
         match saved {
-            Ok(Saved::Done) => done(told),
+            Ok(Saved::Done) => {
+                self.told.recorded(&told, false);
+                done(told)
+            }
             // What was taken or begun here may be another's now: the code is run again over what is recorded.
             Ok(Saved::Adopted(earlier))
                 if matches!(earlier.kind, Kind::Signal | Kind::Select) || !same_kind(&told, &earlier) =>
@@ -279,7 +286,10 @@ impl OwnerHost {
                 let why = format!("step {} has another's result", earlier.path);
                 self.leave(Left::Retry(why)).await
             }
-            Ok(Saved::Adopted(earlier)) => done(*earlier),
+            Ok(Saved::Adopted(earlier)) => {
+                self.told.recorded(&earlier, true);
+                done(*earlier)
+            }
             Ok(Saved::Lost) => self.leave(Left::Lost).await,
             // Not for want of a store: what is to be recorded will never be taken.
             Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),

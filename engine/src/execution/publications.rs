@@ -10,6 +10,7 @@ use super::group::{Group, UnderClaim};
 use super::history::Asked;
 use super::owner_host::OwnerHost;
 use crate::lifecycle::{FleetError, Kind, NewPublication, RunClaim, RunStore, Saved, StepStatus};
+use crate::telemetry::closed::GroupName;
 use crate::workflow::{Done, Place, Publication, StepError, to_json};
 
 /// The commands on their way into the outbox.
@@ -29,6 +30,8 @@ struct Store(Arc<dyn RunStore>);
 
 #[async_trait]
 impl UnderClaim for Store {
+    const NAME: GroupName = GroupName::Publications;
+
     type Write = NewPublication;
     type Answer = Saved;
 

@@ -117,7 +117,7 @@ async fn read(shared: &Shared, changed: bool) {
             if changed {
                 shared.hints.queues.store(true, Ordering::Relaxed);
             }
-            tracing::warn!(%error, "could not read the queues");
+            tracing::warn!(name: "queues_not_read", %error, "could not read the queues");
         }
     }
 }

@@ -15,10 +15,12 @@ use super::child_steps::look_after_family;
 use super::executor::Shared;
 use super::letting_go::{end, let_go, suspend};
 use super::owner_host::{Left, OwnerHost};
+use super::run_told::{RunTold, Stay};
 use super::undoing::End;
 use super::waits::Stalled;
 use crate::lifecycle::{RunClaim, WorkRun};
 use crate::telemetry;
+use crate::telemetry::closed::RunEnd;
 use crate::workflow::Context;
 
 /// A wait that ends sooner is sat out: letting go costs two writes and a claim.
@@ -31,12 +33,19 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
     let held = Arc::new(HeldRun::new(claim, lease, run.wake_seq));
     shared.book.hold_run(held.clone());
     let booked = Booked(&shared, claim);
-    let (seen, left) = code(&shared, &held, run).instrument(span).await;
-    match let_go(&shared, &held, seen, left).await {
-        Ok(true) => look_after_family(&shared, claim.run, parent, true).await,
-        Ok(false) => {}
+    let (told, seen, left) = code(&shared, &held, run).instrument(span).await;
+    let stay = Stay::of(&left);
+    let ended = let_go(&shared, &held, seen, left).await.unwrap_or_else(|error| {
         // The lease ends and the run is recovered.
-        Err(error) => tracing::warn!(run = %claim.run, %error, "could not let go of the run"),
+        tracing::warn!(name: "run_not_let_go", run = %claim.run, %error, "could not let go of the run");
+        None
+    });
+    if let Some(end) = ended {
+        told.ended(end, None);
+    }
+    told.left(stay);
+    if ended == Some(RunEnd::Cancelled) {
+        look_after_family(&shared, claim.run, parent, true).await;
     }
     drop(booked);
     fail::fail_point!("run.after_let_go");
@@ -72,12 +81,12 @@ impl Drop for Closing<'_> {
 }
 
 /// Runs the workflow's code once. It is dropped where it is when it waits: it is run again over what it recorded.
-/// Answers why it was left and what wake-ups were seen.
-async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> (i64, Left) {
+/// Answers what is told of it, what wake-ups were seen and why it was left.
+async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> (Arc<RunTold>, i64, Left) {
     let run = Arc::new(run);
     let host = Arc::new(OwnerHost::new(shared.clone(), held.clone(), run.clone()));
     let left = run_code(shared, &host, &run).await;
-    (host.seen(), left)
+    (host.told.clone(), host.seen(), left)
 }
 
 async fn run_code(shared: &Shared, host: &Arc<OwnerHost>, run: &Arc<WorkRun>) -> Left {
@@ -147,7 +156,10 @@ async fn look(code: &mut Code, host: &OwnerHost) -> Looked {
     future::poll_fn(|cx| {
         host.held.sits(false);
         host.polled_by(cx.waker());
+        // The code and the steps in it, and nothing of ours that is polled with them, are within the claim's span.
+        let attached = host.told.attach();
         let polled = code.poll_unpin(cx);
+        drop(attached);
         // Code that was left may have gone on with an error: it is not to be believed.
         if let Some(left) = host.take_left() {
             return Poll::Ready(Looked::Left(left));

@@ -58,7 +58,7 @@ impl OwnerHost {
             match self.shared.runs.settle_select(&step, &lost).await {
                 // Whether it was committed, the next try finds out.
                 Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
-                    tracing::warn!(run = %self.run.id, step = step.path, %error, "a select is settled again");
+                    tracing::warn!(name: "select_retried", run = %self.run.id, step = step.path, %error, "a select is settled again");
                     tokio::time::sleep(jittered(STORE_PAUSE)).await;
                 }
                 decided => break decided,
@@ -97,7 +97,7 @@ impl OwnerHost {
             if lost.iter().any(|prefix| known.path.starts_with(prefix))
                 && let Err(error) = self.shared.fleet.complete_fan_out(run, &known.path).await
             {
-                tracing::warn!(%run, step = known.path, %error, "could not complete a fan-out that lost");
+                tracing::warn!(name: "fan_out_not_completed", %run, step = known.path, %error, "could not complete a fan-out that lost");
             }
         }
     }
@@ -109,10 +109,12 @@ impl OwnerHost {
         match read {
             Ok(news) => news.into_iter().for_each(|news| self.hear(news)),
             // Letting go is refused as long as the news of a wake-up is not heard.
-            Err(error) => tracing::warn!(run = %self.run.id, %error, "could not read what reached the run"),
+            Err(error) => {
+                tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read what reached the run")
+            }
         }
         if let Err(error) = self.hear_children().await {
-            tracing::warn!(run = %self.run.id, %error, "could not read which children of the run are over");
+            tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read which children of the run are over");
         }
         heard
     }

@@ -2,15 +2,18 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 
 use super::history::Asked;
 use super::owner_host::{Left, Operation, OwnerHost, done};
+use super::run_told::StepTold;
 use super::worker::jittered;
 use crate::lifecycle::{FleetError, Kind, NewStep, OpenWait, StepState, StepStatus, Transacted, TransactionWork};
+use crate::telemetry::closed::StepEnd;
+use crate::telemetry::within;
 use crate::workflow::{Action, Done, Place, RetryPolicy, StepError, StepOptions, check_size, is_fatal, to_json};
 
 /// A longer pause between tries lets go of the run, for two writes and a claim.
@@ -36,6 +39,7 @@ pub(super) struct Tries {
     pub(super) open: bool,
     pub(super) failures: u32,
     pub(super) retry: RetryPolicy,
+    pub(super) told: StepTold,
 }
 
 impl Tries {
@@ -68,18 +72,21 @@ impl OwnerHost {
         if kind == Kind::Undoable {
             self.begin_undoable(&mut tries).await?;
         }
-        match self.try_action(&mut tries, &mut action, options, &mut operation).await {
-            Ok(result) => self.ended(step, &tries, StepStatus::Completed, result).await,
+        let tried = self.try_action(&mut tries, &mut action, options, &mut operation).await;
+        let (status, end, result) = match tried {
+            Ok(result) => (StepStatus::Completed, StepEnd::Completed, result),
             Err(error) => {
                 // Refused between two tries: it is as open as it was.
                 let Some(failed) = error.downcast_ref().filter(|error| !is_cancelled(error)) else {
                     return Err(error);
                 };
                 step.attempts = saturated(tries.failures);
-                self.ended(step, &tries, StepStatus::Failed, to_json::<StepError>(failed)?)
-                    .await
+                (StepStatus::Failed, StepEnd::Failed, to_json::<StepError>(failed)?)
             }
-        }
+        };
+        let ended = self.ended(step, &tries, status, result).await;
+        tries.told.end(end, tries.failures);
+        ended
     }
 
     /// Records that a step has begun before it can have done anything.
@@ -104,7 +111,11 @@ impl OwnerHost {
     ) -> anyhow::Result<Vec<u8>> {
         let cap = options.max_result.unwrap_or(self.shared.settings.max_result);
         loop {
-            let failure = match self.try_once(action, options.timeout, &tries.path, cap).await {
+            let began = Instant::now();
+            let trying = self.try_once(action, options.timeout, &tries.path, cap);
+            let tried = within(tries.told.context(), trying).await;
+            self.told.tried(tries.kind, tried.is_ok(), began.elapsed());
+            let failure = match tried {
                 Ok(result) => return Ok(result),
                 Err(failure) => failure,
             };
@@ -125,15 +136,20 @@ impl OwnerHost {
             Err(ended) => return ended,
         };
         match self.try_transaction(&mut tries, work, &mut operation).await {
-            Ok(recorded) => done(recorded),
+            Ok(recorded) => {
+                self.told.recorded(&recorded, false);
+                tries.told.end(StepEnd::Completed, tries.failures);
+                done(recorded)
+            }
             Err(error) => {
                 let Some(failed) = error.downcast_ref().filter(|error| !is_cancelled(error)) else {
                     return Err(error);
                 };
                 let mut step = self.new_step(tries.path.clone(), kind);
                 step.attempts = saturated(tries.failures);
-                self.ended(step, &tries, StepStatus::Failed, to_json::<StepError>(failed)?)
-                    .await
+                let failed = to_json::<StepError>(failed)?;
+                tries.told.end(StepEnd::Failed, tries.failures);
+                self.ended(step, &tries, StepStatus::Failed, failed).await
             }
         }
     }
@@ -149,9 +165,9 @@ impl OwnerHost {
         loop {
             let step = self.new_step(tries.path.clone(), tries.kind);
             let (host, work) = (self.clone(), work.clone());
-            let path = tries.path.clone();
+            let (path, recorded_in, began) = (tries.path.clone(), tries.told.context(), Instant::now());
             let transacted = self.surely(&path, async move {
-                let transacted = host.shared.runs.transact(&step, &work, cap).await;
+                let transacted = within(recorded_in, host.shared.runs.transact(&step, &work, cap)).await;
                 // Told here too when its code is dropped meanwhile: it is to be undone.
                 if let Ok(Transacted::Recorded(recorded)) = &transacted
                     && recorded.status == StepStatus::Completed
@@ -162,13 +178,16 @@ impl OwnerHost {
                 }
                 transacted
             });
-            let failure = match transacted.await {
+            let transacted = transacted.await;
+            let is_done = matches!(transacted, Ok(Transacted::Recorded(_)));
+            self.told.tried(tries.kind, is_done, began.elapsed());
+            let failure = match transacted {
                 Ok(Transacted::Recorded(recorded)) => return Ok(*recorded),
                 Ok(Transacted::Lost) => return self.leave(Left::Lost).await,
                 Ok(Transacted::Failed(error)) => error.downcast().map_or_else(Failure::Error, Failure::Known),
                 // Whether it was committed, the next try finds out: its record is there or not.
                 Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
-                    tracing::warn!(run = %self.held.claim.run, step = tries.path, %error, "a transaction is tried again");
+                    tracing::warn!(name: "transaction_retried", run = %self.held.claim.run, step = tries.path, %error, "a transaction is tried again");
                     tokio::time::sleep(jittered(STORE_PAUSE)).await;
                     continue;
                 }
@@ -216,6 +235,7 @@ impl OwnerHost {
             None => Some(self.begin_new(&path).await.map_err(Err)?),
         };
         let tries = Tries {
+            told: self.told.step(&place.name, &path, kind),
             path,
             kind,
             open: open.is_some(),
@@ -256,10 +276,13 @@ impl OwnerHost {
             matches!(&failure, Failure::Known(_)) || matches!(&failure, Failure::Error(error) if is_fatal(error));
         let Some(pause) = tries.retry.pause(tries.failures, rand::random()).filter(|_| !last) else {
             let error = failure.of(tries);
-            tracing::warn!(%run, step = tries.path, attempts = tries.failures, "the step failed for good");
+            tracing::warn!(name: "step_failed", %run, step = tries.path, attempts = tries.failures, "the step failed for good");
             return Err(error.into());
         };
-        tracing::info!(%run, step = tries.path, attempts = tries.failures, ?pause, "the step is tried again");
+        let pause_ms = pause.as_millis() as u64;
+        tracing::info!(name: "step_retried", %run, step = tries.path, attempts = tries.failures, pause_ms, "the step is tried again");
+        self.told.meter().step_retried();
+        tries.told.retried(tries.failures, pause.as_secs_f64());
         if pause <= LONGEST_PAUSE_IN_PLACE {
             self.pause(pause).await;
             return Ok(());

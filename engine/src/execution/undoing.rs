@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::owner_host::{Left, OwnerHost};
 use super::step_tries::Tries;
 use crate::lifecycle::{Kind, OpenWait, StepStatus};
+use crate::telemetry::closed::StepEnd;
 use crate::workflow::{
     Action, Context, DynWorkflow, RetryPolicy, StepOptions, UNDO, Undo, UndoAction, continued, fatal, to_json,
     undo_path,
@@ -50,7 +51,7 @@ impl OwnerHost {
             biased;
             outcome = code => outcome,
             () = self.past_grace() => {
-                tracing::warn!(run = %self.run.id, "the code did not come to its end in time and is dropped");
+                tracing::warn!(name: "run_dropped", run = %self.run.id, reason = "it did not come to its end in time", "the code of a run is dropped");
                 Ok(Err(anyhow::anyhow!("its code did not come to its end in time")))
             }
         };
@@ -185,6 +186,7 @@ impl OwnerHost {
             open: row.is_some(),
             failures: due.map_or(0, |row| row.attempts.into()),
             retry: RetryPolicy::default(),
+            told: self.told.step(path, &undo_path(path), Kind::Step),
         };
         let how = self.lock().undoables.take(path);
         if how.is_none() && self.lock().undoables.is_spent(path) {
@@ -204,8 +206,12 @@ impl OwnerHost {
                 self.try_transaction(&mut tries, work, &mut operation).await.map(|_| ())
             }
         };
-        if done.is_ok() {
-            self.lock().undoables.undone(path);
+        match &done {
+            Ok(()) => {
+                tries.told.end(StepEnd::Completed, tries.failures);
+                self.lock().undoables.undone(path);
+            }
+            Err(_) => tries.told.end(StepEnd::Failed, tries.failures),
         }
         done.map_err(|error| NotUndone(tries.wait(None), format!("{error:#}")))
     }

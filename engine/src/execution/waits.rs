@@ -91,13 +91,14 @@ impl OwnerHost {
     /// Waits for an instant or a signal, unless its end is recorded.
     pub(super) async fn run_wait(self: Arc<Self>, place: Place, wait: WaitFor, asked: Asked) -> anyhow::Result<Done> {
         let (kind, path) = (wait.kind(), place.to_string());
-        let (open, due_at) = match self.comes_to(&path, asked).await {
+        let (open, due_at, since) = match self.comes_to(&path, asked).await {
             ControlFlow::Break(ended) => return ended,
             // What it said when it began to wait counts.
-            ControlFlow::Continue(Some(step)) => (true, step.due_at),
-            ControlFlow::Continue(None) => (false, wait.due_at()),
+            ControlFlow::Continue(Some(step)) => (true, step.due_at, Some(step.started_at)),
+            ControlFlow::Continue(None) => (false, wait.due_at(), None),
         };
         let mut step = self.new_step(place.to_string(), kind);
+        let since = since.unwrap_or(step.started_at);
         step.ends_open = open;
         let wait = OpenWait {
             path: step.path.clone(),
@@ -111,6 +112,7 @@ impl OwnerHost {
         };
         let signal = self.wait_until(wait, over).await?;
         let _operation = self.begin();
+        self.told.waited(&place.name, &path, kind, since, self.time());
         step.finished_at = match (&signal, due_at) {
             (None, Some(due)) => due,
             _ => self.stamp(),

@@ -63,6 +63,7 @@ fn count(swept: &Swept) -> u64 {
         (Recovered::FanOut, swept.fan_outs),
         (Recovered::Stop, swept.stopped),
         (Recovered::Parent, swept.parents),
+        (Recovered::Follower, swept.followers),
         (Recovered::Undelivered, swept.undelivered),
     ];
     for (what, things) in counts {

@@ -78,7 +78,7 @@ closed! {
     /// What the sweep took over.
     Recovered {
         Batch = "batch", Split = "split", Run = "run", FanOut = "fan_out", Stop = "stop", Parent = "parent",
-        Undelivered = "undelivered",
+        Follower = "follower", Undelivered = "undelivered",
     }
     /// How a candidacy or a term ended.
     ElectionEnd { Elected = "elected", Resigned = "resigned", Lost = "lost" }

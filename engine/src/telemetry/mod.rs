@@ -53,7 +53,7 @@ pub(crate) use series::{Count, Value, Watching};
 pub(crate) use settings::share;
 pub(crate) use spanned::Spanned;
 pub(crate) use timed::{Timed, Troubled};
-pub(crate) use trace_context::{HEADER, TraceContext, within};
+pub(crate) use trace_context::{Attachable, HEADER, TraceContext, within};
 pub(crate) use workflow_meter::WorkflowMeter;
 
 /// The instruments of this process. Made when they are first asked for: after [`start`], else they tell nobody.

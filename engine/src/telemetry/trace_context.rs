@@ -140,9 +140,35 @@ impl TraceContext {
         self.within().attach()
     }
 
+    /// Made ready to be attached again and again.
+    pub(crate) fn attachable(self) -> Attachable {
+        Attachable {
+            of: self,
+            context: self.within(),
+        }
+    }
+
     /// Runs a future within this span.
     pub(crate) fn around<F: Future>(self, future: F) -> WithContext<F> {
         future.with_context(self.within())
+    }
+}
+
+/// A span that is attached often.
+pub(crate) struct Attachable {
+    of: TraceContext,
+    context: Context,
+}
+
+impl Attachable {
+    /// What runs until the guard is dropped is within the span. The guard must not live across an await.
+    pub(crate) fn attach(&self) -> ContextGuard {
+        self.context.clone().attach()
+    }
+
+    /// The span.
+    pub(crate) fn of(&self) -> TraceContext {
+        self.of
     }
 }
 

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod canary;
+mod catalogue;
 mod collector_trouble;
+mod journey;
 mod logs;
 mod page;
 mod scrape;

@@ -33,7 +33,7 @@ events! {
     WARN "resignation_failed" (term, error) => "leadership could not be given up: its lease ends by itself";
     WARN "job_failing" (job, term, error) => "a job of the leader fails; it is tried again, and said again when it works";
     INFO "job_works_again" (job, term) => "a job of the leader works again";
-    INFO "swept" (batches, split, runs, fan_outs, stopped, parents, undelivered) => "the leader took over what holders left behind";
+    INFO "swept" (batches, split, runs, fan_outs, stopped, parents, followers, undelivered) => "the leader took over what holders left behind";
     INFO "slot_fired" (schedule, slot, run, term) => "a schedule started a run";
     INFO "slot_passed_over" (schedule, reason, term) => "a schedule started no run";
     ERROR "schedule_broken" (schedule, problem, term) => "a schedule cannot fire until somebody mends it";
@@ -63,6 +63,7 @@ events! {
     WARN "transaction_retried" (run, step, error) => "a transaction was not answered and is tried again";
     WARN "select_retried" (run, step, error) => "a select could not be settled and is settled again";
     WARN "children_not_stopped" (run, error) => "children of a run that is over could not be stopped: the sweep does it";
+    WARN "followers_not_woken" (run, error) => "runs that wait for one that is over could not be woken: the sweep does it";
     WARN "parents_not_woken" (count, error) => "parents could not be woken: the sweep does it";
     WARN "store_not_now" (count, why) => "the store cannot take a group of writes now; it is asked again";
     WARN "leases_not_renewed" (batches, runs, error) => "leases could not be renewed; it is tried again";

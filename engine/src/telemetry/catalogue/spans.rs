@@ -23,14 +23,14 @@ macro_rules! spans {
 }
 
 spans! {
-    RUN = internal "run {workflow}" in "the span that it was started within, if there is one" linked "the parent's step of a child; the predecessor of one that goes on; the origin of one done again"
-        (RUN_ID, WORKFLOW, QUEUE, SCHEDULE, SLOT, RUN_OUTCOME, TOKEN, RUN_ATTEMPTS, ERROR_TYPE) [] AtWork => "a run, from its start to its end, made by whoever ended it";
+    RUN = internal "run {workflow}" in "the span that it was started within, if there is one" linked "the run that goes on in its place"
+        (RUN_ID, WORKFLOW, QUEUE, SLOT, RUN_OUTCOME, TOKEN, RUN_ATTEMPTS, ERROR_TYPE) [] AtWork => "a run, from its start to its end, made by whoever ended it";
     EXECUTE = internal "execute {workflow}" in "run" linked ""
-        (RUN_ID, WORKFLOW, TOKEN, EXECUTE_END, REPLAYED, CODE_VERSION, ERROR_TYPE) ["suspended", "heard"] AtWork => "one claim of a run";
+        (RUN_ID, WORKFLOW, TOKEN, EXECUTE_END, REPLAYED, CODE_VERSION, ERROR_TYPE) [] AtWork => "one claim of a run";
     STEP = internal "step {name}" in "execute" linked ""
         (RUN_ID, WORKFLOW, STEP_PATH, STEP_KIND, STEP_ATTEMPTS, STEP_OUTCOME, ERROR_TYPE) ["retry"] AtWork => "the code of a step that was done in this claim";
     WAIT = internal "wait {name}" in "run" linked ""
-        (RUN_ID, WORKFLOW, STEP_PATH, STEP_KIND, STEP_OUTCOME) [] AtWork => "a sleep, or the wait for a signal, a child or a fan-out, when it ends";
+        (RUN_ID, WORKFLOW, STEP_PATH, STEP_KIND) [] AtWork => "a sleep, or the wait for a signal, a child or a fan-out, when it ends";
     PLAN = internal "plan {name}" in "execute" linked ""
         (RUN_ID, WORKFLOW, STEP_PATH, ITEMS, BATCHES, CHUNKS, ERROR_TYPE) ["trouble"] AtWork => "the planning of a fan-out";
     SEND = producer "send {topic}" in "run" linked ""
@@ -57,5 +57,5 @@ spans! {
     JOB_TURN = internal "job {job}" in "" linked ""
         (JOB, TERM, DONE, ERROR_TYPE) [] AtWork => "a turn of a job of the leader that did something or failed";
     DRAIN = internal "drain" in "" linked ""
-        (IN_TIME, IN_FLIGHT, HANDED_BACK) [] AtWork => "the stop of a replica";
+        (IN_TIME, IN_FLIGHT) [] AtWork => "the stop of a replica";
 }
