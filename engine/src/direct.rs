@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::delivery::{
-    Breakers, DirectSettings, FallbackStore, KeyHash, NotificationOrchestrator, OrchestratorParts, OutcomeHandler, OwnRuntime, Topics,
+    Breakers, DirectSettings, FallbackStore, KeyHash, NotificationOrchestrator, OrchestratorParts, OutcomeHandler,
+    OwnRuntime, Topics,
 };
 use crate::engine::{breaker_policy, kafka_config};
 use crate::kafka::KafkaPublisher;

@@ -25,7 +25,6 @@ use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{
     LeaderSettings, LeaderStore, LeaderStores, MeasureStore, RetentionSettings, RetentionStore, ScheduleStore,
-
 };
 use crate::lifecycle::{Counts, Fleet, Heartbeat, QueueSettings, RunStore, SystemClock};
 use crate::local::Local;

@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::delivery::{CommandDoor, NotificationOrchestrator, Topics};
 use crate::direct::{key_hash, orchestrator};
 use crate::health::Health;
-use crate::telemetry::closed::Pool;
 use crate::postgres::{Database, DatabaseSettings};
+use crate::telemetry::closed::Pool;
 use crate::workflow::Registry;
 
 /// Tokens and runs, so that clients take none of the workers' connections.

@@ -86,7 +86,10 @@ fn every_command_of_the_tutorial_does_what_it_says() {
     );
     let said = |log: &str| std::fs::read_to_string(clone.0.join("invitations").join(log)).unwrap_or_default();
     let logs = ["first.log", "second.log"].map(said).join("\n");
-    assert!(output.status.success(), "{out}\n--- stderr\n{err}\n--- replicas\n{logs}");
+    assert!(
+        output.status.success(),
+        "{out}\n--- stderr\n{err}\n--- replicas\n{logs}"
+    );
     for expected in ["summer party", "50000"] {
         assert!(out.contains(expected), "{expected} is not in:\n{out}");
     }

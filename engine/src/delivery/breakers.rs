@@ -164,7 +164,9 @@ impl Breakers {
     fn trouble_everywhere(&self, reason: Reason) {
         let now = Instant::now();
         for (topic, known) in lock(&self.topics).iter_mut() {
-            known.act(topic, now, |breaker, now| breaker.observe(Observation::Trouble(reason), now));
+            known.act(topic, now, |breaker, now| {
+                breaker.observe(Observation::Trouble(reason), now)
+            });
         }
     }
 }

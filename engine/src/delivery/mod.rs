@@ -37,7 +37,9 @@ pub use email_request::{EmailCommandRequest, InvalidRequest};
 pub use fallback::{ConfirmedRow, Due, FallbackError, FallbackRow, FallbackStore};
 pub use headers::Headers;
 pub(crate) use in_flight::InFlight;
-pub use inbox::{InboundPage, Inflow, InflowEnded, PageEnd, Rejection, Settler, TakeError, Taken, consume, identify, traceparent_of};
+pub use inbox::{
+    InboundPage, Inflow, InflowEnded, PageEnd, Rejection, Settler, TakeError, Taken, consume, identify, traceparent_of,
+};
 pub use key_hash::KeyHash;
 pub(crate) use orchestrator::OwnRuntime;
 pub use orchestrator::{

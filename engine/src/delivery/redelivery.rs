@@ -141,7 +141,9 @@ impl RedeliveryLoop {
                 }
                 Ok(Round::Claimed) => quiet = 0,
                 Ok(Round::Nothing) => quiet = quiet.saturating_add(1),
-                Err(error) => tracing::warn!(name: "looking_failed", kind = "undelivered", %error, "work could not be looked for"),
+                Err(error) => {
+                    tracing::warn!(name: "looking_failed", kind = "undelivered", %error, "work could not be looked for")
+                }
             }
             service.wait(&mut flights, quiet, &stop).await;
         }

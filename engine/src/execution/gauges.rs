@@ -14,7 +14,9 @@ pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
     let gauges: [(&'static MetricDef, &[&str], Read); 6] = [
         (&WINDOW_USED, &[], |shared| shared.window.used()),
         (&WINDOW_SIZE, &[], |shared| shared.window.size()),
-        (&WORKER_SLOTS, &[SlotState::Busy.text()], |shared| shared.book.batch_count()),
+        (&WORKER_SLOTS, &[SlotState::Busy.text()], |shared| {
+            shared.book.batch_count()
+        }),
         (&WORKER_SLOTS, &[SlotState::Idle.text()], |shared| {
             shared.settings.batches.saturating_sub(shared.book.batch_count())
         }),
@@ -23,9 +25,7 @@ pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
     ];
     let watch = |(def, values, read): (&'static MetricDef, &[&str], Read)| {
         let shared: Weak<Shared> = Arc::downgrade(shared);
-        meters().watch(def, values, move || {
-            shared.upgrade().map(|shared| read(&shared) as f64)
-        })
+        meters().watch(def, values, move || shared.upgrade().map(|shared| read(&shared) as f64))
     };
     gauges.into_iter().map(watch).collect()
 }

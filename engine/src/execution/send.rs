@@ -30,7 +30,10 @@ impl Envelope {
         topics: &BTreeMap<String, String>,
     ) -> Self {
         let run_id = batch.claim.run.to_string();
-        let mut same: Headers = context.map(|context| ("traceparent", context.header())).into_iter().collect();
+        let mut same: Headers = context
+            .map(|context| ("traceparent", context.header()))
+            .into_iter()
+            .collect();
         same.push("run-id", run_id.as_bytes());
         same.push("batch-seq", batch.claim.seq.to_string().as_bytes());
         same.push("claim-token", batch.claim.token.to_string().as_bytes());

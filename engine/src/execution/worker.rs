@@ -195,7 +195,9 @@ async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Inst
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the workflow's code panicked")));
     let mut told = BatchTold::begin(batch, asked, known.as_deref().ok());
     let span = telemetry::batch_scope(batch);
-    let end = stream(shared, batch, held, known, &mut told).instrument(span.clone()).await;
+    let end = stream(shared, batch, held, known, &mut told)
+        .instrument(span.clone())
+        .await;
     let recorded = told.recorded();
     let concluding = conclude(shared, batch, held, end, told);
     within(recorded, concluding.instrument(span)).await
@@ -341,7 +343,11 @@ async fn fail_run(
     (told, end): (BatchTold, closed::BatchEnd),
 ) {
     let given = give_back(shared, batch, held, Duration::from_secs(1), "source failed").await;
-    if given { told.broken(end) } else { told.lost() }
+    if given {
+        told.broken(end)
+    } else {
+        told.lost()
+    }
     // A replica that may have lost its claim has no say in what becomes of the run.
     if held.lease.fate() != Fate::Held {
         return;

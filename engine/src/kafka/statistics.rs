@@ -1,8 +1,8 @@
 //! The numbers of the client library that are told, of the many that it reports.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
@@ -98,11 +98,26 @@ impl Statistics {
         for (number, value) in [
             (Number::Messages, report.msg_cnt as f64),
             (Number::Bytes, report.msg_size as f64),
-            (Number::RttMedian, worst(|broker| &broker.rtt, |window| window.p50, MICROS)),
-            (Number::RttMost, worst(|broker| &broker.rtt, |window| window.p99, MICROS)),
-            (Number::QueueingMedian, worst(|broker| &broker.int_latency, |window| window.p50, MICROS)),
-            (Number::QueueingMost, worst(|broker| &broker.int_latency, |window| window.p99, MICROS)),
-            (Number::Throttle, worst(|broker| &broker.throttle, |window| window.max, MILLIS)),
+            (
+                Number::RttMedian,
+                worst(|broker| &broker.rtt, |window| window.p50, MICROS),
+            ),
+            (
+                Number::RttMost,
+                worst(|broker| &broker.rtt, |window| window.p99, MICROS),
+            ),
+            (
+                Number::QueueingMedian,
+                worst(|broker| &broker.int_latency, |window| window.p50, MICROS),
+            ),
+            (
+                Number::QueueingMost,
+                worst(|broker| &broker.int_latency, |window| window.p99, MICROS),
+            ),
+            (
+                Number::Throttle,
+                worst(|broker| &broker.throttle, |window| window.max, MILLIS),
+            ),
         ] {
             self.numbers[number as usize].store(value.to_bits(), Ordering::Relaxed);
         }
@@ -131,8 +146,14 @@ mod tests {
             }}"#,
         );
         assert_eq!((told(Number::Messages), told(Number::Bytes)), (Some(7.0), Some(900.0)));
-        assert_eq!((told(Number::RttMedian), told(Number::RttMost)), (Some(0.0025), Some(0.004)));
-        assert_eq!((told(Number::QueueingMedian), told(Number::Throttle)), (None, Some(0.25)));
+        assert_eq!(
+            (told(Number::RttMedian), told(Number::RttMost)),
+            (Some(0.0025), Some(0.004))
+        );
+        assert_eq!(
+            (told(Number::QueueingMedian), told(Number::Throttle)),
+            (None, Some(0.25))
+        );
         statistics.heard(b"no json");
         assert_eq!(told(Number::Messages), Some(7.0));
     }

@@ -105,7 +105,11 @@ impl Effect for SendEmails {
             .bind(all(new, |email| &email.text.subject))
             .bind(all(new, |email| &email.text.body))
             .bind(all(new, |email| &email.incoming.correlation_id))
-            .bind(new.iter().map(|(_, email)| email.traceparent.as_deref()).collect::<Vec<_>>())
+            .bind(
+                new.iter()
+                    .map(|(_, email)| email.traceparent.as_deref())
+                    .collect::<Vec<_>>(),
+            )
             .bind(self.state)
             .execute(connection)
             .await?;

@@ -38,7 +38,13 @@ impl PageSpans {
         }
         let sent = by_sender(&page.records);
         let mut receive = Spanned::begin(&RECEIVE, &page.topic, TraceContext::root(), None);
-        describe(&mut receive, page, group, ("poll", "receive"), page.records.len() as i64);
+        describe(
+            &mut receive,
+            page,
+            group,
+            ("poll", "receive"),
+            page.records.len() as i64,
+        );
         for sent in &sent {
             receive.link(sent.by, vec![KeyValue::new(MESSAGE_COUNT.name, sent.messages)]);
         }
@@ -156,7 +162,12 @@ mod tests {
     fn messages_are_counted_by_the_span_that_sent_them_up_to_a_bound() {
         let senders: Vec<TraceContext> = (0..TRACES + 5).map(|_| TraceContext::root()).collect();
         let by = |sender: &TraceContext| record(Some(sender.traceparent()));
-        let mut records = vec![record(None), record(Some("nonsense".to_owned())), by(&senders[0]), by(&senders[0])];
+        let mut records = vec![
+            record(None),
+            record(Some("nonsense".to_owned())),
+            by(&senders[0]),
+            by(&senders[0]),
+        ];
         records.extend(senders.iter().skip(1).map(by));
         records.push(by(&senders[0]));
         let sent = by_sender(&records);

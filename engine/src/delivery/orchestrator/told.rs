@@ -28,8 +28,16 @@ pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
         meters().watch(&DIRECT_STORED, &[why], move || stored(&shared.stats(), why))
     });
     let states = [
-        meters().watch(&DIRECT_WAITING, &[DirectQueue::Send.text()], stats(|stats| stats.queued as f64)),
-        meters().watch(&DIRECT_WAITING, &[DirectQueue::Store.text()], stats(|stats| stats.spilled as f64)),
+        meters().watch(
+            &DIRECT_WAITING,
+            &[DirectQueue::Send.text()],
+            stats(|stats| stats.queued as f64),
+        ),
+        meters().watch(
+            &DIRECT_WAITING,
+            &[DirectQueue::Store.text()],
+            stats(|stats| stats.spilled as f64),
+        ),
         meters().watch(&DIRECT_IN_FLIGHT, &[], stats(|stats| stats.in_flight as f64)),
         meters().watch(&DIRECT_STALLED, &[], stats(|stats| f64::from(stats.stalled))),
     ];
@@ -38,7 +46,10 @@ pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
 
 /// How many were stored for that reason; several codes have one label. None: none ever was.
 fn stored(stats: &DirectStats, why: &str) -> Option<f64> {
-    let of = stats.stored.iter().filter(|(code, _)| StoredWhy::of(code).text() == why);
+    let of = stats
+        .stored
+        .iter()
+        .filter(|(code, _)| StoredWhy::of(code).text() == why);
     let rows: u64 = of.map(|(_, rows)| rows).sum();
     (rows > 0).then_some(rows as f64)
 }
