@@ -1,6 +1,7 @@
 -- Starts runs that are claimed from their first moment on, by the replica in whose process they are started; answers when.
 with born as materialized (
-    select clock_timestamp() as at, lockgate.acting_user(null) as nobody
+    -- What lockgate.acting_user says of whoever acts for nobody else; asking it would be a quarter of what the statement costs.
+    select clock_timestamp() as at, session_user::text as nobody
 ), started as (
     insert into lockgate.task_runs (id, workflow, status, params, origin_id, code_version, deadline_at, pace_per_s, traceparent,
         attributes, actor, created_at, started_at, claimed_at, claim_token, claim_id, claimed_by, lease_until)

@@ -30,7 +30,7 @@ select r.id, r.workflow, r.status, r.id, r.born, r.born, case when r.status in (
        case when r.status in ('completed', 'failed', 'paused', 'quarantined') or r.held or r.k = 9 then null
             when r.ready then clock_timestamp() - r.n % 600 * interval '1 s'
             else clock_timestamp() + (1 + r.n % 400) * interval '1 day' end,
-       1, case when r.held then gen_random_uuid() end, case when r.held then r.replica end, case when r.held then clock_timestamp() end,
+       case when r.held then 2 else 1 end, case when r.held then gen_random_uuid() end, case when r.held then r.replica end, case when r.held then clock_timestamp() end,
        case when r.held then clock_timestamp() + interval '1 hour' end, case when r.status in ('failed', 'paused', 'quarantined') then 'why' end,
        case when r.n % 20 = 0 then 'schedule-' || r.n % 100000 end, case when r.n % 20 = 0 then r.born end,
        case when r.n % 3 = 0 then 'queue-' || r.n % 30 end, case when r.n % 5 = 0 then 'code' end, case when r.n % 5 = 0 then 'key-' || r.n % 1000 end,

@@ -200,7 +200,8 @@ async fn claim_suspects(shared: &Arc<Shared>) {
             // In a task of its own: what it may do to that it does not do to whoever looks for the next one.
             let driven = shared.run_tasks.spawn(drive(shared.clone(), claim, run, asked));
             if driven.await.is_err() {
-                tracing::error!(run = %claim.run, "a run that holders died on was dropped");
+                let reason = "its task panicked";
+                tracing::warn!(name: "run_dropped", run = %claim.run, reason, "a run that holders died on is dropped");
             }
             continue;
         }

@@ -34,6 +34,8 @@ mod leaving_tests;
 mod letting_go;
 mod limited;
 #[cfg(test)]
+mod loser_tests;
+#[cfg(test)]
 mod nobody;
 mod owner_host;
 mod owner_verbs;

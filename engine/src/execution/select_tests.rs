@@ -1,16 +1,11 @@
 //! How code selects between branches, and what becomes of those that lose.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, TryFutureExt};
-
-use super::child_tests::{Digest, elsewhere, end_digest};
 use super::run_task_tests::{Code, Effect, code, seconds};
-use super::trial::{Death, Journal, Trial, until};
-use crate::workflow::{Context, Either, RetryPolicy, StepOptions};
+use super::trial::{Death, Journal, Trial};
+use crate::workflow::{Context, Either};
 
 /// Waits for a signal until a day is over, and says which came first.
 fn approval(effect: Effect) -> Code {
@@ -242,165 +237,6 @@ async fn what_a_loser_did_is_undone_when_it_loses() {
         let at = |what: &str| notes.iter().position(|note| note == what);
         assert!(at("undo book a 2") < at("after"), "{death:?} {notes:?}");
     }
-}
-
-/// A branch that did this loses to a nap of a minute, and then the run naps on.
-fn loses_after(book: impl Fn(Context) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync + 'static) -> Code {
-    let book = Arc::new(book);
-    code(move |ctx| {
-        let book = book.clone();
-        async move {
-            let first = ctx.select(
-                move |ctx| async move {
-                    book(ctx.clone()).await?;
-                    ctx.sleep(seconds(600)).await
-                },
-                |ctx| async move { ctx.sleep(seconds(60)).await },
-            );
-            anyhow::ensure!(matches!(first.await?, Either::Second(())));
-            ctx.sleep(seconds(60)).await?;
-            Ok("done".to_owned())
-        }
-    })
-}
-
-/// The run is let go of between the tries, and its holders may die meanwhile.
-#[tokio::test]
-async fn what_a_loser_did_is_undone_however_long_that_takes() {
-    let losing = |journal: Journal| {
-        loses_after(move |ctx| {
-            let journal = journal.clone();
-            let retry = RetryPolicy {
-                first: seconds(600),
-                longest: seconds(600),
-                ..RetryPolicy::default()
-            };
-            let options = StepOptions::default().retry(retry);
-            let undo = move |_: Option<u32>| {
-                journal.note("undo book");
-                let is_first = journal.count("undo book") == 1;
-                async move {
-                    anyhow::ensure!(!is_first, "the desk is closed");
-                    Ok(())
-                }
-            };
-            let booked = ctx.step_with_undo("book", options, || async { anyhow::Ok(1) }, undo);
-            booked.map_ok(|_| ()).boxed()
-        })
-    };
-    for death in (0..=12).flat_map(|at| [Death::Before(at), Death::After(at)]) {
-        let journal = Journal::default();
-        let trial = Trial::dying(losing(journal.clone()), Some(death));
-        trial.play().await;
-        assert_eq!(
-            trial.output(),
-            "\"done\"",
-            "{death:?} {:?} {:?}",
-            trial.end(),
-            trial.rows()
-        );
-        assert!(
-            (2..=3).contains(&journal.count("undo book")),
-            "{death:?} {:?}",
-            journal.notes()
-        );
-        let undone = "undo/0:select/0/0:book completed".to_owned();
-        assert!(trial.rows().contains(&undone), "{death:?} {:?}", trial.rows());
-    }
-}
-
-/// Its code is dropped after the grace of a cancellation, and with it what was about to undo the loser.
-#[tokio::test]
-async fn an_undo_of_a_loser_that_is_dropped_on_its_way_is_done_all_the_same() {
-    let journal = Journal::default();
-    let noted = journal.clone();
-    let trial = Arc::new(Trial::new(loses_after(move |ctx| {
-        let journal = noted.clone();
-        let undo = move |_: Option<u32>| {
-            journal.note("undo book");
-            let hangs = journal.count("undo book") == 1;
-            async move {
-                match hangs {
-                    true => std::future::pending().await,
-                    false => anyhow::Ok(()),
-                }
-            }
-        };
-        let booked = ctx.step_with_undo("book", StepOptions::default(), || async { anyhow::Ok(1) }, undo);
-        booked.map_ok(|_| ()).boxed()
-    })));
-    let playing = tokio::spawn({
-        let trial = trial.clone();
-        async move { trial.play().await }
-    });
-    until("it is being undone", || journal.count("undo book") == 1).await;
-    assert_eq!(trial.cancel().await, "stopping");
-    playing.await.unwrap();
-    assert_eq!(trial.end(), ("cancelled", "enough".to_owned()), "{:?}", trial.rows());
-    assert_eq!(journal.count("undo book"), 2);
-    let undone = "undo/0:select/0/0:book completed".to_owned();
-    assert!(trial.rows().contains(&undone), "{:?}", trial.rows());
-}
-
-/// What a branch awaits of the code around the select is not lost with it.
-#[tokio::test]
-async fn what_was_begun_outside_a_select_may_be_awaited_in_it_and_after_it() {
-    for death in (0..=10).flat_map(|at| [Death::Before(at), Death::After(at)]) {
-        let trial = Trial::dying(
-            code(|ctx| async move {
-                let child = Arc::new(ctx.start_child::<Digest>(&1, elsewhere()).await?);
-                let raced = child.clone();
-                let first = ctx.select(
-                    |_| async move { raced.result().await },
-                    |ctx| async move { ctx.sleep(seconds(60)).await },
-                );
-                anyhow::ensure!(matches!(first.await?, Either::Second(())));
-                ctx.sleep(seconds(60)).await?;
-                Ok(child.result().await?.to_string())
-            }),
-            Some(death),
-        );
-        trial.play().await;
-        assert_eq!(
-            trial.view().status,
-            "suspended",
-            "{death:?} {:?} {:?}",
-            trial.end(),
-            trial.rows()
-        );
-        end_digest(&trial, "7").await;
-        trial.play().await;
-        assert_eq!(
-            trial.output(),
-            "\"7\"",
-            "{death:?} {:?} {:?}",
-            trial.end(),
-            trial.rows()
-        );
-    }
-}
-
-/// Nothing else would say so: freeing them wakes nobody.
-#[tokio::test]
-async fn signals_that_are_free_again_are_read_however_often_that_fails() {
-    let trial = Trial::new(code(|ctx| async move {
-        let first = ctx.select(
-            |ctx: Context| async move {
-                let signal: Option<u32> = ctx.wait_signal("go", None).await?;
-                ctx.sleep(seconds(86_400)).await?;
-                Ok(signal)
-            },
-            |ctx| async move { ctx.sleep(Duration::from_millis(20)).await },
-        );
-        anyhow::ensure!(matches!(first.await?, Either::Second(())));
-        let signal: Option<u32> = ctx.wait_signal("go", Some(seconds(60))).await?;
-        Ok(format!("{signal:?}"))
-    }));
-    trial.send("go", 7).await;
-    trial.is_deaf_once();
-    trial.play().await;
-    assert!(trial.was_deaf(), "they were not asked for");
-    assert_eq!(trial.output(), "\"Some(7)\"", "{:?} {:?}", trial.end(), trial.rows());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{TimeZone, Utc};
+use chrono::{DateTime, Utc};
 use lockgate::inspect::NotRepeated;
 use lockgate::lifecycle::{ClaimPage, Fleet, RunStore, Runnable, Share, WorkRun};
 use lockgate::postgres::{Again, FleetSettings, PostgresFleet, PostgresRunStore, RepeatRun};
@@ -89,18 +89,8 @@ async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
     is_told_of(&scene, run, again).await;
 }
 
-/// The day that it is about is the first run's, for whoever runs its code and for who only sends its batches.
-#[tokio::test]
-async fn a_retry_is_about_the_same_slot_on_every_replica() {
-    let scene = Scene::new().await;
-    let run = failed(&scene).await;
-    scene
-        .sql(&format!(
-            "insert into lockgate.schedules (name, workflow, cron, timezone) values ('daily', 'orders', '0 7 * * *', 'UTC');
-             update lockgate.task_runs set schedule = 'daily', slot = '2026-11-01 07:00Z',
-                    created_at = '2026-11-01 07:00:03Z' where id = '{run}'"
-        ))
-        .await;
+/// A retry as its batches are sent, and as its code is run.
+async fn read_and_claimed(scene: &Scene, run: Uuid) -> (WorkRun, WorkRun) {
     let answer = scene
         .json(&["runs", "retry", &run.to_string(), "--reason", "again"])
         .await;
@@ -115,22 +105,30 @@ async fn a_retry_is_about_the_same_slot_on_every_replica() {
     };
     let fleet = PostgresFleet::new(database.clone(), settings);
     let read = fleet.read_run(again).await.unwrap().unwrap();
-    let runnable = Runnable {
-        workflow: "orders".to_owned(),
-        newest: 2,
-        oldest: 1,
-    };
     let page = ClaimPage {
         claim_id: Uuid::new_v4(),
         shares: vec![Share {
             queue: "orders".to_owned(),
             take: 9,
         }],
-        runnable: vec![runnable],
+        runnable: vec![Runnable {
+            workflow: "orders".to_owned(),
+            newest: 2,
+            oldest: 1,
+        }],
         suspects: false,
     };
     let store = PostgresRunStore::new(database, Uuid::new_v4(), lease);
     let (_, claimed) = store.claim_runs(&page).await.unwrap().remove(0);
+    (read, claimed)
+}
+
+/// What it is about is what the first run was about, for whoever runs its code and for who only sends its batches.
+#[tokio::test]
+async fn a_retry_is_about_the_same_instant_on_every_replica() {
+    let scene = Scene::new().await;
+    let (seven, three) = ("2026-11-01T07:00:00Z", "2026-11-01T07:00:03Z");
+    let instant = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
     let about = |run: &WorkRun| {
         (
             run.id,
@@ -141,9 +139,25 @@ async fn a_retry_is_about_the_same_slot_on_every_replica() {
             run.started_at,
         )
     };
+    let late = failed(&scene).await;
+    scene
+        .sql(&format!(
+            "update lockgate.task_runs set created_at = '{three}' where id = '{late}'"
+        ))
+        .await;
+    let (read, claimed) = read_and_claimed(&scene, late).await;
     assert_eq!(about(&read), about(&claimed));
-    let seven = |second| Utc.with_ymd_and_hms(2026, 11, 1, 7, 0, second).unwrap();
-    assert_eq!((read.slot, read.created_at), (Some(seven(0)), seven(3)));
+    assert_eq!((read.slot, read.created_at), (None, instant(three)));
+    let daily = failed(&scene).await;
+    scene
+        .sql(&format!(
+            "insert into lockgate.schedules (name, workflow, cron, timezone) values ('daily', 'orders', '0 7 * * *', 'UTC');
+             update lockgate.task_runs set schedule = 'daily', slot = '{seven}' where id = '{daily}'"
+        ))
+        .await;
+    let (read, claimed) = read_and_claimed(&scene, daily).await;
+    assert_eq!(about(&read), about(&claimed));
+    assert_eq!(read.slot, Some(instant(seven)));
 }
 
 /// Audit and both runs say what was done.

@@ -89,3 +89,9 @@ async fn nor_by_a_consumer() {
     hold("the log", &sender.log());
     hold("what was exported", &String::from_utf8_lossy(&collector.seen().raw));
 }
+
+#[test]
+#[should_panic(expected = "the log tells it")]
+fn a_mark_is_found_where_it_is() {
+    hold("the log", "nothing here\nmail to CANARY7@example.org failed\n");
+}

@@ -57,7 +57,7 @@ async fn a_request_is_logged_within_its_own_trace() {
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let listens = lines.into_iter().find(|line| line["event"] == "api_listens").unwrap();
     let address = listens["address"].as_str().unwrap();
-    // The tables that it asks are away.
+    // What it asks for is away.
     sqlx::query("alter table lockgate.api_tokens rename to api_tokens_away")
         .execute(&cluster.pool)
         .await
@@ -65,7 +65,8 @@ async fn a_request_is_logged_within_its_own_trace() {
     let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let request = reqwest::Client::new().get(format!("http://{address}/api/v1/runs"));
     let request = request.header("traceparent", format!("00-{trace}-{span}-01"));
-    let answer = request.bearer_auth("x".repeat(40)).send().await.unwrap();
+    let token = format!("lockgate_{}", "0".repeat(64));
+    let answer = request.bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), 503);
     replica.says(&format!("\"trace_id\":\"{trace}\"")).await;
     collector

@@ -169,7 +169,7 @@ mod tests {
         ] {
             let found = wrong(code);
             let [Err(found)] = found.as_slice() else {
-                panic!("{code}: {found:?}")
+                unreachable!("{code}: {found:?}")
             };
             assert!(found.contains(why), "{code}: {found}");
         }

@@ -12,8 +12,12 @@ const HEALTHY: &str = include_str!("../../sql/healthy.sql");
 /// One line a column, in order; `LOCKGATE_BLESS=1` writes them anew.
 const EXPECTED: &str = include_str!("../../sql/views.expected");
 const COLUMNS: &str = "
-    select format('%s.%s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod))
-      from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+    select format('%s.%s %s', c.relname, a.attname,
+                  -- Clients are told the type below a domain.
+                  format_type(case t.typtype when 'd' then t.typbasetype else t.oid end, a.atttypmod))
+      from pg_class c
+      join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+      join pg_type t on t.oid = a.atttypid
      where c.relnamespace = 'lockgate'::regnamespace and c.relkind = 'v'
      order by c.relname, a.attnum";
 const VIEWS: &str = "

@@ -15,7 +15,7 @@ use lockgate_tests::conformance::runs::{MemoryWorld, PostgresWorld, RunSeen, Run
 use proptest::collection::vec;
 use proptest::test_runner::{Config, TestRunner};
 
-use ops::{ActOp, Op, op};
+use ops::{Op, op};
 use reference::Reference;
 use story::{Made, Step, Told, prepare, take};
 use words::say_step;

@@ -271,7 +271,7 @@ fn start() -> impl Strategy<Value = Op> {
 }
 
 fn queue_act() -> impl Strategy<Value = Op> {
-    let limits = (option::of(0..3_u8), option::of(1..3_u8), any::<bool>());
+    let limits = (option::of(1..4_u8), option::of(1..3_u8), any::<bool>());
     let limits = limits.prop_map(|(most, of_a_key, until_over)| LimitsOp {
         most,
         of_a_key,

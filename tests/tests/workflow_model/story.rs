@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
 use lockgate::lifecycle::{
     Act, ClaimPage, Ending, Holds, Kind, LetGo, NewSignal, NewStep, OpenWait, QueueSettings, RunClaim, RunId, Runnable,
     Share, StepStatus,

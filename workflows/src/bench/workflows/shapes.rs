@@ -56,7 +56,7 @@ impl Workflow for Parent {
     type Output = usize;
 
     async fn run(&self, ctx: Context, children: usize) -> anyhow::Result<usize> {
-        let each = |ctx: Context, _| async move { Ok(ctx.run_child::<Nothing>(&()).await?) };
+        let each = |ctx: Context, _| async move { ctx.run_child::<Nothing>(&()).await };
         Ok(ctx.join_all(0..children, children, each).await?.len())
     }
 }
