@@ -52,12 +52,7 @@ impl Reader {
         for panel in panels {
             for query in panel.postgres.1 {
                 let rows = self.rows(&sql::written_out(query.text)).await;
-                let counts = |row: &Value| {
-                    row.as_object()
-                        .unwrap()
-                        .iter()
-                        .any(|(name, value)| name != "time" && value.as_f64() > Some(0.0))
-                };
+                // Counts have a row a minute whether or not anything was counted.
                 if rows.is_empty() || (sql::is_time_series(query.text) && !rows.iter().any(counts)) {
                     empty.push(panel.title);
                 }
@@ -118,11 +113,10 @@ async fn every_panel_has_data_and_every_alert_an_answer() {
     for name in [
         "LockgateBreakerOpen",
         "LockgateDeadLetters",
-        "LockgateOutboxBehind",
+        "LockgateOldestUndelivered",
         "LockgateScheduleBroken",
     ] {
-        let expected = name != "LockgateOutboxBehind";
-        assert_eq!(firing.contains(&name), expected, "{firing:?}");
+        assert!(firing.contains(&name), "{name}: {firing:?}");
     }
 }
 
