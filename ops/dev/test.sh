@@ -10,6 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly kind=${1:?short, long or matrix} build=${2-}
 readonly options=(--workspace --locked --features failpoints)
 cargo=${CARGO:-cargo}
+# Most of these tests wait most of the time, for a lease to end or a child to come up: two go side by side on each core.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 
 # Cargo can leave out no target by name, so the wanted ones are listed: each tests/NAME.rs and tests/NAME/main.rs.
 short_targets() {

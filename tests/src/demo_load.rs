@@ -16,6 +16,12 @@ pub struct DemoLoad {
     pub replica: Replica,
 }
 
+/// Counts of the last minutes, none of which is 0 once the heartbeats have told of the work.
+const COUNTED: &str = "select count(*) from (
+        select sum(items_delivered) as delivered, sum(items_refused) as refused, sum(runs_completed) as completed,
+               sum(runs_failed) as failed, sum(steps) as steps, sum(batches) as batches from lockgate.v_throughput_1m) c
+    where delivered > 0 and refused > 0 and completed > 0 and failed > 0 and steps > 0 and batches > 0 and $1::uuid is not null";
+
 impl DemoLoad {
     /// Runs it: a fan-out over users, one with bad items, steps, transactions and naps, children, a schedule, a
     /// run that waits for code that nobody has, and one that fails.
@@ -41,6 +47,10 @@ impl DemoLoad {
             cluster.reaches(run, "completed").await;
         }
         cluster.reaches(failing, "failed").await;
+        wait_until(PATIENCE, "the work is counted", async || {
+            cluster.count(COUNTED, run).await > 0
+        })
+        .await;
         Self { run, replica }
     }
 

@@ -44,10 +44,8 @@ async fn scene() -> Option<(TelemetryServers, Cluster)> {
 
 /// Does it read what is there only in trouble?
 fn is_of_trouble(query: &str) -> bool {
-    let of_trouble = catalogue::all().filter(|metric| metric.0.when == When::InTrouble);
-    of_trouble
-        .into_iter()
-        .any(|metric| query.contains(&format!("<{}>", metric.0.name)))
+    let mut of_trouble = catalogue::all().filter(|metric| metric.0.when == When::InTrouble);
+    of_trouble.any(|metric| query.contains(&format!("<{}>", metric.0.name)))
 }
 
 /// Queries of these panels that have no series.

@@ -268,7 +268,9 @@ pub(super) async fn delete(
         "unknown" => Err(unknown(run)),
         "deleted" | "deleting" => Ok(Json(Acted { run_id: run, status })),
         "needed" => {
-            let needed = format!("run {run} owes messages, or the run that started it is not over");
+            let needed = format!(
+                "run {run} owes messages, or the run that started it is not over, or the one that goes on in its place"
+            );
             Err(Problem::new(StatusCode::CONFLICT, needed))
         }
         _ => Err(Problem::new(StatusCode::CONFLICT, format!("run {run} is {status}"))),

@@ -147,7 +147,9 @@ fn acted(context: &Context, run: Uuid, status: String, wanted: &[&str]) -> Outco
         return Err(Failure::unknown_run(run));
     }
     if status == "needed" {
-        let needed = format!("run {run} owes messages, or the run that started it is not over");
+        let needed = format!(
+            "run {run} owes messages, or the run that started it is not over, or the one that goes on in its place"
+        );
         return Err(Failure::new(Exit::Conflict, needed).hint(format!("see `undelivered list --run {run}`")));
     }
     if !wanted.contains(&status.as_str()) {

@@ -166,7 +166,7 @@ impl Operator {
     }
 
     /// Deletes a run that is over; answers `deleted`, `deleting` (retention takes the rest of a large one), `needed` (it
-    /// owes messages, or the run that started it is not over), `unknown`, or the state of one that is not over.
+    /// owes messages, or the run that started it or goes on in its place is not over), `unknown`, or the state of one that is not over.
     ///
     /// # Errors
     /// The database failed.

@@ -138,7 +138,8 @@ fn links(name: &str, source: Source) -> Vec<Value> {
         .map(|dashboard| link(dashboard.title, uid(dashboard.name, source)))
         .collect();
     let twin = source.other();
-    links.push(link(&format!("The same from {}", twin.name()), uid(name, twin)));
+    let from = if twin == Source::Prometheus { "metrics" } else { "views" };
+    links.push(link(&format!("The same from {from}"), uid(name, twin)));
     links
 }
 
@@ -233,8 +234,12 @@ fn targets(panel: &Panel, source: Source) -> Vec<Value> {
 }
 
 fn defaults(panel: &Panel, view: View) -> Value {
-    let mut steps = vec![json!({"color": "green", "value": null})];
-    steps.extend(panel.red.map(|from| json!({"color": "red", "value": from})));
+    let step = |color: &str, from: Option<f64>| json!({"color": color, "value": from});
+    let steps = match (panel.red, panel.red_below) {
+        (None, None) => vec![step("green", None)],
+        (Some(from), _) => vec![step("green", None), step("red", Some(from))],
+        (None, below) => vec![step("red", None), step("green", below)],
+    };
     let mut defaults = json!({"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}});
     if panel.title != "Clock offset" && view != View::Table {
         defaults["min"] = json!(0);

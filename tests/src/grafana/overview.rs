@@ -5,9 +5,11 @@ use super::panel::{Panel, lines, q, stat, table};
 /// From top to bottom.
 pub const PANELS: &[Panel] = &[
     stat("Leader", "none", "1 while somebody leads: fires schedules, recovers and prunes.")
+        .red_below(1.0)
         .prom(&[q("sum(<lockgate.leading>{J})", "leaders")])
         .sql(&[q("select leads::int as leaders from lockgate.v_leader", "")]),
     stat("Live replicas", "none", "Replicas whose last beat is not too old.")
+        .red_below(1.0)
         .prom(&[q("max(<lockgate.replicas>{J,lockgate_state=\"live\"})", "live")])
         .sql(&[q("select count(*) as live from lockgate.v_replicas where state = 'live'", "")]),
     stat("Stuck things", "none", "What does not move and should; the table below says what and why.")

@@ -50,6 +50,8 @@ pub struct Panel {
     pub postgres: (View, &'static [Query]),
     /// From which value on it is red; the alert's threshold where there is one.
     pub red: Option<f64>,
+    /// Up to which value it is red.
+    pub red_below: Option<f64>,
     /// Whether nothing to show is how it should be.
     pub empty_when_well: bool,
 }
@@ -72,6 +74,7 @@ const fn panel(view: View, title: &'static str, unit: &'static str, about: &'sta
         prometheus: (view, &[]),
         postgres: (view, &[]),
         red: None,
+        red_below: None,
         empty_when_well: false,
     }
 }
@@ -154,6 +157,13 @@ impl Panel {
     #[must_use]
     pub const fn red(mut self, from: f64) -> Self {
         self.red = Some(from);
+        self
+    }
+
+    /// Is red below this value.
+    #[must_use]
+    pub const fn red_below(mut self, value: f64) -> Self {
+        self.red_below = Some(value);
         self
     }
 

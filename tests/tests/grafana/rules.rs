@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use lockgate::telemetry::catalogue::EVENTS;
 use lockgate_tests::grafana::alert::RUNBOOK;
 use lockgate_tests::grafana::panel::Source;
 use lockgate_tests::grafana::{alerts, root, rules};
@@ -33,6 +34,47 @@ fn every_alert_has_a_name_a_row_and_a_way_there() {
             assert!(!text.contains('$'), "{}: Grafana would fill it in: {text}", alert.name);
         }
     }
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_runbook_names_commands_events_and_keys_that_there_are() {
+    let keys = lockgate::config::reference();
+    let (mut commands, mut events, mut settings) = (0, 0, 0);
+    for alert in alerts::all() {
+        for words in [alert.meaning, alert.action].into_iter().flat_map(quoted) {
+            if let Some(command) = words.strip_prefix("lockgate ") {
+                let verbs = command
+                    .split(' ')
+                    .take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+                let help = Command::new(env!("CARGO_BIN_EXE_lockgate-test"))
+                    .args(verbs)
+                    .arg("--help")
+                    .output()
+                    .unwrap();
+                assert!(help.status.success(), "{}: {words}", alert.name);
+                commands += 1;
+            } else if alert.action.contains(&format!("log event `{words}`")) {
+                assert!(
+                    EVENTS.iter().any(|event| event.name == words),
+                    "{}: {words}",
+                    alert.name
+                );
+                events += 1;
+            } else if words.contains('.') && !words.contains([' ', '<', '*', '_']) {
+                assert!(keys.contains(words), "{}: {words}", alert.name);
+                settings += 1;
+            }
+        }
+    }
+    assert!(
+        commands >= 7 && events >= 3 && settings >= 2,
+        "{commands} commands, {events} events, {settings} keys"
+    );
 }
 
 #[test]

@@ -52,12 +52,7 @@ impl Reader {
         for panel in panels {
             for query in panel.postgres.1 {
                 let rows = self.rows(&sql::written_out(query.text)).await;
-                let counts = |row: &Value| {
-                    row.as_object()
-                        .unwrap()
-                        .iter()
-                        .any(|(name, value)| name != "time" && value.as_f64() > Some(0.0))
-                };
+                // Counts have a row a minute whether or not anything was counted.
                 if rows.is_empty() || (sql::is_time_series(query.text) && !rows.iter().any(counts)) {
                     empty.push(panel.title);
                 }
@@ -87,6 +82,14 @@ impl Reader {
     }
 }
 
+/// Is anything but its time more than nothing?
+fn counts(row: &Value) -> bool {
+    let columns = row.as_object().unwrap();
+    columns
+        .iter()
+        .any(|(name, value)| name != "time" && value.as_f64() > Some(0.0))
+}
+
 fn panels() -> impl Iterator<Item = &'static Panel> {
     DASHBOARDS.iter().flat_map(|board| board.panels)
 }
@@ -103,16 +106,17 @@ async fn every_panel_has_data_and_every_alert_an_answer() {
 
     load.breaks(&cluster).await;
     let all = panels().filter(|panel| panel.title != TAKES_A_MINUTE);
-    assert_eq!(reader.empty(all).await, [""; 0]);
+    // Nothing was redelivered, sent directly, or lost by a replica that lives: these count what was not there.
+    let nothing = ["Redelivery", "Direct commands", "Leases lost, things recovered"];
+    assert_eq!(reader.empty(all).await, nothing);
     let firing = reader.firing().await;
     for name in [
         "LockgateBreakerOpen",
         "LockgateDeadLetters",
-        "LockgateOutboxBehind",
+        "LockgateOldestUndelivered",
         "LockgateScheduleBroken",
     ] {
-        let expected = name != "LockgateOutboxBehind";
-        assert_eq!(firing.contains(&name), expected, "{firing:?}");
+        assert!(firing.contains(&name), "{name}: {firing:?}");
     }
 }
 
