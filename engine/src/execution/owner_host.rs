@@ -78,8 +78,8 @@ pub(super) struct OwnerHost {
     state: Mutex<State>,
     /// Something came that a wait may have waited for.
     pub(super) came: Notify,
-    /// Refusals are told.
-    pub(super) told: Notify,
+    /// Rings when refusals are told.
+    pub(super) refusals_told: Notify,
     /// Whoever polls the code.
     pub(super) poller: AtomicWaker,
     /// The database's clock when the claim was heard of.
@@ -113,7 +113,7 @@ impl OwnerHost {
             floor: floor(&run),
             state: Mutex::new(state),
             came: Notify::new(),
-            told: Notify::new(),
+            refusals_told: Notify::new(),
             poller: AtomicWaker::new(),
             shared,
             held,

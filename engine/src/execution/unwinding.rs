@@ -90,7 +90,7 @@ impl OwnerHost {
     /// Waits until the code does nothing else: what goes on beside comes as far as it is recorded, and what is under way
     /// ends, before an error is told that makes the code drop it.
     pub(super) async fn quiet(self: &Arc<Self>) {
-        let mut told = std::pin::pin!(self.told.notified());
+        let mut told = std::pin::pin!(self.refusals_told.notified());
         told.as_mut().enable();
         let _refusal = Refusal::new(self.clone());
         self.poller.wake();
@@ -107,7 +107,7 @@ impl OwnerHost {
         state.unwinding.refusals = 0;
         state.unwinding.tellings += 1;
         drop(state);
-        self.told.notify_waiters();
+        self.refusals_told.notify_waiters();
         true
     }
 }
