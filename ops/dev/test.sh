@@ -10,23 +10,25 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly kind=${1:?short, long or matrix} build=${2-}
 readonly options=(--workspace --locked --features failpoints)
 cargo=${CARGO:-cargo}
-# Most of these tests wait most of the time, for a lease to end or a child to come up: two go side by side on each core.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 
 # Cargo can leave out no target by name, so the wanted ones are listed: each tests/NAME.rs and tests/NAME/main.rs.
-short_targets() {
+short_names() {
   local file name
   for file in */tests/*.rs */tests/*/main.rs; do
     [ -e "$file" ] || continue
     name=${file#*/tests/}
     name=${name%/main.rs}
     name=${name%.rs}
-    case $name in long_*) ;; *) printf '%s\n' --test "$name" ;; esac
+    case $name in long_*) ;; *) echo "$name" ;; esac
   done
 }
 
-mapfile -t targets < <(short_targets)
-targets+=(--lib --bins)
+# These mostly wait, for a lease to end or a child to come up, and measure nothing: two go side by side on each core.
+readonly waiting=(crash run_stores schedules workflows)
+mapfile -t others < <(short_names | grep -vxF "$(printf '%s\n' "${waiting[@]}")")
+
+waiting_targets=("${waiting[@]/#/--test=}")
+targets=("${others[@]/#/--test=}" --lib --bins)
 if [ "$kind" = matrix ]; then
   targets=()
 elif [ "$kind" = long ]; then
@@ -63,10 +65,17 @@ on_another_postgres() {
 if [ "$build" = build ]; then
   # The tests start the binary as a child; cargo does not build it for another package's tests.
   "$cargo" build "${options[@]}" --bins
-  [ "$kind" = short ] || targets+=("${suites[@]}")
+  if [ "$kind" = short ]; then
+    targets+=("${waiting_targets[@]}")
+  else
+    targets+=("${suites[@]}")
+  fi
   exec "$cargo" test "${options[@]}" --no-run "${targets[@]}"
 fi
 failed=0
+if [ "$kind" = short ]; then
+  RUST_TEST_THREADS=$((2 * $(nproc))) "$cargo" test "${options[@]}" --no-fail-fast "${waiting_targets[@]}" || failed=$?
+fi
 [ "$kind" = matrix ] || "$cargo" test "${options[@]}" --no-fail-fast "${targets[@]}" || failed=$?
 if [ "$kind" = short ]; then
   # Cargo runs documentation tests only by themselves.

@@ -107,6 +107,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W23", &["publications.before_commit", "publications.after_commit"], "commands and their steps sent → commit, or → their code hears so", "neither, or both", "published again, or replayed: one row, one message id"),
     at("W24", &["select.before_commit"], "a branch ended first → its select recorded", "no winner", "both run again over what is recorded; either may win"),
     at("W25", &["select.after_commit"], "a select recorded → its code hears so", "the winner, the others dropped", "replayed along the winner alone"),
+    at("W26", &["followers.before_wake"], "a scheduled run's end is committed → who waited for it is woken", "run over, the next slot's run asleep", "the sweep wakes it"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

@@ -35,7 +35,7 @@ async fn claim_pages(shared: &Arc<Shared>) {
     let mut dues = Dues::default();
     let mut idle = 0u32;
     let mut more = false;
-    while let Some(mut free) = free_slots(shared, more).await {
+    while let Some(mut free) = free_slots(shared, more, queues.count()).await {
         if !refresh_changed(shared).await {
             drop(free);
             pause(shared, jittered(shared.settings.poll)).await;
@@ -160,9 +160,9 @@ impl Dues {
 }
 
 /// Free slots to ask for. Where more waits than was asked for, all that are free, once they are worth a question: so it is
-/// soon known that nothing more waits. Else some of them: the others are there for runs that are started here meanwhile, and
-/// begin at once. `None`: this replica stops.
-async fn free_slots(shared: &Shared, more: bool) -> Option<OwnedSemaphorePermit> {
+/// soon known that nothing more waits. Else some of them, and one for each queue if there are: the others are there for runs
+/// that are started here meanwhile, and begin at once. `None`: this replica stops.
+async fn free_slots(shared: &Shared, more: bool, queues: usize) -> Option<OwnedSemaphorePermit> {
     let slots = &shared.slots;
     let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
     let least = if more { worth } else { 1 };
@@ -177,7 +177,8 @@ async fn free_slots(shared: &Shared, more: bool) -> Option<OwnedSemaphorePermit>
     };
     let mut free = free.ok()?;
     let left = slots.available_permits();
-    let rest = if more { left } else { left / 4 };
+    let some = (left / 4).max(queues.saturating_sub(1)).min(left);
+    let rest = if more { left } else { some };
     if let Ok(rest) = slots.clone().try_acquire_many_owned(u32::try_from(rest).unwrap_or(0)) {
         free.merge(rest);
     }

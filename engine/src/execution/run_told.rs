@@ -38,7 +38,7 @@ impl RunTold {
         let trace = RunTrace::of(run.id, run.traceparent.as_deref());
         let meter = meters().workflow(&run.workflow);
         meter.run_claimed(Suspect::of(run.attempts > 0));
-        if run.started_at.is_none() {
+        if claim.token == 1 {
             meter.run_picked_up((run.claimed_at - run.created_at).to_std().unwrap_or_default());
         }
         let code = match Spanned::are_made() {

@@ -13,6 +13,8 @@ pub(crate) struct Queues {
     names: Vec<String>,
     full: BTreeSet<String>,
     turn: usize,
+    /// How many were asked in vain since anything came.
+    vain: usize,
 }
 
 impl Queues {
@@ -21,7 +23,13 @@ impl Queues {
             names,
             full: BTreeSet::new(),
             turn: 0,
+            vain: 0,
         }
+    }
+
+    /// How many are served.
+    pub(crate) fn count(&self) -> usize {
+        self.names.len()
     }
 
     /// From now on these are served.
@@ -78,8 +86,16 @@ impl Queues {
         for queue in came {
             *got.entry(queue).or_default() += 1;
         }
-        // What was not asked now may have something too, as long as anything comes.
-        let mut more = self.names.len() > asked.len() && !got.is_empty();
+        self.vain = if got.is_empty() {
+            self.vain + asked.len()
+        } else {
+            asked.len()
+        };
+        // What was not asked since anything came may have something too.
+        let mut more = self.vain < self.names.len();
+        if !more {
+            self.vain = 0;
+        }
         for share in asked {
             if got
                 .get(share.queue.as_str())
@@ -131,6 +147,18 @@ mod tests {
         assert_eq!(asked.len(), 3);
         assert!(queues.deal(0).is_empty());
         assert!(super::Queues::new(Vec::new()).deal(5).is_empty());
+    }
+
+    #[test]
+    fn with_few_slots_all_are_asked_before_nothing_is_thought_to_wait() {
+        let mut queues = queues(&["a", "b", "c"]);
+        let mut more = |came: Option<&str>| {
+            let shares = queues.deal(1);
+            queues.learn(&shares, came.into_iter())
+        };
+        assert_eq!([more(None), more(None), more(None)], [true, true, false]);
+        assert!(more(Some("a")), "it may have another, and the others were not asked");
+        assert_eq!([more(None), more(None)], [true, false]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ async fn partitions_change_hands_in_the_middle() {
     wait_until(PATIENCE, "the first has begun", async || room.mails().await > 0).await;
     let mut second = room.sender();
     second.says("a consumer has these partitions now").await;
-    first.says("partitions revoked").await;
+    first.says("partitions_revoked").await;
     let between = room.mails().await;
     assert!(between < i64::from(USERS), "there is nothing left to share");
     first.terminate();

@@ -119,7 +119,7 @@ async fn the_first_of_a_chain_stays_as_long_as_one_of_it_is_there() {
         ages(&scene, 40).await;
         retain(&scene, -1).await;
     }
-    assert_eq!(left(&scene).await, [Uuid::nil(); 0]);
+    assert_eq!(left(&scene).await, Vec::<Uuid>::new());
 }
 
 #[tokio::test]

@@ -206,7 +206,8 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
     let collector = Collector::start().await;
     let cluster = cluster(&collector)
         .await
-        .with("LOCKGATE_KAFKA_PROPERTIES_STATISTICS_INTERVAL_MS", "300")
+        // More rarely than metrics are exported, so that each interval is told.
+        .with("LOCKGATE_KAFKA_PROPERTIES_STATISTICS_INTERVAL_MS", "1500")
         .with("LOCKGATE_API_TOKEN", TOKEN);
     cluster.seed_users(40).await;
     // Both hold runs; the one that dies leaves what the leader takes over.

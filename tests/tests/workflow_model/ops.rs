@@ -274,7 +274,8 @@ fn queue_act() -> impl Strategy<Value = Op> {
     let limits = (option::of(1..4_u8), option::of(1..3_u8), any::<bool>());
     let limits = limits.prop_map(|(most, of_a_key, until_over)| LimitsOp {
         most,
-        of_a_key,
+        // More of a key than in all is refused.
+        of_a_key: of_a_key.map(|key| key.min(most.unwrap_or(key))),
         until_over,
     });
     let claim = (1..4_u8, prop_oneof![4 => Just(false), 1 => Just(true)]);

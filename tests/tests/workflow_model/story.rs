@@ -41,6 +41,19 @@ pub struct Made {
 }
 
 impl Made {
+    /// A run to start, under an id of its own.
+    fn start(&mut self, bulk: bool, urgent: bool, after: Option<RunAt>, key: Option<u8>) -> RunStart {
+        let start = RunStart {
+            limit_key: key.map(|key| format!("key {key}")),
+            queue: bulk.then(|| BULK.to_owned()),
+            priority: if urgent { 20 } else { 0 },
+            after_run: after.filter(|_| !self.runs.is_empty()).map(|after| self.run(after)),
+            ..RunStart::new(WORKFLOW)
+        };
+        self.runs.push(start.request.id);
+        start
+    }
+
     pub fn run(&self, at: RunAt) -> RunId {
         let at = usize::from(at) % self.runs.len().max(1);
         self.runs.get(at).copied().unwrap_or(Uuid::nil())
@@ -132,14 +145,7 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             after,
             key,
         } => {
-            let start = RunStart {
-                limit_key: key.map(|key| format!("key {key}")),
-                queue: bulk.then(|| BULK.to_owned()),
-                priority: if *urgent { 20 } else { 0 },
-                after_run: after.filter(|_| !made.runs.is_empty()).map(|after| made.run(after)),
-                ..RunStart::new(WORKFLOW)
-            };
-            made.runs.push(start.request.id);
+            let start = made.start(*bulk, *urgent, *after, *key);
             Step::Start(Box::new(start), *start_in)
         }
         Op::Claim { take, bulk, versions } => {
@@ -184,6 +190,8 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             made.limits = Some(*limits);
             Step::Other(op.clone())
         }
+        // What nobody has heard of cannot go on.
+        Op::Hold { paused: false } if !made.is_paused => return None,
         Op::Hold { paused } => {
             made.is_paused = *paused;
             Step::Other(op.clone())

@@ -43,6 +43,25 @@ async fn count(cluster: &Cluster, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&cluster.pool).await.unwrap()
 }
 
+/// A third is told before it asks; each is told once.
+async fn tell_some(cluster: &Cluster) {
+    let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from
+                  (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 3 = 0";
+    assert!(count(cluster, tell).await > 0);
+    let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from
+                  (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 4 = 0";
+    assert!(count(cluster, race).await > 0);
+}
+
+async fn tell_all(cluster: &Cluster) {
+    let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from lockgate.task_runs
+                 where workflow = 'chaos-steps'";
+    assert_eq!(count(cluster, tell).await, RUNS);
+    let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from lockgate.task_runs
+                 where workflow = 'chaos-steps'";
+    assert_eq!(count(cluster, race).await, RUNS);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed() {
     let cluster = Cluster::new().await;
@@ -52,13 +71,7 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
     for number in 0..RUNS {
         cluster.start("chaos-steps", plan(number)).await;
     }
-    // A third is told before it asks; each is told once.
-    let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from
-                  (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 3 = 0";
-    assert!(count(&cluster, tell).await > 0);
-    let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from
-                  (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 4 = 0";
-    assert!(count(&cluster, race).await > 0);
+    tell_some(&cluster).await;
     let family = json!({"children": CHILDREN, "leaf_ms": 300, "publish": MAILS, "rounds": 1});
     for _ in 0..FAMILIES {
         cluster.start("chaos-family", family.clone()).await;
@@ -75,12 +88,7 @@ async fn nothing_is_lost_and_transactions_happen_once_while_replicas_are_killed(
         replica.kill();
         *replica = cluster.replica();
         if killed == KILLS / 2 {
-            let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from lockgate.task_runs
-                         where workflow = 'chaos-steps'";
-            assert_eq!(count(&cluster, tell).await, RUNS);
-            let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from lockgate.task_runs
-                         where workflow = 'chaos-steps'";
-            assert_eq!(count(&cluster, race).await, RUNS);
+            tell_all(&cluster).await;
         }
     }
     let over = "select count(*) from lockgate.task_runs where status = 'completed' and workflow = 'chaos-steps'";

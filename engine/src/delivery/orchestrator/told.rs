@@ -8,13 +8,15 @@ use crate::telemetry::catalogue::{DIRECT_COMMANDS, DIRECT_IN_FLIGHT, DIRECT_STAL
 use crate::telemetry::closed::{Closed, DirectEnd, DirectQueue, StoredWhy};
 use crate::telemetry::{Watching, meters};
 
+type Read = fn(&DirectStats) -> f64;
+
 /// Tells it for as long as the answer lives.
 pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
-    let stats = |read: fn(&DirectStats) -> f64| {
+    let stats = |read: Read| {
         let shared = shared.clone();
         move || Some(read(&shared.stats()))
     };
-    let ends: [(DirectEnd, fn(&DirectStats) -> f64); 6] = [
+    let ends: [(DirectEnd, Read); 6] = [
         (DirectEnd::Accepted, |stats| stats.accepted as f64),
         (DirectEnd::Invalid, |stats| stats.invalid as f64),
         (DirectEnd::NotAccepted, |stats| stats.not_accepted as f64),
