@@ -1,4 +1,6 @@
 -- The e-mails of email-sender. Made by it where they are missing, never by a migration: they are its own.
+-- What is there already is no news.
+set local client_min_messages = warning;
 create schema if not exists lockgate_mail;
 create table if not exists lockgate_mail.sent_emails (
     id bigint generated always as identity primary key,
