@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::Uri;
 use hyper::client::conn::http1::handshake;
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;

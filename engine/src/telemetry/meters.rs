@@ -207,11 +207,6 @@ impl Meters {
         self.took(&c::DB_DURATION, &["postgresql", verb, or_none(trouble)], time);
     }
 
-    /// A connection was waited for.
-    pub(crate) fn connection_waited(&self, pool: Pool, time: Duration) {
-        self.took(&c::DB_WAIT_TIME, &[pool.text()], time);
-    }
-
     /// The wait for a connection was given up.
     pub(crate) fn connection_timed_out(&self, pool: Pool) {
         self.add(&c::DB_TIMEOUTS, &[pool.text()], 1);

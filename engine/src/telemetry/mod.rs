@@ -1,8 +1,5 @@
 //! What a process tells of itself: traces, metrics and logs, each from the catalogue of names.
 
-// Sites come to use all of it, one after the other.
-#![allow(dead_code, unused_imports)]
-
 #[doc(hidden)]
 pub mod catalogue;
 mod client;
@@ -45,15 +42,15 @@ use crate::config::{Config, LogFormat};
 
 pub(crate) use fleet::FleetTold;
 pub(crate) use instruments::Timing;
-pub(crate) use logs::{brief, say};
-pub(crate) use meters::{ActiveRequest, Meters};
+pub(crate) use logs::say;
+pub(crate) use meters::Meters;
 pub(crate) use run_trace::RunTrace;
 pub(crate) use scopes::{batch_scope, run_scope};
-pub(crate) use series::{Count, Value, Watching};
+pub(crate) use series::Watching;
 pub(crate) use settings::share;
 pub(crate) use spanned::Spanned;
 pub(crate) use timed::{Timed, Troubled};
-pub(crate) use trace_context::{Attachable, HEADER, TraceContext, within};
+pub(crate) use trace_context::{Attachable, TraceContext, within};
 pub(crate) use workflow_meter::WorkflowMeter;
 
 /// The instruments of this process. Made when they are first asked for: after [`start`], else they tell nobody.

@@ -50,11 +50,6 @@ impl RunTrace {
         self.parent
     }
 
-    /// Whether its spans are recorded.
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.root.is_sampled()
-    }
-
     /// The span of a claim.
     pub(crate) fn claim(&self, token: i64) -> TraceContext {
         self.root.with_span(mix(self.id, token as u64, 1))
@@ -123,9 +118,13 @@ mod tests {
         let trace = RunTrace::of(run, Some(given));
         assert_eq!(trace.root().trace_id(), &given[3..35]);
         assert_eq!(trace.parent(), Some(0xb7ad_6b71_6920_3331));
-        assert!(trace.is_sampled());
+        assert!(trace.root().is_sampled());
         assert_eq!(trace, RunTrace::of(run, Some(given)), "all replicas compute the same");
-        assert!(!RunTrace::of(run, Some(&given.replace("-01", "-00"))).is_sampled());
+        assert!(
+            !RunTrace::of(run, Some(&given.replace("-01", "-00")))
+                .root()
+                .is_sampled()
+        );
         assert_eq!(RunTrace::of(run, Some("nonsense")), RunTrace::of(run, None));
     }
 

@@ -28,14 +28,9 @@ impl Count {
 pub(crate) struct Value(Arc<AtomicU64>);
 
 impl Value {
-    /// This is the value now.
+    /// This is the value now; a NaN: there is none.
     pub(crate) fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
-    }
-
-    /// There is none any more.
-    pub(crate) fn unset(&self) {
-        self.set(f64::NAN);
     }
 }
 

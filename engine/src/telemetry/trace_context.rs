@@ -135,11 +135,6 @@ impl TraceContext {
         Context::new().with_remote_span_context(self.span_context())
     }
 
-    /// What runs until the guard is dropped is within this span. The guard must not live across an await.
-    pub(crate) fn attach(self) -> ContextGuard {
-        self.within().attach()
-    }
-
     /// Made ready to be attached again and again.
     pub(crate) fn attachable(self) -> Attachable {
         Attachable {
@@ -225,7 +220,7 @@ mod tests {
     fn what_is_attached_is_current_until_it_is_not() {
         let context = TraceContext::parse(GIVEN).unwrap();
         assert_eq!(TraceContext::current(), None);
-        let guard = context.attach();
+        let guard = context.attachable().attach();
         assert_eq!(TraceContext::current(), Some(context));
         drop(guard);
         assert_eq!(TraceContext::current(), None);

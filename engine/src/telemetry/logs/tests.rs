@@ -46,7 +46,7 @@ fn a_line_of_json_has_what_was_said_its_scope_and_its_trace() {
     let lines = as_json(|| {
         let scope = tracing::info_span!("run", run = "r1", workflow = "w");
         let _within = scope.enter();
-        let _attached = TraceContext::parse(given).unwrap().attach();
+        let _attached = TraceContext::parse(given).unwrap().attachable().attach();
         tracing::warn!(name: "lease_lost", run = "r2", token = 7, share = 0.5, sure = true, why = ?Some("x"), "a lease\nwas lost");
         tracing::debug!("no name");
     });
@@ -79,6 +79,7 @@ fn lines_for_people_are_one_an_event_too() {
         tracing::error!(name: "run_failed", reason = "first\nsecond", "a run\r\nfailed");
         let _attached = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
             .unwrap()
+            .attachable()
             .attach();
         tracing::info!("within");
     });

@@ -126,13 +126,13 @@ fn the_leader_tells_of_the_fleet_as_long_as_it_leads() {
 }
 
 #[test]
-fn a_value_is_told_from_when_it_is_set_until_it_is_unset() {
+fn a_value_is_told_from_when_it_is_set_until_there_is_none() {
     let told = Told::new();
     let term = told.meters.value(&c::LEADER_TERM, &[]);
     told.says_nothing_of("lockgate_leader_term");
     term.set(4.0);
     told.says("lockgate_leader_term 4");
-    term.unset();
+    term.set(f64::NAN);
     told.says_nothing_of("lockgate_leader_term");
 }
 
