@@ -137,6 +137,12 @@ impl Mailroom {
         self
     }
 
+    /// Changes these settings of all senders from now on.
+    #[must_use]
+    pub fn with_all(self, settings: &[(&str, String)]) -> Self {
+        settings.iter().fold(self, |room, (name, value)| room.with(name, value))
+    }
+
     /// Starts a sender.
     #[must_use]
     pub fn sender(&self) -> Replica {

@@ -22,10 +22,7 @@ impl Probes {
     /// # Panics
     /// It does not say.
     pub async fn of(replica: &mut Replica) -> Self {
-        replica.says("health is told at").await;
-        let log = replica.log();
-        let line = log.lines().find(|line| line.contains("health is told at")).unwrap();
-        let address = line.split("address=").nth(1).unwrap().trim();
+        let address = replica.listens("health is told at").await;
         Self {
             base: format!("http://{address}"),
             http: reqwest::Client::builder()

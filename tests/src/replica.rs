@@ -85,6 +85,26 @@ impl Replica {
         .await;
     }
 
+    /// Waits until it says that it listens, in these words; gives the address.
+    ///
+    /// # Panics
+    /// It does not say, or names none.
+    pub async fn listens(&mut self, text: &str) -> String {
+        self.says(text).await;
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(text)).unwrap();
+        let address = line.split("address=").nth(1).unwrap();
+        address.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// Waits until its HTTP API listens; gives the address.
+    ///
+    /// # Panics
+    /// It does not say.
+    pub async fn api(&mut self) -> String {
+        self.listens("the HTTP API listens").await
+    }
+
     /// Waits until it runs; gives its id.
     pub async fn runs(&mut self) -> Uuid {
         self.says("replica started").await;

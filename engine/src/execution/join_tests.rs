@@ -45,13 +45,7 @@ async fn items_that_were_begun_are_come_to_again_though_an_earlier_one_has_faile
         let journal = Journal::default();
         let trial = Trial::dying(failing_late(journal.clone(), true), Some(death));
         trial.play().await;
-        assert_eq!(
-            trial.output(),
-            "\"item 0 is wrong\"",
-            "{death:?} {:?} {:?}",
-            trial.end(),
-            trial.rows()
-        );
+        trial.gives("\"item 0 is wrong\"", death);
         let begun = |item: u32| trial.rows().iter().any(|row| row.contains(&format!("join/{item}/")));
         assert_eq!((begun(2), begun(3)), (true, false), "{death:?} {:?}", trial.rows());
     }

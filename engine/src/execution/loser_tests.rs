@@ -60,13 +60,7 @@ async fn what_a_loser_did_is_undone_however_long_that_takes() {
         let journal = Journal::default();
         let trial = Trial::dying(losing(journal.clone()), Some(death));
         trial.play().await;
-        assert_eq!(
-            trial.output(),
-            "\"done\"",
-            "{death:?} {:?} {:?}",
-            trial.end(),
-            trial.rows()
-        );
+        trial.gives("\"done\"", death);
         assert!(
             (2..=3).contains(&journal.count("undo book")),
             "{death:?} {:?}",
@@ -138,13 +132,7 @@ async fn what_was_begun_outside_a_select_may_be_awaited_in_it_and_after_it() {
         );
         end_digest(&trial, "7").await;
         trial.play().await;
-        assert_eq!(
-            trial.output(),
-            "\"7\"",
-            "{death:?} {:?} {:?}",
-            trial.end(),
-            trial.rows()
-        );
+        trial.gives("\"7\"", death);
     }
 }
 

@@ -218,13 +218,7 @@ async fn what_a_loser_did_is_undone_when_it_loses() {
         let journal = Journal::default();
         let trial = Trial::dying(losing(journal.clone()), Some(death));
         trial.play().await;
-        assert_eq!(
-            trial.output(),
-            "\"done\"",
-            "{death:?} {:?} {:?}",
-            trial.end(),
-            trial.rows()
-        );
+        trial.gives("\"done\"", death);
         let mut undone = journal.undone();
         undone.dedup();
         assert_eq!(

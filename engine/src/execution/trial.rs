@@ -298,6 +298,11 @@ impl Trial {
     }
 
     /// From now on what is set for queues can be read, or not.
+    /// Holds that this is what it gave, whenever its holder died.
+    pub(super) fn gives(&self, output: &str, death: Death) {
+        assert_eq!(self.output(), output, "{death:?} {:?} {:?}", self.end(), self.rows());
+    }
+
     pub(super) fn hide_queues(&self, hides: bool) {
         self.mortal.hides_queues.store(hides, Ordering::SeqCst);
     }

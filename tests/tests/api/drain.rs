@@ -76,9 +76,7 @@ async fn a_request_that_does_not_end_is_cut_off_at_the_deadline() {
 }
 
 async fn client_of(replica: &mut Replica) -> Client {
-    replica.says("the HTTP API listens").await;
-    let log = replica.log();
-    let address = log.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let address = replica.api().await;
     Client::new(address.parse().unwrap(), TOKEN).await
 }
 

@@ -69,9 +69,8 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_by_a_consumer() {
     let collector = Collector::start().await;
-    let told = collector.env();
     let room = Mailroom::new().await.with(LISTEN.0, LISTEN.1).with("RUST_LOG", "trace");
-    let room = told.iter().fold(room, |room, (name, value)| room.with(name, value));
+    let room = room.with_all(&collector.env());
     let smtp = format!("smtp://user:{MARK}-PASSWORD@127.0.0.1:1");
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &smtp)]);
     let probes = Probes::of(&mut sender).await;

@@ -227,24 +227,11 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
         .await;
     cluster.reaches(napping, "running").await;
     let mut second = cluster.replica_with(&[("LOCKGATE_API_LISTEN", "127.0.0.1:0")]);
-    second.says("the HTTP API listens").await;
+    let address = second.api().await;
     first.kill();
-    let log = second.log();
-    let line = log.lines().find(|line| line.contains("the HTTP API listens")).unwrap();
-    let address = line
-        .split("address=")
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .to_owned();
     let sink = SmtpSink::new(|to| (to == "user-1@example.org").then_some("550 no such user")).await;
-    let room = Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None);
-    let room = collector
-        .env()
-        .iter()
-        .fold(room, |room, (name, value)| room.with(name, value));
+    let room =
+        Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None).with_all(&collector.env());
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
     work(&cluster, &address).await;
     let mut last = untold(&Seen::default());

@@ -8,7 +8,6 @@ use lockgate_tests::api::TOKEN;
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::collector::{Collector, Seen, Span};
 use lockgate_tests::mailroom::Mailroom;
-use lockgate_tests::replica::Replica;
 use lockgate_tests::smtp_sink::SmtpSink;
 use serde_json::json;
 use uuid::Uuid;
@@ -49,19 +48,6 @@ fn only<'a>(spans: &[&'a Span], name: &str) -> &'a Span {
 
 fn number(span: &Span, attribute: &str) -> i64 {
     span.attributes[attribute].parse().unwrap()
-}
-
-async fn address_of(replica: &mut Replica) -> String {
-    replica.says("the HTTP API listens").await;
-    let log = replica.log();
-    let line = log.lines().find(|line| line.contains("the HTTP API listens")).unwrap();
-    line.split("address=")
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .to_owned()
 }
 
 /// The headers `traceparent` of all messages of a topic.
@@ -161,16 +147,13 @@ async fn from_a_request_through_two_replicas_to_the_mail() {
         cluster.replica_with(&[("LOCKGATE_API_LISTEN", "127.0.0.1:0")]),
         cluster.replica(),
     ];
-    let address = address_of(&mut replicas[0]).await;
+    let address = replicas[0].api().await;
     for replica in &mut replicas {
         replica.runs().await;
     }
     let sink = SmtpSink::new(|_| None).await;
-    let room = Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None);
-    let room = collector
-        .env()
-        .iter()
-        .fold(room, |room, (name, value)| room.with(name, value));
+    let room =
+        Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None).with_all(&collector.env());
     let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
     let request = reqwest::Client::new()
         .post(format!("http://{address}/api/v1/runs"))

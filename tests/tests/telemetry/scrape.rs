@@ -73,15 +73,7 @@ async fn the_same_totals_are_scraped_and_sent() {
     replica.runs().await;
     let run = cluster.start("chaos-items", json!({"items": 1_200})).await;
     cluster.completes(run).await;
-    replica.says("the HTTP API listens").await;
-    let log = replica.log();
-    let address = log
-        .split("listens address=")
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap();
+    let address = replica.api().await;
     for path in ["/health", "/api/v1/runs"] {
         reqwest::get(format!("http://{address}{path}")).await.unwrap();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::meters::{Cpu, Meters};
+use super::meters::{Cpu, Meters, processors};
 use super::place::Place;
 use super::processes::{Processes, Watch};
 use super::replica::Replica;
@@ -89,10 +89,8 @@ pub async fn capacity(
     settings: &CapacitySettings,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<CapacityReport> {
-    let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let result = measure(&place, settings, progress).await;
-    place.remove().await?;
-    result
+    let work = async |place: &Place| measure(place, settings, progress).await;
+    Place::lent(&settings.database_url, &settings.brokers, work).await
 }
 
 async fn measure(
@@ -103,7 +101,7 @@ async fn measure(
     let mut meters = Meters::find(&place.pool).await?;
     let mut report = CapacityReport {
         how: meters.how(),
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        processors: processors(),
         batches: Vec::new(),
         idle: Vec::new(),
     };

@@ -77,6 +77,11 @@ pub(super) struct Reading {
     next_xid: i64,
 }
 
+/// Processors of this machine; 0 where it does not say.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
+}
+
 impl Meters {
     pub(super) async fn find(pool: &PgPool) -> anyhow::Result<Self> {
         let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(pool).await?;

@@ -34,7 +34,7 @@ pub use workflows::{
 };
 pub use workload::Density;
 
-use self::meters::{Meters, Used};
+use self::meters::{Meters, Used, processors};
 use self::place::Place;
 use self::producer::HandProducer;
 use self::replica::Replica;
@@ -79,10 +79,8 @@ pub async fn fanout(
     settings: &FanoutSettings,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<FanoutReport> {
-    let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let result = measure_all(&place, settings, progress).await;
-    place.remove().await?;
-    result
+    let work = async |place: &Place| measure_all(place, settings, progress).await;
+    Place::lent(&settings.database_url, &settings.brokers, work).await
 }
 
 async fn measure_all(
@@ -98,7 +96,7 @@ async fn measure_all(
     };
     let mut parts = Parts {
         how: bench.meters.how(),
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        processors: processors(),
         dead_tuples: vec![bench.dead_tuples().await?],
         ..Parts::default()
     };

@@ -70,6 +70,18 @@ impl Place {
         })
     }
 
+    /// Makes one for this work, and removes it whatever came of that.
+    pub(super) async fn lent<T>(
+        url: &str,
+        brokers: &str,
+        work: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let place = Self::make(url, brokers).await?;
+        let result = work(&place).await;
+        place.remove().await?;
+        result
+    }
+
     /// The configuration of whoever works here and writes to this topic: the defaults, but for where that is.
     pub(super) fn config(&self, topic: &str) -> Config {
         let mut config = Config::default();

@@ -8,7 +8,7 @@ use lockgate::postgres::{Database, DatabaseSettings};
 use serde::Serialize;
 use sqlx::Executor;
 
-use super::meters::{Cpu, Meters, Used};
+use super::meters::{Cpu, Meters, Used, processors};
 use super::place::Place;
 use super::processes::{Processes, Seen, Watch};
 use super::replica::fan_out;
@@ -86,10 +86,8 @@ pub async fn replicas(
     settings: &ReplicasSettings,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<ReplicasReport> {
-    let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let result = measure(&place, settings, progress).await;
-    place.remove().await?;
-    result
+    let work = async |place: &Place| measure(place, settings, progress).await;
+    Place::lent(&settings.database_url, &settings.brokers, work).await
 }
 
 async fn measure(
@@ -101,7 +99,7 @@ async fn measure(
     let meters = Meters::find(&place.pool).await?;
     let mut report = ReplicasReport {
         how: meters.how(),
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        processors: processors(),
         rounds: Vec::new(),
     };
     let mut bench = Bench {

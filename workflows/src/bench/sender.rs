@@ -92,10 +92,8 @@ pub async fn sender(
     settings: &SenderSettings,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<SenderReport> {
-    let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let result = measure_all(&place, settings, progress).await;
-    place.remove().await?;
-    result
+    let work = async |place: &Place| measure_all(place, settings, progress).await;
+    Place::lent(&settings.database_url, &settings.brokers, work).await
 }
 
 async fn measure_all(

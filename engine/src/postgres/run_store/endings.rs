@@ -52,32 +52,28 @@ impl PostgresRunStore {
         Ok(answers.await?)
     }
 
-    fn end_query(&self, group: &[Ending]) -> Query {
+    /// What both statements take first: which claims, and what becomes of their runs.
+    fn ending_query(&self, sql: &'static str, group: &[Ending], columns: &[Column]) -> Query {
         let claims = || group.iter().map(|ending| ending.claim);
-        let columns: Vec<Column> = group.iter().map(|ending| column(&ending.act)).collect();
         self.database
-            .statement(END_RUNS)
+            .statement(sql)
             .bind(claims().map(|claim| claim.run).collect::<Vec<_>>())
             .bind(claims().map(|claim| claim.token).collect::<Vec<_>>())
             .bind(claims().map(|claim| claim.claim_id).collect::<Vec<_>>())
             .bind(columns.iter().map(|column| column.act).collect::<Vec<_>>())
             .bind(columns.iter().map(|column| column.output).collect::<Vec<_>>())
             .bind(columns.iter().map(|column| column.reason.clone()).collect::<Vec<_>>())
-            .bind(self.replica)
+    }
+
+    fn end_query(&self, group: &[Ending]) -> Query {
+        let columns: Vec<Column> = group.iter().map(|ending| column(&ending.act)).collect();
+        self.ending_query(END_RUNS, group, &columns).bind(self.replica)
     }
 
     fn let_go_query(&self, group: &[Ending]) -> Query {
-        let claims = || group.iter().map(|ending| ending.claim);
         let columns: Vec<Column> = group.iter().map(|ending| column(&ending.act)).collect();
         let waits = Waits::of(group);
-        self.database
-            .statement(LET_GO_RUNS)
-            .bind(claims().map(|claim| claim.run).collect::<Vec<_>>())
-            .bind(claims().map(|claim| claim.token).collect::<Vec<_>>())
-            .bind(claims().map(|claim| claim.claim_id).collect::<Vec<_>>())
-            .bind(columns.iter().map(|column| column.act).collect::<Vec<_>>())
-            .bind(columns.iter().map(|column| column.output).collect::<Vec<_>>())
-            .bind(columns.iter().map(|column| column.reason.clone()).collect::<Vec<_>>())
+        self.ending_query(LET_GO_RUNS, group, &columns)
             .bind(columns.iter().map(|column| column.due_at).collect::<Vec<_>>())
             .bind(
                 columns

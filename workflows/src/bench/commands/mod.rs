@@ -19,6 +19,7 @@ pub use report::{CommandsParts, CommandsReport, Stretch, SubmitPair};
 use self::caller::Pace;
 use self::weather::{Services, Weather};
 use super::http::{HttpSettings, http};
+use super::meters::processors;
 use super::outbox::{OutboxSettings, outbox};
 use super::place::Place;
 
@@ -51,10 +52,8 @@ pub async fn commands(
     settings: &CommandsSettings,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<CommandsReport> {
-    let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let parts = measure(&place, settings, progress).await;
-    place.remove().await?;
-    let mut parts = parts?;
+    let work = async |place: &Place| measure(place, settings, progress).await;
+    let mut parts = Place::lent(&settings.database_url, &settings.brokers, work).await?;
     parts.outbox = Some(outbox(&settings.outbox, progress).await?);
     parts.http = Some(http(&settings.http, progress).await?);
     Ok(CommandsReport::of(parts))
@@ -66,7 +65,7 @@ async fn measure(
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<CommandsParts> {
     let mut parts = CommandsParts {
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        processors: processors(),
         ..CommandsParts::default()
     };
     let services = settings.services.clone().map(Services::new);

@@ -37,10 +37,8 @@ pub async fn outbox(
     settings: &OutboxSettings,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<OutboxReport> {
-    let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let result = measure(&place, settings, progress).await;
-    place.remove().await?;
-    result
+    let work = async |place: &Place| measure(place, settings, progress).await;
+    Place::lent(&settings.database_url, &settings.brokers, work).await
 }
 
 async fn measure(

@@ -22,7 +22,7 @@ pub use seldom::SeldomReport;
 use self::load::Fleet;
 use self::shapes::LargeSteps;
 pub(super) use self::shapes::{Nothing, ThreeSteps};
-use super::meters::{Cpu, Meters, Reading, Used};
+use super::meters::{Cpu, Meters, Reading, Used, processors};
 use super::place::Place;
 
 /// What to measure.
@@ -74,10 +74,8 @@ pub async fn workflows(
     settings: &WorkflowsSettings,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> anyhow::Result<WorkflowsReport> {
-    let place = Place::make(&settings.database_url, &settings.brokers).await?;
-    let result = measure(&place, settings, progress).await;
-    place.remove().await?;
-    result
+    let work = async |place: &Place| measure(place, settings, progress).await;
+    Place::lent(&settings.database_url, &settings.brokers, work).await
 }
 
 async fn measure(
@@ -97,7 +95,7 @@ async fn measure(
     };
     let mut parts = WorkflowsParts {
         how: meters.how(),
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        processors: processors(),
         ..WorkflowsParts::default()
     };
     if settings.seldom {
