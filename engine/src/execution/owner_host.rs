@@ -362,33 +362,21 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::super::book::Lease;
-    use super::super::fake::{RUN, Stage};
+    use super::super::run_task_tests::code;
+    use super::super::trial::{RUN, Trial};
     use super::*;
-    use crate::workflow::{Context, Workflow};
-
-    struct Nothing;
-
-    impl Workflow for Nothing {
-        const NAME: &'static str = "tested";
-        type Input = ();
-        type Output = ();
-
-        async fn run(&self, _: Context, (): ()) -> anyhow::Result<()> {
-            Ok(())
-        }
-    }
 
     /// The store still lists a signal while the step that took it is on its way to be recorded.
     #[tokio::test]
     async fn a_signal_that_was_taken_here_is_not_taken_again() {
-        let stage = Stage::new(Nothing);
-        let (claim, run) = stage.store.claim().unwrap();
+        let trial = Trial::new(code(|_| async { Ok(String::new()) }));
+        let (claim, run) = trial.claim().await.unwrap();
         let held = Arc::new(HeldRun::new(
             claim,
             Lease::new(Instant::now(), std::time::Duration::MAX / 4),
             0,
         ));
-        let host = OwnerHost::new(stage.shared.clone(), held, Arc::new(run));
+        let host = OwnerHost::new(trial.shared.clone(), held, Arc::new(run));
         let listed = |seq| Signal {
             seq,
             name: "go".to_owned(),

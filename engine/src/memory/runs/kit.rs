@@ -65,6 +65,19 @@ impl MemoryRunStore {
         (step.status != StepStatus::Open).then(|| step.clone())
     }
 
+    /// Numbers of the batches of a run that are done.
+    pub(crate) fn finished_batches(&self, run: RunId) -> Vec<i32> {
+        let runs = self.lock();
+        let planned = runs.by_id.get(&run).into_iter().flat_map(|run| &run.planned);
+        let finished = planned.filter(|(_, batch)| batch.outcome.is_some());
+        finished.map(|(seq, _)| *seq).collect()
+    }
+
+    /// The run, or the one that goes on in its place by now.
+    pub(crate) fn last_run(&self, run: RunId) -> RunId {
+        self.lock().last_run(run)
+    }
+
     /// Whether the claim still holds.
     pub(crate) fn is_held(&self, claim: &RunClaim) -> bool {
         self.lock().held(claim).is_some()

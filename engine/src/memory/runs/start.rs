@@ -1,6 +1,6 @@
 //! Starting runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -74,6 +74,7 @@ impl Runs {
             undoing: None,
             batches: (0, 0),
             planned: BTreeMap::new(),
+            consistent: BTreeSet::new(),
             steps: BTreeMap::new(),
             signals: Vec::new(),
             changes: VecDeque::new(),

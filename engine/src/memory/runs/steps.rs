@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 
 use super::Runs;
 use super::run::Run;
@@ -79,6 +79,9 @@ impl Run {
     fn settle(&mut self, step: &NewStep) -> Result<Saved, FleetError> {
         let mut state = StepState {
             attempts: step.attempts.min(i16::MAX.unsigned_abs()),
+            // As exact as Postgres.
+            started_at: step.started_at.trunc_subsecs(6),
+            finished_at: step.ended_at().map(|at| at.trunc_subsecs(6)),
             ..step.clone().into_state()
         };
         match self.steps.get(&step.path) {

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{MemoryRunStore, RunStart, VirtualClock};
 use crate::lifecycle::{
-    Act, ClaimPage, Clock, Ending, FleetError, Kind, LetGo, NewStep, RunClaim, RunStore, Runnable, Share, StepStatus,
+    Act, ClaimPage, Clock, Ending, Fleet, FleetError, ItemIds, Kind, LetGo, NewStep, PlanChunk, PlanProgress,
+    PlannedBatch, RunClaim, RunStore, Runnable, Share, StepStatus,
 };
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -131,4 +132,35 @@ fn what_makes_no_sense_is_not_started() {
         assert!(store.start_run(wrong.clone()).is_err(), "{wrong:?}");
     }
     assert!(store.views().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_of_a_snapshots_plan_is_claimed_before_it_is_whole() {
+    let (_, store) = world();
+    store.start_run(RunStart::new("orders")).unwrap();
+    let held = claim(&store).await.remove(0);
+    for (path, consistent) in [("0:all", true), ("1:some", false)] {
+        Fleet::open_fan_out(&store, &held, path, consistent).await.unwrap();
+        let chunk = |after: Option<i64>, last| PlanChunk {
+            path: path.to_owned(),
+            after,
+            batches: vec![PlannedBatch {
+                ids: ItemIds::new(vec![after.unwrap_or(0) + 1]).unwrap(),
+            }],
+            last,
+        };
+        let claimed = async || {
+            store
+                .claim_next_batch(held.run, Uuid::new_v4())
+                .await
+                .unwrap()
+                .is_some()
+        };
+        let plan = async |chunk| store.plan_chunk(&held, &chunk).await.unwrap();
+        assert_eq!(plan(chunk(None, false)).await, PlanProgress::Written);
+        assert_eq!(claimed().await, !consistent);
+        assert_eq!(plan(chunk(Some(1), true)).await, PlanProgress::Written);
+        assert!(claimed().await);
+        while claimed().await {}
+    }
 }
