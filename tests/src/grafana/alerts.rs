@@ -159,7 +159,10 @@ const DELIVERY: &[Alert] = &[
             &[("messaging_destination_name", "t")],
         ),
         // A probe that comes through closes it.
-        good: &[("<lockgate.breaker.state>{messaging_destination_name=\"t\"}", "0+0x36 2 1 0+0x40")],
+        good: &[(
+            "<lockgate.breaker.state>{messaging_destination_name=\"t\"}",
+            "0+0x36 2 1 0+0x40",
+        )],
     },
     Alert {
         name: "LockgateOldestUndelivered",

@@ -197,7 +197,11 @@ fn it_lints_and_what_it_makes_goes_together() {
             assert_eq!(hook, "pre-install,pre-upgrade");
             assert_eq!(container(jobs[0])["args"], serde_json::json!(["migrate", "up"]));
             let (env, _) = hold_pod(jobs[0]);
-            let url = if values.is_empty() { "database-url" } else { "migrator-url" };
+            let url = if values.is_empty() {
+                "database-url"
+            } else {
+                "migrator-url"
+            };
             assert_eq!(env["DATABASE_URL_FILE"], format!("/etc/lockgate/secrets/{url}"));
             assert_eq!(env.contains_key("OTEL_EXPORTER_OTLP_ENDPOINT"), !values.is_empty());
             for deployment in &deployments {

@@ -142,17 +142,35 @@ fn addresses_lead_to_services_that_listen_there() {
 #[test]
 fn servers_are_those_that_the_tests_have() {
     let services = services();
-    let tag = |service: &str| services[service]["image"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+    let tag = |service: &str| {
+        services[service]["image"]
+            .as_str()
+            .unwrap()
+            .rsplit_once(':')
+            .unwrap()
+            .1
+            .to_owned()
+    };
     let (tools, kafka) = (text("ops/dev/telemetry-tools.sh"), text("ops/dev/kafka.sh"));
-    assert!(kafka.contains(&format!("kafka_version={}\n", tag("kafka"))), "{}", tag("kafka"));
+    assert!(
+        kafka.contains(&format!("kafka_version={}\n", tag("kafka"))),
+        "{}",
+        tag("kafka")
+    );
     let collector = tag("collector");
-    assert!(tools.contains(&format!("collector_version=v{collector} ")), "{collector}");
+    assert!(
+        tools.contains(&format!("collector_version=v{collector} ")),
+        "{collector}"
+    );
     // The Go module of Prometheus 3.7 is v0.307.
     let prometheus = tag("prometheus");
     let [minor, patch] = prometheus.strip_prefix("v3.").unwrap().split('.').collect::<Vec<_>>()[..] else {
         panic!("{prometheus}")
     };
-    assert!(tools.contains(&format!("prometheus_version=v0.3{minor:0>2}.{patch}\n")), "{prometheus}");
+    assert!(
+        tools.contains(&format!("prometheus_version=v0.3{minor:0>2}.{patch}\n")),
+        "{prometheus}"
+    );
 }
 
 /// Postgres is healthy when it answers where others ask it, and Kafka's data is where it outlives a container.

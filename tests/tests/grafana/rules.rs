@@ -58,7 +58,10 @@ fn the_runbook_names_commands_events_and_keys_that_there_are() {
                     .unwrap();
                 assert!(help.status.success(), "{}: {words}", alert.name);
                 commands += 1;
-            } else if [alert.meaning, alert.action].iter().any(|text| text.contains(&format!("log event `{words}`"))) {
+            } else if [alert.meaning, alert.action]
+                .iter()
+                .any(|text| text.contains(&format!("log event `{words}`")))
+            {
                 assert!(
                     EVENTS.iter().any(|event| event.name == words),
                     "{}: {words}",

@@ -43,11 +43,7 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
         .unwrap();
     let mark = "update tracker.users set email = $1 || id || '@example.org',
            name = $1 || id || case when id = 7 then repeat('x', 3000000) else '' end";
-    sqlx::query(mark)
-        .bind(MARK)
-        .execute(&cluster.pool)
-        .await
-        .unwrap();
+    sqlx::query(mark).bind(MARK).execute(&cluster.pool).await.unwrap();
     let mut replica = cluster.replica();
     let probes = Probes::of(&mut replica).await;
     replica.runs().await;

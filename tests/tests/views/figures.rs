@@ -233,7 +233,11 @@ async fn what_is_to_wait_for_a_time_of_its_own_is_not_late() {
         let told: f64 = value(&database, sql).await;
         assert!((told - waited).abs() < 20.0, "{rows}: {told}, not {waited}");
     }
-    run(database.pool(), "update lockgate.undelivered_messages set status = 'dead'").await;
+    run(
+        database.pool(),
+        "update lockgate.undelivered_messages set status = 'dead'",
+    )
+    .await;
     let sql = "select string_agg(status, ',') from lockgate.v_undelivered where waiting_s is not null";
     assert_eq!(value::<String>(&database, sql).await, "dead");
 }
