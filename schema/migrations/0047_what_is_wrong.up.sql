@@ -25,8 +25,9 @@ select s.status,
        c.n > 10000 as capped,
        o.oldest,
        extract(epoch from statement_timestamp() - o.oldest)::float8 as oldest_age_s,
-       greatest(extract(epoch from statement_timestamp() - case s.status when 'due' then u.since else o.oldest end), 0)::float8
-           as waiting_s
+       case when o.oldest is not null
+            then greatest(extract(epoch from statement_timestamp() - case s.status when 'due' then u.since else o.oldest end), 0)::float8
+       end as waiting_s
   from (values ('due'), ('claimed'), ('refused'), ('dead')) s (status)
  cross join due u
  cross join lateral (
