@@ -236,7 +236,6 @@ impl Api {
             if !registry.names().contains(&request.workflow) {
                 return Err(Problem::field("workflow", "is none that this binary has"));
             }
-            // Its error may quote the input; the client has it.
             let misfit = |error: anyhow::Error| Problem::field("params", &format!("do not fit: {error:#}"));
             registry.check(&request.workflow, &params).map_err(misfit)?;
         }

@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 
 use super::run_store::{PostgresRunStore, transact};
 use crate::lifecycle::{FleetError, NewStep, Transacted, TransactionWork};
-use crate::workflow::{Context, StepFuture, TransactionUndo, Undo, check_size, fatal, to_json};
+use crate::workflow::{Context, StepFuture, TransactionUndo, Undo, check_size, fatal, misfit, to_json};
 
 type Work = Box<dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<Vec<u8>>> + Send + Sync>;
 
@@ -44,7 +44,7 @@ impl Context {
             erase(move |connection| match serde_json::from_slice(&result) {
                 Ok(result) => undo(connection, result),
                 Err(error) => {
-                    let why = format!("what it returned does not read: {error}");
+                    let why = format!("what it returned does not read: {}", misfit(&error));
                     async move { Err(fatal(anyhow::anyhow!(why))) }.boxed()
                 }
             })

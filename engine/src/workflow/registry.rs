@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Context, Workflow};
+use super::{Context, Workflow, misfit};
 use crate::lifecycle::{QueueSettings, Runnable};
 
 /// A workflow with its types erased.
@@ -41,7 +41,8 @@ impl<W: Workflow> DynWorkflow for W {
 }
 
 fn read_params<W: Workflow>(params: &[u8]) -> anyhow::Result<W::Input> {
-    serde_json::from_slice(params).with_context(|| format!("the parameters do not fit workflow {}", W::NAME))
+    serde_json::from_slice(params)
+        .map_err(|error| anyhow::anyhow!("the parameters do not fit workflow {}: {}", W::NAME, misfit(&error)))
 }
 
 /// The workflows a binary has.
