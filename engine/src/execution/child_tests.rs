@@ -202,8 +202,8 @@ pub(super) async fn end_digest(trial: &Trial, output: &str) {
         }],
         runnable: vec![Runnable {
             workflow: "digest".to_owned(),
-            newest: 1,
-            oldest: 1,
+            version: 1,
+            replays: 1..=1,
         }],
         suspects: false,
     };

@@ -13,7 +13,7 @@ mod transact;
 pub(super) use children::stop_children_of;
 pub(super) use news::WAKE_RUNS;
 #[cfg(feature = "testing")]
-pub(super) use transact::too_slow;
+pub(super) use transact::{aborted, too_slow};
 pub use transact::transact;
 
 use std::time::Duration;
