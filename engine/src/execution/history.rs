@@ -414,7 +414,8 @@ mod tests {
     /// Else it would be told another version in its next replay, which meets what is recorded here from its first round on.
     #[test]
     fn a_run_that_was_past_a_place_once_keeps_the_old_version_in_every_round() {
-        let rounds = |count| (0..count).map(|round| step(&format!("{round}:charge"), Kind::Step, StepStatus::Completed));
+        let rounds =
+            |count| (0..count).map(|round| step(&format!("{round}:charge"), Kind::Step, StepStatus::Completed));
         let mut old = history(rounds(2).collect());
         let asked = |history: &mut History, rounds: u32| -> Vec<Version> {
             let rounds = 0..rounds;
@@ -422,7 +423,11 @@ mod tests {
         };
         assert_eq!(asked(&mut old, 4), vec![Version::Taken(1); 4]);
         assert_eq!(old.version("", 4, "other", &(1..=2)), Version::New(2));
-        assert_eq!(old.version("4:join/0/", 0, "vat", &(1..=2)), Version::New(2), "a branch asks for itself");
+        assert_eq!(
+            old.version("4:join/0/", 0, "vat", &(1..=2)),
+            Version::New(2),
+            "a branch asks for itself"
+        );
         // And what a replay finds then is no other thing.
         assert_eq!(asked(&mut history(rounds(4).collect()), 5), vec![Version::Taken(1); 5]);
     }

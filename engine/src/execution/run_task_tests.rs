@@ -430,7 +430,10 @@ async fn a_run_that_goes_round_keeps_the_version_of_its_first_rounds() {
     let changed = Stage::on(old.store.clone(), rounds(true));
     let row = changed.play().await;
     assert_eq!(row.output.as_deref(), Some("\"[1, 1, 1, 1]\""), "{row:?}");
-    assert_eq!(Stage::new(rounds(true)).play().await.output.as_deref(), Some("\"[2, 2, 2, 2]\""));
+    assert_eq!(
+        Stage::new(rounds(true)).play().await.output.as_deref(),
+        Some("\"[2, 2, 2, 2]\"")
+    );
 }
 
 /// Whoever polls the code hears of steps that are awaited elsewhere: the run is let go of, and left when it is lost.

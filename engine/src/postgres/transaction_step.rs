@@ -162,6 +162,7 @@ pub(crate) async fn transact_apart(
         Err(super::database::DatabaseError::TooSlow(deadline)) => {
             Ok(Apart::Failed(super::run_store::too_slow(deadline)))
         }
+        Err(error) if error.is_for_good() => Ok(Apart::Failed(error.into())),
         decided => Ok(decided?.unwrap_or_else(|undone| undone)),
     }
 }

@@ -55,7 +55,10 @@ impl Registry {
     /// Adds a workflow; the last one of a name wins. One that could not replay what it begins does not compile.
     pub fn add<W: Workflow>(&mut self, workflow: W) {
         const {
-            assert!(0 < W::VERSION && W::VERSION <= i32::MAX.cast_unsigned(), "VERSION is from 1 on");
+            assert!(
+                0 < W::VERSION && W::VERSION <= i32::MAX.cast_unsigned(),
+                "VERSION is from 1 on"
+            );
             assert!(
                 *W::REPLAYS.start() <= W::VERSION && W::VERSION <= *W::REPLAYS.end(),
                 "REPLAYS does not have VERSION in it"

@@ -264,7 +264,9 @@ async fn a_run_stays_until_its_children_are_asked_to_stop() {
     let delete = ["runs", "delete", &parent.to_string()];
     let refused = scene.run(&delete).await.exits(4);
     refused.says(&["children of it are still to be cancelled", "nothing was changed"]);
-    scene.sql(&format!("select lockgate.stop_children('{parent}', 100)")).await;
+    scene
+        .sql(&format!("select lockgate.stop_children('{parent}', 100)"))
+        .await;
     assert_eq!(scene.json(&delete).await["status"], "deleted");
     let left = "select parent_path || ' ' || status from lockgate.task_runs order by 1";
     assert_eq!(scene.all(left).await, ["0:mail cancelled", "1:log suspended"]);

@@ -63,9 +63,7 @@ async fn queue_makes_each_run_wait_for_the_one_before() {
 async fn complete(runs: &impl RunStore, claim: RunClaim) {
     let ending = Ending {
         claim,
-        act: Act::Complete {
-            output: b"{}".to_vec(),
-        },
+        act: Act::Complete { output: b"{}".to_vec() },
         had_batches: false,
         attributes: None,
     };
@@ -96,7 +94,10 @@ async fn who_leaves_the_line_lets_nobody_begin_beside_the_first() {
                    where id = (select id from lockgate.task_runs where status = 'queued' order by slot limit 1)";
     world.run(untold).await;
     world.fleet().sweep().await.unwrap();
-    assert!(claim_all(&runs).await.is_empty(), "who left the line is over, who it waited for is not");
+    assert!(
+        claim_all(&runs).await.is_empty(),
+        "who left the line is over, who it waited for is not"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

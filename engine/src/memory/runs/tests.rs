@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{MemoryRunStore, RunStart, VirtualClock};
 use crate::lifecycle::{
-    Act, BatchOutcome, ClaimPage, Clock, Continuation, Ending, Fleet, FleetError, ItemIds, Kind, LetGo, NewStep, PlanChunk,
-    PlanProgress, PlannedBatch, RunClaim, RunStore, Runnable, Saved, Share, StepStatus,
+    Act, BatchOutcome, ClaimPage, Clock, Continuation, Ending, Fleet, FleetError, ItemIds, Kind, LetGo, NewStep,
+    PlanChunk, PlanProgress, PlannedBatch, RunClaim, RunStore, Runnable, Saved, Share, StepStatus,
 };
 use crate::workflow::FanOutSummary;
 

@@ -193,10 +193,7 @@ pub(super) async fn a_page_never_takes_a_run_of_a_version_it_cannot_replay(world
     behind.runnable[0].version = 2;
     behind.suspects = true;
     let (_, work) = store.claim_runs(&behind).await.unwrap().remove(0);
-    assert_eq!(
-        work.code_version, 3,
-        "code that begins with an older one may replay it"
-    );
+    assert_eq!(work.code_version, 3, "code that begins with an older one may replay it");
 }
 
 pub(super) async fn a_workflow_whose_code_is_not_here_is_left_alone(world: &dyn RunWorld) {
