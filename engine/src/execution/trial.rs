@@ -297,12 +297,12 @@ impl Trial {
         String::from_utf8(self.view().output.unwrap_or_default()).unwrap()
     }
 
-    /// From now on what is set for queues can be read, or not.
     /// Holds that this is what it gave, whenever its holder died.
     pub(super) fn gives(&self, output: &str, death: Death) {
         assert_eq!(self.output(), output, "{death:?} {:?} {:?}", self.end(), self.rows());
     }
 
+    /// From now on what is set for queues can be read, or not.
     pub(super) fn hide_queues(&self, hides: bool) {
         self.mortal.hides_queues.store(hides, Ordering::SeqCst);
     }
