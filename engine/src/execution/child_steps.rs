@@ -68,7 +68,7 @@ impl OwnerHost {
                 Ok(id)
             }
             Ok(false) => self.leave(Left::Lost).await,
-            Err(error) => Err(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
+            Err(error) => self.doom(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
         }
     }
 

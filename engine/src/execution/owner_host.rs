@@ -292,7 +292,7 @@ impl OwnerHost {
             }
             Ok(Saved::Lost) => self.leave(Left::Lost).await,
             // Not for want of a store: what is to be recorded will never be taken.
-            Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
+            Err(error) => self.doom(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
 }

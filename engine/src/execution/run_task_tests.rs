@@ -374,6 +374,35 @@ async fn a_change_is_taken_by_new_runs_and_not_by_those_that_were_past_it() {
     assert_eq!(replaced.output(), "\"1\"");
 }
 
+#[tokio::test]
+async fn a_run_that_goes_round_keeps_the_version_of_its_first_rounds() {
+    let rounds = |changes: bool| {
+        code(move |ctx| async move {
+            let mut versions = Vec::new();
+            for _ in 0..4 {
+                if changes {
+                    versions.push(ctx.version("vat", 1..=2).await?);
+                }
+                let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
+                if versions.last() == Some(&2) {
+                    let _: u32 = ctx.step("vat", || async { anyhow::Ok(1) }).await?;
+                }
+                ctx.sleep(seconds(60)).await?;
+            }
+            Ok(format!("{versions:?}"))
+        })
+    };
+    let old = Stage::new(rounds(false));
+    assert!(old.turn().await && old.turn().await, "it is in its second round");
+    let changed = Stage::on(old.store.clone(), rounds(true));
+    let row = changed.play().await;
+    assert_eq!(row.output.as_deref(), Some("\"[1, 1, 1, 1]\""), "{row:?}");
+    assert_eq!(
+        Stage::new(rounds(true)).play().await.output.as_deref(),
+        Some("\"[2, 2, 2, 2]\"")
+    );
+}
+
 /// Whoever polls the code hears of steps that are awaited elsewhere: the run is let go of, and left when it is lost.
 #[tokio::test]
 async fn steps_in_a_task_of_the_codes_own_are_steps_too() {

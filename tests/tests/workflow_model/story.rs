@@ -295,8 +295,8 @@ fn page(shares: &[(&str, u8)], (oldest, newest): (u32, u32), suspects: bool) -> 
         shares: shares.iter().map(share).collect(),
         runnable: vec![Runnable {
             workflow: WORKFLOW.to_owned(),
-            newest,
-            oldest,
+            version: newest,
+            replays: oldest..=newest,
         }],
         suspects,
     }
