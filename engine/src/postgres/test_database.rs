@@ -99,7 +99,10 @@ impl TestPostgres {
     /// # Panics
     /// One fails.
     pub async fn execute(&self, sql: &'static str) {
-        let done = self.0.database.run(move |connection| connection.execute(sqlx::raw_sql(sql)).boxed());
+        let done = self
+            .0
+            .database
+            .run(move |connection| connection.execute(sqlx::raw_sql(sql)).boxed());
         if let Err(error) = done.await {
             panic!("a statement of the test failed: {error}");
         }
@@ -110,7 +113,10 @@ impl TestPostgres {
     /// # Panics
     /// It fails, or answers with anything else than one `bigint`.
     pub async fn count(&self, sql: &'static str) -> i64 {
-        let counted = self.0.database.run(move |connection| sqlx::query_scalar(sql).fetch_one(connection).boxed());
+        let counted = self
+            .0
+            .database
+            .run(move |connection| sqlx::query_scalar(sql).fetch_one(connection).boxed());
         match counted.await {
             Ok(count) => count,
             Err(error) => panic!("a statement of the test failed: {error}"),
