@@ -210,8 +210,11 @@ fn what_is_kept_may_be_dropped_after_its_runtime() {
     let runtime = || tokio::runtime::Runtime::new().unwrap();
     let (stays, ends) = (runtime(), runtime());
     let test_database = stays.block_on(TestDatabase::new());
-    let client = Client::new(Database::new(&DatabaseSettings::new(test_database.url())).unwrap());
-    ends.block_on(ask(&client));
+    let client = ends.block_on(async {
+        let client = Client::new(Database::new(&DatabaseSettings::new(test_database.url())).unwrap());
+        ask(&client).await;
+        client
+    });
     drop(ends);
     drop(client);
     stays.block_on(async { drop(test_database) });
