@@ -101,7 +101,7 @@ impl Beside for EagerStarts {
     }
 
     fn ring(&self) {
-        self.shared.hints.ring();
+        self.shared.hints.runs.notify_one();
     }
 }
 
