@@ -1,43 +1,56 @@
 #!/usr/bin/env bash
-# test.sh short|long|matrix [build]: runs the workspace's tests; the servers are with-services.sh's to give.
+# test.sh short|long|matrix [build], test.sh one TARGET: runs the workspace's tests; the servers are with-services.sh's to give.
 # short: everything but the targets whose names begin with long_. long: only those, the matrix, and a Java consumer.
 # matrix: the conformance suites through a real PgBouncer, on this Postgres and on another release. build: compile them,
-# run nothing.
+# run nothing. one: that target (--test=NAME, --lib or --bins), shown when it has ended.
 # Fail points are compiled in (they do nothing until a test arms one), so that one build serves all tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-readonly kind=${1:?short, long or matrix} build=${2-}
+readonly kind=${1:?short, long, matrix or one} what=${2-}
 readonly options=(--workspace --locked --features failpoints)
 cargo=${CARGO:-cargo}
 
 # Cargo can leave out no target by name, so the wanted ones are listed: each tests/NAME.rs and tests/NAME/main.rs.
-short_names() {
-  local file name
+targets() {
+  local file name length
   for file in */tests/*.rs */tests/*/main.rs; do
     [ -e "$file" ] || continue
     name=${file#*/tests/}
     name=${name%/main.rs}
     name=${name%.rs}
-    case $name in long_*) ;; *) echo "$name" ;; esac
+    case $name in long_*) length=long ;; *) length=short ;; esac
+    if [ "$length" = "$1" ]; then echo "--test=$name"; fi
   done
 }
 
-# These mostly wait, for a lease to end or a child to come up, and measure nothing: two go side by side on each core.
-readonly waiting=(crash run_stores schedules workflows)
-mapfile -t others < <(short_names | grep -vxF "$(printf '%s\n' "${waiting[@]}")")
-
-waiting_targets=("${waiting[@]/#/--test=}")
-targets=("${others[@]/#/--test=}" --lib --bins)
-if [ "$kind" = matrix ]; then
-  targets=()
-elif [ "$kind" = long ]; then
-  targets=(--test 'long_*')
-  export LOCKGATE_LONG=1
-fi
+# Most of them wait, for a lease to end or a child to come up: several go side by side. Those that take longest begin
+# first, so that none is alone at the end; another order takes longer and is as good.
+readonly longest=(workflows crash run_stores idle conformance broken email_sender schedules direct_servers api telemetry)
+side_by_side=4
+[ "$kind" != long ] || side_by_side=2
+readonly side_by_side
 
 # What every store must do, whatever lies between it and the engine.
 readonly suites=(--test conformance --test run_stores)
+
+# One target; nothing of another comes between what it tells.
+one() {
+  local told code=0
+  told=$(mktemp "$LOCKGATE_SERVICES_DIR/told-XXXXXX")
+  "$cargo" test "${options[@]}" --no-fail-fast "$1" >"$told" 2>&1 || code=$?
+  flock "$LOCKGATE_SERVICES_DIR" cat "$told"
+  rm "$told"
+  return "$code"
+}
+
+all() {
+  {
+    [ "$1" = long ] || printf -- '--test=%s\n' "${longest[@]}"
+    targets "$1"
+    [ "$1" = long ] || printf -- '%s\n' --lib --bins
+  } | awk '!seen[$0]++' | xargs -P "$side_by_side" -I{} "${BASH_SOURCE[0]}" one {}
+}
 
 # Through PgBouncer in transaction mode: what asks for pooler mode goes through it where LOCKGATE_TEST_PGBOUNCER_URL is set.
 through_pgbouncer() {
@@ -62,21 +75,25 @@ on_another_postgres() {
     "$cargo" test "${options[@]}" "${suites[@]}" -- postgres
 }
 
-if [ "$build" = build ]; then
-  # The tests start the binary as a child; cargo does not build it for another package's tests.
-  "$cargo" build "${options[@]}" --bins
-  if [ "$kind" = short ]; then
-    targets+=("${waiting_targets[@]}")
-  else
-    targets+=("${suites[@]}")
-  fi
-  exec "$cargo" test "${options[@]}" --no-run "${targets[@]}"
+case $kind$what in
+  shortbuild | longbuild | matrixbuild)
+    # The tests start the binary as a child; cargo does not build it for another package's tests.
+    "$cargo" build "${options[@]}" --bins
+    case $kind in
+      short) mapfile -t wanted < <(targets short) && wanted+=(--lib --bins) ;;
+      long) mapfile -t wanted < <(targets long) && wanted+=("${suites[@]}") ;;
+      matrix) wanted=("${suites[@]}") ;;
+    esac
+    exec "$cargo" test "${options[@]}" --no-run "${wanted[@]}"
+    ;;
+esac
+if [ "$kind" = one ]; then
+  one "$what"
+  exit
 fi
 failed=0
-if [ "$kind" = short ]; then
-  RUST_TEST_THREADS=$((2 * $(nproc))) "$cargo" test "${options[@]}" --no-fail-fast "${waiting_targets[@]}" || failed=$?
-fi
-[ "$kind" = matrix ] || "$cargo" test "${options[@]}" --no-fail-fast "${targets[@]}" || failed=$?
+[ "$kind" != long ] || export LOCKGATE_LONG=1
+[ "$kind" = matrix ] || all "$kind" || failed=$?
 if [ "$kind" = short ]; then
   # Cargo runs documentation tests only by themselves.
   "$cargo" test "${options[@]}" --doc || failed=$?

@@ -43,7 +43,7 @@ async fn count(cluster: &Cluster, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&cluster.pool).await.unwrap()
 }
 
-/// A third is told before it asks; each is told once.
+/// A third is told before it asks; each is told once. Of those that race a half has its signal before they do.
 async fn tell_some(cluster: &Cluster) {
     let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from
                   (select id, row_number() over (order by id) as n from lockgate.task_runs) r where n % 3 = 0";
@@ -53,13 +53,15 @@ async fn tell_some(cluster: &Cluster) {
     assert!(count(cluster, race).await > 0);
 }
 
+/// A quarter of those that race never has its signal.
 async fn tell_all(cluster: &Cluster) {
     let tell = "select count(lockgate.signal_run(id, 'go', to_jsonb(id), id::text)) from lockgate.task_runs
                  where workflow = 'chaos-steps'";
     assert_eq!(count(cluster, tell).await, RUNS);
-    let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from lockgate.task_runs
-                 where workflow = 'chaos-steps'";
-    assert_eq!(count(cluster, race).await, RUNS);
+    let race = "select count(lockgate.signal_run(id, 'first', to_jsonb(id), 'first')) from
+                  (select id, row_number() over (order by id) as n from lockgate.task_runs
+                    where workflow = 'chaos-steps') r where n % 8 <> 2";
+    assert_eq!(count(cluster, race).await, RUNS - RUNS / 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,7 +138,7 @@ async fn check_races(cluster: &Cluster) {
     let decided = "select count(*) from lockgate.run_steps where kind = 'select' and status = 'completed'";
     assert_eq!(count(cluster, decided).await, RUNS / 2);
     let winners = "select count(distinct result) from lockgate.run_steps where kind = 'select'";
-    assert_eq!(count(cluster, winners).await, 2, "each branch wins now and then");
+    assert_eq!(count(cluster, winners).await, 2, "each branch wins");
     let idle = "select count(*) from lockgate.run_steps s
                  where kind = 'select' and not exists (
                        select from effects e where e.run_id = s.run_id
