@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::telemetry::catalogue::{LEADER_TERM, LEADERLESS_DURATION, LEADING};
-use crate::telemetry::closed::LeaseKind;
 use crate::telemetry::{Watching, meters};
 
 /// No term.
@@ -28,7 +27,7 @@ pub(super) struct Telling {
 impl Telling {
     /// A candidate that knows of no leader yet.
     pub(super) fn begin() -> Self {
-        meters().holds_leases(&[LeaseKind::Leader]);
+        meters().is_candidate();
         let known = Arc::new(Known {
             term: AtomicI64::new(NONE),
             leaderless: Mutex::new(Some(Instant::now())),

@@ -109,6 +109,14 @@ impl Meters {
         }
     }
 
+    /// It may lead: how candidacies and terms end is told from now on.
+    pub(crate) fn is_candidate(&self) {
+        self.holds_leases(&[LeaseKind::Leader]);
+        for end in ElectionEnd::VALUES {
+            self.count(&c::ELECTIONS, &[end]);
+        }
+    }
+
     /// The sweep took these over.
     pub(crate) fn recovered(&self, what: Recovered, things: u64) {
         self.add(&c::RECOVERED, &[what.text()], things);
