@@ -11,6 +11,8 @@ use futures::future::BoxFuture;
 
 use super::trial::{Death, RUN, Trial};
 use crate::lifecycle::StepStatus;
+use crate::telemetry::catalogue::STEP_RETRIES;
+use crate::telemetry::meters;
 use crate::workflow::{Context, RetryPolicy, StepError, StepOptions, Workflow, fatal};
 
 type Run = Box<dyn Fn(Context) -> BoxFuture<'static, anyhow::Result<String>> + Send + Sync>;
@@ -185,6 +187,8 @@ async fn a_signal_that_comes_while_the_run_is_let_go_of_is_not_lost() {
 
 #[tokio::test]
 async fn a_step_is_tried_again_and_its_failure_recorded_in_the_same_words() {
+    let repeated = || meters().total(&STEP_RETRIES, None);
+    let before = repeated();
     let tries = Effect::default();
     let tried = tries.clone();
     let trial = Trial::new(code(move |ctx| {
@@ -211,6 +215,7 @@ async fn a_step_is_tried_again_and_its_failure_recorded_in_the_same_words() {
     trial.play().await;
     assert_eq!(trial.output(), "\"step 0:charge failed in attempt 3: no answer\"");
     assert_eq!((tries.count(), trial.step("0:charge").status), (3, StepStatus::Failed));
+    assert!(repeated() >= before + 2);
 }
 
 #[tokio::test]

@@ -54,3 +54,23 @@ impl std::fmt::Debug for PoolMeter {
         f.write_str(self.whose.text())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::telemetry::catalogue::DB_TIMEOUTS;
+
+    #[tokio::test]
+    async fn a_wait_for_a_connection_that_is_given_up_is_counted() {
+        let pool = PgPool::connect_lazy("postgres://nobody@localhost/nothing").unwrap();
+        let meter = PoolMeter::new(Pool::Client);
+        let given_up = || meters().total(&DB_TIMEOUTS, Some(Pool::Client.text()));
+        let before = given_up();
+        meter.waited(&pool, Duration::from_millis(3), Ok(()));
+        meter.waited(&pool, Duration::from_millis(3), Err(&sqlx::Error::PoolClosed));
+        assert_eq!(given_up(), before);
+        meter.waited(&pool, Duration::from_secs(3), Err(&sqlx::Error::PoolTimedOut));
+        assert_eq!(given_up(), before + 1);
+    }
+}

@@ -428,7 +428,7 @@ const WORK: &[Alert] = &[
         summary: "A promise of the engine does not hold",
         meaning: "A bug, or a hand in the tables.",
         query: "select * from lockgate.v_invariants",
-        action: "Keep the rows, `lockgate runs pause RUN`, look at `select * from lockgate.run_invariants('RUN')`, and report it.",
+        action: "Keep the rows, `lockgate runs pause RUN`, look at all of the run with `lockgate doctor --run RUN`, and report it.",
         bad: (&[("<lockgate.invariants.violated>", "1+0x40")], &[]),
         good: &[("<lockgate.invariants.violated>", "0+0x40")],
     },

@@ -6,6 +6,7 @@ use super::Runs;
 use super::run::Status;
 use super::views::RunStart;
 use crate::lifecycle::{Continuation, FleetError, LetGo, ManagerError, RunRequest};
+use crate::telemetry::link_after;
 
 impl Runs {
     /// Each is judged by its own claim.
@@ -44,6 +45,11 @@ impl Runs {
                 id: asked.next,
                 params: asked.params.clone(),
                 origin_id: None,
+                traceparent: run
+                    .request
+                    .traceparent
+                    .as_deref()
+                    .map(|given| link_after(asked.claim.run, given)),
                 slot: None,
                 idempotency_key: None,
                 start_at: None,

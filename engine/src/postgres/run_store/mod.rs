@@ -77,7 +77,7 @@ impl RunStore for PostgresRunStore {
         Ok(self.database.start_runs(page, again, false).await?)
     }
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
-        Ok(self.database.start_run(run, true).await?)
+        Ok(self.database.start_run(run, true, None).await?)
     }
     async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
         let started = self
