@@ -397,15 +397,14 @@ async fn a_run_that_goes_round_keeps_the_version_of_its_first_rounds() {
             Ok(format!("{versions:?}"))
         })
     };
-    let old = Stage::new(rounds(false));
+    let old = Trial::new(rounds(false));
     assert!(old.turn().await && old.turn().await, "it is in its second round");
-    let changed = Stage::on(old.store.clone(), rounds(true));
-    let row = changed.play().await;
-    assert_eq!(row.output.as_deref(), Some("\"[1, 1, 1, 1]\""), "{row:?}");
-    assert_eq!(
-        Stage::new(rounds(true)).play().await.output.as_deref(),
-        Some("\"[2, 2, 2, 2]\"")
-    );
+    let changed = old.replaced(rounds(true));
+    changed.play().await;
+    assert_eq!(changed.output(), "\"[1, 1, 1, 1]\"", "{:?}", changed.end());
+    let new = Trial::new(rounds(true));
+    new.play().await;
+    assert_eq!(new.output(), "\"[2, 2, 2, 2]\"");
 }
 
 /// Whoever polls the code hears of steps that are awaited elsewhere: the run is let go of, and left when it is lost.
