@@ -31,7 +31,8 @@ with m as (
                                     awaited, actor, created_at)
     -- It was woken once: what it was told is read with its first claim.
     select g.next_id, g.workflow, g.queue, g.priority, 'queued', g.driven_by, g.next_params, g.next_id, g.singleton_key,
-           g.finished_at, g.finished_at - g.priority * interval '15 seconds', 1, g.pace_per_s, g.deadline_at, g.traceparent,
+           g.finished_at, g.finished_at - g.priority * interval '15 seconds', 1, g.pace_per_s, g.deadline_at,
+           case when g.traceparent is not null then lockgate.trace_link(g.id, g.traceparent) end,
            g.tenant, g.limit_key, g.attributes, g.parent_id, g.parent_path, g.depth, g.detached, g.schedule,
            g.leader_term, g.id, g.awaited, g.actor, g.finished_at
       from gone g

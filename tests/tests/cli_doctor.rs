@@ -95,6 +95,35 @@ async fn a_fleet_is_looked_at() {
 }
 
 #[tokio::test]
+async fn one_run_is_looked_at() {
+    let database = TestDatabase::new().await;
+    let run: uuid::Uuid = sqlx::query_scalar("select lockgate.start_run('nightly')")
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    let program = on(database.url());
+    let look = async || {
+        let asked = ["doctor", "--run", &run.to_string(), "--output", "json"];
+        program.run(&asked).await
+    };
+    let found = look().await.exits(0);
+    assert_eq!(found.json().as_array().unwrap().len(), 2);
+    assert_check(&found, "run.invariants", "ok", "nothing of it is as it must never be");
+    assert_check(&found, "run.stuck", "ok", "it is queued");
+    database
+        .pool()
+        .execute("update lockgate.task_runs set deadline_at = clock_timestamp() - interval '1 hour', claim_token = 3")
+        .await
+        .unwrap();
+    let found = look().await.exits(6);
+    assert_check(&found, "run.invariants", "fail", "I18 the run: claimed 3 times");
+    assert_check(&found, "run.stuck", "warn", "run_overdue of");
+    let nobody = ["doctor", "--run", "01890000-0000-7000-8000-00000000000a"];
+    let found = program.run(&nobody).await.exits(3);
+    assert!(found.err.contains("there is no run"), "{found:?}");
+}
+
+#[tokio::test]
 async fn an_unreachable_postgres_fails_one_check_and_skips_the_rest() {
     let found = doctor(&on("postgres://nobody:geheim@127.0.0.1:9/nothing"))
         .await

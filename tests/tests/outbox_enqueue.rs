@@ -451,3 +451,31 @@ async fn the_command_line_shows_how_much_waits_in_which_lane_and_nothing_of_what
         "{lane}"
     );
 }
+
+/// What docs/consumers.md says to do with dead records, as it stands there.
+#[tokio::test]
+async fn dead_records_go_back_through_the_outbox_once() {
+    let page = include_str!("../../docs/consumers.md");
+    let (_, after) = page.split_once("There is no command for that").unwrap();
+    let statement = after.split("```").nth(1).unwrap().strip_prefix("sql").unwrap();
+    let database = TestDatabase::new().await;
+    let put_aside = "insert into lockgate.inbox_dead (consumer, topic, kafka_partition, kafka_offset, made_at, message_id,
+            reason_code, reason, key, header_names, header_values, payload)
+        select 'email-sender', 'mails', 0, n, now(), gen_random_uuid(), case n when 3 then 'wrong_crc32c' else 'no_template' end,
+               'none', 'k', '{message-id,correlation-id}', '{a,c-1}', convert_to('{\"n\": ' || n || '}', 'UTF8')
+          from generate_series(1, 3) n";
+    sqlx::query(put_aside).execute(database.pool()).await.unwrap();
+    for _ in 0..2 {
+        sqlx::query(statement).execute(database.pool()).await.unwrap();
+    }
+    assert_eq!(waiting(database.pool()).await, 2);
+    let sent = "select convert_from(payload, 'UTF8') from lockgate.outbox order by 1";
+    let sent: Vec<String> = sqlx::query_scalar(sent).fetch_all(database.pool()).await.unwrap();
+    assert_eq!(sent, ["{\"n\": 1}", "{\"n\": 2}"]);
+    let headers = "select distinct headers::text from lockgate.outbox";
+    let headers: String = sqlx::query_scalar(headers).fetch_one(database.pool()).await.unwrap();
+    assert!(headers.contains("c-1"), "{headers}");
+    let left = "select count(*) from lockgate.inbox_dead";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(database.pool()).await.unwrap();
+    assert_eq!(left, 1);
+}

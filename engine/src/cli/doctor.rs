@@ -1,8 +1,9 @@
 //! `doctor`: every check says what it looked at, what it found and what to do.
 
 use serde::Serialize;
+use uuid::Uuid;
 
-use super::{Context, Exit, Outcome, doctor_fleet, doctor_kafka, doctor_postgres};
+use super::{Context, Exit, Outcome, doctor_fleet, doctor_kafka, doctor_postgres, doctor_run};
 use crate::config::{Config, ConfigError};
 
 #[derive(clap::Args)]
@@ -10,6 +11,9 @@ pub(super) struct Args {
     /// Leave Kafka out
     #[arg(long)]
     skip_kafka: bool,
+    /// Look at all that is written of one run, instead of all else
+    #[arg(long, value_name = "RUN", conflicts_with = "skip_kafka")]
+    run: Option<Uuid>,
 }
 
 /// What a check found.
@@ -69,13 +73,10 @@ impl Check {
 
 impl Args {
     pub(super) async fn execute(self, context: &Context) -> Outcome {
-        let config = context.config();
-        let mut checks = configuration(config);
-        let database = doctor_postgres::checks(config, &mut checks).await;
-        doctor_fleet::checks(context, database.as_ref(), &mut checks).await;
-        if !self.skip_kafka {
-            doctor_kafka::checks(context, &mut checks).await;
-        }
+        let checks = match self.run {
+            Some(run) => doctor_run::checks(context, run).await?,
+            None => self.all(context).await,
+        };
         context
             .output
             .list(&["check", "status", "evidence", "fix"], &checks, |check| {
@@ -98,6 +99,17 @@ impl Args {
             return Ok(Exit::Problems);
         }
         Ok(Exit::Ok)
+    }
+
+    async fn all(&self, context: &Context) -> Vec<Check> {
+        let config = context.config();
+        let mut checks = configuration(config);
+        let database = doctor_postgres::checks(config, &mut checks).await;
+        doctor_fleet::checks(context, database.as_ref(), &mut checks).await;
+        if !self.skip_kafka {
+            doctor_kafka::checks(context, &mut checks).await;
+        }
+        checks
     }
 }
 

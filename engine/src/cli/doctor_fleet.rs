@@ -99,13 +99,9 @@ fn stuck(found: &[Stuck]) -> Check {
     if found.is_empty() {
         return Check::ok("fleet.stuck", "all moves");
     }
-    let named = found.iter().take(NAMED);
-    let named: Vec<String> = named
-        .map(|one| format!("{} of {}: {}", one.kind, one.subject, one.why))
-        .collect();
     Check::warn(
         "fleet.stuck",
-        format!("{} things do not move: {}", found.len(), named.join("; ")),
+        format!("{} things do not move: {}", found.len(), named_stuck(found)),
         "select * from lockgate.v_stuck; of a run: `runs why RUN`",
     )
 }
@@ -114,15 +110,29 @@ fn invariants(found: &[BrokenInvariant]) -> Check {
     if found.is_empty() {
         return Check::ok("fleet.invariants", "nothing is as it must never be");
     }
+    Check::fail(
+        "fleet.invariants",
+        named_broken(found),
+        "keep the rows, pause the run, and look at lockgate.v_invariants and, for a run, `doctor --run RUN`",
+    )
+}
+
+/// The first of what does not move.
+pub(super) fn named_stuck(found: &[Stuck]) -> String {
+    let named = found.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|one| format!("{} of {}: {}", one.kind, one.subject, one.why))
+        .collect();
+    named.join("; ")
+}
+
+/// The first of what must never be.
+pub(super) fn named_broken(found: &[BrokenInvariant]) -> String {
     let named = found.iter().take(NAMED);
     let named: Vec<String> = named
         .map(|one| format!("{} {}: {}", one.invariant, one.subject, one.detail))
         .collect();
-    Check::fail(
-        "fleet.invariants",
-        named.join("; "),
-        "keep the rows, pause the run, and look at lockgate.v_invariants and lockgate.run_invariants(run)",
-    )
+    named.join("; ")
 }
 
 fn breakers(replicas: &[ReplicaSummary]) -> Check {

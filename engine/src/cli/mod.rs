@@ -15,6 +15,7 @@ mod doctor_fleet;
 mod doctor_kafka;
 mod doctor_pooler;
 mod doctor_postgres;
+mod doctor_run;
 mod exit;
 mod host;
 mod migrate;
@@ -221,8 +222,11 @@ async fn dispatch(
         return Ok(Exit::Ok);
     }
     let context = context(host, global)?;
-    match parsed {
-        Command::Run(_) => *telemetry = Some(context.host.start_telemetry(context.config(), "info")),
+    match &parsed {
+        Command::Run(args) => {
+            args.tell_roles(&context);
+            *telemetry = Some(context.host.start_telemetry(context.config(), "info"));
+        }
         // Over before anything could be exported.
         _ => lines(context.config().telemetry.log_format, "warn"),
     }

@@ -10,7 +10,7 @@ use super::connect::{Patience, wait_for_kafka, wait_for_postgres};
 use super::{Changed, Context, Exit, Failure, Outcome, Roles};
 use crate::health::{Health, Part, tell};
 use crate::postgres::{Database, Migrator, SchemaError};
-use crate::telemetry::say;
+use crate::telemetry::{have_roles, say};
 
 /// Beyond the drain's own deadline: time to say what was left. Whoever stops a replica must wait longer than both.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -79,6 +79,13 @@ impl Args {
                     Failure::new(Exit::Failed, format!("the replica ended: {error:#}")).changed(Changed::Said)
                 }
             }),
+        }
+    }
+
+    /// Says in all that is told of the process what it does; roles that cannot be are said later.
+    pub(super) fn tell_roles(&self, context: &Context) {
+        if let Ok(roles) = self.roles(context) {
+            have_roles(&roles.to_string());
         }
     }
 

@@ -87,7 +87,7 @@ impl Args {
         }
         let database = context.database().await?;
         let interrupted = if self.wait { Some(interruptions()?) } else { None };
-        let operator = Operator::new(database.clone(), context.actor.clone());
+        let operator = Operator::new(database.clone(), context.actor.clone()).at_terminal();
         let (run_id, outcome) = self.start(&operator, &request).await?;
         let mut answer = Answer {
             run_id,

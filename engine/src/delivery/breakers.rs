@@ -199,6 +199,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::telemetry::catalogue::BREAKER_OPENED;
 
     const TOPIC: &str = "email_commands";
 
@@ -210,7 +211,10 @@ mod tests {
             ..BreakerPolicy::default()
         });
         assert!(!breakers.is_in_trouble(TOPIC));
+        let opened = || meters().total(&BREAKER_OPENED, Some("all_brokers_down"));
+        let before = opened();
         breakers.observe(TOPIC, Observation::Trouble(Reason::AllBrokersDown));
+        assert!(opened() > before);
         assert!(breakers.is_open(TOPIC) && breakers.is_in_trouble(TOPIC));
         assert!(matches!(breakers.admit(TOPIC), Admission::Probe(_)));
         assert!(!breakers.is_open(TOPIC) && breakers.is_in_trouble(TOPIC));

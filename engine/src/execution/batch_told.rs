@@ -66,7 +66,7 @@ impl BatchTold {
             context: match Spanned::are_made() {
                 true if passed_over => Some(root),
                 true => Some(own),
-                false => known.run.traceparent.as_deref().and_then(TraceContext::parse),
+                false => known.trace.given(),
             },
             passed_over,
         }

@@ -46,7 +46,7 @@ impl OwnerHost {
             mut wishes,
             ..
         } = child;
-        wishes.traceparent = self.told.traceparent();
+        wishes.traceparent = self.told.link();
         let new = NewChild {
             claim: self.held.claim,
             path: path.clone(),
@@ -64,11 +64,12 @@ impl OwnerHost {
         match started.await {
             Ok(true) => {
                 meters().workflow(workflow).runs_started(StartedBy::Child, 1);
+                self.told.started(id);
                 self.lock().unread.insert(path);
                 Ok(id)
             }
             Ok(false) => self.leave(Left::Lost).await,
-            Err(error) => Err(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
+            Err(error) => self.doom(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
         }
     }
 
@@ -112,7 +113,8 @@ impl OwnerHost {
         };
         let _operation = self.begin();
         if let Some(since) = since {
-            self.told.waited(&path, &path, Kind::Child, since, self.time());
+            self.told
+                .waited(&path, &path, Kind::Child, since..self.time(), self.time());
         }
         let mut step = self.new_step(path.clone(), Kind::Child);
         step.ends_open = true;

@@ -30,8 +30,8 @@ pub(super) fn elsewhere() -> ChildOptions {
 async fn take_digests(trial: &Trial, take: u32) -> HashMap<RunId, RunClaim> {
     let runnable = Runnable {
         workflow: "digest".to_owned(),
-        newest: 1,
-        oldest: 1,
+        version: 1,
+        replays: 1..=1,
     };
     let claimed = trial.store.claim_runs(&page("digest", take, vec![runnable])).await;
     let claims = claimed.unwrap().into_iter();

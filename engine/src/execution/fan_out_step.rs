@@ -18,6 +18,9 @@ impl OwnerHost {
         asked: Asked,
     ) -> anyhow::Result<Done> {
         let path = place.to_string();
+        if let Asked::Ended(step) = &asked {
+            self.told.waited_away(&place.name, step, self.time());
+        }
         let open = match self.comes_to(&path, asked).await {
             ControlFlow::Break(ended) => return ended,
             ControlFlow::Continue(open) => open,
@@ -43,7 +46,7 @@ impl OwnerHost {
             }
             Ok(PlanEnd::Lost) => return self.leave(Left::Lost).await,
             Ok(PlanEnd::Retry(why)) => return self.leave(Left::Retry(why)).await,
-            Err(error) => return Err(error.context(format!("planning step {path}"))),
+            Err(error) => return self.doom(error.context(format!("planning step {path}"))),
         }
         // Nothing to send, or all of it sent while we planned.
         if let Err(error) = self.shared.fleet.complete_fan_out(self.run.id, &path).await {
@@ -62,8 +65,9 @@ impl OwnerHost {
             (step.status != StepStatus::Open).then(|| step.clone())
         };
         let step = self.wait_until(wait, over).await?;
+        let now = self.time();
         self.told
-            .waited(&place.name, &path, Kind::FanOut, step.started_at, self.time());
+            .waited(&place.name, &path, Kind::FanOut, step.started_at..now, now);
         self.told.recorded(&step, false);
         done(step)
     }

@@ -4,13 +4,22 @@ use std::sync::{Arc, Weak};
 
 use super::executor::Shared;
 use crate::telemetry::catalogue::{MetricDef, RUN_SLOTS, RUNS_IN_FLIGHT, WINDOW_SIZE, WINDOW_USED, WORKER_SLOTS};
-use crate::telemetry::closed::{Closed, SlotState};
+use crate::telemetry::closed::{Closed, LeaseKind, SlotState};
 use crate::telemetry::{Watching, meters};
 
 type Read = fn(&Shared) -> usize;
 
 /// Tells it as long as the answer lives.
 pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
+    meters().holds_leases(&[
+        LeaseKind::Run,
+        LeaseKind::Batch,
+        LeaseKind::Lane,
+        LeaseKind::Undelivered,
+    ]);
+    for workflow in shared.workflows() {
+        meters().workflow(&workflow).begin();
+    }
     let gauges: [(&'static MetricDef, &[&str], Read); 6] = [
         (&WINDOW_USED, &[], |shared| shared.window.used()),
         (&WINDOW_SIZE, &[], |shared| shared.window.size()),

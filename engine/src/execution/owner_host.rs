@@ -20,7 +20,7 @@ use super::unwinding::Unwinding;
 use crate::lifecycle::{
     EndedChild, FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun,
 };
-use crate::workflow::{Done, Place};
+use crate::workflow::{Done, Place, misfit};
 
 /// Why a run's code was left before it ended.
 #[derive(Debug)]
@@ -292,7 +292,7 @@ impl OwnerHost {
             }
             Ok(Saved::Lost) => self.leave(Left::Lost).await,
             // Not for want of a store: what is to be recorded will never be taken.
-            Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
+            Err(error) => self.doom(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
 }
@@ -348,7 +348,8 @@ pub(super) fn done(step: StepState) -> anyhow::Result<Done> {
     Ok(Done {
         failed: match &step.result {
             Some(result) if failed => Some(serde_json::from_slice(result).map_err(|error| {
-                anyhow::anyhow!("the recorded failure of step {} does not read: {error}", step.path)
+                let why = misfit(&error);
+                anyhow::anyhow!("the recorded failure of step {} does not read: {why}", step.path)
             })?),
             _ => None,
         },

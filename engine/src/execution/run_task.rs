@@ -40,8 +40,10 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
         tracing::warn!(name: "run_not_let_go", run = %claim.run, %error, "could not let go of the run");
         None
     });
-    if let Some(end) = ended {
-        told.ended(end, None);
+    match ended {
+        Some(RunEnd::Cancelled) => told.stopped(),
+        Some(end) => told.ended(end, None),
+        None => {}
     }
     told.left(stay);
     if ended == Some(RunEnd::Cancelled) {

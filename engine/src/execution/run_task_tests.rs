@@ -11,6 +11,8 @@ use futures::future::BoxFuture;
 
 use super::trial::{Death, RUN, Trial};
 use crate::lifecycle::StepStatus;
+use crate::telemetry::catalogue::STEP_RETRIES;
+use crate::telemetry::meters;
 use crate::workflow::{Context, RetryPolicy, StepError, StepOptions, Workflow, fatal};
 
 type Run = Box<dyn Fn(Context) -> BoxFuture<'static, anyhow::Result<String>> + Send + Sync>;
@@ -185,6 +187,8 @@ async fn a_signal_that_comes_while_the_run_is_let_go_of_is_not_lost() {
 
 #[tokio::test]
 async fn a_step_is_tried_again_and_its_failure_recorded_in_the_same_words() {
+    let repeated = || meters().total(&STEP_RETRIES, None);
+    let before = repeated();
     let tries = Effect::default();
     let tried = tries.clone();
     let trial = Trial::new(code(move |ctx| {
@@ -211,6 +215,7 @@ async fn a_step_is_tried_again_and_its_failure_recorded_in_the_same_words() {
     trial.play().await;
     assert_eq!(trial.output(), "\"step 0:charge failed in attempt 3: no answer\"");
     assert_eq!((tries.count(), trial.step("0:charge").status), (3, StepStatus::Failed));
+    assert!(repeated() >= before + 2);
 }
 
 #[tokio::test]
@@ -372,6 +377,35 @@ async fn a_change_is_taken_by_new_runs_and_not_by_those_that_were_past_it() {
     let replaced = old.replaced(changed());
     replaced.play().await;
     assert_eq!(replaced.output(), "\"1\"");
+}
+
+#[tokio::test]
+async fn a_run_that_goes_round_keeps_the_version_of_its_first_rounds() {
+    let rounds = |changes: bool| {
+        code(move |ctx| async move {
+            let mut versions = Vec::new();
+            for _ in 0..4 {
+                if changes {
+                    versions.push(ctx.version("vat", 1..=2).await?);
+                }
+                let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
+                if versions.last() == Some(&2) {
+                    let _: u32 = ctx.step("vat", || async { anyhow::Ok(1) }).await?;
+                }
+                ctx.sleep(seconds(60)).await?;
+            }
+            Ok(format!("{versions:?}"))
+        })
+    };
+    let old = Stage::new(rounds(false));
+    assert!(old.turn().await && old.turn().await, "it is in its second round");
+    let changed = Stage::on(old.store.clone(), rounds(true));
+    let row = changed.play().await;
+    assert_eq!(row.output.as_deref(), Some("\"[1, 1, 1, 1]\""), "{row:?}");
+    assert_eq!(
+        Stage::new(rounds(true)).play().await.output.as_deref(),
+        Some("\"[2, 2, 2, 2]\"")
+    );
 }
 
 /// Whoever polls the code hears of steps that are awaited elsewhere: the run is let go of, and left when it is lost.

@@ -1,21 +1,24 @@
 //! What is told of a run while it is held here: counts and times of its workflow, and spans where its trace is recorded.
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 use opentelemetry::{ContextGuard, KeyValue};
 
 use super::owner_host::Left;
-use crate::lifecycle::{Kind, RunClaim, RunId, StepState, StepStatus, WorkRun};
+use crate::lifecycle::{Kind, RunClaim, RunId, StepState, StepStatus, WorkRun, derived_id};
 use crate::telemetry::catalogue::{
-    ATTEMPT, CODE_VERSION, EXECUTE, EXECUTE_END, PAUSE, QUEUE, REPLAYED, RUN, RUN_ATTEMPTS, RUN_ID, RUN_OUTCOME, SLOT,
-    STEP, STEP_ATTEMPTS, STEP_KIND, STEP_OUTCOME, STEP_PATH, TOKEN, WAIT, WORKFLOW,
+    ATTEMPT, CODE_VERSION, EXECUTE, EXECUTE_END, PAUSE, REPLAYED, RUN_ID, STEP, STEP_ATTEMPTS, STEP_KIND, STEP_OUTCOME,
+    STEP_PATH, TOKEN, WAIT, WORKFLOW,
 };
 use crate::telemetry::closed::{Closed, ExecuteEnd, LeaseKind, RunEnd, RunLeft, StepEnd, StepKind, Suspect};
-use crate::telemetry::{Attachable, RunTrace, Spanned, TraceContext, WorkflowMeter, meters};
+use crate::telemetry::{Attachable, RunOver, RunTrace, Spanned, TraceContext, WorkflowMeter, link_to, meters};
 
+/// Children that the span of a claim is linked to; each is linked to it whatever their number.
+const MOST_LINKS: usize = 128;
 /// It has not ended here.
 const OPEN: u8 = u8::MAX;
 
@@ -30,6 +33,8 @@ pub(super) struct RunTold {
     code: Option<Attachable>,
     /// How the run ended in this claim.
     ended: AtomicU8,
+    /// Those that were started in this claim, as many as are linked to it.
+    children: Mutex<Vec<RunId>>,
 }
 
 impl RunTold {
@@ -44,7 +49,7 @@ impl RunTold {
         let code = match Spanned::are_made() {
             true => Some(trace.claim(claim.token)),
             // Whoever started it goes on in what its code sends.
-            false => run.traceparent.as_deref().and_then(TraceContext::parse),
+            false => trace.given(),
         };
         Self {
             code: code.map(TraceContext::attachable),
@@ -54,6 +59,7 @@ impl RunTold {
             meter,
             began: (SystemTime::now(), Instant::now()),
             ended: AtomicU8::new(OPEN),
+            children: Mutex::default(),
         }
     }
 
@@ -62,9 +68,19 @@ impl RunTold {
         self.code.as_ref().map(Attachable::attach)
     }
 
-    /// As what its code sends and starts carries it on.
-    pub(super) fn traceparent(&self) -> Option<String> {
-        self.code.as_ref().map(|code| code.of().traceparent())
+    /// What the row of a child says that it comes of.
+    pub(super) fn link(&self) -> Option<String> {
+        self.code.as_ref().map(|code| link_to(code.of()))
+    }
+
+    /// The code started a child.
+    pub(super) fn started(&self, child: RunId) {
+        if Spanned::are_made() && self.trace.root().is_sampled() {
+            let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+            if children.len() < MOST_LINKS {
+                children.push(child);
+            }
+        }
     }
 
     /// What is counted of its workflow.
@@ -78,29 +94,26 @@ impl RunTold {
         let before = (self.run.claimed_at - self.run.created_at).to_std().unwrap_or_default();
         let took = before + self.began.1.elapsed();
         self.meter.run_ended(end, took);
-        let root = self.trace.root();
-        let mut span = Spanned::begin(&RUN, &self.run.workflow, root, self.trace.parent());
-        if !span.is_on() {
-            return;
-        }
-        span.since(SystemTime::now() - took);
-        span.set(&RUN_ID, self.run.id.to_string());
-        span.set(&WORKFLOW, self.run.workflow.clone());
-        span.set(&QUEUE, self.run.queue.clone());
-        if let Some(slot) = self.run.slot {
-            span.set(&SLOT, slot.to_rfc3339());
-        }
-        span.set(&RUN_OUTCOME, end.text());
-        span.set(&TOKEN, self.claim.token);
-        span.set(&RUN_ATTEMPTS, i64::from(self.run.attempts));
-        if matches!(end, RunEnd::Failed | RunEnd::Quarantined) {
-            span.failed(end.text());
-        }
-        if let Some(next) = goes_on_as {
-            let next = RunTrace::of(next, self.run.traceparent.as_deref());
-            span.link(next.root(), Vec::new());
-        }
-        span.end();
+        let run = &self.run;
+        let over = RunOver {
+            id: run.id,
+            workflow: &run.workflow,
+            queue: &run.queue,
+            slot: run.slot,
+            token: self.claim.token,
+            attempts: run.attempts,
+            trace: self.trace,
+            end,
+            took,
+            since: Duration::ZERO,
+            goes_on_as,
+        };
+        over.tell();
+    }
+
+    /// The run was asked to stop, and that was settled here as it is anywhere: the leader tells of it.
+    pub(super) fn stopped(&self) {
+        self.ended.store(RunEnd::Cancelled.index() as u8, Ordering::Relaxed);
     }
 
     /// The claim is over, for this reason.
@@ -136,6 +149,9 @@ impl RunTold {
         if end == ExecuteEnd::Lost {
             span.failed(end.text());
         }
+        for child in self.children.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            span.link(RunTrace::coming_of(*child, own).root(), Vec::new());
+        }
         span.end();
     }
 
@@ -167,16 +183,34 @@ impl RunTold {
         }
     }
 
-    /// Something that was waited for since then has come.
-    pub(super) fn waited(&self, name: &str, path: &str, kind: Kind, since: DateTime<Utc>, now: DateTime<Utc>) {
+    /// Something that was waited for has come.
+    pub(super) fn waited(&self, name: &str, path: &str, kind: Kind, wait: Range<DateTime<Utc>>, now: DateTime<Utc>) {
         let (root, own) = (self.trace.root(), self.trace.wait(path));
         let mut span = Spanned::begin(&WAIT, name, own, Some(root.span_id()));
         if span.is_on() {
             self.describe(&mut span, path, kind);
             // By the store's clock, from now on back by ours.
-            span.since(SystemTime::now() - (now - since).to_std().unwrap_or_default());
+            let ago = |at: DateTime<Utc>| SystemTime::now() - (now - at).to_std().unwrap_or_default();
+            span.since(ago(wait.start));
+            span.until(ago(wait.end));
+            if kind == Kind::Child {
+                let child = derived_id(self.run.id, path);
+                span.link(RunTrace::coming_of(child, root).root(), Vec::new());
+            }
             span.end();
         }
+    }
+
+    /// The code has come to a fan-out whose batches ended while nobody ran the code: the wait for them is told now. Once,
+    /// but where the claims since then recorded nothing, and then again with the same ids.
+    pub(super) fn waited_away(&self, name: &str, step: &StepState, now: DateTime<Utc>) {
+        let Some(end) = step.finished_at else { return };
+        // With its first claim a run has no wait behind it but those of the run that it repeats.
+        let first = self.claim.token == 1;
+        if first || !Spanned::are_made() || self.run.steps.iter().any(|other| is_later(other, end)) {
+            return;
+        }
+        self.waited(name, &step.path, step.kind, step.started_at..end, now);
     }
 
     /// A step was recorded here, or somebody else's record was found.
@@ -191,6 +225,16 @@ impl RunTold {
             self.meter.step_recorded(kind, end);
         }
     }
+}
+
+/// Whether the code itself recorded it, after this instant.
+fn is_later(step: &StepState, than: DateTime<Utc>) -> bool {
+    let of_code = match step.kind {
+        // Its end is written by whoever sends its last batch.
+        Kind::FanOut => step.started_at,
+        _ => step.finished_at.unwrap_or(step.started_at).max(step.started_at),
+    };
+    of_code > than
 }
 
 /// Why a claim is over, when the run has not ended.

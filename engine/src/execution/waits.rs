@@ -112,7 +112,8 @@ impl OwnerHost {
         };
         let signal = self.wait_until(wait, over).await?;
         let _operation = self.begin();
-        self.told.waited(&place.name, &path, kind, since, self.time());
+        self.told
+            .waited(&place.name, &path, kind, since..self.time(), self.time());
         step.finished_at = match (&signal, due_at) {
             (None, Some(due)) => due,
             _ => self.stamp(),

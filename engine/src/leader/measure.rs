@@ -90,6 +90,7 @@ mod tests {
 
     use tokio_util::sync::CancellationToken;
 
+    use super::super::Untold;
     use super::*;
 
     #[derive(Default)]
@@ -123,6 +124,9 @@ mod tests {
         async fn measure_trouble(&self) -> Result<Vec<FleetGauge>, FleetError> {
             self.0.fetch_add(1, Ordering::Relaxed);
             Ok(vec![gauge(), gauge()])
+        }
+        async fn take_untold(&self, _: i64) -> Result<Vec<Untold>, FleetError> {
+            Ok(Vec::new())
         }
     }
 

@@ -17,6 +17,7 @@ mod sweep;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod untold;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +33,10 @@ pub use retention::{Retention, RetentionSettings};
 pub use scheduler::{Scheduler, Ticked};
 pub use store::{
     DueSchedule, FleetGauge, FleetGauges, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, STUCK_KINDS,
-    ScheduleStore, StepOutcome,
+    ScheduleStore, StepOutcome, Untold,
 };
 pub use sweep::Sweeper;
+pub use untold::TellUntold;
 
 /// How a replica leads.
 #[derive(Debug, Clone)]
@@ -106,6 +108,7 @@ pub async fn lead(
             settings.prune,
             settings.retention.clone(),
         )),
+        Arc::new(TellUntold::new(stores.measures.clone(), settings.sweep)),
     ];
     if !settings.measure.is_zero() {
         jobs.push(Arc::new(Measure::new(stores.measures, stores.gauges, settings.measure)));

@@ -117,13 +117,42 @@ pub struct FleetGauge {
     pub value: f64,
 }
 
-/// Reads the fleet as the views show it.
+/// Reads the fleet as the views show it, and what was done in SQL.
 #[async_trait]
 pub trait MeasureStore: Send + Sync + 'static {
     /// How much waits, runs and lives.
     async fn measure_fleet(&self) -> Result<Vec<FleetGauge>, FleetError>;
     /// What does not move or must not be, and how large the tables are.
     async fn measure_trouble(&self) -> Result<Vec<FleetGauge>, FleetError>;
+    /// Takes up to a page of what nobody has told of, so that nobody else does.
+    async fn take_untold(&self, page: i64) -> Result<Vec<Untold>, FleetError>;
+}
+
+/// A start or an end of a run that was done in SQL, and that nobody has told of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Untold {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: String,
+    /// From where it is claimed.
+    pub queue: String,
+    /// The slot it stands for.
+    pub slot: Option<DateTime<Utc>>,
+    /// Who started it; none: it has ended, or was set aside.
+    pub started_by: Option<String>,
+    /// How it is.
+    pub status: String,
+    /// Token of its last claim.
+    pub token: i64,
+    /// Holders in a row that died on it.
+    pub attempts: u16,
+    /// Trace context of its start.
+    pub traceparent: Option<String>,
+    /// From its start to its end.
+    pub took: Duration,
+    /// How long ago that was.
+    pub since: Duration,
 }
 
 /// Who is told what the leader measured.

@@ -27,6 +27,7 @@ pub(super) struct Telling {
 impl Telling {
     /// A candidate that knows of no leader yet.
     pub(super) fn begin() -> Self {
+        meters().is_candidate();
         let known = Arc::new(Known {
             term: AtomicI64::new(NONE),
             leaderless: Mutex::new(Some(Instant::now())),

@@ -15,6 +15,8 @@ use super::{
     ScheduleStore, Scheduler, StepOutcome,
 };
 use crate::lifecycle::FleetError;
+use crate::telemetry::catalogue::RETENTION_ROWS;
+use crate::telemetry::meters;
 use crate::trigger::{ScheduleRow, Step};
 
 /// Short, but a busy machine must not take a late timer for a lost lease.
@@ -257,6 +259,8 @@ async fn a_kind_that_cannot_be_pruned_does_not_keep_the_others_and_none_takes_mo
     let pages = store.pages.lock().unwrap();
     let of = |kind| pages.iter().filter(|what| **what == kind).count();
     assert_eq!(Prunable::ALL.map(of), [1, 3, 3, 3, 3, 3]);
+    let told = |what| meters().total(&RETENTION_ROWS, Some(what));
+    assert!(told("transitions") > 0 && told("runs") == 0);
 }
 
 /// Three hundred due schedules whose steps are all refused, but for the last one's.

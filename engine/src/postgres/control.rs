@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::database::{Database, DatabaseError};
 use super::inspect::document;
 use crate::lifecycle::{NewRun, Started};
+use crate::telemetry::closed::StartedBy;
 
 const STATUS_OF_RUN: &str = include_str!("../../queries/status_of_run.sql");
 const CANCEL_RUN: &str = include_str!("../../queries/cancel_run.sql");
@@ -27,6 +28,8 @@ pub struct Operator {
     pub(super) actor: Option<String>,
     /// Its starts ring the replicas with their commit.
     rings: bool,
+    /// It starts runs for somebody that no process counts.
+    untold: Option<StartedBy>,
 }
 
 impl Operator {
@@ -37,7 +40,14 @@ impl Operator {
             database,
             actor,
             rings: true,
+            untold: None,
         }
+    }
+
+    /// The same for a person at a terminal, whose process tells nobody what it did.
+    pub(crate) fn at_terminal(mut self) -> Self {
+        self.untold = Some(StartedBy::Cli);
+        self
     }
 
     /// The same, in somebody's name.
@@ -87,7 +97,8 @@ impl Operator {
     /// The database failed. Unless it refused, whether anything changed is not known; with an idempotency key the
     /// request can be repeated.
     pub async fn start_by_hand(&self, run: &NewRun) -> Result<Started, DatabaseError> {
-        self.database.start_run(&self.named(run.clone()), self.rings).await
+        let run = self.named(run.clone());
+        self.database.start_run(&run, self.rings, self.untold).await
     }
 
     /// The same in the caller's own transaction.

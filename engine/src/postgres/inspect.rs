@@ -34,6 +34,8 @@ const WHY_QUEUE: &str = include_str!("../../queries/why_queue.sql");
 const WHY_FLEET: &str = include_str!("../../queries/why_fleet.sql");
 const LIST_STUCK: &str = include_str!("../../queries/list_stuck.sql");
 const LIST_INVARIANTS: &str = include_str!("../../queries/list_invariants.sql");
+const STUCK_OF_RUN: &str = include_str!("../../queries/stuck_of_run.sql");
+const RUN_INVARIANTS: &str = include_str!("../../queries/run_invariants.sql");
 const LIST_OLD_SNAPSHOTS: &str = include_str!("../../queries/list_old_snapshots.sql");
 
 /// Runs that one look for those that fit reads at most: some hundredths of a second.
@@ -290,6 +292,22 @@ impl Inspector {
     /// The database failed.
     pub async fn list_invariants(&self) -> Result<Vec<BrokenInvariant>, DatabaseError> {
         documents(&self.database, self.database.statement(LIST_INVARIANTS)).await
+    }
+
+    /// What of one run does not move.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn stuck_of_run(&self, run: Uuid) -> Result<Vec<Stuck>, DatabaseError> {
+        documents(&self.database, self.database.statement(STUCK_OF_RUN).bind(run)).await
+    }
+
+    /// What of one run must never be and is; costs what the run is long.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn run_invariants(&self, run: Uuid) -> Result<Vec<BrokenInvariant>, DatabaseError> {
+        documents(&self.database, self.database.statement(RUN_INVARIANTS).bind(run)).await
     }
 
     /// Transactions that have stopped vacuum for longer than that, oldest first.

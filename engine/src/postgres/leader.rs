@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
-use crate::leader::{FleetGauge, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, STUCK_KINDS};
+use crate::leader::{FleetGauge, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, STUCK_KINDS, Untold};
 use crate::lifecycle::FleetError;
 
 const ELECT_LEADER: &str = include_str!("../../queries/elect_leader.sql");
@@ -17,6 +17,7 @@ const RENEW_LEADER: &str = include_str!("../../queries/renew_leader.sql");
 const RESIGN_LEADER: &str = include_str!("../../queries/resign_leader.sql");
 const MEASURE_FLEET: &str = include_str!("../../queries/measure_fleet.sql");
 const MEASURE_TROUBLE: &str = include_str!("../../queries/measure_trouble.sql");
+const TAKE_UNTOLD: &str = include_str!("../../queries/take_untold.sql");
 const PRUNE_RUNS: &str = include_str!("../../queries/prune_runs.sql");
 const PRUNE_TRANSITIONS: &str = include_str!("../../queries/prune_transitions.sql");
 const PRUNE_UNDELIVERED: &str = include_str!("../../queries/prune_undelivered.sql");
@@ -135,6 +136,33 @@ impl MeasureStore for PostgresLeader {
         let query = self.database.statement(MEASURE_TROUBLE).bind(&STUCK_KINDS[..]);
         self.gauges(query).await
     }
+
+    async fn take_untold(&self, page: i64) -> Result<Vec<Untold>, FleetError> {
+        let query = self.database.statement(TAKE_UNTOLD).bind(page);
+        let rows = self
+            .database
+            .run(move |connection| query.fetch_all(connection).boxed())
+            .await?;
+        let untold: Result<_, sqlx::Error> = rows.iter().map(untold).collect();
+        Ok(untold.map_err(DatabaseError::from)?)
+    }
+}
+
+fn untold(row: &PgRow) -> Result<Untold, sqlx::Error> {
+    let seconds = |name: &str| row.try_get(name).map(Duration::from_secs_f64);
+    Ok(Untold {
+        run: row.try_get("id")?,
+        workflow: row.try_get("workflow")?,
+        queue: row.try_get("queue")?,
+        slot: row.try_get("slot")?,
+        started_by: row.try_get("started_by")?,
+        status: row.try_get("status")?,
+        token: row.try_get("claim_token")?,
+        attempts: row.try_get::<i16, _>("attempts")?.unsigned_abs(),
+        traceparent: row.try_get("traceparent")?,
+        took: seconds("took_s")?,
+        since: seconds("since_s")?,
+    })
 }
 
 fn pruned_runs(row: &PgRow) -> Result<Pruned, sqlx::Error> {

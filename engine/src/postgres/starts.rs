@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::database::{Database, DatabaseError};
 use super::inspect::document;
 use crate::lifecycle::{Birth, NewRun, Started};
+use crate::telemetry::closed::{Closed as _, StartedBy};
 
 const START_RUNS: &str = include_str!("../../queries/start_runs.sql");
 const START_CLAIMED_RUNS: &str = include_str!("../../queries/start_claimed_runs.sql");
@@ -65,9 +66,15 @@ impl Database {
         Ok(row.try_get(0)?)
     }
 
-    /// Starts one run, or finds the one that answers for it; `rings` says whether the statement rings the replicas.
-    pub(crate) async fn start_run(&self, run: &NewRun, rings: bool) -> Result<Started, DatabaseError> {
-        answered(document(self, self.start_one(run, rings)).await?)
+    /// Starts one run, or finds the one that answers for it; `rings` says whether the statement rings the replicas, `untold`
+    /// by whom it is started if no process counts it.
+    pub(crate) async fn start_run(
+        &self,
+        run: &NewRun,
+        rings: bool,
+        untold: Option<StartedBy>,
+    ) -> Result<Started, DatabaseError> {
+        answered(document(self, self.start_one(run, rings, untold)).await?)
     }
 
     /// The same in the caller's own transaction, which rings the replicas with its commit.
@@ -76,7 +83,8 @@ impl Database {
         transaction: &mut PgConnection,
         run: &NewRun,
     ) -> Result<Started, DatabaseError> {
-        let row = self.start_one(run, true).fetch_one(transaction).await?;
+        let start = self.start_one(run, true, Some(StartedBy::Rust));
+        let row = start.fetch_one(transaction).await?;
         answered(Some(row.try_get::<Json<Answer>, _>(0)?.0))
     }
 
@@ -100,7 +108,12 @@ impl Database {
             .bind(column(page, |run| run.actor.as_deref()))
     }
 
-    fn start_one(&self, run: &NewRun, rings: bool) -> Query<'static, sqlx::Postgres, PgArguments> {
+    fn start_one(
+        &self,
+        run: &NewRun,
+        rings: bool,
+        untold: Option<StartedBy>,
+    ) -> Query<'static, sqlx::Postgres, PgArguments> {
         self.statement(START_BY_HAND)
             .bind(run.id)
             .bind(&*run.workflow)
@@ -119,6 +132,7 @@ impl Database {
             .bind(&run.debounce_key)
             .bind(&run.attributes)
             .bind(rings)
+            .bind(untold.map(StartedBy::text))
     }
 }
 

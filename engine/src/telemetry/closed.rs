@@ -52,7 +52,7 @@ closed! {
         Stopped = "stopped", WaitsToRunAlone = "waits_to_run_alone", WindowFull = "window_full", Other = "other",
     }
     /// Who started a run.
-    StartedBy { Schedule = "schedule", Api = "api", Cli = "cli", Rust = "rust", Child = "child", Continued = "continued" }
+    StartedBy { Schedule = "schedule", Api = "api", Cli = "cli", Rust = "rust", Sql = "sql", Repeat = "repeat", Child = "child", Continued = "continued" }
     /// Whether somebody's death is a reason for caution.
     Suspect { Yes = "yes", No = "no" }
     /// How a run ended.
@@ -83,7 +83,7 @@ closed! {
     /// How a candidacy or a term ended.
     ElectionEnd { Elected = "elected", Resigned = "resigned", Lost = "lost" }
     /// What the leader does again and again.
-    LeaderJob { Schedules = "schedules", Sweep = "sweep", Retention = "retention", Measure = "measure" }
+    LeaderJob { Schedules = "schedules", Sweep = "sweep", Retention = "retention", Measure = "measure", Telling = "telling" }
     /// How it went.
     JobEnd { Done = "done", Failed = "failed" }
     /// What became of a slot of a schedule.

@@ -102,6 +102,21 @@ impl Meters {
         self.add(&c::LEASES_LOST, &[kind.text()], leases as u64);
     }
 
+    /// Such leases are held here: how many were lost is told from now on, so that the first loss is seen to be one.
+    pub(crate) fn holds_leases(&self, kinds: &[LeaseKind]) {
+        for kind in kinds {
+            self.count(&c::LEASES_LOST, &[kind.text()]);
+        }
+    }
+
+    /// It may lead: how candidacies and terms end is told from now on.
+    pub(crate) fn is_candidate(&self) {
+        self.holds_leases(&[LeaseKind::Leader]);
+        for end in ElectionEnd::VALUES {
+            self.count(&c::ELECTIONS, &[end]);
+        }
+    }
+
     /// The sweep took these over.
     pub(crate) fn recovered(&self, what: Recovered, things: u64) {
         self.add(&c::RECOVERED, &[what.text()], things);

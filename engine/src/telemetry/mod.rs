@@ -7,12 +7,14 @@ pub(crate) mod closed;
 mod fleet;
 mod instruments;
 mod labels;
+mod limits;
 mod logs;
 #[doc(hidden)]
 pub mod mails;
 mod meters;
 mod process;
 mod providers;
+mod run_over;
 mod run_trace;
 mod sampling;
 mod scopes;
@@ -44,7 +46,8 @@ pub(crate) use fleet::FleetTold;
 pub(crate) use instruments::Timing;
 pub(crate) use logs::say;
 pub(crate) use meters::Meters;
-pub(crate) use run_trace::RunTrace;
+pub(crate) use run_over::RunOver;
+pub(crate) use run_trace::{RunTrace, link_after, link_to};
 pub(crate) use scopes::{batch_scope, run_scope};
 pub(crate) use series::Watching;
 pub(crate) use settings::share;
@@ -72,6 +75,13 @@ pub(crate) fn replica_id() -> Uuid {
         false => instance_id(),
         true => Uuid::new_v4(),
     }
+}
+
+static ROLES: OnceLock<String> = OnceLock::new();
+
+/// Says what the replica of this process does, as its resource tells it; before [`start`].
+pub(crate) fn have_roles(roles: &str) {
+    let _ = ROLES.set(roles.to_owned());
 }
 
 /// What tells of this process. When it is dropped, what is left is exported, within `telemetry.flush` whatever the collector

@@ -17,10 +17,11 @@ use prometheus::Registry;
 
 use super::client::Client;
 use super::closed::{Closed as _, Exported, Signal};
+use super::limits::Limits;
 use super::sampling::UserSampler;
 use super::settings::{Settings, Target};
 use super::watched::{LogQueue, SpanQueue, Tally, Watched};
-use super::{catalogue, instance_id, scrape, spanned};
+use super::{ROLES, catalogue, instance_id, scrape, spanned};
 
 /// A signal that is not exported although somebody wants it to be, and why.
 pub(super) struct Refused {
@@ -44,7 +45,7 @@ impl Providers {
         let resource = resource(service);
         let mut made = Self::default();
         if let Some(target) = &settings.traces {
-            let tracer = tracer(target, &resource);
+            let tracer = tracer(target, settings.limits, &resource);
             made.tracer = made.keep(Signal::Traces, tracer);
         }
         if let Some(target) = &settings.logs {
@@ -100,10 +101,12 @@ impl Providers {
 /// What all records say of the process.
 fn resource(service: &str) -> Resource {
     let named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty());
-    let builder = Resource::builder().with_attributes([
+    let roles = ROLES.get().map(|roles| KeyValue::new("lockgate.roles", roles.as_str()));
+    let known = [
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
         KeyValue::new("service.instance.id", instance_id().to_string()),
-    ]);
+    ];
+    let builder = Resource::builder().with_attributes(known.into_iter().chain(roles));
     match named || says_service_name() {
         true => builder.build(),
         false => builder.with_service_name(service.to_owned()).build(),
@@ -118,7 +121,7 @@ fn says_service_name() -> bool {
     })
 }
 
-fn tracer(target: &Target, resource: &Resource) -> anyhow::Result<(SdkTracerProvider, Arc<Tally>)> {
+fn tracer(target: &Target, limits: Limits, resource: &Resource) -> anyhow::Result<(SdkTracerProvider, Arc<Tally>)> {
     let (client, trouble) = Client::new(target)?;
     let exporter = SpanExporter::builder().with_http().with_http_client(client);
     let exporter = exporter
@@ -132,6 +135,7 @@ fn tracer(target: &Target, resource: &Resource) -> anyhow::Result<(SdkTracerProv
     queue.set_resource(resource);
     let queue = SpanQueue {
         queue: Arc::new(queue),
+        limits,
         tally: tally.clone(),
     };
     spanned::send_spans_to(Arc::new(queue.clone()));

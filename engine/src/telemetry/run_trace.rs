@@ -4,40 +4,67 @@ use super::sampling::sampling;
 use super::trace_context::TraceContext;
 use crate::lifecycle::RunId;
 
+/// What a row has in place of a version whose run comes of another one, as a child, a successor or a repetition does: its
+/// trace is its own, and that span is what it is linked to. SQL writes it too: `lockgate.trace_link`.
+const LINK: &str = "ln";
+/// Flags of a span whose trace has the id of its run: whether it is recorded is decided by that.
+const UNDECIDED: &str = "ff";
+
 /// The trace of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunTrace {
     id: u64,
     root: TraceContext,
-    parent: Option<u64>,
+    start: Start,
+}
+
+/// What a run was started by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// By nobody who has a trace.
+    Alone,
+    /// Within this span.
+    Within(TraceContext),
+    /// By or after another run, in this span of it.
+    Of(TraceContext),
 }
 
 impl RunTrace {
-    /// The trace of whoever started it, else one that the run's id names.
+    /// The trace of whoever started it, else one that the run's id names. Whether it is recorded is in both cases what was
+    /// decided for whoever started it.
     pub(crate) fn of(id: RunId, traceparent: Option<&str>) -> Self {
         let bits = id.as_u128();
-        let low = bits as u64;
-        let Some(given) = traceparent.and_then(TraceContext::parse) else {
-            let root = TraceContext {
-                trace: bits.max(1),
-                span: low.max(1),
-                sampled: sampling().takes_root(bits),
-            };
-            return Self {
-                id: low,
-                root,
-                parent: None,
-            };
+        let own = TraceContext {
+            trace: bits.max(1),
+            span: (bits as u64).max(1),
+            sampled: false,
         };
-        let root = TraceContext {
-            sampled: sampling().takes_child(given.trace, given.sampled),
-            ..given.with_span(mix(low, 0, 0))
+        let takes = |trace: u128, decided: Option<bool>| match decided {
+            Some(sampled) => sampling().takes_child(trace, sampled),
+            None => sampling().takes_root(trace),
+        };
+        let (trace, decided, start) = match (traceparent.and_then(TraceContext::parse), traceparent) {
+            (Some(given), _) => (given.trace, Some(given.sampled), Start::Within(given)),
+            (None, Some(text)) => match linked(text) {
+                Some((of, decided)) => (own.trace, decided, Start::Of(of)),
+                None => (own.trace, None, Start::Alone),
+            },
+            (None, None) => (own.trace, None, Start::Alone),
         };
         Self {
-            id: low,
-            root,
-            parent: Some(given.span),
+            id: own.span,
+            root: TraceContext {
+                trace,
+                sampled: takes(trace, decided),
+                ..own
+            },
+            start,
         }
+    }
+
+    /// A run that comes of one which is recorded, or is not.
+    pub(crate) fn coming_of(id: RunId, of: TraceContext) -> Self {
+        Self::of(id, Some(&link_to(of)))
     }
 
     /// The span of the run itself.
@@ -47,7 +74,26 @@ impl RunTrace {
 
     /// The span that the run was started within.
     pub(crate) fn parent(&self) -> Option<u64> {
-        self.parent
+        match self.start {
+            Start::Within(given) => Some(given.span),
+            Start::Alone | Start::Of(_) => None,
+        }
+    }
+
+    /// The span of the run that this one comes of.
+    pub(crate) fn comes_of(&self) -> Option<TraceContext> {
+        match self.start {
+            Start::Of(of) => Some(of),
+            Start::Alone | Start::Within(_) => None,
+        }
+    }
+
+    /// Who started it, however: whom its messages come from where nobody tells of it.
+    pub(crate) fn given(&self) -> Option<TraceContext> {
+        match self.start {
+            Start::Within(given) | Start::Of(given) => Some(given),
+            Start::Alone => None,
+        }
     }
 
     /// The span of a claim.
@@ -70,6 +116,23 @@ impl RunTrace {
     pub(crate) fn wait(&self, path: &str) -> TraceContext {
         self.root.with_span(mix(self.id, 0, fnv(path) | (1 << 62)))
     }
+}
+
+/// How the row of a run says that it comes of that span.
+pub(crate) fn link_to(of: TraceContext) -> String {
+    let text = of.traceparent();
+    format!("{LINK}{}", &text[LINK.len()..])
+}
+
+/// The same of a run that goes on in place of one with this context.
+pub(crate) fn link_after(run: RunId, traceparent: &str) -> String {
+    link_to(RunTrace::of(run, Some(traceparent)).root())
+}
+
+/// Reads that, and whether that trace was to be recorded, if it was decided.
+fn linked(text: &str) -> Option<(TraceContext, Option<bool>)> {
+    let of = TraceContext::parse(&format!("00{}", text.strip_prefix(LINK)?))?;
+    Some((of, (!text.ends_with(UNDECIDED)).then_some(of.sampled)))
 }
 
 /// An id of these three, never 0.
@@ -126,6 +189,26 @@ mod tests {
                 .is_sampled()
         );
         assert_eq!(RunTrace::of(run, Some("nonsense")), RunTrace::of(run, None));
+    }
+
+    #[test]
+    fn a_run_that_comes_of_another_has_a_trace_of_its_own_and_is_recorded_as_that_is() {
+        let (parent, child) = (Uuid::now_v7(), Uuid::now_v7());
+        let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let claim = RunTrace::of(parent, Some(given)).claim(3);
+        let trace = RunTrace::of(child, Some(&link_to(claim)));
+        assert_eq!(trace.root().trace_id(), child.simple().to_string());
+        assert_eq!((trace.parent(), trace.comes_of()), (None, Some(claim)));
+        assert!(trace.root().is_sampled() && trace == RunTrace::coming_of(child, claim));
+        let not = RunTrace::of(parent, Some(&given.replace("-01", "-00"))).claim(3);
+        assert!(!RunTrace::coming_of(child, not).root().is_sampled());
+        // As SQL writes it of a run that named its own trace.
+        let hex = parent.simple().to_string();
+        let undecided = format!("ln-{hex}-{}-ff", &hex[16..]);
+        let trace = RunTrace::of(child, Some(&undecided));
+        let (of, own) = (trace.comes_of().unwrap(), RunTrace::of(parent, None).root());
+        assert_eq!((of.trace, of.span), (own.trace, own.span));
+        assert_eq!(trace.root(), RunTrace::of(child, None).root());
     }
 
     #[test]

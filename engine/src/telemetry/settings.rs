@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::Uri;
 
 use super::closed::{Closed as _, Signal};
+use super::limits::Limits;
 use super::sampling::Share;
 use crate::config::TelemetryConfig;
 
@@ -21,6 +22,8 @@ pub(super) struct Settings {
     pub(super) share: Share,
     /// Whoever started a trace decides whether it is recorded.
     pub(super) parent_decides: bool,
+    /// What a span may hold.
+    pub(super) limits: Limits,
     /// Between two exports of metrics.
     pub(super) interval: Duration,
     /// What was not understood.
@@ -77,6 +80,7 @@ impl Settings {
             logs: reading.target(Signal::Logs),
             share,
             parent_decides,
+            limits: reading.limits(),
             interval: interval.unwrap_or(config.interval),
             ignored: reading.ignored,
         }
@@ -230,6 +234,29 @@ impl Reading<'_> {
                 None
             }
         }
+    }
+
+    fn limits(&mut self) -> Limits {
+        let usual = Limits::default();
+        let attributes = self.limit("OTEL_ATTRIBUTE_COUNT_LIMIT").unwrap_or(usual.attributes);
+        let length = self.limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT");
+        let mut or = |variable, usual| self.limit(variable).unwrap_or(usual);
+        Limits {
+            attributes: or("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", attributes),
+            events: or("OTEL_SPAN_EVENT_COUNT_LIMIT", usual.events),
+            links: or("OTEL_SPAN_LINK_COUNT_LIMIT", usual.links),
+            event_attributes: or("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", attributes),
+            link_attributes: or("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", attributes),
+            value_length: self.limit("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT").or(length),
+        }
+    }
+
+    fn limit(&mut self, variable: &str) -> Option<usize> {
+        let limit = self.value(variable)?.parse();
+        if limit.is_err() {
+            self.ignore(variable, "not a number from 0");
+        }
+        limit.ok()
     }
 
     fn propagators(&mut self) {

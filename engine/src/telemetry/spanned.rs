@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use opentelemetry::trace::{Event, Link, SpanId, SpanKind, Status};
-use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry::{InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks, SpanProcessor};
 
 use super::catalogue::{Attribute, ERROR_TYPE, REPLICA, SpanDef};
@@ -35,6 +35,7 @@ struct Making {
     context: TraceContext,
     parent: Option<u64>,
     begin: SystemTime,
+    end: Option<SystemTime>,
     attributes: Vec<KeyValue>,
     events: Vec<Event>,
     links: Vec<Link>,
@@ -63,7 +64,8 @@ impl Spanned {
             context,
             parent,
             begin: SystemTime::now(),
-            attributes: vec![KeyValue::new(REPLICA.name, super::instance_id().to_string())],
+            end: None,
+            attributes: of_this_replica(def.attributes.len()),
             events: Vec::new(),
             links: Vec::new(),
             status: Status::Unset,
@@ -94,6 +96,13 @@ impl Spanned {
         }
     }
 
+    /// It ended earlier than it is told.
+    pub(crate) fn until(&mut self, end: SystemTime) {
+        if let Some(making) = &mut self.0 {
+            making.end = Some(end);
+        }
+    }
+
     /// An attribute; the last value of it counts.
     pub(crate) fn set(&mut self, attribute: &'static Attribute, value: impl Into<Value>) {
         let Some(making) = &mut self.0 else { return };
@@ -104,8 +113,14 @@ impl Spanned {
             making.def.name,
             attribute.name
         );
-        making.attributes.retain(|known| known.key.as_str() != attribute.name);
-        making.attributes.push(KeyValue::new(attribute.name, value));
+        let known = making
+            .attributes
+            .iter_mut()
+            .find(|known| known.key.as_str() == attribute.name);
+        match known {
+            Some(known) => known.value = value.into(),
+            None => making.attributes.push(KeyValue::new(attribute.name, value)),
+        }
     }
 
     /// Something happened.
@@ -138,7 +153,7 @@ impl Spanned {
         }
     }
 
-    /// It ends now.
+    /// It has ended, now if nothing else was said.
     pub(crate) fn end(self) {
         let Some(making) = self.0 else { return };
         if let Some(sink) = SINK.get() {
@@ -161,7 +176,7 @@ impl Making {
             span_kind: kind(self.def.kind),
             name: self.name,
             start_time: self.begin,
-            end_time: SystemTime::now(),
+            end_time: self.end.unwrap_or_else(SystemTime::now),
             attributes: self.attributes,
             dropped_attributes_count: 0,
             events,
@@ -170,6 +185,15 @@ impl Making {
             instrumentation_scope: scope(),
         }
     }
+}
+
+/// What every span says, with room for so many attributes; the id is written once.
+fn of_this_replica(room: usize) -> Vec<KeyValue> {
+    static REPLICA_ID: OnceLock<StringValue> = OnceLock::new();
+    let id = REPLICA_ID.get_or_init(|| Arc::<str>::from(super::instance_id().to_string()).into());
+    let mut attributes = Vec::with_capacity(room);
+    attributes.push(KeyValue::new(REPLICA.name, id.clone()));
+    attributes
 }
 
 fn kind(named: &str) -> SpanKind {

@@ -16,6 +16,7 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
 use super::client::Trouble;
 use super::closed::{Closed as _, Signal};
+use super::limits::Limits;
 
 /// What became of the records of one signal.
 #[derive(Debug)]
@@ -176,6 +177,7 @@ fn points(metrics: &ResourceMetrics) -> usize {
 #[derive(Debug, Clone)]
 pub(super) struct SpanQueue {
     pub(super) queue: Arc<dyn SpanProcessor>,
+    pub(super) limits: Limits,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -184,8 +186,9 @@ impl SpanProcessor for SpanQueue {
         self.queue.on_start(span, context);
     }
 
-    fn on_end(&self, span: SpanData) {
+    fn on_end(&self, mut span: SpanData) {
         self.tally.made(1);
+        self.limits.hold(&mut span);
         self.queue.on_end(span);
     }
 

@@ -71,6 +71,30 @@ impl WorkflowMeter {
         }
     }
 
+    /// Its code is here: what may come to be counted is told from now on, so that the first of it is seen to be one.
+    pub(crate) fn begin(&self) {
+        for end in RunEnd::VALUES.iter().filter_map(|text| RunEnd::named(text)) {
+            self.of_run_end(end);
+        }
+        for end in ItemEnd::VALUES.iter().filter_map(|text| ItemEnd::named(text)) {
+            self.of_item_end(end);
+        }
+    }
+
+    fn of_run_end(&self, end: RunEnd) -> &(Count, Timing) {
+        self.ended.of(end, || {
+            let values = &[end.text()];
+            (
+                self.count(&c::RUNS_ENDED, values),
+                self.timing(&c::RUN_DURATION, values),
+            )
+        })
+    }
+
+    fn of_item_end(&self, end: ItemEnd) -> &Count {
+        self.items.of(end, || self.count(&c::ITEMS_DONE, &[end.text()]))
+    }
+
     fn count(&self, def: &'static MetricDef, values: &[&str]) -> Count {
         self.instruments.count(def, &self.with(values))
     }
@@ -90,8 +114,7 @@ impl WorkflowMeter {
     /// Items of a finished batch have ended so.
     pub(crate) fn items(&self, end: ItemEnd, items: usize) {
         if items > 0 {
-            let count = self.items.of(end, || self.count(&c::ITEMS_DONE, &[end.text()]));
-            count.add(items as u64);
+            self.of_item_end(end).add(items as u64);
         }
     }
 
@@ -159,13 +182,7 @@ impl WorkflowMeter {
 
     /// A run ended so, so long after its start.
     pub(crate) fn run_ended(&self, end: RunEnd, time: Duration) {
-        let (count, timing) = self.ended.of(end, || {
-            let values = &[end.text()];
-            (
-                self.count(&c::RUNS_ENDED, values),
-                self.timing(&c::RUN_DURATION, values),
-            )
-        });
+        let (count, timing) = self.of_run_end(end);
         count.add(1);
         timing.took(time);
     }

@@ -7,12 +7,13 @@ use lockgate_tests::cli::Program;
 use lockgate_tests::cluster::program;
 use lockgate_tests::collector::Collector;
 use lockgate_tests::probes::Probes;
+use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 
-use crate::support::waiting;
+use crate::support::{cluster, waiting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_process_is_called_and_how_it_sends_is_said_by_the_standard_variables() {
@@ -49,8 +50,32 @@ async fn what_a_process_is_called_and_how_it_sends_is_said_by_the_standard_varia
         assert_eq!(resource["deployment.environment"], "test");
         assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(resource["service.instance.id"].len(), 36);
+        assert_eq!(resource["lockgate.roles"], "leader,worker");
     }
     assert!(!seen.raw.windows(6).any(|bytes| bytes == b"CANARY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_span_of_ours_may_hold_is_limited_by_the_standard_variables() {
+    let collector = Collector::start().await;
+    let cluster = cluster(&collector)
+        .await
+        .with("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "9")
+        .with("OTEL_SPAN_EVENT_COUNT_LIMIT", "1");
+    let _replica = cluster.replica();
+    let run = cluster.start("chaos-items", json!({"items": 3})).await;
+    cluster.completes(run).await;
+    collector
+        .wait_for("the run's spans have come", |seen| {
+            ["send ", "run "].iter().all(|name| !seen.spans_called(name).is_empty())
+        })
+        .await;
+    let seen = collector.seen();
+    let run = &seen.spans_called("run ")[0];
+    assert_eq!(run.attributes["lockgate.workflow"], "chaos-ite");
+    let texts = seen.spans.iter().flat_map(|span| span.attributes.values());
+    assert!(texts.clone().count() > 9 && texts.clone().all(|text| text.len() <= 9));
+    assert_eq!(seen.spans_called("send ")[0].events, ["read"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use super::{
     BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, Part, SenderSettings,
     WorkflowsSettings, commands, fanout, http, outbox, sender, workflows,
 };
-use super::{CapacitySettings, ReplicasSettings, capacity, processes, replicas};
+use super::{CapacitySettings, ReplicasSettings, TelemetrySettings, capacity, processes, replicas, telemetry};
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
@@ -35,7 +35,9 @@ enum BenchCommand {
     Replicas(ReplicasArgs),
     /// What an item costs by the size of its batch, and what a replica costs that does nothing
     Capacity(CapacityArgs),
-    /// A replica of `replicas` and `capacity`
+    /// What telling a collector costs: the same work by a replica that does and by one that does not
+    Telemetry(TelemetryArgs),
+    /// A replica of `replicas`, `capacity` and `telemetry`
     #[command(hide = true)]
     Replica,
 }
@@ -61,6 +63,19 @@ struct CapacityArgs {
     /// How long idle replicas are looked at
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     idle: std::time::Duration,
+}
+
+#[derive(Args)]
+struct TelemetryArgs {
+    /// Items of each fan-out
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(i64).range(10_000..=50_000_000))]
+    items: i64,
+    /// Runs of each backlog
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    runs: u32,
+    /// Pairs of one that tells and one that does not; the ratios are their medians
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pairs: u32,
 }
 
 #[derive(Args)]
@@ -201,6 +216,12 @@ impl Execute for BenchArgs {
                     .map_err(|error| failed("capacity", &error))?;
                 context.output.done(&report, || report.text())
             }
+            BenchCommand::Telemetry(args) => {
+                let report = telemetry(&args.settings(context)?, &tell)
+                    .await
+                    .map_err(|error| failed("telemetry", &error))?;
+                context.output.done(&report, || report.text())
+            }
             BenchCommand::Replica => {
                 let ran = processes::replica(context.config().clone()).await;
                 ran.map_err(|error| failed("replica", &error))?;
@@ -260,6 +281,18 @@ impl CapacityArgs {
             brokers: brokers(context)?,
             items: self.items,
             idle: self.idle,
+        })
+    }
+}
+
+impl TelemetryArgs {
+    fn settings(self, context: &Context) -> Result<TelemetrySettings, Failure> {
+        Ok(TelemetrySettings {
+            database_url: context.config().database_settings()?.url,
+            brokers: brokers(context)?,
+            items: self.items,
+            runs: self.runs as usize,
+            pairs: self.pairs as usize,
         })
     }
 }

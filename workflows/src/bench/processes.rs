@@ -50,11 +50,30 @@ pub(super) struct Processes {
 impl Processes {
     /// Starts so many, and waits until all of them are there.
     pub(super) async fn start(place: &Place, topic: &str, count: usize) -> anyhow::Result<Self> {
+        Self::start_with(place, topic, count, ("OTEL_SDK_DISABLED", "true")).await
+    }
+
+    /// The same with a variable that says whom they tell of themselves; nobody else does.
+    pub(super) async fn start_with(
+        place: &Place,
+        topic: &str,
+        count: usize,
+        telling: (&str, &str),
+    ) -> anyhow::Result<Self> {
         let before = there(&place.pool).await?;
         let mut children = Vec::new();
+        let told = std::env::vars_os().map(|(name, _)| name);
+        let told: Vec<_> = told
+            .filter(|name| name.as_encoded_bytes().starts_with(b"OTEL_"))
+            .collect();
         for _ in 0..count {
-            let child = Command::new(std::env::current_exe()?)
+            let mut command = Command::new(std::env::current_exe()?);
+            for name in &told {
+                command.env_remove(name);
+            }
+            let child = command
                 .args(ARGUMENTS)
+                .env(telling.0, telling.1)
                 .env("DATABASE_URL", &place.url)
                 .env("KAFKA_BROKERS", &place.kafka.brokers)
                 .env("LOCKGATE_TOPICS_EMAIL", topic)

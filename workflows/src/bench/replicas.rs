@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lockgate::client::Client;
 use lockgate::postgres::{Database, DatabaseSettings};
+use lockgate::workflow::Workflow;
 use serde::Serialize;
 use sqlx::Executor;
 
@@ -104,12 +105,11 @@ async fn measure(
     };
     let mut bench = Bench {
         place,
-        settings,
         meters,
         processors: report.processors as f64,
     };
     for count in &settings.counts {
-        let round = bench.round(*count).await?;
+        let round = bench.round(*count, settings).await?;
         progress(&format!(
             "{count} replicas: {:.0} items/s, {:.0} runs/s",
             round.items.per_s, round.runs.per_s
@@ -119,22 +119,22 @@ async fn measure(
     Ok(report)
 }
 
-struct Bench<'a> {
-    place: &'a Place,
-    settings: &'a ReplicasSettings,
-    meters: Meters,
-    processors: f64,
+/// Work that is measured while replicas do it.
+pub(super) struct Bench<'a> {
+    pub(super) place: &'a Place,
+    pub(super) meters: Meters,
+    pub(super) processors: f64,
 }
 
 impl Bench<'_> {
-    async fn round(&mut self, count: usize) -> anyhow::Result<Round> {
+    async fn round(&mut self, count: usize, settings: &ReplicasSettings) -> anyhow::Result<Round> {
         let topic = self.place.make_topic().await?;
         let processes = Processes::start(self.place, &topic, count).await?;
         self.meters.with_replicas(processes.pids());
         // Whoever is first would pay for what a broker compiles while it works.
         fan_out(&self.place.pool, (Density::Dense, 1, 1), || true).await?;
-        let items = self.items().await?;
-        let runs = self.runs().await?;
+        let items = self.items(settings.items).await?;
+        let runs = self.runs::<ThreeSteps>(settings.runs).await?;
         let round = Round {
             replicas: count,
             connections: items.1.max(runs.1),
@@ -148,20 +148,20 @@ impl Bench<'_> {
         Ok(round)
     }
 
-    async fn items(&self) -> anyhow::Result<(Work, i64)> {
-        let items = self.settings.items;
+    /// A fan-out of so many items; answers how many connections there were, too.
+    pub(super) async fn items(&self, items: i64) -> anyhow::Result<(Work, i64)> {
         let (before, watch) = (self.meters.start().await?, Watch::start(&self.place.pool));
         let ended = fan_out(&self.place.pool, (Density::Dense, items, items), || true).await?;
         let (used, seen) = (self.meters.stop(&before).await?, watch.stop().await?);
         Ok((self.work(items as f64, ended.took, &used, &seen), seen.connections))
     }
 
-    async fn runs(&self) -> anyhow::Result<(Work, i64)> {
+    /// A backlog of so many runs.
+    pub(super) async fn runs<W: Workflow<Input = ()>>(&self, runs: usize) -> anyhow::Result<(Work, i64)> {
         let client = Client::new(Database::new(&DatabaseSettings::new(&self.place.url))?);
-        let runs = self.settings.runs;
         let (before, watch) = (self.meters.start().await?, Watch::start(&self.place.pool));
         let begun = Instant::now();
-        client.start_all::<ThreeSteps>(vec![(); runs]).await?;
+        client.start_all::<W>(vec![(); runs]).await?;
         let open = "select exists (select from lockgate.task_runs where wake_at is not null)
                         or exists (select from lockgate.task_runs where claim_id is not null)";
         while sqlx::query_scalar::<_, bool>(open).fetch_one(&self.place.pool).await? {

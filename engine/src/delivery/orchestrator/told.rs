@@ -27,7 +27,7 @@ pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
     let ends = ends.map(|(end, read)| meters().watch(&DIRECT_COMMANDS, &[end.text()], stats(read)));
     let stored = StoredWhy::VALUES.iter().map(|why| {
         let shared = shared.clone();
-        meters().watch(&DIRECT_STORED, &[why], move || stored(&shared.stats(), why))
+        meters().watch(&DIRECT_STORED, &[why], move || Some(stored(&shared.stats(), why)))
     });
     let states = [
         meters().watch(
@@ -46,12 +46,12 @@ pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
     ends.into_iter().chain(stored).chain(states).collect()
 }
 
-/// How many were stored for that reason; several codes have one label. None: none ever was.
-fn stored(stats: &DirectStats, why: &str) -> Option<f64> {
+/// How many were stored for that reason, from the first look on: one that comes into being with what it counts would hide the
+/// first of it. Several codes have one label.
+fn stored(stats: &DirectStats, why: &str) -> f64 {
     let of = stats
         .stored
         .iter()
         .filter(|(code, _)| StoredWhy::of(code).text() == why);
-    let rows: u64 = of.map(|(_, rows)| rows).sum();
-    (rows > 0).then_some(rows as f64)
+    of.map(|(_, rows)| rows).sum::<u64>() as f64
 }

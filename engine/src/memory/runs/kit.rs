@@ -46,7 +46,7 @@ impl MemoryRunStore {
         let now = self.clock.now();
         let runs = self.lock();
         let unfinished = runs.by_id.values().filter(|run| !run.status.is_over());
-        let instants = unfinished.flat_map(|run| [run.due(), run.next_batch().map(|(_, from)| from), run.overdue_at()]);
+        let instants = unfinished.flat_map(|run| [run.due(), run.next_batch().map(|(_, from)| from), run.deadline_at]);
         let instants = instants.flatten().chain(runs.next_token(now));
         instants.filter(|at| *at > now).min()
     }

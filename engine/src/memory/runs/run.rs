@@ -97,6 +97,8 @@ pub(super) struct Run {
     pub(super) priority: u8,
     pub(super) after_run: Option<RunId>,
     pub(super) created_at: DateTime<Utc>,
+    /// When it must be over.
+    pub(super) deadline_at: Option<DateTime<Utc>>,
     pub(super) status: Status,
     pub(super) reason: Option<String>,
     pub(super) output: Option<Vec<u8>>,

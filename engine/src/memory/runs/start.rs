@@ -49,6 +49,7 @@ impl Runs {
         let ready = self.ready(start.request.start_at.unwrap_or(now));
         let id = start.request.id;
         let mut run = Run {
+            deadline_at: start.request.deadline.map(|deadline| ready.at + deadline),
             request: start.request,
             queue: start.queue,
             priority: start.priority,
@@ -138,6 +139,7 @@ impl Runs {
         let ready = self.ready(start.request.start_at.unwrap_or(now));
         let run = self.by_id.get_mut(&id)?;
         run.request.params = start.request.params.clone();
+        run.deadline_at = start.request.deadline.map(|deadline| ready.at + deadline);
         run.ready = Some(ready);
         run.note(Some(run.status), run.status.as_str(), Some("debounced".to_owned()));
         Some(id)

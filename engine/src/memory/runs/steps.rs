@@ -57,9 +57,10 @@ impl Runs {
 
 impl Run {
     /// What is open in these branches is dropped, and signals that they took are free again. What can be undone stays, and
-    /// so does a fan-out, whose plan is whole from here.
+    /// so does a fan-out, whose plan is whole from here, with the batches that somebody has ever held.
     fn lose(&mut self, lost: &[String], now: DateTime<Utc>) {
         let is_lost = |path: &str| lost.iter().any(|prefix| path.starts_with(prefix));
+        self.planned.retain(|_, batch| batch.token > 0 || !is_lost(&batch.step));
         for step in self.steps.values_mut().filter(|step| is_lost(&step.path)) {
             match (step.status, step.kind) {
                 (StepStatus::Open, Kind::FanOut) => step.planned = true,

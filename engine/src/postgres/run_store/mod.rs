@@ -12,9 +12,9 @@ mod transact;
 
 pub(super) use children::stop_children_of;
 pub(super) use news::WAKE_RUNS;
-#[cfg(feature = "testing")]
-pub(super) use transact::too_slow;
 pub use transact::transact;
+#[cfg(feature = "testing")]
+pub(super) use transact::{aborted, too_slow};
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl RunStore for PostgresRunStore {
         Ok(self.database.start_runs(page, again, false).await?)
     }
     async fn start_run(&self, run: &NewRun) -> Result<Started, FleetError> {
-        Ok(self.database.start_run(run, true).await?)
+        Ok(self.database.start_run(run, true, None).await?)
     }
     async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError> {
         let started = self

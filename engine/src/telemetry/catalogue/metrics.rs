@@ -48,9 +48,9 @@ metrics! { PROCESS_METRICS:
     WINDOW_SIZE = Gauge "lockgate.window.size" ["{message}"] () NONE Worker Always => "most items that may be so";
     WORKER_SLOTS = Gauge "lockgate.worker.slots" ["{batch}"] (SLOT_STATE) NONE Worker Always => "places for batches";
 
-    RUNS_STARTED = Counter "lockgate.runs.started" ["{run}"] (WORKFLOW, STARTED_FROM) NONE Process AtWork => "runs that this process started; those started in SQL are seen in the views only";
+    RUNS_STARTED = Counter "lockgate.runs.started" ["{run}"] (WORKFLOW, STARTED_FROM) NONE Process AtWork => "runs that were started; what the CLI, SQL, a caller's transaction and repetitions start is counted by the leader with its next sweep";
     RUNS_CLAIMED = Counter "lockgate.runs.claimed" ["{run}"] (WORKFLOW, SUSPECT) NONE Worker AtWork => "runs that were claimed";
-    RUNS_ENDED = Counter "lockgate.runs.ended" ["{run}"] (WORKFLOW, RUN_OUTCOME) NONE Worker AtWork => "runs that ended here";
+    RUNS_ENDED = Counter "lockgate.runs.ended" ["{run}"] (WORKFLOW, RUN_OUTCOME) NONE Process AtWork => "runs that ended here; those that were stopped, and those set aside for their holders' deaths, are counted by the leader";
     RUNS_LEFT = Counter "lockgate.runs.left" ["{run}"] (WORKFLOW, LEFT_REASON) NONE Worker AtWork => "runs that were let go of without an end";
     RUN_DURATION = Histogram "lockgate.run.duration" ["s"] (WORKFLOW, RUN_OUTCOME) WORK Worker AtWork => "from the start of a run to its end";
     RUN_PICKUP_DURATION = Histogram "lockgate.run.pickup.duration" ["s"] (WORKFLOW) WORK Worker AtWork => "from the start of a run to its first claim, with the delay that was asked for";
@@ -64,7 +64,7 @@ metrics! { PROCESS_METRICS:
     GROUP_WAITING = Gauge "lockgate.group.waiting" ["{write}"] (GROUP) NONE Worker Always => "writes that wait for theirs";
 
     LEASES_RENEWED = Counter "lockgate.leases.renewed" ["{lease}"] (LEASE_KIND) NONE Worker AtWork => "leases that were renewed";
-    LEASES_LOST = Counter "lockgate.leases.lost" ["{lease}"] (LEASE_KIND) NONE Worker InTrouble => "leases that ended under their holder";
+    LEASES_LOST = Counter "lockgate.leases.lost" ["{lease}"] (LEASE_KIND) NONE Worker Always => "leases that ended under their holder";
     RECOVERED = Counter "lockgate.recovered" ["{thing}"] (RECOVERED_KIND) NONE Candidate InTrouble => "what the leader took over from holders that are gone";
     LEADING = Gauge "lockgate.leading" ["{leader}"] () NONE Candidate Always => "1 while it leads, else 0";
     LEADERLESS_DURATION = Gauge "lockgate.leaderless.duration" ["s"] () NONE Candidate Always => "for how long this candidate has not known of a leader";
@@ -88,7 +88,7 @@ metrics! { PROCESS_METRICS:
     BREAKER_OPENED = Counter "lockgate.breaker.opened" ["{opening}"] (TOPIC, BREAKER_REASON) NONE Worker InTrouble => "how often the breaker of a topic opened";
 
     DIRECT_COMMANDS = Counter "lockgate.direct.commands" ["{command}"] (DIRECT_OUTCOME) NONE Door Always => "direct commands, by what became of them";
-    DIRECT_STORED = Counter "lockgate.direct.stored" ["{command}"] (STORED_REASON) NONE Door InTrouble => "direct commands that were stored instead of sent";
+    DIRECT_STORED = Counter "lockgate.direct.stored" ["{command}"] (STORED_REASON) NONE Door Always => "direct commands that were stored instead of sent";
     DIRECT_WAITING = Gauge "lockgate.direct.waiting" ["{command}"] (DIRECT_QUEUE) NONE Door Always => "direct commands that wait";
     DIRECT_IN_FLIGHT = Gauge "lockgate.direct.in_flight" ["{command}"] () NONE Door Always => "direct commands sent whose outcome is not known";
     DIRECT_STALLED = Gauge "lockgate.direct.stalled" ["{state}"] () NONE Door Always => "1 while the brokers stand still and all commands are stored, else 0";

@@ -23,13 +23,13 @@ macro_rules! spans {
 }
 
 spans! {
-    RUN = internal "run {workflow}" in "the span that it was started within, if there is one" linked "the run that goes on in its place"
-        (RUN_ID, WORKFLOW, QUEUE, SLOT, RUN_OUTCOME, TOKEN, RUN_ATTEMPTS, ERROR_TYPE) [] AtWork => "a run, from its start to its end, made by whoever ended it";
-    EXECUTE = internal "execute {workflow}" in "run" linked ""
+    RUN = internal "run {workflow}" in "the span that it was started within, if there is one" linked "the run that it comes of: its parent, the one before it or the one it repeats; the run that goes on in its place"
+        (RUN_ID, WORKFLOW, QUEUE, SLOT, RUN_OUTCOME, TOKEN, RUN_ATTEMPTS, ERROR_TYPE) [] AtWork => "a run, from its start to its end, made by whoever ended it, and by the leader where that was done in SQL";
+    EXECUTE = internal "execute {workflow}" in "run" linked "the children that it started, at most 128"
         (RUN_ID, WORKFLOW, TOKEN, EXECUTE_END, REPLAYED, CODE_VERSION, ERROR_TYPE) [] AtWork => "one claim of a run";
     STEP = internal "step {name}" in "execute" linked ""
         (RUN_ID, WORKFLOW, STEP_PATH, STEP_KIND, STEP_ATTEMPTS, STEP_OUTCOME, ERROR_TYPE) ["retry"] AtWork => "the code of a step that was done in this claim";
-    WAIT = internal "wait {name}" in "run" linked ""
+    WAIT = internal "wait {name}" in "run" linked "the child"
         (RUN_ID, WORKFLOW, STEP_PATH, STEP_KIND) [] AtWork => "a sleep, or the wait for a signal, a child or a fan-out, when it ends";
     PLAN = internal "plan {name}" in "execute" linked ""
         (RUN_ID, WORKFLOW, STEP_PATH, ITEMS, BATCHES, CHUNKS, ERROR_TYPE) ["trouble"] AtWork => "the planning of a fan-out";

@@ -157,3 +157,17 @@ fn workflows_beyond_the_bound_share_their_counts() {
     told.says("lockgate_runs_claimed_total{lockgate_suspect=\"no\",lockgate_workflow=\"w0\"} 1");
     told.says("lockgate_runs_claimed_total{lockgate_suspect=\"no\",lockgate_workflow=\"_other\"} 6");
 }
+
+#[test]
+fn the_first_of_a_trouble_is_one_more_than_none() {
+    let told = Told::new();
+    told.meters.holds_leases(&[LeaseKind::Batch]);
+    told.meters.is_candidate();
+    told.meters.workflow("mails").begin();
+    told.says("lockgate_leases_lost_total{lockgate_kind=\"batch\"} 0");
+    told.says("lockgate_leader_elections_total{lockgate_end=\"lost\"} 0");
+    told.says("lockgate_runs_ended_total{lockgate_outcome=\"failed\",lockgate_workflow=\"mails\"} 0");
+    told.says("lockgate_items_total{lockgate_outcome=\"refused\",lockgate_workflow=\"mails\"} 0");
+    told.meters.leases_lost(LeaseKind::Batch, 16);
+    told.says("lockgate_leases_lost_total{lockgate_kind=\"batch\"} 16");
+}

@@ -172,3 +172,31 @@ fn only_the_context_of_w3c_is_carried_on() {
         ["OTEL_PROPAGATORS"]
     );
 }
+
+#[test]
+fn what_a_span_may_hold_is_said_for_all_and_for_each() {
+    assert_eq!(read(&[]).limits, Limits::default());
+    let limits = read(&[
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "7"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "9"),
+        ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "0"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "3"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "2"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "30"),
+    ]);
+    let expected = Limits {
+        value_length: Some(30),
+        attributes: 9,
+        events: 3,
+        links: 2,
+        event_attributes: 7,
+        link_attributes: 0,
+    };
+    assert_eq!((limits.limits, limits.ignored.len()), (expected, 0));
+    let own = read(&[
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "many"),
+        ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5"),
+    ]);
+    assert_eq!(own.limits.value_length, Some(5));
+    assert_eq!(ignored(&own), ["OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"]);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Timed, measured, timed};
 use crate::leader::{
     DueSchedule, FleetGauge, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, ScheduleStore, StepOutcome,
+    Untold,
 };
 use crate::lifecycle::FleetError;
 use crate::telemetry::Timing;
@@ -27,6 +28,7 @@ timed! { ScheduleStore, FleetError {
 timed! { MeasureStore, FleetError {
     measure_fleet() -> Vec<FleetGauge>;
     measure_trouble() -> Vec<FleetGauge>;
+    take_untold(page: i64) -> Vec<Untold>;
 } }
 
 timed! { RetentionStore, FleetError {

@@ -1,0 +1,13 @@
+-- Takes away what nobody has told of yet: starts and ends of runs that were done in SQL.
+with taken as (
+    delete from lockgate.untold u
+     where u.id = any (array(select o.id from lockgate.untold o order by o.id limit $1))
+    returning u.run_id, u.started_by
+)
+select t.started_by, r.id, r.workflow, coalesce(r.queue, r.workflow) as queue, coalesce(r.slot, r.repeats_slot) as slot,
+       r.status, r.claim_token, r.attempts, r.traceparent,
+       greatest(0, extract(epoch from e.at - coalesce(r.nominal_at, r.created_at)))::float8 as took_s,
+       greatest(0, extract(epoch from clock_timestamp() - e.at))::float8 as since_s
+  from taken t
+  join lockgate.task_runs r on r.id = t.run_id
+ cross join lateral (select coalesce(r.finished_at, clock_timestamp()) as at) e
