@@ -48,8 +48,9 @@ where
                 panic!("with a crash {side} write {} of {count}, the {write}: {text}", at + 1);
             }
             let (write, count) = (&names[at], points.len());
+            // What comes again depends on who was quicker: a parent waits once or twice for two children.
             assert!(
-                crashes.count() > 0,
+                crashes.count() > 0 || point.time > 1,
                 "write {} of {count}, the {write}, did not come again: the test does not do the same in each pass",
                 at + 1
             );

@@ -26,7 +26,7 @@ use words::say_step;
 
 const LEASE: Duration = Duration::from_secs(3_600);
 /// Each has a database of its own; `PROPTEST_CASES` asks for more.
-const CASES: u32 = 24;
+const CASES: u32 = 16;
 const MOST_OPS: usize = 120;
 
 /// All of a world that can be compared.

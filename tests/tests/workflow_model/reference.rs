@@ -207,13 +207,24 @@ impl Reference {
         meant
     }
 
-    fn stop_those(&mut self, parent: RunId, paths: &[String]) -> bool {
-        let mut stopped = false;
-        for child in self.runs.values_mut().filter(|child| child.is_to_stop(parent, paths)) {
-            child.stop("cancelled");
-            stopped = true;
+    /// Does something that may end a run, whose parent hears of that.
+    fn change(&mut self, run: RunId, act: impl FnOnce(&mut Run)) {
+        let Some(changed) = self.runs.get_mut(&run) else { return };
+        let was_over = changed.is_over();
+        act(changed);
+        let ends = !was_over && changed.is_over();
+        if let Some(parent) = changed.parent.as_ref().filter(|_| ends).map(|parent| parent.run) {
+            self.wake(parent);
         }
-        stopped
+    }
+
+    fn stop_those(&mut self, parent: RunId, paths: &[String]) -> bool {
+        let children = self.runs.iter().filter(|(_, child)| child.is_to_stop(parent, paths));
+        let children: Vec<RunId> = children.map(|(child, _)| *child).collect();
+        for child in &children {
+            self.change(*child, |child| child.stop("cancelled"));
+        }
+        !children.is_empty()
     }
 
     /// Of a run that is over or to stop; answers whether that changed anything.
@@ -242,9 +253,12 @@ impl Reference {
                 runs.into_iter().for_each(|run| self.wake(run));
             }
             Op::Fail { claim } => {
-                if let Some(run) = self.held(&made.claim(*claim)) {
-                    run.claim = None;
-                    run.stop("failed");
+                let claim = made.claim(*claim);
+                if self.held(&claim).is_some() {
+                    self.change(claim.run, |run| {
+                        run.claim = None;
+                        run.stop("failed");
+                    });
                 }
             }
             Op::Die { .. } | Op::Sweep => self.swept(&made.before, after),
@@ -261,9 +275,7 @@ impl Reference {
     }
 
     fn one(&mut self, run: RunId, op: &Op, told: &Told) {
-        if let Some(run) = self.runs.get_mut(&run) {
-            one(run, op, told);
-        }
+        self.change(run, |run| one(run, op, told));
     }
 
     fn limit(&mut self, limits: LimitsOp) {
@@ -285,16 +297,15 @@ impl Reference {
     /// and the children of those that are over or to stop are stopped, and theirs.
     fn swept(&mut self, before: &[RunSeen], after: &[RunSeen]) {
         for seen in after {
-            let Some(run) = self.runs.get_mut(&seen.run) else {
-                continue;
-            };
-            if run.claim.is_some() && seen.claim.is_none() {
-                run.claim = None;
-                if seen.status == "quarantined" && run.status == "running" {
-                    run.status = "quarantined";
+            self.change(seen.run, |run| {
+                if run.claim.is_some() && seen.claim.is_none() {
+                    run.claim = None;
+                    if seen.status == "quarantined" && run.status == "running" {
+                        run.status = "quarantined";
+                    }
                 }
-            }
-            run.settle_stop();
+                run.settle_stop();
+            });
         }
         self.give_places();
         self.note_ends();

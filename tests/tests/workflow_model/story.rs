@@ -244,26 +244,8 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             Step::Save(one_taker_a_signal(steps))
         }
         Op::Settle { step } => Step::Settle(new_step(step, made)),
-        Op::Select { claim, winner } => {
-            let lost = (0..3).filter(|number| number != winner);
-            let step = ended(made.claim(*claim), SELECT.to_owned(), Kind::Select, *winner);
-            Step::Select(step, lost.map(|number| format!("{SELECT}/{number}/")).collect())
-        }
-        Op::Undo { claim, path } => {
-            let path = format!("undo/{}", path_of(*path));
-            Step::Settle(ended(made.claim(*claim), path, Kind::Step, 0))
-        }
-        Op::Child { claim, path, wishes } => {
-            let child = made.child(made.claim(*claim), *path, *wishes)?;
-            Step::Child(Box::new(child), wishes.start_in)
-        }
-        Op::EndChild { claim, path, result } => Step::Save(vec![NewStep {
-            ends_open: true,
-            ..ended(made.claim(*claim), child_path(*path), Kind::Child, *result)
-        }]),
-        Op::Continue { claim, behind, batches } => {
-            Step::Continue(made.continuation(made.claim(*claim), *behind, *batches)?)
-        }
+        Op::Child { .. } | Op::EndChild { .. } | Op::Continue { .. } => family(op, made)?,
+        Op::Select { .. } | Op::Undo { .. } => branch(op, made),
         Op::LetGo { group } => {
             let mut runs = HashSet::new();
             let group = group
@@ -283,6 +265,40 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
         }
         other => Step::Other(other.clone()),
     })
+}
+
+/// What a run does with others.
+fn family(op: &Op, made: &mut Made) -> Option<Step> {
+    Some(match op {
+        Op::Child { claim, path, wishes } => {
+            let child = made.child(made.claim(*claim), *path, *wishes)?;
+            Step::Child(Box::new(child), wishes.start_in)
+        }
+        Op::EndChild { claim, path, result } => Step::Save(vec![NewStep {
+            ends_open: true,
+            ..ended(made.claim(*claim), child_path(*path), Kind::Child, *result)
+        }]),
+        Op::Continue { claim, behind, batches } => {
+            Step::Continue(made.continuation(made.claim(*claim), *behind, *batches)?)
+        }
+        other => Step::Other(other.clone()),
+    })
+}
+
+/// What branches of a run come to.
+fn branch(op: &Op, made: &Made) -> Step {
+    match op {
+        Op::Select { claim, winner } => {
+            let lost = (0..3).filter(|number| number != winner);
+            let step = ended(made.claim(*claim), SELECT.to_owned(), Kind::Select, *winner);
+            Step::Select(step, lost.map(|number| format!("{SELECT}/{number}/")).collect())
+        }
+        Op::Undo { claim, path } => {
+            let path = format!("undo/{}", path_of(*path));
+            Step::Settle(ended(made.claim(*claim), path, Kind::Step, 0))
+        }
+        other => Step::Other(other.clone()),
+    }
 }
 
 fn page(shares: &[(&str, u8)], (oldest, newest): (u32, u32), suspects: bool) -> ClaimPage {

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{FleetError, RunClaim, StepState, WorkRun};
+use lockgate::lifecycle::{FleetError, RunClaim, StepState, StepStatus, WorkRun};
 use lockgate_tests::conformance::runs::RunWorld;
 
 use crate::story::UNIT;
@@ -38,7 +38,16 @@ pub fn say_step(step: &StepState, now: DateTime<Utc>) -> String {
         step.status,
         step.result.as_deref().map(String::from_utf8_lossy),
     );
-    say(&(state, step.finished_at, due, step.attempts, step.claim_token))
+    // What is dropped ends by the store's own clock.
+    let finished = step.finished_at.filter(|_| step.status != StepStatus::Dropped);
+    say(&(
+        state,
+        finished,
+        step.finished_at.is_some(),
+        due,
+        step.attempts,
+        step.claim_token,
+    ))
 }
 
 pub fn units(seconds: f64) -> i64 {

@@ -53,8 +53,25 @@ impl Runs {
         now: DateTime<Utc>,
     ) -> &'static str {
         let ready = self.ready(now);
-        let run = self.by_id.get_mut(&run);
-        run.map_or(UNKNOWN, |run| run.request_stop(status, reason, force, ready))
+        let Some(asked) = self.by_id.get_mut(&run) else {
+            return UNKNOWN;
+        };
+        let was_over = asked.status.is_over();
+        let state = asked.request_stop(status, reason, force, ready);
+        if !was_over {
+            self.tell_parents(&[run], now);
+        }
+        state
+    }
+
+    /// Those of the runs that are over by now wake the runs that started them.
+    fn tell_parents(&mut self, ended: &[RunId], now: DateTime<Utc>) {
+        for run in ended {
+            let over = self.by_id.get(run).filter(|run| run.status.is_over());
+            if let Some(parent) = over.and_then(|run| run.parent.as_ref()).map(|parent| parent.run) {
+                self.wake(&[parent], now);
+            }
+        }
     }
 
     pub(super) fn fail_claimed(&mut self, claim: &RunClaim, reason: &str, now: DateTime<Utc>) -> Ended {
@@ -70,6 +87,7 @@ impl Runs {
         run.ready = None;
         run.end_claim(run.status, STOPPING, Some(reason));
         run.settle_stop(ready);
+        self.tell_parents(&[claim.run], now);
         Ended::Done
     }
 
@@ -79,6 +97,8 @@ impl Runs {
         let fan_outs = self.complete_idle(now);
         let ready = self.ready(now);
         self.hold_places();
+        let unfinished = self.by_id.values().filter(|run| !run.status.is_over());
+        let unfinished: Vec<RunId> = unfinished.map(Run::id).collect();
         let is_late = |run: &&mut Run| !run.status.is_over() && run.stop.is_none() && run.is_overdue(now);
         let overdue = self.by_id.values_mut().filter(is_late).map(|run| {
             run.request_stop(Status::Failed, "not over before its deadline", false, ready);
@@ -89,6 +109,7 @@ impl Runs {
             .values_mut()
             .filter_map(|run| run.settle_stop(ready).then_some(()))
             .count();
+        self.tell_parents(&unfinished, now);
         Swept {
             batches,
             runs,
@@ -101,7 +122,11 @@ impl Runs {
 
     pub(super) fn settle_stop(&mut self, run: RunId, now: DateTime<Utc>) -> bool {
         let ready = self.ready(now);
-        self.by_id.get_mut(&run).is_some_and(|run| run.settle_stop(ready))
+        let settled = self.by_id.get_mut(&run).is_some_and(|run| run.settle_stop(ready));
+        if settled {
+            self.tell_parents(&[run], now);
+        }
+        settled
     }
 }
 
