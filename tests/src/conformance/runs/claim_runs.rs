@@ -123,6 +123,18 @@ pub(super) async fn no_priority_brings_a_run_before_its_time(world: &dyn RunWorl
     assert_eq!(claimed(&*store, &page(10)).await, [run]);
 }
 
+/// A priority puts a run's rank before its time, for which it is asked all the same.
+pub(super) async fn a_priority_hides_no_time_at_which_a_run_is_due(world: &dyn RunWorld) {
+    let store = world.replica();
+    // By rank the first one is this, in a minute.
+    start_urgent(world, 20, TimeDelta::minutes(6)).await;
+    for (priority, minutes) in [(0, 3), (20, 2)] {
+        start_urgent(world, priority, TimeDelta::minutes(minutes)).await;
+        let due = store.next_due(&[WORKFLOW.to_owned()]).await.unwrap().unwrap();
+        assert_eq!((due.as_secs_f64() / 60.0).ceil() as i64, minutes);
+    }
+}
+
 pub(super) async fn a_run_waits_for_the_one_before_it(world: &dyn RunWorld) {
     let store = world.replica();
     let before = start(world).await;

@@ -47,6 +47,7 @@ macro_rules! every_run_case {
                 a_run_is_not_claimed_before_its_time,
                 an_urgent_run_overtakes_as_far_as_its_priority_goes,
                 no_priority_brings_a_run_before_its_time,
+                a_priority_hides_no_time_at_which_a_run_is_due,
                 a_run_waits_for_the_one_before_it,
                 what_is_paused_or_over_is_not_claimed,
                 a_run_set_aside_is_claimed_when_it_is_resumed,
