@@ -11,7 +11,7 @@ select 'lockgate.queue.oldest_ready.age', q.queue, coalesce(q.oldest_ready_age_s
 union all
 select 'lockgate.undelivered.messages', u.status, u.messages from undelivered u
 union all
-select 'lockgate.undelivered.oldest.age', u.status, coalesce(u.oldest_age_s, 0) from undelivered u
+select 'lockgate.undelivered.oldest.age', u.status, coalesce(u.waiting_s, 0) from undelivered u
 union all
 select 'lockgate.outbox.oldest.age', '', coalesce(max(o.oldest_age_s), 0) from lockgate.v_outbox_health o
 union all

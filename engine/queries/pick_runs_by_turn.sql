@@ -44,21 +44,27 @@ with recursive gate as (
            order by coalesce(r.tenant, ''), coalesce(r.limit_key, '') limit 1)) x
      where s.turn < 256 and not (x.wrapped and (x.tenant, x.key) > (gate.tenant, gate.key))
 ), turns as (
-    select s.tenant, s.key, s.turn,
-           least($7::bigint, greatest(1, ceil(greatest($7::double precision, 1024) / count(*) over ()))::bigint,
-                 case when s.key <> '' then gate.max_per_key - coalesce((held.by_key ->> s.key)::bigint, 0) end) as take
-      from steps s cross join gate cross join held
-     where s.turn > 0
+    select s.*, least(s.share, case when s.key <> '' then gate.max_per_key - coalesce((held.by_key ->> s.key)::bigint, 0) end) as take
+      -- Twice what is each one's if all have as much; where that is too little, the next look gets the rest.
+      from (select tenant, key, turn, least($7::bigint, ceil(greatest($7 * 2.0, 256) / count(*) over ())::bigint) as share
+              from steps where turn > 0) s
+     cross join gate
+     cross join held
 ), candidates as (
-    select c.id, c.rank, t.tenant, t.key, t.turn
+    select c.id, c.rank, t.tenant, t.key, t.turn, t.share
       from turns t
      cross join lateral (
          select r.id, coalesce(r.rank, r.wake_at) as rank
            from lockgate.task_runs r
-          where coalesce(r.queue, r.workflow) = $1 and coalesce(r.tenant, '') = t.tenant
-            and coalesce(r.limit_key, '') = t.key and (r.tenant is not null or r.limit_key is not null)
-            and r.wake_at is not null and r.id <> all ($6)
-            and coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) and r.wake_at <= (select clock_timestamp())
+          where coalesce(r.queue, r.workflow) = $1
+            -- One range of task_runs_turns, in its order: no other index has that, so that none is taken which has all that
+            -- wait, as one would be that was chosen when nothing waited.
+            and (coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at))
+                >= (t.tenant, t.key, '-infinity'::timestamptz)
+            and (coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at))
+                <= (t.tenant, t.key, (select clock_timestamp()))
+            and (r.tenant is not null or r.limit_key is not null)
+            and r.wake_at is not null and r.id <> all ($6) and r.wake_at <= (select clock_timestamp())
             and r.claim_id is null and r.status in ('queued', 'running', 'suspended') and r.holds is distinct from 'run'
             and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $4) = $5
             and case when r.started_at is null then r.workflow = any ($2)
@@ -66,11 +72,11 @@ with recursive gate as (
             and (r.after_run is null or not exists (
                  select from lockgate.task_runs e
                   where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
-          order by coalesce(r.rank, r.wake_at)
+          order by coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at)
           limit greatest(0, t.take)) c
     union all
     -- What has neither tenant nor key has no index of its own: as far as it stands among the first.
-    (select r.id, r.place, '', '', 0
+    (select r.id, r.place, '', '', 0, null
        from (select h.*, coalesce(h.rank, h.wake_at) as place
                from lockgate.task_runs h
               where coalesce(h.queue, h.workflow) = $1 and h.wake_at is not null
@@ -119,5 +125,7 @@ with recursive gate as (
     limit 1
 )
 select array(select id from picked) as fit, last_turn.tenant as last_tenant, last_turn.key as last_key,
-       (select max(turn) from steps) >= 256 as more
+       (select max(turn) from steps) >= 256
+           or (select count(*) from picked) < $7
+              and exists (select from candidates where turn > 0 group by turn, share having count(*) >= share) as more
   from last_turn

@@ -10,7 +10,7 @@ with page as (
 ), left_behind as (
     select p.id
       from page p
-     where not exists (select from lockgate.task_runs e where e.id = lockgate.last_run(p.after_run) and e.finished_at is null)
+     where lockgate.waited_for(p.after_run) is null
 ), woken as (
     update lockgate.task_runs f
        set wake_at = n.at, rank = n.at - f.priority * interval '15 seconds'

@@ -429,6 +429,8 @@ fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
         hints.listening.store(payload != DEAF, Ordering::Relaxed);
         match payload {
             DEAF => {}
+            // A run that was only started has no batches yet.
+            "start" => hints.runs.notify_one(),
             "stop" => hints.stops.notify_one(),
             "queue" => hints.queues_changed(),
             "leader" => hints.leader.notify_one(),

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod beside;
+pub mod blocked;
 pub mod certificates;
 pub mod chaos_family;
 pub mod chaos_steps;

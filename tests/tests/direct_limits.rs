@@ -7,7 +7,7 @@ mod direct_support;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,6 +19,7 @@ use lockgate::delivery::{
     OutcomeHandler, Rejected, Topics, Waited,
 };
 use lockgate::postgres::{Database, DatabaseSettings, PostgresFallback};
+use lockgate_tests::blocked::Blocked;
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::topic::Topic;
 use lockgate_tests::{TestDatabase, kafka_brokers, wait_until};
@@ -27,21 +28,6 @@ use uuid::Uuid;
 
 fn start(parts: OrchestratorParts) -> NotificationOrchestrator {
     NotificationOrchestrator::start(parts).unwrap()
-}
-
-/// Blocks until the test is over.
-#[derive(Default)]
-struct Blocked {
-    entered: AtomicBool,
-    over: (Mutex<bool>, Condvar),
-}
-
-impl OutcomeHandler for Blocked {
-    fn handle(&self, _notice: Notice) {
-        self.entered.store(true, Ordering::SeqCst);
-        let guard = self.over.0.lock().unwrap();
-        drop(self.over.1.wait_while(guard, |over| !*over).unwrap());
-    }
 }
 
 /// R36.3: outcomes are handled apart from Kafka's threads and from those of the caller.
@@ -54,10 +40,7 @@ async fn a_handler_that_blocks_for_ever_holds_up_nothing() {
     let config = config(tables.url(), kafka_brokers(), topic.name());
     let orchestrator = lockgate::orchestrator(&config, Some(handler.clone())).unwrap();
     submit_all(&orchestrator, 1);
-    wait_until(SOON, "the handler blocks", async || {
-        handler.entered.load(Ordering::SeqCst)
-    })
-    .await;
+    handler.blocks().await;
     let mut slowest = Duration::ZERO;
     for number in 0..COMMANDS {
         let command = Direct::new(email(number));
@@ -76,8 +59,7 @@ async fn a_handler_that_blocks_for_ever_holds_up_nothing() {
     assert!(dropped > 0 && dropped < COMMANDS as u64, "{dropped}");
     assert_eq!(orchestrator.stop(SOON).await.unplaced, 0);
     assert_eq!(records(kafka_brokers(), topic.name()).await.len(), COMMANDS + 1);
-    *handler.over.0.lock().unwrap() = true;
-    handler.over.1.notify_all();
+    handler.release();
 }
 
 #[derive(Default)]
@@ -420,6 +402,38 @@ async fn a_row_that_can_never_be_stored_does_not_hold_up_its_neighbours() {
     let mut command = Direct::new(email(0));
     command.traceparent = Some("00-\0".to_owned());
     assert!(matches!(orchestrator.submit_and_wait(command).await, Waited::Stored));
+}
+
+/// What is beyond a limit of the server stays so: SQLSTATE class 54 is about the row, and not waited out.
+#[tokio::test]
+async fn a_row_that_is_beyond_a_limit_of_the_server_does_not_hold_up_its_neighbours() {
+    let tables = TestDatabase::new().await;
+    let orchestrator = start(parts(
+        &tables,
+        Scripted::new(|_| Offer::Reject(Rejected::Unavailable)),
+        quick(),
+    ));
+    let topics = Topics::new(&[("email".to_owned(), TOPIC.to_owned())].into());
+    let ready = |number| {
+        Direct::new(email(number))
+            .into_ready(&topics, &KeyHash::none())
+            .unwrap()
+    };
+    let commands: Vec<_> = (0..50).map(ready).collect();
+    let plant = format!(
+        "create function public.limit() returns trigger language plpgsql as
+             $$ begin raise 'planted' using errcode = 'program_limit_exceeded'; end $$;
+         create trigger planted before insert on lockgate.undelivered_messages for each row
+             when (new.message_id = '{}') execute function public.limit()",
+        commands[20].message_id
+    );
+    sqlx::raw_sql(&plant).execute(tables.pool()).await.unwrap();
+    let answers = orchestrator.hand_over(commands).await;
+    let back: Vec<usize> = (0..50).filter(|at| answers[*at] != HandedOver::Stored).collect();
+    assert_eq!((back, answers[20]), (vec![20], HandedOver::NotAccepted));
+    assert_eq!(rows(tables.pool(), Some("due")).await.len(), 49);
+    let stats = orchestrator.stats();
+    assert_eq!((stats.unplaced, stats.store_failures), (1, 0));
 }
 
 /// A kind of command whose code panics where it is told to.

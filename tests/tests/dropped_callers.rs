@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use lockgate::client::Client;
 use lockgate::lifecycle::{ManagerError, RunId, RunRequest, TaskRunManager};
 use lockgate::postgres::{Database, DatabaseSettings, PostgresTaskRunManager};
 use lockgate_tests::{TestDatabase, wait_until};
@@ -163,4 +164,58 @@ async fn in_pooler_mode_too_the_server_ends_transactions_that_idle() {
         let facts = Database::new(&settings).unwrap().server_facts().await.unwrap();
         assert_eq!(facts.idle_in_transaction_ms, 1_234, "pooler mode {pooler_mode}");
     }
+}
+
+/// The connections that engines and clients have open.
+const OPEN: &str =
+    "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'lockgate'";
+
+async fn ask(client: &Client) {
+    assert_eq!(client.run::<()>(RunId::nil()).status().await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_one_after_the_other_are_one_connection() {
+    let test_database = TestDatabase::new().await;
+    let database = Database::new(&DatabaseSettings::new(test_database.url())).unwrap();
+    let client = Client::new(database.clone());
+    for _ in 0..100 {
+        ask(&client).await;
+    }
+    let open: i64 = sqlx::query_scalar(OPEN).fetch_one(test_database.pool()).await.unwrap();
+    assert_eq!(open, 1);
+    // What is kept is not waited for.
+    tokio::time::timeout(Duration::from_secs(30), database.close())
+        .await
+        .unwrap();
+    assert!(client.run::<()>(RunId::nil()).status().await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
+    let test_database = TestDatabase::new().await;
+    let client = Client::new(Database::new(&DatabaseSettings::new(test_database.url())).unwrap());
+    join_all((0..5).map(|_| ask(&client))).await;
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                where datname = current_database() and application_name = 'lockgate'";
+    let ended: i64 = sqlx::query_scalar(end).fetch_one(test_database.pool()).await.unwrap();
+    assert!(ended > 0);
+    // One that was used just now is believed to be well.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    ask(&client).await;
+}
+
+#[test]
+fn what_is_kept_may_be_dropped_after_its_runtime() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let (stays, ends) = (runtime(), runtime());
+    let test_database = stays.block_on(TestDatabase::new());
+    let client = ends.block_on(async {
+        let client = Client::new(Database::new(&DatabaseSettings::new(test_database.url())).unwrap());
+        ask(&client).await;
+        client
+    });
+    drop(ends);
+    drop(client);
+    stays.block_on(async { drop(test_database) });
 }

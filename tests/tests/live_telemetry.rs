@@ -144,6 +144,13 @@ async fn panels_have_data_and_alerts_fire() {
     })
     .await;
 
+    // Not for a moment only: the breaker of a topic that is not there tries again and again.
+    let fires = "ALERTS{alertname=\"LockgateBreakerOpen\",alertstate=\"firing\"}";
+    wait_until(2 * PATIENCE, "the alert of the breaker fires", async || {
+        !servers.query(fires).await.is_empty()
+    })
+    .await;
+
     let trace = load.run.simple().to_string();
     wait_until(PATIENCE, "the run's trace has arrived", async || {
         let names = spans(&servers, &trace);

@@ -39,8 +39,8 @@ const ASKED: &[(&str, usize)] = &[
     ("select * from lockgate.v_runs where run_id = $run", 1),
     ("select * from lockgate.v_runs where schedule = 'schedule-40' and slot is not null order by slot desc limit 50", 1),
     ("select * from lockgate.v_runs where parent_id = $run", 0),
-    ("select * from lockgate.v_runs where run_id between lockgate.first_id_at(clock_timestamp() - interval '2 minutes')
-         and lockgate.first_id_at(clock_timestamp()) order by run_id desc limit 200", 0),
+    ("select * from lockgate.v_runs where run_id between lockgate.first_id_at(now() - interval '2 minutes')
+         and lockgate.first_id_at(now()) order by run_id desc limit 200", 0),
     ("select * from lockgate.v_runs_held", 1_000),
     ("select * from lockgate.v_steps where run_id = $run", 1),
     ("select * from lockgate.v_run_proof where run_id = $run", 1),

@@ -249,7 +249,8 @@ const ASKED: &[(&str, &[&str])] = &[
     ("claim_undelivered", &[ANY, "'topic_1'", "500", "1000000", ANY, "60"]),
     ("due_schedules", &["100", "'{}'"]),
     ("unfinished_runs_of_schedule", &["'schedule_1'", "now()", "2"]),
-    ("prune_runs", &["86400", "500"]),
+    // It looks at five runs for each that it may take, four pages a run, and not at them again for ten minutes.
+    ("prune_runs", &["86400", "8"]),
     ("prune_undelivered", &["86400", "500"]),
 ];
 

@@ -18,10 +18,11 @@ use super::queues::{QueueAct, QueueActed, QueueList, QueueRequest};
 use super::routes::{ATTRIBUTES, Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
-use super::runs::{Act, Acted, StartRequest, Started};
+use super::runs::{Act, Acted, Cancellation, LONGEST, StartRequest, Started};
 use super::schedules::{BackfillRequest, Backfilled};
 use crate::delivery::{EmailCommandRequest, email_schema};
 use crate::inspect::{ActedRuns, OutboxChange, ProofAnswer, RunDetail, RunList, WhyAnswer, attributes_schema};
+use crate::lifecycle::LONGEST_QUEUE_NAME;
 use crate::postgres::QueueSummary;
 
 /// Made once: nobody needs a token to ask for it.
@@ -105,7 +106,9 @@ fn parameters(route: &Route) -> Vec<Value> {
         })
     });
     let name = route.path.contains("{name}").then(|| {
-        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 500, "pattern": "^[^\\u0000/]+$" });
+        let queue = route.path.starts_with("/api/v1/queues/");
+        let longest = if queue { LONGEST_QUEUE_NAME } else { LONGEST };
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": longest, "pattern": "^[^\\u0000/]+$" });
         json!({ "name": "name", "in": "path", "required": true, "schema": schema })
     });
     id.into_iter().chain(name).chain(others).collect()
@@ -154,6 +157,7 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<EmailCommandRequest<'_>>();
     read.subschema_for::<StartRequest<'_>>();
     read.subschema_for::<Act>();
+    read.subschema_for::<Cancellation>();
     read.subschema_for::<QueueRequest>();
     read.subschema_for::<QueueAct>();
     read.subschema_for::<SignalRequest>();

@@ -12,6 +12,7 @@ use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
 use super::runs::{LARGEST_START, check_instant, check_text, document};
+use crate::delivery::is_topic_name;
 use crate::inspect::{OutboxAct, OutboxBulk, OutboxChange, OutboxFilter};
 use crate::postgres::OutboxDesk;
 
@@ -28,7 +29,7 @@ pub(super) struct OutboxRequest {
     #[serde(default)]
     all: bool,
     /// Of those that move their topic, instead of that of their route; wanted where the configuration names that.
-    #[schemars(length(min = 1, max = 249), extend("pattern" = "^[^\\u0000]+$"))]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9._-]{1,249}$", "not" = {"enum": [".", ".."]}))]
     to_topic: Option<String>,
     /// For the record.
     #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]*[^\\u0000\\s][^\\u0000]*$"))]
@@ -48,7 +49,9 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
     let request: OutboxRequest = document(&body)?;
     check_text("type", request.filter.command_type.as_deref())?;
     check_text("route", request.filter.route.as_deref())?;
-    check_text("to_topic", request.to_topic.as_deref())?;
+    if request.to_topic.as_deref().is_some_and(|topic| !is_topic_name(topic)) {
+        return Err(Problem::field("to_topic", "is no name that a topic can have"));
+    }
     check_text("reason", Some(&request.reason))?;
     check_instant("before", request.filter.before)?;
     if request.reason.trim().is_empty() {

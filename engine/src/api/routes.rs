@@ -230,9 +230,12 @@ pub(super) const ROUTES: &[Route] = &[
             || get(runs::why),
         )
     },
-    act("/api/v1/runs/{id}/cancel", "cancelRun", "Cancel a run", || {
-        post(runs::cancel)
-    }),
+    Route {
+        takes: &[(JSON, "Cancellation")],
+        ..act("/api/v1/runs/{id}/cancel", "cancelRun", "Cancel a run", || {
+            post(runs::cancel)
+        })
+    },
     act("/api/v1/runs/{id}/pause", "pauseRun", "Pause a run", || {
         post(runs::pause)
     }),

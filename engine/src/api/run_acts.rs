@@ -269,7 +269,7 @@ pub(super) async fn delete(
         "deleted" | "deleting" => Ok(Json(Acted { run_id: run, status })),
         "needed" => {
             let needed = format!(
-                "run {run} owes messages, or the run that started it is not over, or the one that goes on in its place"
+                "run {run} owes messages, or the run that started it is not over, or the one that goes on in its place, or children of it are still to be cancelled"
             );
             Err(Problem::new(StatusCode::CONFLICT, needed))
         }

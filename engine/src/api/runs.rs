@@ -28,7 +28,7 @@ use crate::telemetry::meters;
 /// Inputs are stored with the run and read with every claim of it.
 pub(super) const LARGEST_START: usize = 1 << 20;
 /// Longest key, name or reason, in characters.
-const LONGEST: usize = 500;
+pub(super) const LONGEST: usize = 500;
 /// Runs listed at most, and when nothing is said.
 const LISTED: (i64, i64) = (1000, 50);
 
@@ -103,7 +103,16 @@ pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
-    /// Of a cancellation: what the run did is not undone.
+}
+
+/// How and why a run is cancelled.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cancellation {
+    /// For the record.
+    #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
+    reason: Option<String>,
+    /// What the run did is not undone.
     #[serde(default)]
     force: bool,
 }
@@ -227,7 +236,6 @@ impl Api {
             if !registry.names().contains(&request.workflow) {
                 return Err(Problem::field("workflow", "is none that this binary has"));
             }
-            // Its error may quote the input; the client has it.
             let misfit = |error: anyhow::Error| Problem::field("params", &format!("do not fit: {error:#}"));
             registry.check(&request.workflow, &params).map_err(misfit)?;
         }
@@ -350,15 +358,18 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     let run = run_id(&run)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let act: Act = optional_document(&headers, &body)?;
-    let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
+    let Cancellation { reason, force } = match verb {
+        Verb::Cancel => optional_document(&headers, &body)?,
+        Verb::Pause | Verb::Resume => {
+            let Act { reason } = optional_document(&headers, &body)?;
+            Cancellation { reason, force: false }
+        }
+    };
+    let reason = reason.as_deref().filter(|reason| !reason.is_empty());
     check_text("reason", reason)?;
-    if act.force && !matches!(verb, Verb::Cancel) {
-        return Err(Problem::field("force", "is only for a cancellation"));
-    }
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     let (status, wanted): (_, &[&str]) = match verb {
-        Verb::Cancel if act.force => (
+        Verb::Cancel if force => (
             operator.force_cancel_run(run, reason).await?,
             &["cancelled", "stopping"],
         ),

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::output::{or_dash, time};
 use super::start::parse_time;
 use super::{Context, Exit, Failure, Outcome};
+use crate::delivery::is_topic_name;
 use crate::inspect::{LaneSummary, OutboxAct, OutboxBulk, OutboxChange, OutboxFilter};
 use crate::postgres::OutboxDesk;
 
@@ -71,6 +72,10 @@ impl Which {
     async fn act(self, context: &Context, act: OutboxAct, to_topic: Option<String>) -> Outcome {
         if self.reason.trim().is_empty() {
             return Err(Failure::new(Exit::Usage, "the reason is empty").hint("say why, for the record"));
+        }
+        if let Some(topic) = to_topic.as_deref().filter(|topic| !is_topic_name(topic)) {
+            return Err(Failure::new(Exit::Usage, format!("no topic can be called {topic:?}"))
+                .hint("1 to 249 letters, digits, dots, underscores and hyphens; nothing was changed"));
         }
         let filter = OutboxFilter {
             ids: Some(self.ids).filter(|ids| !ids.is_empty()),

@@ -148,7 +148,7 @@ fn acted(context: &Context, run: Uuid, status: String, wanted: &[&str]) -> Outco
     }
     if status == "needed" {
         let needed = format!(
-            "run {run} owes messages, or the run that started it is not over, or the one that goes on in its place"
+            "run {run} owes messages, or the run that started it is not over, or the one that goes on in its place, or children of it are still to be cancelled"
         );
         return Err(Failure::new(Exit::Conflict, needed).hint(format!("see `undelivered list --run {run}`")));
     }

@@ -144,6 +144,8 @@ pub enum SignalError {
 pub struct RunHandle<O> {
     client: Client,
     id: RunId,
+    /// It was started just now: whether it is over need not be asked at once.
+    is_new: bool,
     output: PhantomData<fn() -> O>,
 }
 
@@ -152,7 +154,15 @@ impl<O> RunHandle<O> {
         Self {
             client,
             id,
+            is_new: false,
             output: PhantomData,
+        }
+    }
+
+    pub(super) fn started(client: Client, id: RunId) -> Self {
+        Self {
+            is_new: true,
+            ..Self::new(client, id)
         }
     }
 
@@ -171,11 +181,11 @@ impl<O> RunHandle<O> {
     where
         O: DeserializeOwned,
     {
-        let mut run = self.id;
+        let (mut run, mut is_new) = (self.id, self.is_new);
         let ended = loop {
-            let ended = self.client.waiting.ended(run).await;
+            let ended = self.client.waiting.ended(run, is_new).await;
             match ended.continued_as {
-                Some(next) => run = next,
+                Some(next) => (run, is_new) = (next, false),
                 None => break ended,
             }
         };

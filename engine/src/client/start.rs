@@ -161,7 +161,8 @@ impl<W: Workflow> Start<W> {
             .or(self.request.debounce_key)
             .unwrap_or_default();
         match started {
-            Started::New(run) | Started::Found(run) | Started::Debounced(run) => Ok(RunHandle::new(self.client, run)),
+            Started::New(run) => Ok(RunHandle::started(self.client, run)),
+            Started::Found(run) | Started::Debounced(run) => Ok(RunHandle::new(self.client, run)),
             Started::Held => Err(StartError::Held(key)),
             Started::Busy => Err(StartError::Busy(key)),
         }

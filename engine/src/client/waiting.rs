@@ -80,12 +80,12 @@ impl Waiting {
         }
     }
 
-    /// Waits until a run is over.
-    pub(super) async fn ended(&self, run: RunId) -> EndedRun {
+    /// Waits until a run is over; one that is new is not looked for at once.
+    pub(super) async fn ended(&self, run: RunId, mut is_new: bool) -> EndedRun {
         loop {
             let (sender, answer) = oneshot::channel();
             self.inner.local.wait(run, sender);
-            if self.inner.add(run) {
+            if self.inner.add(run, std::mem::take(&mut is_new)) {
                 let asking = Asking {
                     inner: self.inner.clone(),
                     is_over: false,
@@ -106,17 +106,19 @@ impl Inner {
     }
 
     /// Looks for a run from now on, or anew: somebody has come who may know that it is over. True: somebody has to ask.
-    fn add(&self, run: RunId) -> bool {
-        let (first, pause) = if self.local.is_here(run) {
+    fn add(&self, run: RunId, is_new: bool) -> bool {
+        let is_here = self.local.is_here(run);
+        let (first, pause) = match is_here {
             // It most likely ends here, and is told.
-            (FIRST_LOOK_HERE, FIRST_LOOK_HERE)
-        } else {
-            (Duration::ZERO, FIRST_PAUSE)
+            true => (FIRST_LOOK_HERE, FIRST_LOOK_HERE),
+            // Whoever claims it has better use for the processor.
+            false if is_new => (FIRST_PAUSE, FIRST_PAUSE),
+            false => (Duration::ZERO, FIRST_PAUSE),
         };
         let at = Instant::now() + first;
         let mut looks = self.lock();
         looks.runs.insert(run, Look { at, pause });
-        if first.is_zero() {
+        if !is_here {
             self.more.notify_one();
         }
         !std::mem::replace(&mut looks.asked, true)
@@ -236,7 +238,7 @@ mod tests {
         let runs: Vec<RunId> = (0..500).map(Uuid::from_u128).collect();
         let all = runs.iter().chain(&runs).map(|run| {
             let (waiting, run) = (waiting.clone(), *run);
-            tokio::spawn(async move { waiting.ended(run).await })
+            tokio::spawn(async move { waiting.ended(run, false).await })
         });
         let all: Vec<_> = all.collect();
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -261,7 +263,7 @@ mod tests {
         let runs = [Uuid::from_u128(1), Uuid::from_u128(2)];
         let wait = |run| {
             let waiting = waiting.clone();
-            async move { waiting.ended(run).await }
+            async move { waiting.ended(run, false).await }
         };
         let asks = runtime();
         let stays = runtime();
@@ -289,7 +291,7 @@ mod tests {
         let table = Arc::new(Table::default());
         let waiting = Waiting::new(table.clone(), Arc::default());
         let run = Uuid::from_u128(1);
-        let gone = tokio::time::timeout(Duration::from_secs(5), waiting.ended(run)).await;
+        let gone = tokio::time::timeout(Duration::from_secs(5), waiting.ended(run, false)).await;
         assert!(gone.is_err());
         tokio::time::sleep(Duration::from_secs(1)).await;
         let asked = table.asked.load(Ordering::SeqCst);
@@ -297,6 +299,6 @@ mod tests {
         assert_eq!(table.asked.load(Ordering::SeqCst), asked);
         // Whoever comes later is answered all the same.
         table.ended.lock().unwrap().push(run);
-        assert_eq!(waiting.ended(run).await, over());
+        assert_eq!(waiting.ended(run, false).await, over());
     }
 }

@@ -223,6 +223,11 @@ impl HeldRun {
         }
     }
 
+    /// What was heard of could not be read; so many wake-ups were. Whoever hears of the run next tells of it again.
+    pub(crate) fn unheard(&self, seen: i64) {
+        self.poke.wake_seq.fetch_min(seen, Ordering::AcqRel);
+    }
+
     /// Nothing new of it is to begin.
     pub(crate) fn is_paused(&self) -> bool {
         self.poke.paused.load(Ordering::Acquire)

@@ -1,8 +1,8 @@
 //! How code goes on in branches.
 #![allow(clippy::unwrap_used)]
 
-use super::fake::{Stage, Trouble};
 use super::run_task_tests::{Code, Effect, code, seconds};
+use super::trial::{Death, Trial};
 
 /// Two branches of three steps each, one of them with naps between.
 fn branching(effect: Effect) -> Code {
@@ -37,36 +37,32 @@ fn branching(effect: Effect) -> Code {
 #[tokio::test]
 async fn branches_count_their_own_places_and_end_in_any_order() {
     let mut outputs = std::collections::BTreeSet::new();
-    for at in 0..=10 {
+    for at in 0..=14 {
         let effect = Effect::default();
-        let stage = Stage::new(branching(effect.clone()));
-        if at > 0 {
-            stage.store.trouble(Trouble::LostAfter(at));
-        }
-        let row = stage.play().await;
+        let trial = Trial::dying(branching(effect.clone()), Some(Death::After(at)));
+        trial.play().await;
         // A death takes the step of the other branch with it that was on its way.
         let most = if at == 0 { 7 } else { 8 };
-        assert_eq!(row.status, "completed", "{at}: {row:?}");
+        assert_eq!(trial.end().0, "completed", "{at}: {:?}", trial.end());
         assert!((7..=most).contains(&effect.count()), "{at}: {}", effect.count());
-        let uuids = row.output.clone().unwrap()[..73].to_owned();
-        outputs.insert(uuids);
-        assert!(
-            row.steps.contains_key("0:join/1/4:c") && row.steps.contains_key("1:last"),
-            "{row:?}"
-        );
+        outputs.insert(trial.output()[..73].to_owned());
+        let rows = trial.rows();
+        let has = |row: &str| rows.iter().any(|other| other == row);
+        assert!(has("0:join/1/4:c completed") && has("1:last completed"), "{rows:?}");
     }
     assert_eq!(outputs.len(), 1, "drawn alike whoever died: {outputs:?}");
 }
 
 #[tokio::test]
 async fn a_step_where_branches_were_sets_the_run_aside() {
-    let stage = Stage::new(branching(Effect::default()));
-    assert!(stage.turn().await);
+    let trial = Trial::new(branching(Effect::default()));
+    assert!(trial.turn().await);
     let other = code(|ctx| async move {
         let _: u32 = ctx.step("a", || async { anyhow::Ok(1) }).await?;
         Ok(String::new())
     });
-    let stage = Stage::on(stage.store.clone(), other);
-    let reason = stage.play().await.reason.clone().unwrap();
+    let other = trial.replaced(other);
+    other.play().await;
+    let (_, reason) = other.end();
     assert!(reason.contains("recorded \"join\" (join) there"), "{reason}");
 }

@@ -38,7 +38,7 @@ impl OwnerHost {
         if let ControlFlow::Break(refused) = self.comes_to(&path, asked).await {
             return refused.map(|_| id);
         }
-        self.check_child(&child)?;
+        self.check_child(&path, &child)?;
         let _operation = self.begin_new(&path).await?;
         let NewRunOfMine {
             workflow,
@@ -69,21 +69,21 @@ impl OwnerHost {
                 Ok(id)
             }
             Ok(false) => self.leave(Left::Lost).await,
-            Err(error) => Err(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
+            Err(error) => self.doom(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
         }
     }
 
-    fn check_child(&self, child: &NewRunOfMine) -> anyhow::Result<()> {
+    fn check_child(&self, path: &str, child: &NewRunOfMine) -> anyhow::Result<()> {
         let workflow = child.workflow;
         anyhow::ensure!(
             self.run.depth < DEEPEST,
-            "children nest deeper than {DEEPEST}: does workflow {workflow} start itself?"
+            "step {path} starts nothing: children nest deeper than {DEEPEST}; does workflow {workflow} start itself?"
         );
         let known = child.elsewhere || self.shared.registry.get(workflow).is_some();
         anyhow::ensure!(
             known,
-            "there is no workflow {workflow} in this binary, which has {}: add it to the engine, or say with \
-             ChildOptions::elsewhere that other replicas run it",
+            "step {path} starts nothing: there is no workflow {workflow} in this binary, which has {}: add it to the \
+             engine, or say with ChildOptions::elsewhere that other replicas run it",
             self.shared.workflows().join(", ")
         );
         Ok(())

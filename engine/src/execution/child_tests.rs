@@ -1,13 +1,11 @@
 //! Children as the code of their parent meets them, and runs that go on as others.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use uuid::Uuid;
-
-use super::fake::{RUN, Stage, Trouble};
 use super::run_task_tests::{Effect, code, seconds};
-use super::trial::Trial;
+use super::trial::{Death, RUN, Trial, page};
 use crate::lifecycle::*;
 use crate::workflow::{ChildOptions, Context, StepError, Workflow};
 
@@ -28,13 +26,58 @@ pub(super) fn elsewhere() -> ChildOptions {
     ChildOptions::default().elsewhere()
 }
 
-fn completed(output: &str) -> ChildEnd {
-    ChildEnd::Completed(output.as_bytes().to_vec())
+/// Takes so many of the children of a trial that wait to be run.
+async fn take_digests(trial: &Trial, take: u32) -> HashMap<RunId, RunClaim> {
+    let runnable = Runnable {
+        workflow: "digest".to_owned(),
+        version: 1,
+        replays: 1..=1,
+    };
+    let claimed = trial.store.claim_runs(&page("digest", take, vec![runnable])).await;
+    let claims = claimed.unwrap().into_iter();
+    claims.map(|(claim, _)| (claim.run, claim)).collect()
+}
+
+/// They end so, and their parent is woken as by a sweep.
+async fn end_digests(trial: &Trial, ends: impl IntoIterator<Item = (RunClaim, Act)>) {
+    for (claim, act) in ends {
+        let ending = Ending {
+            claim,
+            act,
+            had_batches: false,
+            attributes: None,
+        };
+        assert_eq!(trial.store.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
+    }
+    trial.store.sweep();
+}
+
+fn completed(output: &str) -> Act {
+    Act::Complete {
+        output: output.as_bytes().to_vec(),
+    }
+}
+
+fn failed(reason: &str) -> Act {
+    Act::Fail {
+        reason: reason.to_owned(),
+    }
+}
+
+/// Ends a child of a trial.
+async fn end_one(trial: &Trial, act: Act) {
+    let claim = take_digests(trial, 1).await.into_values().next().unwrap();
+    end_digests(trial, [(claim, act)]).await;
+}
+
+/// It ends with that output.
+pub(super) async fn end_digest(trial: &Trial, output: &str) {
+    end_one(trial, completed(output)).await;
 }
 
 #[tokio::test]
 async fn a_thousand_children_are_started_in_pages_and_answer_in_the_order_of_their_items() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let each = |ctx: Context, item: u32| async move {
             let child = ctx.start_child::<Digest>(&item, elsewhere()).await?;
             assert_eq!(child.id(), derived_id(RUN, &format!("0:join/{item}/0:digest")));
@@ -44,31 +87,30 @@ async fn a_thousand_children_are_started_in_pages_and_answer_in_the_order_of_the
         assert!(all.iter().copied().eq((0..1_000).map(|item| item * 2)));
         Ok(all.len().to_string())
     }));
-    assert!(stage.turn().await);
-    {
-        let row = stage.store.row();
-        assert_eq!((row.status, row.steps.len()), ("suspended", 1_000));
-        assert_eq!(row.starts.iter().sum::<usize>(), 1_000);
-        assert!(row.starts.len() < 20, "{:?}", row.starts);
-    }
+    assert!(trial.turn().await);
+    assert_eq!((trial.view().status, trial.rows().len()), ("suspended", 1_000));
+    let starts = trial.starts();
+    assert!(starts.iter().sum::<usize>() == 1_000 && starts.len() < 20, "{starts:?}");
+    let claims = take_digests(&trial, 1_000).await;
     for page in [0..400, 400..1_000] {
-        for item in page.rev() {
-            stage
-                .store
-                .end_child(&format!("0:join/{item}/0:digest"), completed(&(item * 2).to_string()));
-        }
-        stage.turn().await;
+        let ends = page.rev().map(|item: u32| {
+            let child = derived_id(RUN, &format!("0:join/{item}/0:digest"));
+            (claims[&child], completed(&(item * 2).to_string()))
+        });
+        end_digests(&trial, ends).await;
+        trial.turn().await;
     }
-    let row = stage.store.row();
-    assert_eq!((row.status, row.output.as_deref()), ("completed", Some("\"1000\"")));
-    assert_eq!((row.token, row.waits, row.stopped_children), (3, 2, false));
+    let view = trial.view();
+    assert_eq!((view.status, trial.output()), ("completed", "\"1000\"".to_owned()));
+    assert_eq!((view.token, trial.waits()), (3, 2));
+    assert!(trial.store.views().iter().all(|run| run.status == "completed"));
 }
 
 #[tokio::test]
 async fn a_child_that_fails_is_told_with_its_reason_and_in_every_replay() {
     let effect = Effect::default();
     let done = effect.clone();
-    let stage = Stage::new(code(move |ctx| {
+    let trial = Trial::new(code(move |ctx| {
         let effect = done.clone();
         async move {
             let child = ctx.start_child::<Digest>(&1, elsewhere().named("one")).await?;
@@ -82,28 +124,29 @@ async fn a_child_that_fails_is_told_with_its_reason_and_in_every_replay() {
             Ok(told)
         }
     }));
-    stage.turn().await;
-    stage.store.end_child("0:one", ChildEnd::Failed("no money".to_owned()));
-    stage.turn().await;
-    stage.store.send("go", "null");
-    let row = stage.play().await;
-    assert_eq!(row.output.as_deref(), Some("\"false no money true\""), "{row:?}");
-    assert_eq!((row.steps["0:one"].status, effect.count()), (StepStatus::Failed, 1));
+    trial.turn().await;
+    end_one(&trial, failed("no money")).await;
+    trial.turn().await;
+    trial.send("go", ()).await;
+    trial.play().await;
+    assert_eq!(trial.output(), "\"false no money true\"");
+    assert_eq!((trial.step("0:one").status, effect.count()), (StepStatus::Failed, 1));
 }
 
 #[tokio::test]
 async fn children_that_nobody_waits_for_are_stopped_when_their_parent_ends() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         ctx.start_child::<Digest>(&1, elsewhere()).await?;
         Ok(String::new())
     }));
-    let row = stage.play().await;
-    assert_eq!((row.status, row.stopped_children), ("completed", true));
+    trial.play().await;
+    let child = trial.store.view(derived_id(RUN, "0:digest")).unwrap();
+    assert_eq!((trial.end().0, child.status), ("completed", "cancelled"));
 }
 
 #[tokio::test]
 async fn a_result_that_is_too_large_is_refused_by_name() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let error = ctx
             .start_child::<Digest>(&1, elsewhere())
             .await?
@@ -112,10 +155,10 @@ async fn a_result_that_is_too_large_is_refused_by_name() {
             .unwrap_err();
         Ok(error.to_string())
     }));
-    stage.turn().await;
-    stage.store.end_child("0:digest", completed(&"1".repeat(300_000)));
-    let row = stage.play().await;
-    let told = row.output.as_deref().unwrap();
+    trial.turn().await;
+    end_digest(&trial, &"1".repeat(300_000)).await;
+    trial.play().await;
+    let told = trial.output();
     assert!(
         told.contains("step 0:digest returned 300000 bytes, more than 262144"),
         "{told}"
@@ -124,7 +167,7 @@ async fn a_result_that_is_too_large_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_workflow_that_is_not_here_and_bad_options_are_refused_in_words() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let unknown = ctx
             .start_child::<Digest>(&1, ChildOptions::default())
             .await
@@ -139,8 +182,8 @@ async fn a_workflow_that_is_not_here_and_bad_options_are_refused_in_words() {
             .unwrap_err();
         Ok(format!("{unknown}; {urgent}; {nameless}"))
     }));
-    let row = stage.play().await;
-    let told = row.output.as_deref().unwrap();
+    trial.play().await;
+    let told = trial.output();
     for words in [
         "there is no workflow digest in this binary, which has tested: add it",
         "priority 21 of a child is above 20",
@@ -148,12 +191,12 @@ async fn a_workflow_that_is_not_here_and_bad_options_are_refused_in_words() {
     ] {
         assert!(told.contains(words), "{told}");
     }
-    assert!(row.steps.is_empty() && row.starts.is_empty());
+    assert!(trial.rows().is_empty() && trial.starts().is_empty());
 }
 
 #[tokio::test]
 async fn of_many_that_fail_the_first_item_counts_and_no_further_ones_begin() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let each = |ctx: Context, item: u32| async move {
             if item == 1 {
                 // It ends after the other has failed.
@@ -169,18 +212,18 @@ async fn of_many_that_fail_the_first_item_counts_and_no_further_ones_begin() {
         ctx.wait_signal::<()>("go", None).await?;
         Ok(error.to_string())
     }));
-    stage.turn().await;
-    stage.store.send("late", "null");
-    stage.turn().await;
-    stage.store.send("go", "null");
-    let row = stage.play().await;
-    assert!(row.output.as_deref().unwrap().contains("item 1"), "{row:?}");
-    assert!(row.steps.len() <= 7, "{:?}", row.steps.keys());
+    trial.turn().await;
+    trial.send("late", ()).await;
+    trial.turn().await;
+    trial.send("go", ()).await;
+    trial.play().await;
+    assert!(trial.output().contains("item 1"), "{:?}", trial.end());
+    assert!(trial.rows().len() <= 7, "{:?}", trial.rows());
 }
 
 #[tokio::test]
 async fn a_run_goes_on_as_another_with_its_next_input() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let error = ctx.continue_as_new::<Digest>(&1).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -188,36 +231,14 @@ async fn a_run_goes_on_as_another_with_its_next_input() {
         );
         ctx.continue_as_new::<super::run_task_tests::Code>(&())
     }));
-    let row = stage.play().await;
-    assert_eq!((row.status, row.output.as_deref()), ("continued", Some("null")));
-}
-
-/// Ends the child of a trial, which is woken as by a sweep.
-pub(super) async fn end_digest(trial: &Trial, output: &str) {
-    let page = ClaimPage {
-        claim_id: Uuid::new_v4(),
-        shares: vec![Share {
-            queue: "digest".to_owned(),
-            take: 1,
-        }],
-        runnable: vec![Runnable {
-            workflow: "digest".to_owned(),
-            newest: 1,
-            oldest: 1,
-        }],
-        suspects: false,
-    };
-    let (claim, _) = trial.store.claim_runs(&page).await.unwrap().remove(0);
-    let ending = Ending {
-        claim,
-        act: Act::Complete {
-            output: output.as_bytes().to_vec(),
-        },
-        had_batches: false,
-        attributes: None,
-    };
-    assert_eq!(trial.store.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
-    trial.store.sweep();
+    trial.turn().await;
+    let (next, run) = trial.claim().await.unwrap();
+    assert_eq!(
+        (trial.end().0, run.params.as_slice()),
+        ("completed", b"null".as_slice())
+    );
+    let why = trial.store.changes(RUN).pop().unwrap().reason;
+    assert_eq!(why, Some(format!("continued as {}", next.run)));
 }
 
 /// Live as in a replay, and whether it asks again later or at the same time.
@@ -254,7 +275,7 @@ async fn who_asks_twice_for_a_childs_result_is_told_the_same_twice() {
 async fn a_recorded_failure_is_told_again_beside_a_branch_that_waits() {
     let effect = Effect::default();
     let done = effect.clone();
-    let stage = Stage::new(code(move |ctx| {
+    let trial = Trial::new(code(move |ctx| {
         let effect = done.clone();
         async move {
             let branches = ctx.branches(2).await?;
@@ -269,17 +290,14 @@ async fn a_recorded_failure_is_told_again_beside_a_branch_that_waits() {
             told
         }
     }));
-    stage.turn().await;
-    let path = "0:join/0/0:digest";
-    stage.store.end_child(path, ChildEnd::Failed("no money".to_owned()));
-    stage.store.trouble(Trouble::LostAfter(1));
-    stage.turn().await;
-    assert_eq!(
-        (stage.store.row().steps[path].status, effect.count()),
-        (StepStatus::Failed, 0)
-    );
-    stage.turn().await;
+    trial.turn().await;
+    end_one(&trial, failed("no money")).await;
+    trial.dies(Death::After(1));
+    trial.turn().await;
+    let told = trial.step("0:join/0/0:digest").status;
+    assert_eq!((told, effect.count()), (StepStatus::Failed, 0));
+    trial.turn().await;
     assert_eq!(effect.count(), 1, "its branch goes on");
-    stage.store.send("go", "null");
-    assert_eq!(stage.play().await.status, "completed");
+    trial.send("go", ()).await;
+    assert_eq!(trial.play().await.status, "completed");
 }

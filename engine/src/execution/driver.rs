@@ -265,7 +265,8 @@ pub(super) async fn claimed_or_found(
     claimed: Result<Vec<(RunClaim, WorkRun)>, FleetError>,
 ) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
     match claimed {
-        Err(FleetError::Unanswered(why)) => {
+        // It may have been granted all the same: what is read behind it can fail too.
+        Err(FleetError::Unanswered(why) | FleetError::NotNow(why)) => {
             tracing::warn!(name: "claim_unanswered", kind = "runs", error = why, "no answer to a claim of runs; looking for what it got");
             shared.runs.read_claimed_runs(page).await
         }

@@ -89,7 +89,7 @@ impl Beside for EagerStarts {
         let Some(runnable) = runnable else { return false };
         let birth = Birth {
             run,
-            code_version: runnable.newest,
+            code_version: runnable.version,
         };
         let seat = Mutex::new(Some((seat, here)));
         self.births.write((), Born { birth, seat }).await.unwrap_or(false)
@@ -101,7 +101,7 @@ impl Beside for EagerStarts {
     }
 
     fn ring(&self) {
-        self.shared.hints.ring();
+        self.shared.hints.runs.notify_one();
     }
 }
 

@@ -46,7 +46,7 @@ impl OwnerHost {
             }
             Ok(PlanEnd::Lost) => return self.leave(Left::Lost).await,
             Ok(PlanEnd::Retry(why)) => return self.leave(Left::Retry(why)).await,
-            Err(error) => return Err(error.context(format!("planning step {path}"))),
+            Err(error) => return self.doom(error.context(format!("planning step {path}"))),
         }
         // Nothing to send, or all of it sent while we planned.
         if let Err(error) = self.shared.fleet.complete_fan_out(self.run.id, &path).await {

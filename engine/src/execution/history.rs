@@ -52,6 +52,8 @@ pub(super) struct History {
     /// How many branches have something recorded, or stand before one that has, by the path of their place.
     branches: HashMap<String, usize>,
     asked: BTreeSet<String>,
+    /// Where changes stand whose places the run was past before they were known.
+    old: BTreeSet<String>,
 }
 
 /// Where the row of a change stands, whose place does not count.
@@ -82,6 +84,7 @@ impl History {
             branches,
             steps: run.steps.iter().map(|step| (step.path.clone(), step.clone())).collect(),
             asked: BTreeSet::new(),
+            old: BTreeSet::new(),
         }
     }
 
@@ -177,8 +180,10 @@ impl History {
         let path = version_path(prefix, change);
         let (oldest, newest) = (*range.start(), *range.end());
         let Some(step) = self.steps.get(&path) else {
-            // What stands behind was recorded by code that did not know the change.
-            return if self.goes_on(prefix, next) {
+            // What stands behind was recorded by code that did not know the change; code that goes round and asks again at
+            // the end of the record is in the same run.
+            return if self.old.contains(&path) || self.goes_on(prefix, next) {
+                self.old.insert(path);
                 Version::Taken(oldest)
             } else {
                 Version::New(newest)
@@ -404,6 +409,27 @@ mod tests {
         let mut old = history(vec![step("0:charge", Kind::Step, StepStatus::Completed)]);
         assert_eq!(old.version("", 0, "vat", &(1..=3)), Version::Taken(1));
         assert_eq!(old.version("", 1, "vat", &(1..=3)), Version::New(3));
+    }
+
+    /// Else it would be told another version in its next replay, which meets what is recorded here from its first round on.
+    #[test]
+    fn a_run_that_was_past_a_place_once_keeps_the_old_version_in_every_round() {
+        let rounds =
+            |count| (0..count).map(|round| step(&format!("{round}:charge"), Kind::Step, StepStatus::Completed));
+        let mut old = history(rounds(2).collect());
+        let asked = |history: &mut History, rounds: u32| -> Vec<Version> {
+            let rounds = 0..rounds;
+            rounds.map(|next| history.version("", next, "vat", &(1..=2))).collect()
+        };
+        assert_eq!(asked(&mut old, 4), vec![Version::Taken(1); 4]);
+        assert_eq!(old.version("", 4, "other", &(1..=2)), Version::New(2));
+        assert_eq!(
+            old.version("4:join/0/", 0, "vat", &(1..=2)),
+            Version::New(2),
+            "a branch asks for itself"
+        );
+        // And what a replay finds then is no other thing.
+        assert_eq!(asked(&mut history(rounds(4).collect()), 5), vec![Version::Taken(1); 5]);
     }
 
     #[test]

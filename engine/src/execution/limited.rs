@@ -46,10 +46,10 @@ pub(super) async fn claim(shared: &Shared, shares: Vec<Share>) -> Got {
 /// Claims a page of one queue; one whose answer was lost is read by its claim id.
 pub(super) async fn claim_of(shared: &Shared, page: &ClaimPage) -> Result<LimitedClaim, FleetError> {
     match shared.runs.claim_limited_runs(page).await {
-        Err(FleetError::Unanswered(why)) => Ok(LimitedClaim {
-            runs: claimed_or_found(shared, page, Err(FleetError::Unanswered(why))).await?,
+        Ok(claimed) => Ok(claimed),
+        Err(error) => Ok(LimitedClaim {
+            runs: claimed_or_found(shared, page, Err(error)).await?,
             again: None,
         }),
-        decided => decided,
     }
 }

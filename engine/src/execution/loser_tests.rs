@@ -158,3 +158,34 @@ async fn signals_that_are_free_again_are_read_however_often_that_fails() {
     assert!(trial.was_deaf(), "they were not asked for");
     assert_eq!(trial.output(), "\"Some(7)\"", "{:?} {:?}", trial.end(), trial.rows());
 }
+
+/// Whoever looks out for what reached runs tells of it once.
+#[tokio::test]
+async fn a_signal_that_could_not_be_read_is_read_again_while_another_branch_is_busy() {
+    let trial = Trial::new(code(|ctx| async move {
+        let first = ctx.select(
+            |ctx: Context| async move { ctx.wait_signal::<u32>("go", None).await },
+            |ctx: Context| async move { ctx.step("busy", std::future::pending::<anyhow::Result<u32>>).await },
+        );
+        match first.await? {
+            Either::First(signal) => Ok(format!("{signal:?}")),
+            Either::Second(_) => Ok("busy".to_owned()),
+        }
+    }));
+    let tells = async {
+        until("its code runs", || trial.shared.book.run_count() == 1).await;
+        trial.send("go", 7).await;
+        trial.is_deaf_once();
+        trial.tell().await;
+        until("it could not be read", || trial.was_deaf()).await;
+        loop {
+            trial.tell().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        turned = trial.turn() => assert!(turned),
+        () = tells => {}
+    }
+    assert_eq!(trial.output(), "\"Some(7)\"", "{:?} {:?}", trial.end(), trial.rows());
+}

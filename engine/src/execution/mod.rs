@@ -16,8 +16,6 @@ mod driver_tests;
 mod eager;
 mod endings;
 mod executor;
-#[cfg(test)]
-mod fake;
 mod families;
 mod fan_out_step;
 mod fan_outs;

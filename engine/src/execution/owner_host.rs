@@ -20,7 +20,7 @@ use super::unwinding::Unwinding;
 use crate::lifecycle::{
     EndedChild, FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun,
 };
-use crate::workflow::{Done, Place};
+use crate::workflow::{Done, Place, misfit};
 
 /// Why a run's code was left before it ended.
 #[derive(Debug)]
@@ -292,7 +292,7 @@ impl OwnerHost {
             }
             Ok(Saved::Lost) => self.leave(Left::Lost).await,
             // Not for want of a store: what is to be recorded will never be taken.
-            Err(error) => Err(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
+            Err(error) => self.doom(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
 }
@@ -348,7 +348,8 @@ pub(super) fn done(step: StepState) -> anyhow::Result<Done> {
     Ok(Done {
         failed: match &step.result {
             Some(result) if failed => Some(serde_json::from_slice(result).map_err(|error| {
-                anyhow::anyhow!("the recorded failure of step {} does not read: {error}", step.path)
+                let why = misfit(&error);
+                anyhow::anyhow!("the recorded failure of step {} does not read: {why}", step.path)
             })?),
             _ => None,
         },
@@ -362,33 +363,21 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::super::book::Lease;
-    use super::super::fake::{RUN, Stage};
+    use super::super::run_task_tests::code;
+    use super::super::trial::{RUN, Trial};
     use super::*;
-    use crate::workflow::{Context, Workflow};
-
-    struct Nothing;
-
-    impl Workflow for Nothing {
-        const NAME: &'static str = "tested";
-        type Input = ();
-        type Output = ();
-
-        async fn run(&self, _: Context, (): ()) -> anyhow::Result<()> {
-            Ok(())
-        }
-    }
 
     /// The store still lists a signal while the step that took it is on its way to be recorded.
     #[tokio::test]
     async fn a_signal_that_was_taken_here_is_not_taken_again() {
-        let stage = Stage::new(Nothing);
-        let (claim, run) = stage.store.claim().unwrap();
+        let trial = Trial::new(code(|_| async { Ok(String::new()) }));
+        let (claim, run) = trial.claim().await.unwrap();
         let held = Arc::new(HeldRun::new(
             claim,
             Lease::new(Instant::now(), std::time::Duration::MAX / 4),
             0,
         ));
-        let host = OwnerHost::new(stage.shared.clone(), held, Arc::new(run));
+        let host = OwnerHost::new(trial.shared.clone(), held, Arc::new(run));
         let listed = |seq| Signal {
             seq,
             name: "go".to_owned(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::fake::{FakeStore, Stage, Trouble};
+use super::trial::{Death, RUN, Trial};
 use crate::lifecycle::StepStatus;
 use crate::telemetry::catalogue::STEP_RETRIES;
 use crate::telemetry::meters;
@@ -64,7 +64,7 @@ pub(super) fn seconds(seconds: u64) -> Duration {
 async fn steps_answer_what_they_recorded_and_are_done_once() {
     let effect = Effect::default();
     let done = effect.clone();
-    let stage = Stage::new(code(move |ctx| {
+    let trial = Trial::new(code(move |ctx| {
         let effect = done.clone();
         async move {
             let first = effect.step(&ctx, "first").await?;
@@ -73,48 +73,44 @@ async fn steps_answer_what_they_recorded_and_are_done_once() {
             Ok(format!("{first} {second}"))
         }
     }));
-    let row = stage.play().await;
+    let token = trial.play().await.token;
+    assert_eq!(trial.output(), "\"1 2\"", "{:?}", trial.end());
+    assert_eq!((token, trial.waits(), effect.count()), (2, 1, 2));
     assert_eq!(
-        (row.status, row.output.as_deref()),
-        ("completed", Some("\"1 2\"")),
-        "{row:?}"
+        trial.rows(),
+        ["0:first completed", "1:sleep completed", "2:second completed"]
     );
-    assert_eq!((row.token, row.waits, effect.count()), (2, 1, 2));
-    let paths: Vec<&str> = row.steps.keys().map(String::as_str).collect();
-    assert_eq!(paths, ["0:first", "1:sleep", "2:second"]);
 }
 
 #[tokio::test]
-async fn a_death_at_each_checkpoint_does_at_most_that_step_again() {
-    for after in [false, true] {
-        for at in 1..=4 {
-            let effect = Effect::default();
-            let done = effect.clone();
-            let stage = Stage::new(code(move |ctx| {
-                let effect = done.clone();
-                async move {
-                    let begun = ctx.now();
-                    let (uuid, random) = (ctx.uuid(), ctx.random::<u64>());
-                    for name in ["a", "b", "c"] {
-                        effect.step(&ctx, name).await?;
-                    }
-                    ctx.sleep(seconds(60)).await?;
-                    let slept = ctx.now() - begun;
-                    anyhow::ensure!(slept >= chrono::TimeDelta::seconds(60), "it slept {slept}");
-                    Ok(format!("{uuid} {random}"))
+async fn a_death_at_each_write_does_at_most_one_step_again() {
+    let story = |effect: Effect| {
+        code(move |ctx| {
+            let effect = effect.clone();
+            async move {
+                let begun = ctx.now();
+                let (uuid, random) = (ctx.uuid(), ctx.random::<u64>());
+                for name in ["a", "b", "c"] {
+                    effect.step(&ctx, name).await?;
                 }
-            }));
-            stage.store.trouble(if after {
-                Trouble::LostAfter(at)
-            } else {
-                Trouble::LostBefore(at)
-            });
-            let row = stage.play().await;
-            assert_eq!(row.status, "completed", "{at} {after}: {row:?}");
-            let again = u32::from(!after && at <= 3);
-            assert_eq!(effect.count(), 3 + again, "{at} {after}");
-            assert_eq!(row.steps.len(), 4);
-        }
+                ctx.sleep(seconds(60)).await?;
+                let slept = ctx.now() - begun;
+                anyhow::ensure!(slept >= chrono::TimeDelta::seconds(60), "it slept {slept}");
+                Ok(format!("{uuid} {random}"))
+            }
+        })
+    };
+    let alive = Trial::new(story(Effect::default()));
+    alive.play().await;
+    // Three steps, the wait, its end, and the end of the run.
+    assert_eq!(alive.writes(), 6);
+    for death in (1..=6).flat_map(|at| [Death::Before(at), Death::After(at)]) {
+        let effect = Effect::default();
+        let trial = Trial::dying(story(effect.clone()), Some(death));
+        trial.play().await;
+        trial.gives(&alive.output(), death);
+        let again = u32::from(matches!(death, Death::Before(1..=3)));
+        assert_eq!((effect.count(), trial.rows().len()), (3 + again, 4), "{death:?}");
     }
 }
 
@@ -122,7 +118,7 @@ async fn a_death_at_each_checkpoint_does_at_most_that_step_again() {
 async fn what_the_code_is_told_is_the_same_in_every_replay() {
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = told.clone();
-    let stage = Stage::new(code(move |ctx| {
+    let trial = Trial::new(code(move |ctx| {
         let told = heard.clone();
         async move {
             let mut now = vec![format!("{} {}", ctx.now(), ctx.random::<u32>())];
@@ -141,7 +137,7 @@ async fn what_the_code_is_told_is_the_same_in_every_replay() {
             Ok(String::new())
         }
     }));
-    assert_eq!(stage.play().await.status, "completed");
+    assert_eq!(trial.play().await.status, "completed");
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 1 + 3 + 5 + 6);
     let longest = told.last().unwrap();
@@ -152,45 +148,40 @@ async fn what_the_code_is_told_is_the_same_in_every_replay() {
 
 #[tokio::test]
 async fn a_signal_is_taken_once_and_in_order() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let first: Option<String> = ctx.wait_signal("go", None).await?;
         let second: Option<String> = ctx.wait_signal("go", None).await?;
         let third: Option<String> = ctx.wait_signal("go", Some(seconds(60))).await?;
         Ok(format!("{first:?} {second:?} {third:?}"))
     }));
-    assert!(stage.turn().await);
-    assert_eq!(stage.store.row().status, "suspended");
-    stage.store.send("other", "\"x\"");
-    stage.store.send("go", "\"a\"");
-    stage.store.send("go", "\"b\"");
-    let row = stage.play().await;
-    assert_eq!(
-        row.output.as_deref(),
-        Some(r#""Some(\"a\") Some(\"b\") None""#),
-        "{row:?}"
-    );
-    assert_eq!(
-        row.consumed.iter().collect::<Vec<_>>(),
-        [(&2, &"0:go".to_owned()), (&3, &"1:go".to_owned())]
-    );
+    assert!(trial.turn().await);
+    assert_eq!(trial.view().status, "suspended");
+    for (name, payload) in [("other", "x"), ("go", "a"), ("go", "b")] {
+        trial.send(name, payload).await;
+    }
+    trial.play().await;
+    assert_eq!(trial.output(), r#""Some(\"a\") Some(\"b\") None""#, "{:?}", trial.end());
+    let signals = trial.store.signals(RUN).into_iter();
+    let taken_by: Vec<Option<String>> = signals.map(|signal| signal.consumed_by).collect();
+    assert_eq!(taken_by, [None, Some("0:go".to_owned()), Some("1:go".to_owned())]);
 }
 
 #[tokio::test]
 async fn a_signal_that_comes_while_the_run_is_let_go_of_is_not_lost() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let _: () = ctx.step("work", || async { anyhow::Ok(()) }).await?;
         let go: Option<u32> = ctx.wait_signal("go", None).await?;
         Ok(format!("{go:?}"))
     }));
-    let (claim, run) = stage.store.claim().unwrap();
+    let claimed = trial.claim().await.unwrap();
     // It comes after the run was claimed: what was claimed knows nothing of it.
-    stage.store.send("go", "7");
-    super::run_task::drive(stage.shared.clone(), claim, run, std::time::Instant::now()).await;
-    let row = stage.store.row();
+    trial.send("go", 7).await;
+    trial.drive(claimed).await;
     assert_eq!(
-        (row.status, row.output.as_deref(), row.waits),
-        ("completed", Some("\"Some(7)\""), 0),
-        "{row:?}"
+        (trial.output(), trial.waits()),
+        ("\"Some(7)\"".to_owned(), 0),
+        "{:?}",
+        trial.end()
     );
 }
 
@@ -200,7 +191,7 @@ async fn a_step_is_tried_again_and_its_failure_recorded_in_the_same_words() {
     let before = repeated();
     let tries = Effect::default();
     let tried = tries.clone();
-    let stage = Stage::new(code(move |ctx| {
+    let trial = Trial::new(code(move |ctx| {
         let tried = tried.clone();
         async move {
             let retry = RetryPolicy {
@@ -221,13 +212,9 @@ async fn a_step_is_tried_again_and_its_failure_recorded_in_the_same_words() {
             Ok(failed.to_string())
         }
     }));
-    let row = stage.play().await;
-    assert_eq!(
-        row.output.as_deref(),
-        Some("\"step 0:charge failed in attempt 3: no answer\""),
-        "{row:?}"
-    );
-    assert_eq!((tries.count(), row.steps["0:charge"].status), (3, StepStatus::Failed));
+    trial.play().await;
+    assert_eq!(trial.output(), "\"step 0:charge failed in attempt 3: no answer\"");
+    assert_eq!((tries.count(), trial.step("0:charge").status), (3, StepStatus::Failed));
     assert!(repeated() >= before + 2);
 }
 
@@ -235,7 +222,7 @@ async fn a_step_is_tried_again_and_its_failure_recorded_in_the_same_words() {
 async fn a_long_pause_between_tries_lets_go_of_the_run_and_keeps_the_count() {
     let tries = Effect::default();
     let tried = tries.clone();
-    let stage = Stage::new(code(move |ctx| {
+    let trial = Trial::new(code(move |ctx| {
         let tried = tried.clone();
         async move {
             let retry = RetryPolicy {
@@ -250,19 +237,16 @@ async fn a_long_pause_between_tries_lets_go_of_the_run_and_keeps_the_count() {
             Ok(step.await.unwrap_err().to_string())
         }
     }));
-    let row = stage.play().await;
-    assert_eq!(
-        (row.output.as_deref(), row.waits, tries.count()),
-        (Some("\"step 0:charge failed in attempt 3: no answer\""), 2, 3),
-        "{row:?}"
-    );
+    trial.play().await;
+    assert_eq!(trial.output(), "\"step 0:charge failed in attempt 3: no answer\"");
+    assert_eq!((trial.waits(), tries.count()), (2, 3));
 }
 
 #[tokio::test]
 async fn what_cannot_get_better_is_not_tried_again() {
     let tries = Effect::default();
     let tried = tries.clone();
-    let stage = Stage::new(code(move |ctx| {
+    let trial = Trial::new(code(move |ctx| {
         let tried = tried.clone();
         async move {
             let once = tried.clone();
@@ -278,21 +262,18 @@ async fn what_cannot_get_better_is_not_tried_again() {
             Ok(format!("{stolen}; {}", large.await.unwrap_err()))
         }
     }));
-    let row = stage.play().await;
+    trial.play().await;
     assert_eq!(
-        row.output.as_deref(),
-        Some(
-            "\"step 0:charge failed in attempt 1: the card is stolen; step 1:report returned 300002 bytes, more than \
-             262144: store it elsewhere and return a reference\""
-        ),
-        "{row:?}"
+        trial.output(),
+        "\"step 0:charge failed in attempt 1: the card is stolen; step 1:report returned 300002 bytes, more than 262144: \
+         store it elsewhere and return a reference\""
     );
     assert_eq!(tries.count(), 2);
 }
 
 #[tokio::test]
 async fn a_try_that_takes_too_long_is_dropped() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let options = StepOptions::default()
             .retry(RetryPolicy::none())
             .timeout(Duration::from_millis(5));
@@ -302,15 +283,13 @@ async fn a_try_that_takes_too_long_is_dropped() {
         });
         Ok(step.await.unwrap_err().to_string())
     }));
-    assert_eq!(
-        stage.play().await.output.as_deref(),
-        Some("\"step 0:hang took longer than 5ms in attempt 1\"")
-    );
+    trial.play().await;
+    assert_eq!(trial.output(), "\"step 0:hang took longer than 5ms in attempt 1\"");
 }
 
 #[tokio::test]
 async fn steps_side_by_side_keep_the_run_while_one_of_them_works() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let work = ctx.step("work", || async {
             tokio::time::sleep(Duration::from_millis(30)).await;
             anyhow::Ok(1)
@@ -323,17 +302,12 @@ async fn steps_side_by_side_keep_the_run_while_one_of_them_works() {
         slept?;
         Ok(format!("{} {:?}", worked?, went?))
     }));
-    assert!(stage.turn().await);
-    {
-        let row = stage.store.row();
-        // The nap was over in place, and only the signal is waited for.
-        assert_eq!((row.status, row.waits), ("suspended", 1), "{row:?}");
-        assert_eq!(row.steps["0:work"].status, StepStatus::Completed);
-        assert_eq!(row.steps["1:sleep"].status, StepStatus::Completed);
-        assert_eq!(row.steps["2:go"].status, StepStatus::Open);
-    }
-    let row = stage.play().await;
-    assert_eq!(row.output.as_deref(), Some("\"1 None\""), "{row:?}");
+    assert!(trial.turn().await);
+    // The nap was over in place, and only the signal is waited for.
+    assert_eq!((trial.view().status, trial.waits()), ("suspended", 1));
+    assert_eq!(trial.rows(), ["0:work completed", "1:sleep completed", "2:go open"]);
+    trial.play().await;
+    assert_eq!(trial.output(), "\"1 None\"");
 }
 
 #[tokio::test]
@@ -345,50 +319,40 @@ async fn other_code_sets_the_run_aside_and_the_old_code_goes_on() {
             Ok("done".to_owned())
         })
     };
-    let store = Arc::new(FakeStore::default());
-    assert!(Stage::on(store.clone(), one()).turn().await);
-    store.send("go", "1");
-    let other = Stage::on(
-        store.clone(),
-        code(|ctx| async move {
-            let refunded: anyhow::Result<u32> = ctx.step("refund", || async { anyhow::Ok(1) }).await;
-            // Code that swallows the answer gets no further either.
-            Ok(format!("{refunded:?}"))
-        }),
+    let trial = Trial::new(one());
+    assert!(trial.turn().await);
+    trial.send("go", 1).await;
+    let other = trial.replaced(code(|ctx| async move {
+        let refunded: anyhow::Result<u32> = ctx.step("refund", || async { anyhow::Ok(1) }).await;
+        // Code that swallows the answer gets no further either.
+        Ok(format!("{refunded:?}"))
+    }));
+    other.play().await;
+    let (status, reason) = other.end();
+    assert!(
+        status == "quarantined"
+            && reason.contains("at place 0 it now does \"refund\" (step), run ")
+            && reason.contains("recorded \"charge\" (step) there"),
+        "{reason}"
     );
-    {
-        let row = other.play().await;
-        assert_eq!(row.status, "quarantined", "{row:?}");
-        let reason = row.reason.as_deref().unwrap_or_default();
-        assert!(
-            reason.contains("at place 0 it now does \"refund\" (step), run ")
-                && reason.contains("recorded \"charge\" (step) there"),
-            "{reason}"
-        );
-    }
-    store.resume();
-    let row = Stage::on(store.clone(), one()).play().await.output.clone();
-    assert_eq!(row.as_deref(), Some("\"done\""));
+    trial.store.resume_run(RUN);
+    let old = trial.replaced(one());
+    old.play().await;
+    assert_eq!(old.output(), "\"done\"");
 }
 
 #[tokio::test]
 async fn code_that_leaves_a_recorded_step_out_sets_the_run_aside() {
-    let store = Arc::new(FakeStore::default());
-    let stage = Stage::on(
-        store.clone(),
-        code(|ctx| async move {
-            let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
-            ctx.sleep(seconds(60)).await?;
-            Ok(String::new())
-        }),
-    );
-    assert!(stage.turn().await);
-    let row = Stage::on(store, code(|_| async move { Ok(String::new()) }))
-        .play()
-        .await
-        .reason
-        .clone();
-    assert!(row.unwrap().contains("it ended without \"charge\" (step)"));
+    let trial = Trial::new(code(|ctx| async move {
+        let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
+        ctx.sleep(seconds(60)).await?;
+        Ok(String::new())
+    }));
+    assert!(trial.turn().await);
+    let shorter = trial.replaced(code(|_| async move { Ok(String::new()) }));
+    shorter.play().await;
+    let (_, reason) = shorter.end();
+    assert!(reason.contains("it ended without \"charge\" (step)"), "{reason}");
 }
 
 #[tokio::test]
@@ -401,21 +365,53 @@ async fn a_change_is_taken_by_new_runs_and_not_by_those_that_were_past_it() {
             Ok(format!("{version}"))
         })
     };
-    assert_eq!(Stage::new(changed()).play().await.output.as_deref(), Some("\"2\""));
-    let old = Stage::new(code(|ctx| async move {
+    let new = Trial::new(changed());
+    new.play().await;
+    assert_eq!(new.output(), "\"2\"");
+    let old = Trial::new(code(|ctx| async move {
         let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
         ctx.sleep(seconds(60)).await?;
         Ok(String::new())
     }));
     assert!(old.turn().await);
-    let stage = Stage::on(old.store.clone(), changed());
-    assert_eq!(stage.play().await.output.as_deref(), Some("\"1\""));
+    let replaced = old.replaced(changed());
+    replaced.play().await;
+    assert_eq!(replaced.output(), "\"1\"");
+}
+
+#[tokio::test]
+async fn a_run_that_goes_round_keeps_the_version_of_its_first_rounds() {
+    let rounds = |changes: bool| {
+        code(move |ctx| async move {
+            let mut versions = Vec::new();
+            for _ in 0..4 {
+                if changes {
+                    versions.push(ctx.version("vat", 1..=2).await?);
+                }
+                let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
+                if versions.last() == Some(&2) {
+                    let _: u32 = ctx.step("vat", || async { anyhow::Ok(1) }).await?;
+                }
+                ctx.sleep(seconds(60)).await?;
+            }
+            Ok(format!("{versions:?}"))
+        })
+    };
+    let old = Stage::new(rounds(false));
+    assert!(old.turn().await && old.turn().await, "it is in its second round");
+    let changed = Stage::on(old.store.clone(), rounds(true));
+    let row = changed.play().await;
+    assert_eq!(row.output.as_deref(), Some("\"[1, 1, 1, 1]\""), "{row:?}");
+    assert_eq!(
+        Stage::new(rounds(true)).play().await.output.as_deref(),
+        Some("\"[2, 2, 2, 2]\"")
+    );
 }
 
 /// Whoever polls the code hears of steps that are awaited elsewhere: the run is let go of, and left when it is lost.
 #[tokio::test]
 async fn steps_in_a_task_of_the_codes_own_are_steps_too() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let alone = tokio::spawn(async move {
             ctx.sleep(seconds(60)).await?;
             let one: u32 = ctx.step("one", || async { anyhow::Ok(1) }).await?;
@@ -424,36 +420,35 @@ async fn steps_in_a_task_of_the_codes_own_are_steps_too() {
         });
         Ok(alone.await??.to_string())
     }));
-    assert_eq!(stage.play().await.output.as_deref(), Some("\"3\""));
-    let stage = Stage::new(code(|ctx| async move {
+    trial.play().await;
+    assert_eq!(trial.output(), "\"3\"");
+    let alone = code(|ctx| async move {
         let alone = tokio::spawn(async move { ctx.step("one", || async { anyhow::Ok(1) }).await });
         Ok(alone.await??.to_string())
-    }));
-    stage.store.trouble(Trouble::LostBefore(1));
-    let row = stage.play().await;
-    assert_eq!((row.output.as_deref(), row.token), (Some("\"1\""), 2));
+    });
+    let trial = Trial::dying(alone, Some(Death::Before(1)));
+    assert_eq!((trial.play().await.token, trial.output()), (2, "\"1\"".to_owned()));
 }
 
 #[tokio::test]
 async fn a_panic_of_the_code_fails_its_run_alone() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let _: u32 = ctx.step("charge", || async { anyhow::Ok(1) }).await?;
         let nothing: Option<String> = ctx.slot().map(|slot| slot.to_string());
         Ok(nothing.expect("there is something"))
     }));
-    let row = stage.play().await;
-    assert_eq!(
-        (row.status, row.reason.as_deref()),
-        ("failed", Some("the workflow's code panicked: there is something"))
-    );
+    trial.play().await;
+    let why = "the workflow's code panicked: there is something";
+    assert_eq!(trial.end(), ("failed", why.to_owned()));
 }
 
 #[tokio::test]
 async fn a_name_that_breaks_paths_fails_its_step() {
-    let stage = Stage::new(code(|ctx| async move {
+    let trial = Trial::new(code(|ctx| async move {
         let step: anyhow::Result<u32> = ctx.step("a/b", || async { anyhow::Ok(1) }).await;
         Ok(step.unwrap_err().to_string())
     }));
-    let output = stage.play().await.output.clone().unwrap();
+    trial.play().await;
+    let output = trial.output();
     assert!(output.contains("has a slash or a control character"), "{output}");
 }

@@ -106,15 +106,18 @@ impl OwnerHost {
     pub(super) async fn hear_news(&self) -> bool {
         let read = self.shared.runs.read_news(&[self.run.id]).await;
         let heard = read.is_ok();
+        let before = self.seen();
         match read {
             Ok(news) => news.into_iter().for_each(|news| self.hear(news)),
-            // Letting go is refused as long as the news of a wake-up is not heard.
+            // Letting go is refused as long as the news of a wake-up is not heard, and until then it is read again.
             Err(error) => {
-                tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read what reached the run")
+                tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read what reached the run");
+                self.held.unheard(before);
             }
         }
         if let Err(error) = self.hear_children().await {
             tracing::warn!(name: "news_not_read", run = %self.run.id, %error, "could not read which children of the run are over");
+            self.held.unheard(before);
         }
         heard
     }

@@ -191,7 +191,7 @@ impl OwnerHost {
                     tokio::time::sleep(jittered(STORE_PAUSE)).await;
                     continue;
                 }
-                Err(error) => return Err(anyhow::anyhow!("step {} cannot be recorded: {error}", tries.path)),
+                Err(error) => return self.doom(anyhow::anyhow!("step {} cannot be recorded: {error}", tries.path)),
             };
             self.failed(tries, failure, operation).await?;
         }

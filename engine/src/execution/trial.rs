@@ -20,6 +20,8 @@ use crate::lifecycle::*;
 use crate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
 use crate::workflow::{Context, Registry, Resources, StepOptions};
 
+/// The run, the same in every trial: so is what its code draws.
+pub(super) const RUN: RunId = Uuid::from_u128(7);
 const LEASE: Duration = Duration::from_secs(3_600);
 const MOST_TURNS: u32 = 50;
 
@@ -32,8 +34,10 @@ pub(super) enum Death {
 
 struct Mortal {
     store: MemoryRunStore,
-    death: Option<Death>,
+    death: Mutex<Option<Death>>,
     writes: AtomicU32,
+    /// How many children each page started.
+    starts: Mutex<Vec<usize>>,
     /// What is set for queues cannot be read.
     hides_queues: AtomicBool,
     /// How often it was asked for.
@@ -49,7 +53,7 @@ impl Mortal {
     /// Whether the holder dies around this write, and if so, whether it is written.
     fn dies(&self) -> Option<bool> {
         let write = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
-        let written = match self.death? {
+        let written = match (*self.death.lock().unwrap())? {
             Death::Before(at) if at == write => false,
             Death::After(at) if at == write => true,
             _ => return None,
@@ -121,6 +125,7 @@ impl RunStore for Mortal {
         write!(self, vec![LetGo::Lost; group.len()], self.store.continue_runs(group))
     }
     async fn start_children(&self, group: &[NewChild]) -> Result<Vec<bool>, FleetError> {
+        self.starts.lock().unwrap().push(group.len());
         write!(self, vec![false; group.len()], self.store.start_children(group))
     }
     async fn ended_children(&self, parent: RunId, paths: &[String]) -> Result<Vec<EndedChild>, FleetError> {
@@ -191,6 +196,7 @@ impl Trial {
         let clock = Arc::new(VirtualClock::new(Utc::now()));
         let store = MemoryRunStore::new(clock.clone(), LEASE);
         let mut start = RunStart::new("tested");
+        start.request.id = RUN;
         start.request.params = b"null".to_vec();
         let run = store.start_run(start).unwrap().unwrap();
         Self::with(store, clock, run, code, death, Arc::new(SystemClock))
@@ -216,8 +222,9 @@ impl Trial {
     ) -> Self {
         let mortal = Arc::new(Mortal {
             store: store.clone(),
-            death,
+            death: Mutex::new(death),
             writes: AtomicU32::new(0),
+            starts: Mutex::default(),
             hides_queues: AtomicBool::new(false),
             asked_for_queues: AtomicU32::new(0),
             births: Semaphore::new(1),
@@ -249,27 +256,27 @@ impl Trial {
         }
     }
 
-    /// Claims the run once and runs its code; false when it waits for something that nobody does.
-    pub(super) async fn turn(&self) -> bool {
+    /// Takes the run; time jumps to when it is due. None: it waits for something that nobody does.
+    pub(super) async fn claim(&self) -> Option<(RunClaim, WorkRun)> {
         let view = self.view();
         if let (Some(at), None) = (view.wake_at, view.claim) {
             self.clock.advance((at - self.clock.now()).to_std().unwrap_or_default());
         }
-        let page = ClaimPage {
-            claim_id: Uuid::new_v4(),
-            shares: vec![Share {
-                queue: "tested".to_owned(),
-                take: 1,
-            }],
-            runnable: self.shared.registry.runnable(),
-            suspects: false,
-        };
-        let claimed = self.store.claim_runs(&page).await.unwrap();
-        let Some((claim, run)) = claimed.into_iter().next() else {
-            return false;
-        };
+        let page = page("tested", 1, self.shared.registry.runnable());
+        self.store.claim_runs(&page).await.unwrap().into_iter().next()
+    }
+
+    pub(super) async fn drive(&self, (claim, run): (RunClaim, WorkRun)) {
         let driven = drive(self.shared.clone(), claim, run, Instant::now());
         tokio::time::timeout(Duration::from_secs(20), driven).await.unwrap();
+    }
+
+    /// Claims the run once and runs its code; false when there is nothing to claim.
+    pub(super) async fn turn(&self) -> bool {
+        let Some(claimed) = self.claim().await else {
+            return false;
+        };
+        self.drive(claimed).await;
         true
     }
 
@@ -297,12 +304,12 @@ impl Trial {
         String::from_utf8(self.view().output.unwrap_or_default()).unwrap()
     }
 
-    /// From now on what is set for queues can be read, or not.
     /// Holds that this is what it gave, whenever its holder died.
     pub(super) fn gives(&self, output: &str, death: Death) {
         assert_eq!(self.output(), output, "{death:?} {:?} {:?}", self.end(), self.rows());
     }
 
+    /// From now on what is set for queues can be read, or not.
     pub(super) fn hide_queues(&self, hides: bool) {
         self.mortal.hides_queues.store(hides, Ordering::SeqCst);
     }
@@ -336,6 +343,28 @@ impl Trial {
         self.mortal.writes.load(Ordering::SeqCst)
     }
 
+    /// Its holder dies at that write, counted from here.
+    pub(super) fn dies(&self, death: Death) {
+        self.mortal.writes.store(0, Ordering::SeqCst);
+        *self.mortal.death.lock().unwrap() = Some(death);
+    }
+
+    /// How many children each page started.
+    pub(super) fn starts(&self) -> Vec<usize> {
+        self.mortal.starts.lock().unwrap().clone()
+    }
+
+    /// How often it was let go of to wait.
+    pub(super) fn waits(&self) -> usize {
+        let changes = self.store.changes(self.run).into_iter();
+        changes.filter(|change| change.to == "suspended").count()
+    }
+
+    pub(super) fn step(&self, path: &str) -> StepState {
+        let mut steps = self.store.steps(self.run).into_iter();
+        steps.find(|step| step.path == path).unwrap()
+    }
+
     /// The rows of the run, path and state.
     pub(super) fn rows(&self) -> Vec<String> {
         let steps = self.store.steps(self.run).into_iter();
@@ -344,7 +373,7 @@ impl Trial {
             .collect()
     }
 
-    pub(super) async fn send(&self, name: &str, payload: u32) {
+    pub(super) async fn send(&self, name: &str, payload: impl Into<serde_json::Value>) {
         let signal = NewSignal {
             run: self.run,
             name: name.to_owned(),
@@ -367,6 +396,19 @@ impl Trial {
         let answer = self.store.cancel_run(self.run, "enough");
         self.tell().await;
         answer
+    }
+}
+
+/// So many runs of a queue, for whoever has this code.
+pub(super) fn page(queue: &str, take: u32, runnable: Vec<Runnable>) -> ClaimPage {
+    ClaimPage {
+        claim_id: Uuid::new_v4(),
+        shares: vec![Share {
+            queue: queue.to_owned(),
+            take,
+        }],
+        runnable,
+        suspects: false,
     }
 }
 

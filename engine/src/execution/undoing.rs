@@ -70,7 +70,10 @@ impl OwnerHost {
             .flatten();
         match differs {
             Some(how) => self.leave(Left::Diverged(how)).await,
-            None => self.take_back(failure).await,
+            None => {
+                let failure = self.failure(failure);
+                self.take_back(failure).await
+            }
         }
     }
 

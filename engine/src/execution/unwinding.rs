@@ -18,6 +18,8 @@ pub(super) struct Unwinding {
     refusals: u32,
     /// How often any were told.
     tellings: u64,
+    /// Why it fails whatever its code makes of it: a replay may not be told so.
+    doom: Option<String>,
 }
 
 impl Unwinding {
@@ -29,6 +31,7 @@ impl Unwinding {
             from_first: run.undoing || failed,
             refusals: 0,
             tellings: 0,
+            doom: None,
         }
     }
 
@@ -60,6 +63,21 @@ impl OwnerHost {
         drop(state);
         self.ring();
         self.poller.wake();
+    }
+
+    /// Something that no record says cannot be done. The code is told, but cannot go on: a replay, in which it can, would not
+    /// go the same way.
+    pub(super) fn doom<T>(&self, error: anyhow::Error) -> anyhow::Result<T> {
+        self.lock().unwinding.doom.get_or_insert_with(|| format!("{error:#}"));
+        self.unwind(false);
+        Err(error)
+    }
+
+    /// Why the run fails, whose code failed of this or returned.
+    pub(super) fn failure(&self, of_code: String) -> String {
+        let state = self.lock();
+        let doom = state.unwinding.doom.as_ref().filter(|doom| !of_code.contains(*doom));
+        doom.cloned().unwrap_or(of_code)
     }
 
     /// Ends once the code is being brought to its end.

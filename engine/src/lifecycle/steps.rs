@@ -1,6 +1,7 @@
 //! Steps of a run: what is recorded of them, and how a run's holder records and lets go.
 
 use std::any::Any;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -395,10 +396,10 @@ pub struct News {
 pub struct Runnable {
     /// The workflow.
     pub workflow: String,
-    /// Version that a new run is stamped with.
-    pub newest: u32,
-    /// Oldest version whose runs it replays.
-    pub oldest: u32,
+    /// Version that a new run begins with.
+    pub version: u32,
+    /// Versions whose runs it replays.
+    pub replays: RangeInclusive<u32>,
 }
 
 /// How much to claim of a queue.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use std::str::FromStr;
 
+use super::connections::Connections;
 use super::pool_meter::PoolMeter;
 use crate::telemetry::closed::Pool;
 
@@ -170,7 +171,7 @@ pub(super) fn connect_options(settings: &DatabaseSettings) -> Result<PgConnectOp
 /// A pool of connections with deadlines.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: PgPool,
+    connections: Arc<Connections>,
     deadline: Duration,
     pooler_mode: bool,
     idle_in_transaction: Duration,
@@ -194,7 +195,7 @@ impl Database {
             .before_acquire(|connection, meta| Box::pin(usable(connection, meta.idle_for)))
             .connect_lazy_with(options);
         Self {
-            pool,
+            connections: Arc::new(Connections::of(pool)),
             deadline: settings.deadline,
             pooler_mode: settings.pooler_mode,
             idle_in_transaction: settings.idle_in_transaction,
@@ -297,40 +298,40 @@ impl Database {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
-        let (pool, deadline, meter) = (self.pool.clone(), self.deadline, self.meter.clone());
+        let (connections, deadline, meter) = (self.connections.clone(), self.deadline, self.meter.clone());
         let task = tokio::spawn(async move {
             let begin = Instant::now();
-            let connection = pool.acquire().await;
-            meter.waited(&pool, begin.elapsed(), connection.as_ref().map(drop));
-            let mut connection = connection?;
-            let outcome = tokio::time::timeout(deadline, work(&mut connection)).await;
-            match outcome {
-                Ok(Ok(value)) => Ok(value),
+            let lent = connections.lend().await;
+            meter.waited(&connections, begin.elapsed(), lent.as_ref().map(drop));
+            let mut connection = lent?;
+            // One that is dropped is closed.
+            match tokio::time::timeout(deadline, work(&mut connection)).await {
+                Ok(Ok(value)) => {
+                    connection.keep();
+                    Ok(value)
+                }
                 Ok(Err(error)) => {
-                    if !matches!(&error, sqlx::Error::Database(server) if server.code().as_deref() != Some(READ_ONLY)) {
-                        // A broken or demoted server's connection is of no use to anybody.
-                        drop(connection.detach());
+                    // A broken or demoted server's connection is of no use to anybody.
+                    if matches!(&error, sqlx::Error::Database(server) if server.code().as_deref() != Some(READ_ONLY)) {
+                        connection.give_back();
                     }
                     Err(DatabaseError::from(error))
                 }
-                Err(_) => {
-                    drop(connection.detach());
-                    Err(DatabaseError::TooSlow(deadline))
-                }
+                Err(_) => Err(DatabaseError::TooSlow(deadline)),
             }
         });
         task.await
             .map_err(|error| DatabaseError::Unanswered(format!("the call ended early: {error}")))?
     }
 
-    /// A connection of its own, outside the pool's deadlines, for listening and for snapshots.
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.pool
+    /// A connection of its own, outside the deadlines, as for a snapshot; dropping it closes it.
+    pub(crate) async fn own_connection(&self) -> Result<PgConnection, sqlx::Error> {
+        Ok(self.connections.lend().await?.detach())
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 }
 
@@ -348,7 +349,7 @@ async fn bound_idling(transaction: &mut PgConnection, idle: Duration) -> Result<
 }
 
 /// A connection that lay idle may have been left in a transaction, or its server demoted: clear the one, refuse the other.
-async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+pub(super) async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
     if idle_for < Duration::from_millis(500) {
         return Ok(true);
     }

@@ -2,6 +2,7 @@
 
 mod api_tokens;
 mod claim_batch;
+mod connections;
 mod control;
 mod database;
 mod enqueue;

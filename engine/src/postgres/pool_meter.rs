@@ -1,10 +1,9 @@
 //! What is told of a pool of connections.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::PgPool;
-
+use super::connections::Connections;
 use crate::telemetry::catalogue::{DB_CONNECTIONS, DB_CONNECTIONS_MAX, DB_WAIT_TIME};
 use crate::telemetry::closed::{Closed, ConnectionState, Pool};
 use crate::telemetry::{Timing, Watching, meters};
@@ -24,24 +23,25 @@ impl PoolMeter {
     }
 
     /// A connection was had after so long, or was not.
-    pub(super) fn waited(&self, pool: &PgPool, time: Duration, answer: Result<(), &sqlx::Error>) {
-        let (timing, _) = self.used.get_or_init(|| self.watch(pool));
+    pub(super) fn waited(&self, connections: &Arc<Connections>, time: Duration, answer: Result<(), &sqlx::Error>) {
+        let (timing, _) = self.used.get_or_init(|| self.watch(connections));
         timing.took(time);
         if matches!(answer, Err(sqlx::Error::PoolTimedOut)) {
             meters().connection_timed_out(self.whose);
         }
     }
 
-    fn watch(&self, pool: &PgPool) -> (Timing, [Watching; 3]) {
+    fn watch(&self, connections: &Arc<Connections>) -> (Timing, [Watching; 3]) {
         let whose = self.whose.text();
-        let (idle, used, most) = (pool.clone(), pool.clone(), pool.options().get_max_connections());
-        let idle_now = |pool: &PgPool| pool.num_idle().min(pool.size() as usize);
+        let (idle, used) = (connections.clone(), connections.clone());
+        let most = connections.most();
         let watching = [
             meters().watch(&DB_CONNECTIONS, &[whose, ConnectionState::Idle.text()], move || {
-                Some(idle_now(&idle) as f64)
+                Some(idle.counts().1 as f64)
             }),
             meters().watch(&DB_CONNECTIONS, &[whose, ConnectionState::Used.text()], move || {
-                Some((used.size() as usize - idle_now(&used)) as f64)
+                let (all, idle) = used.counts();
+                Some((all - idle) as f64)
             }),
             meters().watch(&DB_CONNECTIONS_MAX, &[whose], move || Some(f64::from(most))),
         ];

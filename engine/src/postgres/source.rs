@@ -223,7 +223,7 @@ impl IdPages for SqlPages {
 async fn open_snapshot(database: &Database) -> anyhow::Result<PgConnection> {
     let database = database.clone();
     let opened = tokio::spawn(async move {
-        let mut connection = database.pool().acquire().await?.detach();
+        let mut connection = database.own_connection().await?;
         connection
             .execute(sqlx::raw_sql(
                 "begin isolation level repeatable read read only; set local idle_in_transaction_session_timeout = 0",

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
@@ -98,7 +99,11 @@ impl TestPostgres {
     /// # Panics
     /// One fails.
     pub async fn execute(&self, sql: &'static str) {
-        if let Err(error) = self.0.database.pool().execute(sqlx::raw_sql(sql)).await {
+        let done = self
+            .0
+            .database
+            .run(move |connection| connection.execute(sqlx::raw_sql(sql)).boxed());
+        if let Err(error) = done.await {
             panic!("a statement of the test failed: {error}");
         }
     }
@@ -108,7 +113,11 @@ impl TestPostgres {
     /// # Panics
     /// It fails, or answers with anything else than one `bigint`.
     pub async fn count(&self, sql: &'static str) -> i64 {
-        match sqlx::query_scalar(sql).fetch_one(self.0.database.pool()).await {
+        let counted = self
+            .0
+            .database
+            .run(move |connection| sqlx::query_scalar(sql).fetch_one(connection).boxed());
+        match counted.await {
             Ok(count) => count,
             Err(error) => panic!("a statement of the test failed: {error}"),
         }

@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 
 use super::run_store::{PostgresRunStore, transact};
 use crate::lifecycle::{FleetError, NewStep, Transacted, TransactionWork};
-use crate::workflow::{Context, StepFuture, TransactionUndo, Undo, check_size, fatal, to_json};
+use crate::workflow::{Context, StepFuture, TransactionUndo, Undo, check_size, fatal, misfit, to_json};
 
 type Work = Box<dyn for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<Vec<u8>>> + Send + Sync>;
 
@@ -44,7 +44,7 @@ impl Context {
             erase(move |connection| match serde_json::from_slice(&result) {
                 Ok(result) => undo(connection, result),
                 Err(error) => {
-                    let why = format!("what it returned does not read: {error}");
+                    let why = format!("what it returned does not read: {}", misfit(&error));
                     async move { Err(fatal(anyhow::anyhow!(why))) }.boxed()
                 }
             })
@@ -123,6 +123,9 @@ pub(crate) enum Apart {
     Failed(anyhow::Error),
 }
 
+#[cfg(feature = "testing")]
+const PROBE: &str = include_str!("../../queries/probe.sql");
+
 /// Does a step's work in a transaction of a test's database, whose run is in memory.
 ///
 /// # Errors
@@ -139,14 +142,19 @@ pub(crate) async fn transact_apart(
     let mut step = step.clone();
     let decided = database.decided_transaction(move |connection| {
         async move {
-            Ok(match work.run(connection, &step.path, max_result).await {
-                Err(error) => Err(Apart::Failed(error)),
-                Ok(_) if !is_held() => Err(Apart::Lost),
-                Ok(result) => {
-                    step.result = Some(result);
-                    Ok(Apart::Committed(step))
-                }
-            })
+            let result = match work.run(&mut *connection, &step.path, max_result).await {
+                Ok(result) => result,
+                Err(error) => return Ok(Err(Apart::Failed(error))),
+            };
+            // The record would be refused by a transaction of which a statement has failed, where it is kept here.
+            if sqlx::query(PROBE).execute(connection).await.is_err() {
+                return Ok(Err(Apart::Failed(super::run_store::aborted())));
+            }
+            if !is_held() {
+                return Ok(Err(Apart::Lost));
+            }
+            step.result = Some(result);
+            Ok(Ok(Apart::Committed(step)))
         }
         .boxed()
     });
@@ -154,6 +162,7 @@ pub(crate) async fn transact_apart(
         Err(super::database::DatabaseError::TooSlow(deadline)) => {
             Ok(Apart::Failed(super::run_store::too_slow(deadline)))
         }
+        Err(error) if error.is_for_good() => Ok(Apart::Failed(error.into())),
         decided => Ok(decided?.unwrap_or_else(|undone| undone)),
     }
 }

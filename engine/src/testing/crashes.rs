@@ -35,6 +35,11 @@ impl Write {
     pub(super) fn new(run: RunId, what: impl Into<String>) -> Self {
         Self { run, what: what.into() }
     }
+
+    /// A claim is known only once it is made.
+    pub(super) fn is_claim(&self) -> bool {
+        self.what.starts_with(CLAIM)
+    }
 }
 
 /// A write by how often the same one came before it: the same in every pass of a test.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
-use super::crashes::{CLAIM, Crashes, Point, Side, Wish};
+use super::crashes::{Crashes, Point, Side, Wish};
 use super::engine::TestEngine;
+use super::facts::unseen;
 use crate::lifecycle::RunId;
 
 /// Runs a test once without a crash, and then once for each thing that the first pass durably wrote with a crash before
@@ -22,15 +23,22 @@ where
     Fut: Future<Output = ()>,
 {
     let first = Arc::new(Crashes::default());
-    test(TestEngine::with_crashes(first.clone())).await;
+    let engine = TestEngine::with_crashes(first.clone());
+    let store = engine.world.store.clone();
+    test(engine).await;
     let points = first.points();
     assert!(!points.is_empty(), "the test wrote nothing: it has to start a run");
+    let unseen = unseen(&store, &points);
+    assert!(
+        unseen.is_empty(),
+        "durable, and no crash was tried there: {}",
+        unseen.join(", ")
+    );
     let names = names(&points);
     let mut crashed = 0;
     for (at, point) in points.iter().enumerate() {
-        // A claim is known only once it is made.
         let sides = [Side::Before, Side::After].into_iter();
-        for side in sides.filter(|side| *side == Side::After || point.write.what != CLAIM) {
+        for side in sides.filter(|side| *side == Side::After || !point.write.is_claim()) {
             let crashes = Arc::new(Crashes::default());
             crashes.wish(Wish::At(side, point.clone()));
             let pass = AssertUnwindSafe(test(TestEngine::with_crashes(crashes.clone())));
@@ -39,6 +47,12 @@ where
                 let (write, count) = (&names[at], points.len());
                 panic!("with a crash {side} write {} of {count}, the {write}: {text}", at + 1);
             }
+            let (write, count) = (&names[at], points.len());
+            assert!(
+                crashes.count() > 0,
+                "write {} of {count}, the {write}, did not come again: the test does not do the same in each pass",
+                at + 1
+            );
             crashed += crashes.count();
         }
     }

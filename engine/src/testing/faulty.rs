@@ -98,7 +98,11 @@ impl Faulty {
     /// After it is known what was claimed: the claim of nothing is no write.
     pub(super) fn claimed<T>(&self, runs: &[T], run: impl Fn(&T) -> RunId) -> Result<(), FleetError> {
         let writes: Vec<Write> = runs.iter().map(|claimed| Write::new(run(claimed), CLAIM)).collect();
-        if self.around.crashes.claimed(&writes) {
+        self.has_claimed(&writes)
+    }
+
+    pub(super) fn has_claimed(&self, claims: &[Write]) -> Result<(), FleetError> {
+        if self.around.crashes.claimed(claims) {
             return self.crash();
         }
         Ok(())

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::crashes::Write;
+use super::crashes::{CLAIM, Write};
 use super::faulty::Faulty;
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, ItemIds, PlanChunk, PlanProgress,
@@ -48,8 +48,12 @@ impl Fleet for Faulty {
     }
 
     async fn note_plan_trouble(&self, claim: &RunClaim, path: &str, trouble: &str) -> Result<(), FleetError> {
-        self.alive()?;
-        self.store.note_plan_trouble(claim, path, trouble).await
+        let noted = self.store.note_plan_trouble(claim, path, trouble);
+        self.write(
+            &[Write::new(claim.run, format!("trouble of the plan of {path}"))],
+            noted,
+        )
+        .await
     }
 
     async fn plan_chunk(&self, claim: &RunClaim, chunk: &PlanChunk) -> Result<PlanProgress, FleetError> {
@@ -72,8 +76,8 @@ impl Fleet for Faulty {
     }
 
     async fn mark_alone(&self, claim: &BatchClaim) -> Result<Ended, FleetError> {
-        self.alive()?;
-        self.store.mark_alone(claim).await
+        self.write(&of_batch(claim, "suspicion"), self.store.mark_alone(claim))
+            .await
     }
 
     async fn claimable_runs(
@@ -88,7 +92,11 @@ impl Fleet for Faulty {
 
     async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {
         self.alive()?;
-        self.store.claim_next_batch(run, claim_id).await
+        let batch = self.store.claim_next_batch(run, claim_id).await?;
+        if let Some(batch) = &batch {
+            self.has_claimed(&of_batch(&batch.claim, CLAIM))?;
+        }
+        Ok(batch)
     }
 
     async fn finish_and_claim_batch(
@@ -135,8 +143,9 @@ impl Fleet for Faulty {
     }
 
     async fn settle_stop(&self, run: RunId) -> Result<bool, FleetError> {
-        self.alive()?;
-        Fleet::settle_stop(&self.store, run).await
+        let settled = Fleet::settle_stop(&self.store, run);
+        self.write(&[Write::new(run, "look whether it may stop")], settled)
+            .await
     }
 
     async fn sweep(&self) -> Result<Swept, FleetError> {

@@ -10,6 +10,7 @@ mod crashes;
 mod effects;
 mod engine;
 mod every_crash;
+mod facts;
 mod faulty;
 mod faulty_fleet;
 mod faulty_runs;

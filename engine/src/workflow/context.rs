@@ -186,7 +186,8 @@ impl Context {
 
     /// Sends one message for each item of the source, in leased batches on any replica of the fleet, and answers
     /// when every item has its first outcome. `message` makes the command of an item's row; `None` skips the item;
-    /// an error stores the item as refused. It fails when the source's ids cannot be read, do not ascend, or come twice.
+    /// an error stores the item as refused. When the source's ids cannot be read, do not ascend, or come twice, the run fails,
+    /// whatever its code makes of that.
     pub fn fan_out<S, M>(&self, source: S, message: M) -> StepFuture<FanOutSummary>
     where
         S: Source,

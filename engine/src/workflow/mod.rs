@@ -7,6 +7,7 @@ mod draw;
 mod fan_out;
 mod host;
 mod join;
+mod misfit;
 mod path;
 mod publish;
 mod registry;
@@ -29,6 +30,7 @@ pub(crate) use continuing::{continued, params_of};
 pub use fan_out::FanOutSummary;
 pub(crate) use fan_out::{FanOut, Made};
 pub(crate) use host::{ContextHost, Done, NewRunOfMine, Outcome, Race, WaitFor};
+pub(crate) use misfit::misfit;
 pub(crate) use path::{Place, UNDO, is_undo, undo_path};
 pub(crate) use publish::Publication;
 pub(crate) use registry::DynWorkflow;
@@ -50,7 +52,8 @@ pub trait Workflow: Send + Sync + 'static {
     const NAME: &'static str;
     /// Which version of its code this is: runs begin with it and are only ever run by binaries that replay it.
     const VERSION: u32 = 1;
-    /// The versions whose runs this code can replay.
+    /// The versions whose runs this code can replay, its own among them. One that it replays and does not begin yet lets two
+    /// releases stand side by side: first all replicas learn to replay it, then they begin with it.
     const REPLAYS: RangeInclusive<u32> = Self::VERSION..=Self::VERSION;
     /// Its input, read from the run's JSON parameters.
     type Input: DeserializeOwned + Send + 'static;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Context, Workflow};
+use super::{Context, Workflow, misfit};
 use crate::lifecycle::{QueueSettings, Runnable};
 
 /// A workflow with its types erased.
@@ -34,14 +34,15 @@ impl<W: Workflow> DynWorkflow for W {
     fn runnable(&self) -> Runnable {
         Runnable {
             workflow: W::NAME.to_owned(),
-            newest: W::VERSION,
-            oldest: *W::REPLAYS.start(),
+            version: W::VERSION,
+            replays: W::REPLAYS,
         }
     }
 }
 
 fn read_params<W: Workflow>(params: &[u8]) -> anyhow::Result<W::Input> {
-    serde_json::from_slice(params).with_context(|| format!("the parameters do not fit workflow {}", W::NAME))
+    serde_json::from_slice(params)
+        .map_err(|error| anyhow::anyhow!("the parameters do not fit workflow {}: {}", W::NAME, misfit(&error)))
 }
 
 /// The workflows a binary has.
@@ -52,8 +53,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Adds a workflow; the last one of a name wins.
+    /// Adds a workflow; the last one of a name wins. One that could not replay what it begins does not compile.
     pub fn add<W: Workflow>(&mut self, workflow: W) {
+        const {
+            assert!(
+                0 < W::VERSION && W::VERSION <= i32::MAX.cast_unsigned(),
+                "VERSION is from 1 on"
+            );
+            assert!(
+                *W::REPLAYS.start() <= W::VERSION && W::VERSION <= *W::REPLAYS.end(),
+                "REPLAYS does not have VERSION in it"
+            );
+        }
         self.workflows.insert(W::NAME, Arc::new(workflow));
     }
 
@@ -100,5 +111,35 @@ impl Registry {
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.workflows.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::RangeInclusive;
+
+    use super::*;
+
+    /// Learns to replay what the next release begins with.
+    struct Between;
+
+    impl Workflow for Between {
+        const NAME: &'static str = "between";
+        const VERSION: u32 = 2;
+        const REPLAYS: RangeInclusive<u32> = 1..=3;
+        type Input = ();
+        type Output = ();
+
+        async fn run(&self, _: Context, (): ()) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn code_replays_all_versions_that_it_says() {
+        let mut registry = Registry::default();
+        registry.add(Between);
+        let runnable = registry.runnable().remove(0);
+        assert_eq!((runnable.version, runnable.replays), (2, 1..=3));
     }
 }

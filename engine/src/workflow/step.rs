@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::misfit;
 use super::retry::RetryPolicy;
 use crate::lifecycle::RunId;
 
@@ -159,7 +160,7 @@ pub(crate) fn check_size(path: &str, result: &[u8], cap: usize) -> Result<(), St
 /// A recorded result as the code wants it; a missing one is JSON's null.
 pub(super) fn from_json<T: DeserializeOwned>(path: &str, result: Option<&[u8]>) -> anyhow::Result<T> {
     serde_json::from_slice(result.unwrap_or(b"null"))
-        .map_err(|error| anyhow::anyhow!("the recorded result of step {path} does not read: {error}"))
+        .map_err(|error| anyhow::anyhow!("the recorded result of step {path} does not read: {}", misfit(&error)))
 }
 
 /// What a step comes to. Its place in the code is taken when it is made; nothing happens before it is awaited.

@@ -5,7 +5,7 @@ use super::panel::{Panel, lines, q, states, table};
 /// From top to bottom.
 pub const PANELS: &[Panel] = &[
     states("Breakers", "none", "0 closed, 1 half-open, 2 open, the worst of all replicas; the views show those that are not closed.")
-        .red(2.0)
+        .red(1.0)
         .empty_when_well()
         .prom(&[q("max by (messaging_destination_name) (<lockgate.breaker.state>{J})", "{{messaging_destination_name}}")])
         .sql(&[q("select * from lockgate.v_breakers order by since", "")]),
@@ -22,8 +22,8 @@ pub const PANELS: &[Panel] = &[
     lines("Undelivered messages", "none", "Due, being sent again, refused for good, given up; the views count no further than 10,000 each.")
         .rows()
         .prom(&[q("max by (lockgate_status) (<lockgate.undelivered.messages>{J})", "{{lockgate_status}}")])
-        .sql(&[q("select status, messages, capped, oldest, oldest_age_s from lockgate.v_undelivered", "")]),
-    lines("Oldest undelivered by state", "s", "How long the oldest of each has been there.")
+        .sql(&[q("select status, messages, capped, oldest, oldest_age_s, waiting_s from lockgate.v_undelivered", "")]),
+    lines("Oldest undelivered by state", "s", "How long the oldest of each has waited; of those that are due since it may go.")
         .red(600.0)
         .prom(&[q("max by (lockgate_status) (<lockgate.undelivered.oldest.age>{J})", "{{lockgate_status}}")]),
     table("Due by topic", "none", "What redelivery has before it, and whether a breaker holds it back.")

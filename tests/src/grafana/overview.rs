@@ -20,10 +20,10 @@ pub const PANELS: &[Panel] = &[
         .red(1.0)
         .prom(&[q("max(<lockgate.invariants.violated>{J})", "broken")])
         .sql(&[q("select count(*) as broken from lockgate.v_invariants", "")]),
-    stat("Oldest undelivered", "s", "How long the oldest message that is due for redelivery has waited.")
+    stat("Oldest undelivered", "s", "How long the first message that may be sent again has waited; those that are to wait do not count.")
         .red(600.0)
         .prom(&[q("max(<lockgate.undelivered.oldest.age>{J,lockgate_status=\"due\"})", "oldest")])
-        .sql(&[q("select coalesce(max(oldest_age_s), 0) as oldest from lockgate.v_undelivered where status = 'due'", "")]),
+        .sql(&[q("select coalesce(max(waiting_s), 0) as oldest from lockgate.v_undelivered where status = 'due'", "")]),
     stat("Dead letters", "none", "Messages that redelivery has given up.")
         .red(1.0)
         .prom(&[q("max(<lockgate.undelivered.messages>{J,lockgate_status=\"dead\"})", "dead")])
@@ -40,7 +40,7 @@ pub const PANELS: &[Panel] = &[
             "{{lockgate_path}}",
         )])
         .sql(&[q("T(items_delivered_per_s, commands_delivered_per_s, outbox_delivered_per_s, redelivered_per_s)", "")]),
-    lines("Pick-up of runs", "s", "From when a run may go on to when its code is taken up; the views know the oldest that waits.")
+    lines("Pick-up of runs", "s", "From the start of a run to its first claim, with the delay that was asked for; the views know the oldest that waits.")
         .bars()
         .prom(&[
             q("histogram_quantile(0.5, sum by (le) (rate(<lockgate.run.pickup.duration>_bucket{J,W}[$__rate_interval])))", "p50"),

@@ -5,9 +5,13 @@ mod bulk;
 mod drain;
 mod limits;
 mod outbox;
+mod outcomes;
 mod queues;
 mod run_acts;
 mod runs;
+#[path = "../delivery_support/scripted.rs"]
+#[allow(dead_code)]
+mod scripted;
 mod send;
 mod tokens;
 

@@ -33,6 +33,10 @@ async fn stuck_commands_are_counted_moved_and_discarded() {
         .post(ACTIONS, r#"{"act": "discard", "all": true}"#)
         .await
         .is_problem(400, "reason");
+    client
+        .post(ACTIONS, act(r#""act": "move", "all": true, "to_topic": "no topic""#))
+        .await
+        .is_problem(400, "to_topic");
     let discarded = client.post(ACTIONS, act(r#""act": "discard", "all": true"#)).await;
     assert_eq!(discarded.is(200).json()["changed"], 1);
 }

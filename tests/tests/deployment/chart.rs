@@ -16,12 +16,14 @@ const CHART: &str = "ops/helm/lockgate";
 /// The oldest that the chart takes, and one of today.
 const KUBERNETES: [&str; 2] = ["1.27.0", "1.34.0"];
 /// Everything that can be switched on.
-const ALL: [&str; 5] = [
+const ALL: [&str; 7] = [
     "autoscaling.enabled=true",
     "emailSender.replicas=2",
     "emailSender.secretFiles.EMAIL_SMTP_URL_FILE=smtp-url",
     "secretFiles.LOCKGATE_API_TOKEN_FILE=api-token",
     "certificateFiles.ca=ca.pem",
+    "migration.secretFiles.DATABASE_URL_FILE=migrator-url",
+    "env.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318",
 ];
 
 /// A helm; none where it cannot be had, which is said once a test.
@@ -194,7 +196,18 @@ fn it_lints_and_what_it_makes_goes_together() {
             let hook = &jobs[0]["metadata"]["annotations"]["helm.sh/hook"];
             assert_eq!(hook, "pre-install,pre-upgrade");
             assert_eq!(container(jobs[0])["args"], serde_json::json!(["migrate", "up"]));
-            hold_pod(jobs[0]);
+            let (env, _) = hold_pod(jobs[0]);
+            let url = if values.is_empty() {
+                "database-url"
+            } else {
+                "migrator-url"
+            };
+            assert_eq!(env["DATABASE_URL_FILE"], format!("/etc/lockgate/secrets/{url}"));
+            assert_eq!(env.contains_key("OTEL_EXPORTER_OTLP_ENDPOINT"), !values.is_empty());
+            for deployment in &deployments {
+                let env = self::env(container(deployment));
+                assert_eq!(env["DATABASE_URL_FILE"], "/etc/lockgate/secrets/database-url");
+            }
             for budget in of_kind(&all, "PodDisruptionBudget") {
                 let chosen = deployments.iter().any(|deployment| {
                     !selector(&budget["spec"]["selector"]["matchLabels"], &pod_labels(deployment)).is_null()
@@ -239,7 +252,13 @@ fn workers_are_scaled_by_one_hand() {
     );
     let access = of_kind(&all, "TriggerAuthentication").next().unwrap();
     assert_eq!(name(access), trigger["authenticationRef"]["name"].as_str().unwrap());
-    assert_eq!(access["spec"]["secretTargetRef"][0]["key"], "database-url");
+    let key = |access: &Value| access["spec"]["secretTargetRef"][0]["key"].clone();
+    assert_eq!(key(access), "database-url");
+    let own = [&ALL[..], &["autoscaling.databaseUrlKey=keda-url"]].concat();
+    let own = filled_in(&helm, KUBERNETES[1], &own);
+    assert_eq!(key(of_kind(&own, "TriggerAuthentication").next().unwrap()), "keda-url");
+    let calm = &scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"];
+    assert_eq!(calm["stabilizationWindowSeconds"], 300);
 }
 
 #[test]

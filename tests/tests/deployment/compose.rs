@@ -138,6 +138,54 @@ fn addresses_lead_to_services_that_listen_there() {
     }
 }
 
+/// What is tried here and what is started there are the same releases.
+#[test]
+fn servers_are_those_that_the_tests_have() {
+    let services = services();
+    let tag = |service: &str| {
+        services[service]["image"]
+            .as_str()
+            .unwrap()
+            .rsplit_once(':')
+            .unwrap()
+            .1
+            .to_owned()
+    };
+    let (tools, kafka) = (text("ops/dev/telemetry-tools.sh"), text("ops/dev/kafka.sh"));
+    assert!(
+        kafka.contains(&format!("kafka_version={}\n", tag("kafka"))),
+        "{}",
+        tag("kafka")
+    );
+    let collector = tag("collector");
+    assert!(
+        tools.contains(&format!("collector_version=v{collector} ")),
+        "{collector}"
+    );
+    // The Go module of Prometheus 3.7 is v0.307.
+    let prometheus = tag("prometheus");
+    let [minor, patch] = prometheus.strip_prefix("v3.").unwrap().split('.').collect::<Vec<_>>()[..] else {
+        panic!("{prometheus}")
+    };
+    assert!(
+        tools.contains(&format!("prometheus_version=v0.3{minor:0>2}.{patch}\n")),
+        "{prometheus}"
+    );
+}
+
+/// Postgres is healthy when it answers where others ask it, and Kafka's data is where it outlives a container.
+#[test]
+fn servers_are_asked_where_they_stay_and_keep_what_they_have() {
+    let services = services();
+    let asked = words(&services["postgres"]["healthcheck"]["test"]);
+    assert!(
+        asked.windows(2).any(|pair| pair == ["-h", "127.0.0.1"]),
+        "{asked:?}: by the socket the server answers that is there for its first start only"
+    );
+    let folder = env(&services["kafka"])["KAFKA_LOG_DIRS"].clone();
+    assert_eq!(words(&services["kafka"]["volumes"]), [format!("kafka:{folder}")]);
+}
+
 #[test]
 fn the_topics_of_the_configuration_are_made() {
     let made = words(&services()["topics"]["command"]);

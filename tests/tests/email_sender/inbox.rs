@@ -22,6 +22,8 @@ struct Count {
     /// So many times the server is asked for what it does not have: an error that may pass.
     fails: AtomicU32,
     panics_on: Option<Uuid>,
+    /// Its effect is beyond a limit of the server.
+    exceeds: Option<Uuid>,
     rejects: Option<Uuid>,
 }
 
@@ -43,6 +45,10 @@ impl Effect for Count {
             .is_ok()
         {
             sqlx::query("select from public.not_there").execute(connection).await?;
+        }
+        if self.exceeds.is_some_and(|id| ids.contains(&id)) {
+            let limit = "do $$ begin raise 'planted' using errcode = 'program_limit_exceeded'; end $$";
+            sqlx::query(limit).execute(&mut *connection).await?;
         }
         assert!(!self.panics_on.is_some_and(|id| ids.contains(&id)), "as it was told");
         match self.rejects.filter(|id| ids.contains(id)) {
@@ -153,31 +159,35 @@ async fn an_error_that_may_pass_is_waited_out_and_takes_back_the_ids_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_whose_effect_panics_or_is_rejected_is_put_aside_alone() {
+async fn a_message_whose_effect_panics_is_rejected_or_beyond_a_limit_is_put_aside_alone() {
     let room = Mailroom::new().await;
     room.post((0..200).map(Letter::to_user).collect()).await;
     let id = lockgate_tests::mailroom::id_of;
     let effect = Arc::new(Count {
         panics_on: Some(id(17)),
         rejects: Some(id(18)),
+        exceeds: Some(id(19)),
         ..Count::default()
     });
     let consuming = consuming(&room, "one", &effect).await;
-    room.reaches(198, EFFECTS).await;
-    room.reaches(2, "select count(*) from lockgate.inbox_dead").await;
+    room.reaches(197, EFFECTS).await;
+    room.reaches(3, "select count(*) from lockgate.inbox_dead").await;
     assert_eq!(
         consuming.stops().await,
         Taken {
-            new: 198,
+            new: 197,
             repeated: 0,
-            dead: 2
+            dead: 3
         }
     );
-    let codes: Vec<String> = sqlx::query_scalar("select reason_code from lockgate.inbox_dead order by 1")
-        .fetch_all(&room.pool)
-        .await
-        .unwrap();
-    assert_eq!(codes, ["effect_panicked", "unwanted"]);
+    let why = "select reason_code || ': ' || reason from lockgate.inbox_dead order by 1";
+    let why: Vec<String> = sqlx::query_scalar(why).fetch_all(&room.pool).await.unwrap();
+    let words = [
+        "effect_failed: the database refused its effect with SQLSTATE 54000",
+        "effect_panicked: the code of its effect panicked",
+        "unwanted: nobody wants it",
+    ];
+    assert_eq!(why, words);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

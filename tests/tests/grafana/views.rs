@@ -118,6 +118,10 @@ async fn every_panel_has_data_and_every_alert_an_answer() {
     ] {
         assert!(firing.contains(&name), "{name}: {firing:?}");
     }
+    // Whoever follows the runbook sees what it is about.
+    for alert in alerts::all().filter(|alert| firing.contains(&alert.name)) {
+        assert!(!reader.rows(alert.query).await.is_empty(), "{}", alert.name);
+    }
 }
 
 #[tokio::test]
@@ -128,5 +132,5 @@ async fn first_queries_of_the_runbook_are_answered() {
         reader.rows(alert.query).await;
     }
     // Nobody is there yet; that nobody leads is told half a minute later.
-    assert_eq!(reader.firing().await, ["LockgateNoReplica"]);
+    assert_eq!(reader.firing().await, ["LockgateNoWorker"]);
 }

@@ -113,8 +113,8 @@ async fn read_and_claimed(scene: &Scene, run: Uuid) -> (WorkRun, WorkRun) {
         }],
         runnable: vec![Runnable {
             workflow: "orders".to_owned(),
-            newest: 2,
-            oldest: 1,
+            version: 2,
+            replays: 1..=2,
         }],
         suspects: false,
     };

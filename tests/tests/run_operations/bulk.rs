@@ -251,6 +251,27 @@ async fn what_is_needed_is_not_deleted() {
     assert_eq!((done.matched, done.acted), (2, 0));
 }
 
+/// By its open steps alone the sweep finds children that are to be cancelled with it.
+#[tokio::test]
+async fn a_run_stays_until_its_children_are_asked_to_stop() {
+    let scene = Scene::new().await;
+    let parent = scene.has("completed", "").await;
+    scene.steps(parent, &["0:mail child open", "1:log child open"]).await;
+    for (path, detached) in [("0:mail", "null"), ("1:log", "true")] {
+        let above = format!("parent_id = '{parent}', parent_path = '{path}', depth = 1, detached = {detached}");
+        scene.has("suspended", &above).await;
+    }
+    let delete = ["runs", "delete", &parent.to_string()];
+    let refused = scene.run(&delete).await.exits(4);
+    refused.says(&["children of it are still to be cancelled", "nothing was changed"]);
+    scene
+        .sql(&format!("select lockgate.stop_children('{parent}', 100)"))
+        .await;
+    assert_eq!(scene.json(&delete).await["status"], "deleted");
+    let left = "select parent_path || ' ' || status from lockgate.task_runs order by 1";
+    assert_eq!(scene.all(left).await, ["0:mail cancelled", "1:log suspended"]);
+}
+
 #[tokio::test]
 async fn the_rest_of_a_large_run_is_left_to_retention() {
     let scene = Scene::new().await;

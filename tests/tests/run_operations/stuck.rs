@@ -40,6 +40,11 @@ async fn stuck_commands_are_moved_to_the_undelivered_messages_and_redelivered_fr
         .await
         .exits(1)
         .says(&["go where the configuration says", "nothing was changed"]);
+    scene
+        .run(&[&rest[..], &["--to-topic", "no topic"]].concat())
+        .await
+        .exits(2)
+        .says(&["no topic can be called \"no topic\"", "nothing was changed"]);
     let moved = scene.json(&[&rest[..], &["--to-topic", "notes"]].concat()).await;
     assert_eq!(moved["changed"], 2);
     let redelivered = scene.json(&["undelivered", "redeliver", "--topic", "notes"]).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lockgate::lifecycle::{ClaimPage, QueueSettings, RunStore};
 use lockgate::postgres::Operator;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use uuid::Uuid;
 
 use crate::{Scene, complete, page, store};
@@ -116,6 +116,49 @@ async fn ten_runs_of_a_tenant_are_served_at_once_beside_a_hundred_thousand() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(scene.limited(64).await.len(), 32, "what small leaves is for large");
     scene.holds().await;
+}
+
+#[tokio::test]
+async fn one_tenant_with_much_among_many_with_little_need_not_wait_for_a_poll() {
+    let scene = Scene::new().await;
+    scene.limit(QueueSettings::new("orders").fair()).await;
+    scene.backlog(98, "'tenant ' || generate_series, null").await;
+    scene.backlog(1_000, "'large', null").await;
+    let mut got = scene.runs.claim_limited_runs(&page(&["orders"], 500)).await.unwrap();
+    assert!((99..500).contains(&got.runs.len()), "{}", got.runs.len());
+    let mut all = got.runs.len();
+    while got.again.is_some() && all < 1_098 {
+        got = scene.runs.claim_limited_runs(&page(&["orders"], 500)).await.unwrap();
+        all += got.runs.len();
+    }
+    assert!(all >= 1_098 || got.runs.len() == 500, "it was left at {all}");
+    scene.holds().await;
+}
+
+/// By their own index, also in a plan that was made when all there was had ended.
+#[tokio::test]
+async fn turns_are_not_found_by_going_through_all_that_wait() {
+    let scene = Scene::new().await;
+    scene.limit(QueueSettings::new("orders").fair()).await;
+    scene.backlog(20_000, "'tenant ' || generate_series % 100, null").await;
+    scene
+        .run("update lockgate.task_runs set status = 'completed', wake_at = null, finished_at = clock_timestamp()")
+        .await;
+    scene.run("vacuum analyze lockgate.task_runs").await;
+    let mut groups = sqlx::PgConnection::connect(scene.database.url()).await.unwrap();
+    let query = include_str!("../../../engine/queries/pick_runs_by_turn.sql");
+    let explain = format!(
+        "set plan_cache_mode = force_generic_plan; set enable_hashjoin = off; set enable_mergejoin = off;
+         set enable_seqscan = off;
+         prepare turns (text, text[], text[], smallint, boolean, uuid[], bigint) as {query}"
+    );
+    groups.execute(sqlx::raw_sql(AssertSqlSafe(explain))).await.unwrap();
+    let explain = "explain execute turns ('orders', '{}', '{}', 2::smallint, false, '{}', 100)";
+    let plan = groups.fetch_all(sqlx::raw_sql(explain)).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    let ready = plan.iter().filter(|line| line.contains("task_runs_ready")).count();
+    // What has neither tenant nor key stands there.
+    assert_eq!(ready, 1, "{}", plan.join("\n"));
 }
 
 /// In no stretch of time, by the database's clock, more came than its length and the burst allow; a run's instant lies

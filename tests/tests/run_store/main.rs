@@ -142,8 +142,8 @@ pub fn page(queues: &[&str], most: u32) -> ClaimPage {
 pub fn runnable(workflow: &str, oldest: u32, newest: u32) -> Runnable {
     Runnable {
         workflow: workflow.to_owned(),
-        newest,
-        oldest,
+        version: newest,
+        replays: oldest..=newest,
     }
 }
 

@@ -46,6 +46,20 @@ async fn who_stood_beside_is_never_blamed_and_who_kills_alone_is_set_aside() {
     scene.holds().await;
 }
 
+/// Within its lease and the next sweep all that a replica held is somebody else's to take.
+#[tokio::test]
+async fn one_sweep_takes_all_runs_of_whoever_died() {
+    let scene = Scene::new().await;
+    scene
+        .run("select lockgate.start_run('orders') from generate_series(1, 1700)")
+        .await;
+    assert_eq!(scene.claim(1700).await.len(), 1700);
+    scene.everybody_dies().await;
+    let held = "select count(*) from lockgate.task_runs where claim_id is not null";
+    assert_eq!(scene.value::<i64>(held).await, 0);
+    scene.holds().await;
+}
+
 #[tokio::test]
 async fn a_thousand_beside_a_killer_go_on() {
     let scene = Scene::new().await;

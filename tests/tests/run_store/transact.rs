@@ -122,6 +122,74 @@ async fn work_that_takes_longer_than_a_call_may_has_failed() {
     assert_eq!(booked(&scene).await, ["quick"]);
 }
 
+/// The server would refuse the record each time, however often that is tried.
+#[tokio::test]
+async fn work_that_goes_on_after_a_statement_of_its_own_has_failed_has_failed() {
+    let (scene, claim) = scene().await;
+    scene.run("create unique index on bookings (of)").await;
+    scene.run("insert into bookings (of) values ('twice')").await;
+    let database = scene.database.database();
+    let swallows = transact(&database, claim, "0:book", move |connection| {
+        async move {
+            let again = "insert into bookings (of) values ('twice')";
+            let swallowed = sqlx::query(again).execute(connection).await;
+            assert!(swallowed.is_err());
+            Ok(step(claim, "0:book", "swallowed"))
+        }
+        .boxed()
+    });
+    let Transacted::Failed(error) = swallows.await.unwrap() else {
+        panic!("it did not fail");
+    };
+    assert_eq!(
+        error.to_string(),
+        "a statement of its transaction failed and its work went on: nothing of it can be committed"
+    );
+    assert_eq!(recorded(do_book(&scene, claim, "once").await), "once");
+}
+
+#[tokio::test]
+async fn work_that_a_constraint_refuses_at_the_commit_has_failed() {
+    let (scene, claim) = scene().await;
+    let late = "alter table bookings add constraint once unique (of) deferrable initially deferred";
+    scene.run(late).await;
+    scene.run("insert into bookings (of) values ('twice')").await;
+    let Transacted::Failed(error) = do_book(&scene, claim, "twice").await else {
+        panic!("it did not fail");
+    };
+    assert!(error.to_string().contains("23505"), "{error}");
+    assert_eq!(recorded(do_book(&scene, claim, "once").await), "once");
+}
+
+/// Whether it asks the server for something more, or only for its record.
+#[tokio::test]
+async fn work_that_idles_for_longer_than_the_server_lets_it_has_failed() {
+    let (scene, claim) = scene().await;
+    let database = Database::new(&DatabaseSettings {
+        idle_in_transaction: Duration::from_millis(200),
+        ..scene.database.settings()
+    });
+    let database = database.unwrap();
+    for asks in [true, false] {
+        let idles = transact(&database, claim, "0:book", move |connection| {
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if asks {
+                    sqlx::query("select 1").execute(connection).await?;
+                }
+                Ok(step(claim, "0:book", "idled"))
+            }
+            .boxed()
+        });
+        let Transacted::Failed(error) = idles.await.unwrap() else {
+            panic!("it did not fail");
+        };
+        let told = error.to_string();
+        assert!(told.contains("idled for longer than the server lets it"), "{told}");
+    }
+    assert_eq!(recorded(do_book(&scene, claim, "quick").await), "quick");
+}
+
 /// Where a try before has left an open row, as after a long pause or when a person had to look: it is ended, not taken for
 /// the work of somebody else.
 #[tokio::test]

@@ -1,4 +1,4 @@
-use lockgate::lifecycle::{Act, Continuation, Ending, LetGo, RunStore};
+use lockgate::lifecycle::{Act, Continuation, Ending, Fleet, LetGo, RunClaim, RunStore};
 use uuid::Uuid;
 
 use super::support::{Led, World, claim_all};
@@ -49,19 +49,55 @@ async fn queue_makes_each_run_wait_for_the_one_before() {
         "each waits for the one of the slot before, the first for none"
     );
 
+    let in_the_way = "select count(*) from lockgate.task_runs where after_run is not null and wake_at is not null";
+    assert_eq!(world.number(in_the_way).await, 0, "no look meets those that wait");
     let runs = world.runs();
     let (claim, first) = claim_all(&runs).await.pop().unwrap();
     assert!(claim_all(&runs).await.is_empty());
-    let output = b"{}".to_vec();
+    complete(&runs, claim).await;
+    let (_, second) = claim_all(&runs).await.pop().unwrap();
+    assert!(second.slot > first.slot);
+}
+
+/// As a holder does whose code has returned.
+async fn complete(runs: &impl RunStore, claim: RunClaim) {
     let ending = Ending {
         claim,
-        act: Act::Complete { output },
+        act: Act::Complete { output: b"{}".to_vec() },
         had_batches: false,
         attributes: None,
     };
     assert_eq!(runs.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
-    let (_, second) = claim_all(&runs).await.pop().unwrap();
-    assert!(second.slot > first.slot);
+    runs.wake_behind(claim.run).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_the_line_lets_nobody_begin_beside_the_first() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'all', catch_up_max = 6, overlap = 'queue'").await;
+    assert!(Led::new(&world).await.tick().await.fired >= 5);
+    let runs = world.runs();
+    let (claim, first) = claim_all(&runs).await.pop().unwrap();
+    let second = "select id from lockgate.task_runs where status = 'queued' order by slot limit 1";
+    world
+        .run(&format!("select lockgate.cancel_run(({second}), 'not needed')"))
+        .await;
+    assert!(claim_all(&runs).await.is_empty(), "the third waits for the first now");
+    complete(&runs, claim).await;
+    let (_, third) = claim_all(&runs).await.pop().unwrap();
+    assert!(third.slot > first.slot);
+    // Whose end is not told at once the sweep finds, and no other.
+    world
+        .run(&format!("select lockgate.cancel_run(({second}), 'not needed')"))
+        .await;
+    let untold = "update lockgate.task_runs set after_run = (select id from lockgate.task_runs where status = 'cancelled' order by slot desc limit 1)
+                   where id = (select id from lockgate.task_runs where status = 'queued' order by slot limit 1)";
+    world.run(untold).await;
+    world.fleet().sweep().await.unwrap();
+    assert!(
+        claim_all(&runs).await.is_empty(),
+        "who left the line is over, who it waited for is not"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,8 +33,8 @@ pub async fn claim_all(runs: &PostgresRunStore) -> Vec<(RunClaim, WorkRun)> {
         }],
         runnable: vec![Runnable {
             workflow,
-            newest: 1,
-            oldest: 1,
+            version: 1,
+            replays: 1..=1,
         }],
         suspects: false,
     };

@@ -3,8 +3,9 @@
 use lockgate_tests::cli::Program;
 use lockgate_tests::cluster::program;
 use lockgate_tests::collector::Collector;
-use lockgate_tests::mailroom::Mailroom;
+use lockgate_tests::mailroom::{Letter, Mailroom};
 use lockgate_tests::probes::{LISTEN, Probes};
+use lockgate_tests::smtp_sink::{Manners, SmtpSink};
 use serde_json::json;
 
 use crate::support::cluster;
@@ -30,22 +31,29 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
         .with("LOCKGATE_API_TOKEN", &format!("{MARK}-TOKEN-0123456789"))
         .with("LOCKGATE_DIRECT_KEY_SECRET", &format!("{MARK}-KEY-0123456789abcdef"))
         .with("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization={MARK}-HEADER"))
+        // Nobody asks for it without SASL, and the library says so.
+        .with("LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD", &format!("{MARK}-SASL"))
         .with("OTEL_TRACES_SAMPLER", "always_on");
+    let with_password = cluster.url().replacen('@', &format!(":{MARK}-DATABASE@"), 1);
+    let cluster = cluster.with("DATABASE_URL", &with_password);
     // People whose names and addresses bear the mark.
     lockgate_workflows::tracker::create(&cluster.pool).await.unwrap();
     lockgate_workflows::tracker::seed(&cluster.pool, 200, |_| {})
         .await
         .unwrap();
-    sqlx::query("update tracker.users set name = $1 || id, email = $1 || id || '@example.org'")
-        .bind(MARK)
-        .execute(&cluster.pool)
-        .await
-        .unwrap();
+    let mark = "update tracker.users set email = $1 || id || '@example.org',
+           name = $1 || id || case when id = 7 then repeat('x', 3000000) else '' end";
+    sqlx::query(mark).bind(MARK).execute(&cluster.pool).await.unwrap();
     let mut replica = cluster.replica();
     let probes = Probes::of(&mut replica).await;
     replica.runs().await;
     let run = cluster.start("daily-task-reports", json!({})).await;
-    cluster.completes(run).await;
+    // One message is too large, and one run's parameters are what no run of it takes.
+    cluster.reaches(run, "completed").await;
+    let misfit = cluster.start("chaos-steps", json!({"steps": MARK})).await;
+    cluster.reaches(misfit, "failed").await;
+    let shown = "select count(*) from lockgate.v_runs where run_id = $1 and reason not like '%CANARY%'";
+    assert_eq!(cluster.count(shown, misfit).await, 1, "the views show what did not fit");
     collector
         .wait_for("metrics and logs have come", |seen| {
             seen.metric_exports > 1 && !seen.logs.is_empty()
@@ -66,13 +74,60 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
     hold("config show", &format!("{}{}", shown.out, shown.err));
 }
 
+/// Three e-mails, and four that nobody can do anything with.
+fn letters() -> Vec<Letter> {
+    let command = |user: u32, to: String, template: &str| {
+        let command = json!({
+            "recipientEmail": to, "templateId": template, "templateContext": {"name": MARK}, "locale": "en",
+            "correlationId": format!("c-{user}"), "userId": user,
+        });
+        Letter {
+            payload: command.to_string().into_bytes(),
+            ..Letter::to_user(user)
+        }
+    };
+    let to = |user: u32| format!("{MARK}{user}@example.org");
+    let whole = (0..3).map(|user| command(user, to(user), "welcome"));
+    let useless = [
+        command(3, format!("{MARK} at nowhere"), "welcome"),
+        command(4, to(4), "no-such-template"),
+        Letter {
+            payload: format!("{{\"recipientEmail\": {MARK}").into_bytes(),
+            ..Letter::to_user(5)
+        },
+        Letter {
+            id: None,
+            ..command(6, to(6), "welcome")
+        },
+    ];
+    whole.chain(useless).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_by_a_consumer() {
     let collector = Collector::start().await;
     let room = Mailroom::new().await.with(LISTEN.0, LISTEN.1).with("RUST_LOG", "trace");
     let room = room.with_all(&collector.env());
-    let smtp = format!("smtp://user:{MARK}-PASSWORD@127.0.0.1:1");
+    let sink = SmtpSink::with(Manners {
+        // In base64: user and CANARY-PASSWORD.
+        login: Some("AHVzZXIAQ0FOQVJZLVBBU1NXT1JE"),
+        answer: |to| match to {
+            "CANARY1@example.org" => Some("550 CANARY1@example.org is nobody here"),
+            "CANARY2@example.org" => Some("451 CANARY2@example.org is away, come again"),
+            _ => None,
+        },
+        ..Manners::default()
+    })
+    .await;
+    let smtp = sink.url_of("user", &format!("{MARK}-PASSWORD"));
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &smtp)]);
+    room.post(letters()).await;
+    // One was taken, one never will be; four are put aside.
+    sender.says("mail_failed").await;
+    room.reaches(4, "select count(*) from lockgate.inbox_dead").await;
+    room.reaches(1, "select count(*) from lockgate_mail.sent_emails where state = 'sent'")
+        .await;
+    assert!(sink.taken()[0].text.contains(MARK), "the mail itself has it");
     let probes = Probes::of(&mut sender).await;
     collector
         .wait_for("metrics of the consumer have come", |seen| {

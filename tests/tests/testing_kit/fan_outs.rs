@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use lockgate::delivery::{Command, EmailTriggerCommand};
 use lockgate::postgres::SqlSource;
 use lockgate::testing::{TestEngine, every_crash};
-use lockgate::workflow::{Context, FanOutSummary, Workflow};
+use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
 use serde_json::Value;
 
 #[derive(sqlx::FromRow)]
@@ -72,6 +73,58 @@ async fn messages_of_a_made_up_source_are_collected() {
         (messages[0].topic(), &first["templateId"]),
         ("email_commands", &Value::from("greeting"))
     );
+}
+
+/// Cannot be planned.
+struct Unordered;
+
+#[async_trait]
+impl Source for Unordered {
+    type Row = User;
+
+    fn name(&self) -> &str {
+        "unordered"
+    }
+    async fn ids(&self, _: &Resources, _: Option<i64>) -> anyhow::Result<Box<dyn IdPages>> {
+        Ok(Box::new(Self))
+    }
+    async fn rows(&self, _: &Resources, _: &[i64]) -> anyhow::Result<Vec<(i64, User)>> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl IdPages for Unordered {
+    async fn next(&mut self, _: usize) -> anyhow::Result<Vec<i64>> {
+        Ok(vec![2, 1])
+    }
+}
+
+/// Does without its greetings when they cannot be sent.
+struct Undaunted;
+
+impl Workflow for Undaunted {
+    const NAME: &'static str = "undaunted";
+    type Input = ();
+    type Output = ();
+
+    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<()> {
+        let sent = ctx.fan_out(Unordered, |user: &User| greeting(user).map(Some)).await;
+        if sent.is_err() {
+            ctx.step("shrug", || async { anyhow::Ok(()) }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// No record says so, and a replay may be able to.
+#[tokio::test]
+async fn a_run_whose_fan_out_cannot_be_planned_fails_whatever_its_code_makes_of_that() {
+    let engine = TestEngine::new().workflow(Undaunted);
+    let run = engine.start::<Undaunted>(&()).await;
+    let why = "planning step 0:unordered: the source returned item 1 after item 2: ids must ascend and come once";
+    run.assert_failed_with(why).await;
+    run.assert_no_step("1:shrug");
 }
 
 #[tokio::test]

@@ -203,3 +203,30 @@ async fn the_limits_of_a_queue_hold_by_the_clock_of_the_test() {
     let took = engine.now() - begun;
     assert!((3..=5).contains(&took.num_seconds()), "{took}");
 }
+
+/// Counts down, each time as a run of its own.
+struct Countdown;
+
+impl Workflow for Countdown {
+    const NAME: &'static str = "countdown";
+    type Input = u32;
+    type Output = String;
+
+    async fn run(&self, ctx: Context, left: u32) -> anyhow::Result<String> {
+        ctx.sleep(DAY).await?;
+        match left {
+            0 => Ok("liftoff".to_owned()),
+            left => ctx.continue_as_new::<Self>(&(left - 1)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_as_others_has_the_last_ones_result() {
+    let engine = TestEngine::new().workflow(Countdown);
+    let begun = engine.now();
+    let run = engine.start::<Countdown>(&2).await;
+    run.assert_completed_with(&"liftoff").await;
+    assert_eq!((engine.now() - begun).num_days(), 3);
+    assert_eq!(engine.runs_of(Countdown::NAME).len(), 3);
+}

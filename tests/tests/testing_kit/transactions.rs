@@ -50,3 +50,32 @@ async fn a_transaction_without_a_database_fails_its_test() {
     let engine = TestEngine::new().workflow(Booking);
     let _ = engine.start::<Booking>(&17).await.result().await;
 }
+
+/// Makes nothing of a statement that fails.
+struct Careless;
+
+impl Workflow for Careless {
+    const NAME: &'static str = "careless";
+    type Input = ();
+    type Output = ();
+
+    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<()> {
+        let booked = ctx.transaction("book", |tx| {
+            Box::pin(async move {
+                let _ = sqlx::query("insert into nowhere values (1)").execute(tx).await;
+                Ok(())
+            })
+        });
+        booked.await
+    }
+}
+
+/// As it does on a server that holds its record: nothing of it can be committed.
+#[tokio::test]
+async fn a_transaction_that_goes_on_after_a_statement_has_failed_fails_here_too() {
+    let database = postgres().await;
+    let engine = TestEngine::new().workflow(Careless).database(&database);
+    let run = engine.start::<Careless>(&()).await;
+    let error = run.result().await.unwrap_err().to_string();
+    assert!(error.contains("nothing of it can be committed"), "{error}");
+}

@@ -207,6 +207,41 @@ async fn sql_starts_and_commands_take_a_trace_context() {
     }
 }
 
+/// Messages that are due (stored so many seconds ago, to go in so many, tried so often), and how long the first of them
+/// has then waited.
+const WAITING: &[(&str, f64)] = &[
+    ("(3600, 86400, 0)", 0.0),
+    ("(3600, 86400, 0), (600, -60, 0)", 60.0),
+    ("(3600, 300, 4)", 3600.0),
+    ("(7200, 86400, 0), (900, 300, 2), (10, -5, 0)", 900.0),
+];
+
+#[tokio::test]
+async fn what_is_to_wait_for_a_time_of_its_own_is_not_late() {
+    let database = TestDatabase::new().await;
+    for (rows, waited) in WAITING {
+        let stored = format!(
+            "delete from lockgate.undelivered_messages;
+             insert into lockgate.undelivered_messages (command_type, id, message_id, status, reason_code, reason, topic, created_at,
+                 next_attempt_at, attempts)
+             select 'email', gen_random_uuid(), gen_random_uuid(), 'due', 'not_before', 'words', 't',
+                    clock_timestamp() - r.ago * interval '1 s', clock_timestamp() + r.due * interval '1 s', r.attempts
+               from (values {rows}) r (ago, due, attempts)"
+        );
+        run(database.pool(), stored).await;
+        let sql = "select waiting_s from lockgate.v_undelivered where status = 'due'";
+        let told: f64 = value(&database, sql).await;
+        assert!((told - waited).abs() < 20.0, "{rows}: {told}, not {waited}");
+    }
+    run(
+        database.pool(),
+        "update lockgate.undelivered_messages set status = 'dead'",
+    )
+    .await;
+    let sql = "select string_agg(status, ',') from lockgate.v_undelivered where waiting_s is not null";
+    assert_eq!(value::<String>(&database, sql).await, "dead");
+}
+
 /// Whether each gauge is told, with the label that it has here.
 const MEASURED: &[(&str, &str, f64)] = &[
     ("lockgate.queue.ready", "daily", 1.0),

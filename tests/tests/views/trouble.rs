@@ -103,6 +103,21 @@ async fn each_broken_promise_is_named() {
     }
 }
 
+/// Nobody promised that anything moves.
+#[tokio::test]
+async fn a_fleet_that_was_switched_off_breaks_no_promise() {
+    let database = well().await;
+    run(
+        database.pool(),
+        "update lockgate.leader_lease set expires_at = clock_timestamp() - interval '2 days';
+         update lockgate.replicas set stopped_at = clock_timestamp() - interval '2 days'",
+    )
+    .await;
+    assert_eq!(broken(database.pool()).await, [""; 0]);
+    let kinds: Vec<String> = stuck(database.pool()).await.into_iter().map(|found| found.0).collect();
+    assert_eq!(kinds, ["no_leader"]);
+}
+
 /// A kind, what it is about, since how many seconds, and how it is made.
 type Stuck = (&'static str, &'static str, f64, &'static str);
 
@@ -238,6 +253,13 @@ const STUCK: &[Stuck] = &[
         60.0,
         "update lockgate.replicas set breakers = jsonb_build_array(jsonb_build_object('topic', 't', 'state', 'open',
             'since', clock_timestamp() - interval '1 minute', 'reason', 'unreachable'))",
+    ),
+    (
+        "breaker_open",
+        "topic t",
+        60.0,
+        "update lockgate.replicas set breakers = jsonb_build_array(jsonb_build_object('topic', 't', 'state', 'half_open',
+            'since', clock_timestamp() - interval '1 minute', 'reason', 'mostly_unknown'))",
     ),
     (
         "dead_letters",

@@ -2,9 +2,12 @@
 //! reference that is small enough to be seen through, and no result, no wake-up and no claim is lost.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod gate;
 mod ops;
 mod reference;
+mod run;
 mod story;
+mod take;
 mod words;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +20,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use ops::{Op, op};
 use reference::Reference;
-use story::{Made, Step, Told, prepare, take};
+use story::{Made, Step, prepare};
+use take::{Told, take};
 use words::say_step;
 
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -76,6 +80,11 @@ impl Promises {
             let is_lost = |path: &String| lost.iter().any(|prefix| path.starts_with(prefix));
             self.taken
                 .retain(|(run, _), path| *run != settled.claim.run || !is_lost(path));
+        }
+        if let Step::Continue(next) = step
+            && told.let_go == [LetGo::Done]
+        {
+            self.waits.remove(&next.claim.run);
         }
         let Step::LetGo(group) = step else { return };
         let done = group
@@ -166,7 +175,8 @@ async fn check(ops: Vec<Op>) {
         assert_eq!(sight, expected, "after step {at}: {step:?}");
         reference.follow(&step, &told, &made, &sight.runs);
         reference.check(&postgres, &sight.runs).await;
-        made.tied |= told.made_ready > 1;
+        made.tied |= told.made_ready.max(story::made_ready(&step, &made.before, &sight.runs)) > 1;
+        made.heard(&step, &told.let_go);
         made.claims.extend(told.claims);
         promises.check(&postgres).await;
         made.before = sight.runs;

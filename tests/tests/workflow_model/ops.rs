@@ -20,6 +20,7 @@ impl Op {
             Self::LetGo { group } => group.first().map(|(claim, ..)| *claim),
             Self::Settle { step } => Some(step.claim),
             Self::Select { claim, .. } | Self::Undo { claim, .. } => Some(*claim),
+            Self::Child { claim, .. } | Self::EndChild { claim, .. } | Self::Continue { claim, .. } => Some(*claim),
             Self::Fail { claim } | Self::Renew { claim } | Self::Die { claim } => Some(*claim),
             _ => None,
         }
@@ -90,6 +91,30 @@ pub struct LimitsOp {
     pub most: Option<u8>,
     pub of_a_key: Option<u8>,
     pub until_over: bool,
+    /// Tokens for each unit of time, and how many are saved up.
+    pub rate: Option<(u8, u8)>,
+    pub fair: bool,
+}
+
+/// Of a token, a unit.
+pub const RATE_MORE: f64 = 0.01;
+
+impl LimitsOp {
+    /// Runs have places.
+    pub fn counts(self) -> bool {
+        self.most.is_some() || self.of_a_key.is_some() || self.fair
+    }
+}
+
+/// What a child is started with beside its step.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildOp {
+    pub bulk: bool,
+    pub urgent: bool,
+    pub detached: bool,
+    pub start_in: u8,
+    pub key: Option<u8>,
+    pub tenant: Option<u8>,
 }
 
 /// One thing done.
@@ -101,6 +126,7 @@ pub enum Op {
         start_in: u8,
         after: Option<RunAt>,
         key: Option<u8>,
+        tenant: Option<u8>,
     },
     Claim {
         take: u8,
@@ -138,6 +164,32 @@ pub enum Op {
     },
     LetGo {
         group: Vec<(ClaimAt, ActOp, bool)>,
+    },
+    /// Its code starts a child.
+    Child {
+        claim: ClaimAt,
+        path: u8,
+        wishes: ChildOp,
+    },
+    /// Its code records how a child ended.
+    EndChild {
+        claim: ClaimAt,
+        path: u8,
+        result: u8,
+    },
+    /// It ends by going on as another run.
+    Continue {
+        claim: ClaimAt,
+        behind: u8,
+        batches: bool,
+    },
+    /// Which of its children are over.
+    AskChildren {
+        run: RunAt,
+    },
+    /// Those of a run that is over, or is to stop.
+    StopChildren {
+        run: RunAt,
     },
     Signal {
         run: RunAt,
@@ -197,6 +249,11 @@ fn status() -> impl Strategy<Value = StepStatus> {
 /// Four places of the code itself, and two in each branch of its select.
 fn path() -> impl Strategy<Value = u8> {
     0..10_u8
+}
+
+/// Two places of the code itself, and one in each of two branches of its select.
+fn child_path() -> impl Strategy<Value = u8> {
+    0..4_u8
 }
 
 /// Mostly one that is held, now and then one that may be lost.
@@ -260,23 +317,66 @@ fn start() -> impl Strategy<Value = Op> {
     let start_in = prop_oneof![3 => Just(0_u8), 1 => 0..3_u8];
     let after = option::weighted(0.1, any::<u8>());
     let key = option::of(0..2_u8);
-    let start = (any::<bool>(), any::<bool>(), start_in, after, key);
-    start.prop_map(|(bulk, urgent, start_in, after, key)| Op::Start {
+    let start = (any::<bool>(), any::<bool>(), start_in, after, key, tenant());
+    start.prop_map(|(bulk, urgent, start_in, after, key, tenant)| Op::Start {
         bulk,
         urgent,
         start_in,
         after,
         key,
+        tenant,
     })
 }
 
+fn tenant() -> impl Strategy<Value = Option<u8>> {
+    option::weighted(0.7, 0..3_u8)
+}
+
+fn child() -> impl Strategy<Value = ChildOp> {
+    let start_in = prop_oneof![4 => Just(0_u8), 1 => 1..3_u8];
+    let detached = prop_oneof![4 => Just(false), 1 => Just(true)];
+    let key = option::of(0..2_u8);
+    let child = (any::<bool>(), any::<bool>(), detached, start_in, key, tenant());
+    child.prop_map(|(bulk, urgent, detached, start_in, key, tenant)| ChildOp {
+        bulk,
+        urgent,
+        detached,
+        start_in,
+        key,
+        tenant,
+    })
+}
+
+fn child_act() -> impl Strategy<Value = Op> {
+    let starts = (claim(), child_path(), child());
+    let ends = (claim(), child_path(), 0..3_u8);
+    let behind = prop_oneof![5 => Just(0_u8), 1 => Just(1_u8)];
+    let goes_on = (claim(), behind, any::<bool>());
+    prop_oneof![
+        6 => starts.prop_map(|(claim, path, wishes)| Op::Child { claim, path, wishes }),
+        3 => ends.prop_map(|(claim, path, result)| Op::EndChild { claim, path, result }),
+        2 => goes_on.prop_map(|(claim, behind, batches)| Op::Continue { claim, behind, batches }),
+        3 => run().prop_map(|run| Op::AskChildren { run }),
+        2 => any::<u8>().prop_map(|run| Op::StopChildren { run }),
+    ]
+}
+
 fn queue_act() -> impl Strategy<Value = Op> {
-    let limits = (option::of(1..4_u8), option::of(1..3_u8), any::<bool>());
-    let limits = limits.prop_map(|(most, of_a_key, until_over)| LimitsOp {
+    let rate = option::of((1..3_u8, 1..4_u8));
+    let limits = (
+        option::of(1..4_u8),
+        option::of(1..3_u8),
+        any::<bool>(),
+        rate,
+        any::<bool>(),
+    );
+    let limits = limits.prop_map(|(most, of_a_key, until_over, rate, fair)| LimitsOp {
         most,
         // More of a key than in all is refused.
         of_a_key: of_a_key.map(|key| key.min(most.unwrap_or(key))),
         until_over,
+        rate,
+        fair,
     });
     let claim = (1..4_u8, prop_oneof![4 => Just(false), 1 => Just(true)]);
     prop_oneof![
@@ -326,6 +426,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         3 => start(),
         12 => run_act(),
         22 => claim_act(),
+        6 => child_act(),
         6 => queue_act(),
         3 => (1..7_u8).prop_map(|by| Op::Advance { by }),
         3 => Just(Op::Sweep),

@@ -1,187 +1,45 @@
-//! A third statement of what becomes of runs, as small as it can be: per run its state, its claim, its wake-ups, and the
-//! first result of each path. It says beforehand what letting go answers; of leases it knows only who lost one.
+//! A third statement of what becomes of runs, as small as it can be: per run its state, its claim, its wake-ups, the first
+//! result of each path, and who started it. It says beforehand what letting go answers; of leases it knows only who lost
+//! one, and of time only how many units have passed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockgate::lifecycle::{Kind, LetGo, NewStep, RunClaim, RunId, StepStatus};
-use lockgate_tests::conformance::runs::{RunSeen, RunWorld};
+use lockgate::lifecycle::{ClaimPage, Continuation, LetGo, NewChild, NewStep, RunClaim, RunId, StepStatus};
+use lockgate_tests::conformance::runs::{RunSeen, RunWorld, Wake};
 
-use crate::FirstResult;
+use crate::gate::{Gate, Places, fresh, left_out};
 use crate::ops::{ActOp, LimitsOp, Op};
-use crate::story::{Made, Step, Told, path_of};
+use crate::run::{Parent, Run, one};
+use crate::story::{Made, Step};
+use crate::take::Told;
 
-#[derive(Debug, Clone)]
-struct Run {
-    status: &'static str,
-    wake_seq: i64,
-    token: i64,
-    claim: Option<RunClaim>,
-    stop: Option<&'static str>,
-    /// Of one that is to stop: what it did is undone first; or that is over, or not asked for.
-    undoing: Option<bool>,
-    /// It is of the queue with limits, and of this key there.
-    limited: Option<Option<String>>,
-    /// It has a place there, until it is over or only while it is held.
-    place: Option<bool>,
-    /// Waiting, and held.
-    batches: (u8, u8),
-    open: BTreeMap<String, Kind>,
-    results: BTreeMap<String, FirstResult>,
-    /// Steps that can be undone.
-    undoables: BTreeSet<String>,
-}
-
-/// All runs, and what is set for the queue with limits.
+/// All runs, and the queue with limits.
 #[derive(Debug, Default)]
-pub struct Reference(BTreeMap<RunId, Run>, Option<LimitsOp>);
-
-impl Run {
-    fn is_over(&self) -> bool {
-        matches!(self.status, "completed" | "failed" | "cancelled")
-    }
-
-    /// Something that can be undone was begun and is not undone.
-    fn did_something(&self) -> bool {
-        let undone = |path: &String| {
-            let undo = self.results.get(&format!("undo/{path}"));
-            undo.is_some_and(|(status, _)| *status == StepStatus::Completed)
-        };
-        self.undoables.iter().any(|path| !undone(path))
-    }
-
-    /// What it did is undone before it is over.
-    fn settle_stop(&mut self) {
-        let Some(stop) = self.stop else { return };
-        if self.is_over() || self.claim.is_some() || self.undoing == Some(true) {
-            return;
-        }
-        if self.undoing.is_none() && self.did_something() {
-            self.undoing = Some(true);
-            self.wake_seq += 1;
-            if matches!(self.status, "paused" | "quarantined") {
-                self.status = "running";
-            }
-        } else if self.batches.1 == 0 {
-            self.status = stop;
-        }
-    }
-
-    fn has_place(&self) -> bool {
-        !self.is_over() && (self.place == Some(true) || (self.place.is_some() && self.claim.is_some()))
-    }
-
-    fn open(&mut self, path: String, kind: Kind) {
-        if kind == Kind::Undoable {
-            self.undoables.insert(path.clone());
-        }
-        self.open.insert(path, kind);
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.open.contains_key(path) || self.results.contains_key(path)
-    }
-
-    /// The first result of a path stays; a wait is ended by its own kind.
-    fn record(&mut self, step: &NewStep) {
-        let other_wait = self.open.get(&step.path).is_some_and(|kind| *kind != step.kind);
-        if other_wait || self.results.contains_key(&step.path) {
-            return;
-        }
-        if step.status == StepStatus::Open {
-            return self.open(step.path.clone(), step.kind);
-        }
-        self.open.remove(&step.path);
-        if step.kind == Kind::Undoable {
-            self.undoables.insert(step.path.clone());
-        }
-        self.results
-            .insert(step.path.clone(), (step.status, step.result.clone()));
-    }
-
-    /// What is open in the branches that lost is dropped, but for what can be undone.
-    fn select(&mut self, step: &NewStep, lost: &[String]) {
-        if self.has(&step.path) {
-            return;
-        }
-        self.record(step);
-        let is_lost = |path: &str| lost.iter().any(|prefix| path.starts_with(prefix));
-        for (path, kind) in std::mem::take(&mut self.open) {
-            if is_lost(&path) && kind != Kind::Undoable {
-                self.results.insert(path, (StepStatus::Dropped, None));
-            } else {
-                self.open.insert(path, kind);
-            }
-        }
-    }
-
-    fn allows(&self, act: &ActOp, had_batches: bool, seen: i64) -> bool {
-        match act {
-            ActOp::Wait { .. } => self.stop.is_none() && self.wake_seq == seen,
-            ActOp::Complete | ActOp::Fail => {
-                self.stop.is_none() && self.status == "running" && !(had_batches && self.batches != (0, 0))
-            }
-            ActOp::WaitToUndo { .. } => self.undoing != Some(false) && self.wake_seq == seen,
-            ActOp::Quarantine | ActOp::HandBack { .. } | ActOp::NotUndone { .. } | ActOp::Unwound => true,
-        }
-    }
-
-    fn let_go(&mut self, act: &ActOp) {
-        self.claim = None;
-        self.status = match act {
-            ActOp::Complete => "completed",
-            ActOp::Fail => "failed",
-            ActOp::Quarantine | ActOp::NotUndone { .. } => "quarantined",
-            ActOp::Wait { batches: false, .. } if self.status == "running" => "suspended",
-            _ => self.status,
-        };
-        let undoes = matches!(act, ActOp::WaitToUndo { .. } | ActOp::NotUndone { .. });
-        if undoes && self.stop.is_some() {
-            self.undoing = self.undoing.or(Some(true));
-        }
-        if matches!(act, ActOp::Unwound) {
-            self.undoing = Some(false);
-        }
-        for (path, kind) in act.waits() {
-            let path = path_of(*path);
-            if !self.has(&path) {
-                self.open(path, *kind);
-            }
-        }
-    }
+pub struct Reference {
+    runs: BTreeMap<RunId, Run>,
+    gate: Option<Gate>,
+    now: u64,
 }
 
 impl Reference {
     fn held(&mut self, claim: &RunClaim) -> Option<&mut Run> {
-        self.0.get_mut(&claim.run).filter(|run| run.claim == Some(*claim))
+        self.runs.get_mut(&claim.run).filter(|run| run.claim == Some(*claim))
     }
 
     /// Does the same; `after` is how the runs are now, for what time decides.
     pub fn follow(&mut self, step: &Step, told: &Told, made: &Made, after: &[RunSeen]) {
         match step {
             Step::Start(start, _) => {
+                let turn = (start.tenant.clone(), start.limit_key.clone());
                 let run = Run {
-                    status: "queued",
-                    wake_seq: 0,
-                    token: 0,
-                    claim: None,
-                    stop: None,
-                    undoing: None,
-                    limited: start.queue.as_ref().map(|_| start.limit_key.clone()),
-                    place: None,
-                    batches: (0, 0),
-                    open: BTreeMap::new(),
-                    results: BTreeMap::new(),
-                    undoables: BTreeSet::new(),
+                    follows: start.after_run.is_some(),
+                    ..Run::queued(start.queue.is_some(), turn, None)
                 };
-                self.0.insert(start.request.id, run);
+                self.runs.insert(start.request.id, run);
             }
             Step::Claim(_) => told.claims.iter().for_each(|claim| self.claimed(claim)),
-            Step::ClaimLimited(_) => self.claimed_limited(&told.claims),
-            Step::Select(step, lost) => {
-                if let Some(run) = self.held(&step.claim) {
-                    run.select(step, lost);
-                }
-            }
+            Step::ClaimLimited(page) => self.claimed_limited(page, &told.claims, made.is_paused, after),
+            Step::Select(step, lost) => self.select(step, lost),
             Step::Save(group) => self.save(group, told.words == "refused"),
             Step::Settle(step) => {
                 if let Some(run) = self.held(&step.claim) {
@@ -193,76 +51,92 @@ impl Reference {
                     self.let_go(claim, act, *had_batches, *answer, made);
                 }
             }
+            Step::Child(child, _) => self.start(child, &told.words),
+            Step::Continue(next) => self.go_on(next, told.let_go[0]),
             Step::Other(op) => self.other(op, told, made, after),
+        }
+        self.note_ends();
+    }
+
+    fn note_ends(&mut self) {
+        for run in self.runs.values_mut().filter(|run| run.is_over()) {
+            run.over_in.get_or_insert(self.now);
         }
     }
 
     fn claimed(&mut self, claim: &RunClaim) {
-        let run = self.0.get_mut(&claim.run).unwrap();
-        let was = (
-            run.claim,
-            run.stop.is_none() || run.undoing == Some(true),
-            matches!(run.status, "queued" | "running" | "suspended"),
-        );
-        assert_eq!(was, (None, true, true), "{claim:?}");
+        let run = self.runs.get_mut(&claim.run).unwrap();
+        assert!(run.claim.is_none() && run.may_be_claimed(), "{claim:?} {run:?}");
         run.token += 1;
         assert_eq!(run.token, claim.token, "{claim:?}");
         (run.claim, run.status) = (Some(*claim), "running");
+        run.claimed_in = Some(self.now);
     }
 
-    /// Of the queue with limits never more have a place than may, nor of a key.
-    fn claimed_limited(&mut self, claims: &[RunClaim]) {
-        let before = self.places();
+    /// Of the queue with limits never more have a place than may, nor more than there are tokens; and none is kept back
+    /// without one of these.
+    fn claimed_limited(&mut self, page: &ClaimPage, claims: &[RunClaim], is_paused: bool, after: &[RunSeen]) {
+        assert!(!is_paused || claims.is_empty(), "{claims:?}");
+        let (before, fresh) = (Places::of(self.runs.values()), fresh(&self.runs, claims));
+        let until_over = self.gate.as_ref().is_some_and(|gate| gate.limits.until_over);
         for claim in claims {
             self.claimed(claim);
-            let until_over = self.1.is_some_and(|limits| limits.until_over);
-            let run = self.0.get_mut(&claim.run).unwrap();
-            assert!(run.limited.is_some(), "{claim:?}");
+            let run = self.runs.get_mut(&claim.run).unwrap();
+            assert!(run.limited, "{claim:?}");
             run.place = Some(until_over);
         }
-        let Some(limits) = self.1 else { return };
-        for (key, count) in self.places() {
-            let most = if key.is_none() { limits.most } else { limits.of_a_key };
-            let were = before.get(&key).copied().unwrap_or(0);
-            assert!(
-                most.is_none_or(|most| count <= usize::from(most).max(were)),
-                "{count} of {key:?} where {most:?} may: {claims:?}"
-            );
+        let Some(gate) = self.gate.as_mut().filter(|_| !is_paused) else {
+            return;
+        };
+        let no_token = gate.spend(fresh.len(), self.now);
+        let limits = gate.limits;
+        let places = Places::of(self.runs.values());
+        places.check(&before, limits);
+        let left = left_out(&self.runs, page, after, limits);
+        if limits.fair {
+            places.check_turns(&fresh, &left);
         }
-    }
-
-    /// How many have a place, all together and by key.
-    fn places(&self) -> BTreeMap<Option<String>, usize> {
-        let mut places = BTreeMap::new();
-        for run in self.0.values().filter(|run| run.has_place()) {
-            *places.entry(None).or_default() += 1;
-            if let Some(Some(key)) = &run.limited {
-                *places.entry(Some(key.clone())).or_default() += 1;
-            }
-        }
-        places
+        let is_full = limits.most.is_some_and(|most| places.all >= usize::from(most));
+        let all_taken = claims.len() == page.shares[0].take as usize;
+        assert!(
+            left.is_empty() || no_token || is_full || all_taken,
+            "{left:?} are kept back: {places:?} {limits:?}"
+        );
     }
 
     /// What was claimed before there were limits has a place too.
     fn give_places(&mut self) {
-        let Some(limits) = self.1 else { return };
-        if limits.most.is_none() && limits.of_a_key.is_none() {
+        let Some(limits) = self
+            .gate
+            .as_ref()
+            .map(|gate| gate.limits)
+            .filter(|limits| limits.counts())
+        else {
             return;
+        };
+        let limited = self.runs.values_mut().filter(|run| run.limited && !run.is_over());
+        for run in limited.filter(|run| run.claim.is_some() || run.place == Some(true)) {
+            run.place = Some(limits.until_over);
         }
-        for run in self
-            .0
-            .values_mut()
-            .filter(|run| run.limited.is_some() && !run.is_over())
-        {
-            if run.claim.is_some() || run.place == Some(true) {
-                run.place = Some(limits.until_over);
-            }
-        }
+    }
+
+    /// What the branches started that lost is stopped with them.
+    fn select(&mut self, step: &NewStep, lost: &[String]) {
+        let Some(run) = self.held(&step.claim).filter(|run| !run.has(&step.path)) else {
+            return;
+        };
+        let mut children = run.open_children();
+        children.retain(|path| lost.iter().any(|prefix| path.starts_with(prefix)));
+        run.select(step, lost);
+        self.stop_those(step.claim.run, &children);
     }
 
     fn save(&mut self, group: &[NewStep], refused: bool) {
         let taken = |step: &&NewStep| {
-            let held = self.0.get(&step.claim.run).filter(|run| run.claim == Some(step.claim));
+            let held = self
+                .runs
+                .get(&step.claim.run)
+                .filter(|run| run.claim == Some(step.claim));
             !step.ends_open && held.is_some_and(|run| run.has(&step.path))
         };
         assert_eq!(group.iter().any(|step| taken(&step)), refused, "{group:?}");
@@ -288,47 +162,132 @@ impl Reference {
         }
     }
 
+    /// A child is started with its step, once.
+    fn start(&mut self, child: &NewChild, words: &str) {
+        let Some(parent) = self.held(&child.claim) else {
+            return assert_eq!(words, "[false]");
+        };
+        assert_eq!(words, "[true]");
+        if !parent.has(&child.path) {
+            parent.open(child.path.clone(), lockgate::lifecycle::Kind::Child);
+        }
+        let wishes = &child.wishes;
+        let turn = (
+            wishes.tenant.clone().or(parent.turn.0.clone()),
+            wishes.limit_key.clone(),
+        );
+        let above = Parent {
+            run: child.claim.run,
+            path: child.path.clone(),
+            detached: wishes.detached,
+        };
+        self.runs
+            .entry(child.id)
+            .or_insert_with(|| Run::queued(wishes.queue.is_some(), turn, Some(above)));
+    }
+
+    fn go_on(&mut self, next: &Continuation, answer: LetGo) {
+        let Some(run) = self.held(&next.claim) else {
+            return assert_eq!(answer, LetGo::Lost, "{next:?}");
+        };
+        let may = run.allows(&ActOp::Complete, next.had_batches, 0) && run.wake_seq == next.seen;
+        assert_eq!(may, answer == LetGo::Done, "{next:?} {answer:?}");
+        if may {
+            let goes_on = run.go_on_as(next.next);
+            self.runs.insert(next.next, goes_on);
+        }
+    }
+
+    /// The run itself, or the one that goes on in its place.
+    fn meant(&self, run: RunId) -> RunId {
+        let mut meant = run;
+        while let Some(next) = self.runs.get(&meant).and_then(|run| run.next) {
+            meant = next;
+        }
+        meant
+    }
+
+    fn stop_those(&mut self, parent: RunId, paths: &[String]) -> bool {
+        let mut stopped = false;
+        for child in self.runs.values_mut().filter(|child| child.is_to_stop(parent, paths)) {
+            child.stop("cancelled");
+            stopped = true;
+        }
+        stopped
+    }
+
+    /// Of a run that is over or to stop; answers whether that changed anything.
+    fn stop_children(&mut self, run: RunId) -> bool {
+        let Some(parent) = self.runs.get(&run).filter(|run| run.is_over() || run.stop.is_some()) else {
+            return false;
+        };
+        let (is_over, open) = (parent.is_over(), parent.open_children());
+        let stopped = self.stop_those(run, &open);
+        if let Some(parent) = self.runs.get_mut(&run).filter(|_| is_over) {
+            parent.drop_steps(&open);
+        }
+        stopped || (is_over && !open.is_empty())
+    }
+
+    fn wake(&mut self, run: RunId) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.wake();
+        }
+    }
+
     fn other(&mut self, op: &Op, told: &Told, made: &Made, after: &[RunSeen]) {
         match op {
             Op::Wake { runs } => {
                 let runs: BTreeSet<RunId> = runs.iter().map(|run| made.run(*run)).collect();
-                for run in runs {
-                    if let Some(run) = self.0.get_mut(&run).filter(|run| !run.is_over()) {
-                        run.wake_seq += 1;
-                    }
-                }
+                runs.into_iter().for_each(|run| self.wake(run));
             }
             Op::Fail { claim } => {
                 if let Some(run) = self.held(&made.claim(*claim)) {
-                    run.stop.get_or_insert("failed");
                     run.claim = None;
-                    run.settle_stop();
+                    run.stop("failed");
                 }
             }
-            Op::Die { .. } | Op::Sweep => self.swept(after),
-            Op::Limit(limits) => {
-                self.1 = Some(*limits);
-                self.give_places();
-            }
-            Op::Signal { run, .. }
-            | Op::Pause { run }
-            | Op::Resume { run }
-            | Op::Cancel { run }
-            | Op::ForceCancel { run }
-            | Op::SettleStop { run }
-            | Op::Batches { run, .. } => {
-                if let Some(run) = self.0.get_mut(&made.run(*run)) {
-                    one(run, op, told);
-                }
+            Op::Die { .. } | Op::Sweep => self.swept(&made.before, after),
+            Op::Limit(limits) => self.limit(*limits),
+            Op::Advance { by } => self.now += u64::from(*by),
+            Op::StopChildren { run } => drop(self.stop_children(made.run(*run))),
+            Op::Cancel { run } | Op::ForceCancel { run } => self.cancel(self.meant(made.run(*run)), op, told),
+            Op::Signal { run, .. } => self.one(self.meant(made.run(*run)), op, told),
+            Op::Pause { run } | Op::Resume { run } | Op::SettleStop { run } | Op::Batches { run, .. } => {
+                self.one(made.run(*run), op, told);
             }
             _ => {}
         }
     }
 
-    /// Who lost a lease is nobody's, in the state that it was in or set aside.
-    fn swept(&mut self, after: &[RunSeen]) {
+    fn one(&mut self, run: RunId, op: &Op, told: &Told) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            one(run, op, told);
+        }
+    }
+
+    fn limit(&mut self, limits: LimitsOp) {
+        self.gate = Some(Gate::new(limits, self.gate.as_ref(), self.now));
+        self.give_places();
+    }
+
+    /// Its children are stopped with it, and its parent hears of its end.
+    fn cancel(&mut self, run: RunId, op: &Op, told: &Told) {
+        self.one(run, op, told);
+        self.stop_children(run);
+        let over = self.runs.get(&run).filter(|run| run.is_over());
+        if let Some(parent) = over.and_then(|run| run.parent.as_ref()).map(|parent| parent.run) {
+            self.wake(parent);
+        }
+    }
+
+    /// Who lost a lease is nobody's, in the state that it was in or set aside. Who sleeps though a child is over is woken,
+    /// and the children of those that are over or to stop are stopped, and theirs.
+    fn swept(&mut self, before: &[RunSeen], after: &[RunSeen]) {
         for seen in after {
-            let Some(run) = self.0.get_mut(&seen.run) else { continue };
+            let Some(run) = self.runs.get_mut(&seen.run) else {
+                continue;
+            };
             if run.claim.is_some() && seen.claim.is_none() {
                 run.claim = None;
                 if seen.status == "quarantined" && run.status == "running" {
@@ -338,13 +297,54 @@ impl Reference {
             run.settle_stop();
         }
         self.give_places();
+        self.note_ends();
+        let asleep = before
+            .iter()
+            .filter(|seen| seen.claim.is_none() && seen.wake != Wake::Due);
+        let sleeps = |seen: &&RunSeen| {
+            self.runs
+                .get(&seen.run)
+                .is_some_and(|run| run.wake_seq == seen.wake_seq)
+        };
+        let untold = asleep
+            .filter(sleeps)
+            .map(|seen| seen.run)
+            .filter(|run| self.is_untold(*run));
+        for parent in untold.collect::<Vec<_>>() {
+            self.wake(parent);
+        }
+        while self
+            .runs
+            .keys()
+            .copied()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .fold(false, |more, run| self.stop_children(run) || more)
+        {}
+    }
+
+    /// A child of it has ended since it was claimed.
+    fn is_untold(&self, run: RunId) -> bool {
+        let parent = &self.runs[&run];
+        let open = parent.open_children();
+        let is_news = |child: &Run| {
+            let above = child
+                .parent
+                .as_ref()
+                .filter(|above| above.run == run && child.next.is_none());
+            let since = parent
+                .claimed_in
+                .is_some_and(|claimed| child.over_in.is_some_and(|over| over >= claimed));
+            above.is_some_and(|above| open.contains(&above.path)) && since
+        };
+        matches!(parent.status, "running" | "suspended") && self.runs.values().any(is_news)
     }
 
     /// Whether the store has the same runs.
     pub async fn check(&self, world: &dyn RunWorld, runs: &[RunSeen]) {
-        assert_eq!(runs.len(), self.0.len());
+        assert_eq!(runs.len(), self.runs.len());
         for seen in runs {
-            let run = &self.0[&seen.run];
+            let run = &self.runs[&seen.run];
             let expected = (run.status, run.wake_seq, run.token, run.claim);
             assert_eq!(
                 (seen.status.as_str(), seen.wake_seq, seen.token, seen.claim),
@@ -360,30 +360,5 @@ impl Reference {
             }
             assert_eq!((&open, &results), (&run.open, &run.results), "{seen:?}");
         }
-    }
-}
-
-/// What somebody outside does to one run.
-fn one(run: &mut Run, op: &Op, told: &Told) {
-    let may_run = matches!(run.status, "queued" | "running" | "suspended");
-    match op {
-        Op::Signal { .. } => run.wake_seq += i64::from(told.words == "Sent"),
-        Op::Pause { .. } if may_run && run.stop.is_none() => run.status = "paused",
-        Op::Resume { .. } if matches!(run.status, "paused" | "quarantined") => {
-            run.wake_seq += 1;
-            run.status = if run.token > 0 { "running" } else { "queued" };
-        }
-        Op::Cancel { .. } if !run.is_over() => {
-            run.stop.get_or_insert("cancelled");
-            run.settle_stop();
-        }
-        Op::ForceCancel { .. } if !run.is_over() => {
-            run.stop.get_or_insert("cancelled");
-            run.undoing = Some(false);
-            run.settle_stop();
-        }
-        Op::SettleStop { .. } => run.settle_stop(),
-        Op::Batches { waiting, held, .. } => run.batches = (*waiting, *held),
-        _ => {}
     }
 }

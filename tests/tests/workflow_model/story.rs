@@ -1,20 +1,18 @@
-//! Does one thing to a world, and says what it answered in words that are the same in every world.
+//! What is done next, the same in every world: its ids are chosen before.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 use lockgate::lifecycle::{
-    Act, ClaimPage, Ending, Holds, Kind, LetGo, NewSignal, NewStep, OpenWait, QueueSettings, RunClaim, RunId, Runnable,
-    Share, StepStatus,
+    ChildWishes, ClaimPage, Continuation, Kind, LetGo, NewChild, NewStep, RunClaim, RunId, Runnable, Share, StepStatus,
+    derived_id,
 };
 use lockgate::memory::RunStart;
-use lockgate_tests::conformance::runs::{RunSeen, RunWorld, Wake};
-use serde_json::Value;
+use lockgate_tests::conformance::runs::{RunSeen, Wake};
 use uuid::Uuid;
 
-use crate::ops::{ActOp, ClaimAt, HELD, LimitsOp, Op, RunAt, StepOp};
-use crate::words::{say, say_answer, say_claimed, units};
+use crate::ops::{ActOp, ChildOp, ClaimAt, HELD, LimitsOp, Op, RunAt, StepOp};
 
 const WORKFLOW: &str = "orders";
 pub const BULK: &str = "bulk";
@@ -22,9 +20,14 @@ pub const BULK: &str = "bulk";
 const SELECT: &str = "4:select";
 /// Instants are so far apart that the time a test takes does not matter.
 pub const UNIT: Duration = Duration::from_secs(600);
-const MOST_RUNS: usize = 5;
+/// Places at which children are started.
+pub const CHILDREN: u8 = 4;
+const MOST_STARTED: usize = 5;
+/// With those that others start.
+const MOST_RUNS: usize = 9;
 /// So many that a page takes all.
 const MOST: u8 = 10;
+const URGENT: u8 = 20;
 
 /// What was made so far, the same in every world.
 #[derive(Debug, Default)]
@@ -42,11 +45,10 @@ pub struct Made {
 
 impl Made {
     /// A run to start, under an id of its own.
-    fn start(&mut self, bulk: bool, urgent: bool, after: Option<RunAt>, key: Option<u8>) -> RunStart {
+    fn start(&mut self, bulk: bool, urgent: bool, after: Option<RunAt>) -> RunStart {
         let start = RunStart {
-            limit_key: key.map(|key| format!("key {key}")),
             queue: bulk.then(|| BULK.to_owned()),
-            priority: if urgent { 20 } else { 0 },
+            priority: if urgent { URGENT } else { 0 },
             after_run: after.filter(|_| !self.runs.is_empty()).map(|after| self.run(after)),
             ..RunStart::new(WORKFLOW)
         };
@@ -75,13 +77,64 @@ impl Made {
         of.iter().rev().nth(from_last).copied().unwrap_or(nobody)
     }
 
+    /// A child of this run, unless it or its place is taken. Whoever does not hold the run starts none.
+    fn child(&mut self, claim: RunClaim, path: u8, wishes: ChildOp) -> Option<NewChild> {
+        let path = child_path(path);
+        let id = derived_id(claim.run, &path);
+        if self.held().contains(&claim) && !self.runs.contains(&id) {
+            self.make_room()?;
+            self.runs.push(id);
+        }
+        Some(NewChild {
+            claim,
+            path,
+            begun_at: instant(),
+            id,
+            origin_id: id,
+            workflow: WORKFLOW.to_owned(),
+            params: b"1".to_vec(),
+            wishes: ChildWishes {
+                queue: wishes.bulk.then(|| BULK.to_owned()),
+                priority: wishes.urgent.then_some(URGENT),
+                detached: wishes.detached,
+                limit_key: wishes.key.map(|key| format!("key {key}")),
+                tenant: wishes.tenant.map(|tenant| format!("tenant {tenant}")),
+                ..ChildWishes::default()
+            },
+        })
+    }
+
+    /// The run that goes on in the place of this one has an id of its own, which nobody has if it does not go on.
+    fn continuation(&mut self, claim: RunClaim, behind: u8, had_batches: bool) -> Option<Continuation> {
+        self.make_room()?;
+        Some(Continuation {
+            claim,
+            next: Uuid::now_v7(),
+            params: b"2".to_vec(),
+            seen: self.wake_seq(claim.run) - i64::from(behind),
+            had_batches,
+            attributes: None,
+        })
+    }
+
+    fn make_room(&self) -> Option<()> {
+        (self.runs.len() < MOST_RUNS).then_some(())
+    }
+
     fn held(&self) -> Vec<RunClaim> {
         self.before.iter().filter_map(|seen| seen.claim).collect()
     }
 
+    /// A run that goes on as another has made that one.
+    pub fn heard(&mut self, step: &Step, let_go: &[LetGo]) {
+        if let (Step::Continue(next), [LetGo::Done]) = (step, let_go) {
+            self.runs.push(next.next);
+        }
+    }
+
     /// Its runs are claimed through the gate.
     fn is_limited(&self) -> bool {
-        let has_limits = |limits: LimitsOp| limits.most.is_some() || limits.of_a_key.is_some();
+        let has_limits = |limits: LimitsOp| limits.counts() || limits.rate.is_some();
         self.is_paused || self.limits.is_some_and(has_limits)
     }
 
@@ -126,7 +179,23 @@ pub enum Step {
     Settle(NewStep),
     Select(NewStep, Vec<String>),
     LetGo(Vec<(RunClaim, ActOp, bool)>),
+    /// A child, and in how much time it starts.
+    Child(Box<NewChild>, u8),
+    Continue(Continuation),
     Other(Op),
+}
+
+/// How many runs became ready by one thing that was done; by time alone each has an instant of its own.
+pub fn made_ready(step: &Step, before: &[RunSeen], after: &[RunSeen]) -> u64 {
+    if matches!(step, Step::Other(Op::Advance { .. })) {
+        return 0;
+    }
+    let was = |now: &RunSeen| before.iter().find(|was| was.run == now.run);
+    let is_new = |now: &&RunSeen| {
+        now.wake == Wake::Due
+            && was(now).is_none_or(|was| (was.wake, was.wake_seq, was.token) != (now.wake, now.wake_seq, now.token))
+    };
+    after.iter().filter(|now| now.claim.is_none()).filter(is_new).count() as u64
 }
 
 /// Chooses the ids.
@@ -137,15 +206,20 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             let suspects = made.suspects() == 1 && needs_one.claim().is_some_and(|at| at % 2 == 0);
             Step::Claim(page(&made.open_queues(MOST, MOST), (1, 2), suspects))
         }
-        Op::Start { .. } if made.runs.len() >= MOST_RUNS => return None,
+        Op::Start { .. } if made.runs.len() >= MOST_STARTED => return None,
         Op::Start {
             bulk,
             urgent,
             start_in,
             after,
             key,
+            tenant,
         } => {
-            let start = made.start(*bulk, *urgent, *after, *key);
+            let start = RunStart {
+                limit_key: key.map(|key| format!("key {key}")),
+                tenant: tenant.map(|tenant| format!("tenant {tenant}")),
+                ..made.start(*bulk, *urgent, *after)
+            };
             Step::Start(Box::new(start), *start_in)
         }
         Op::Claim { take, bulk, versions } => {
@@ -179,6 +253,17 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             let path = format!("undo/{}", path_of(*path));
             Step::Settle(ended(made.claim(*claim), path, Kind::Step, 0))
         }
+        Op::Child { claim, path, wishes } => {
+            let child = made.child(made.claim(*claim), *path, *wishes)?;
+            Step::Child(Box::new(child), wishes.start_in)
+        }
+        Op::EndChild { claim, path, result } => Step::Save(vec![NewStep {
+            ends_open: true,
+            ..ended(made.claim(*claim), child_path(*path), Kind::Child, *result)
+        }]),
+        Op::Continue { claim, behind, batches } => {
+            Step::Continue(made.continuation(made.claim(*claim), *behind, *batches)?)
+        }
         Op::LetGo { group } => {
             let mut runs = HashSet::new();
             let group = group
@@ -210,8 +295,8 @@ fn page(shares: &[(&str, u8)], (oldest, newest): (u32, u32), suspects: bool) -> 
         shares: shares.iter().map(share).collect(),
         runnable: vec![Runnable {
             workflow: WORKFLOW.to_owned(),
-            newest,
-            oldest,
+            version: newest,
+            replays: oldest..=newest,
         }],
         suspects,
     }
@@ -225,16 +310,27 @@ pub fn path_of(path: u8) -> String {
     }
 }
 
+/// Behind those, two of the code itself and one in each of two branches.
+pub fn child_path(path: u8) -> String {
+    match path.checked_sub(2) {
+        None => format!("{}:child", 5 + path),
+        Some(branch) => format!("{SELECT}/{branch}/2:child"),
+    }
+}
+
+fn instant() -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(1_790_000_000)
+}
+
 fn ended(claim: RunClaim, path: String, kind: Kind, result: u8) -> NewStep {
-    let instant = DateTime::UNIX_EPOCH + TimeDelta::seconds(1_790_000_000);
     NewStep {
         claim,
         path,
         kind,
         status: StepStatus::Completed,
         result: Some(result.to_string().into_bytes()),
-        started_at: instant,
-        finished_at: instant,
+        started_at: instant(),
+        finished_at: instant(),
         attempts: 0,
         signal_seq: None,
         ends_open: false,
@@ -260,226 +356,4 @@ fn one_taker_a_signal(mut steps: Vec<NewStep>) -> Vec<NewStep> {
         step.signal_seq = step.signal_seq.filter(|seq| first.insert((run, *seq)));
     }
     steps
-}
-
-/// What a world answered.
-#[derive(Debug, Default, PartialEq)]
-pub struct Told {
-    pub words: String,
-    /// Claims that were got.
-    pub claims: Vec<RunClaim>,
-    /// What became of letting go, in order.
-    pub let_go: Vec<LetGo>,
-    /// How many runs may have been made ready by one statement.
-    pub made_ready: u64,
-}
-
-impl Told {
-    fn in_words(words: String) -> Self {
-        Self {
-            words,
-            ..Self::default()
-        }
-    }
-}
-
-/// Does it.
-pub async fn take(world: &dyn RunWorld, step: &Step, made: &Made) -> Told {
-    let store = world.replica();
-    match step {
-        Step::Start(start, start_in) => {
-            let mut start = (**start).clone();
-            start.request.start_at = (*start_in > 0).then_some(world.now().await + UNIT * u32::from(*start_in));
-            Told::in_words(say(&world.start(start).await))
-        }
-        Step::Claim(page) => {
-            let claimed = store.claim_runs(page).await.unwrap();
-            let mut claims: Vec<RunClaim> = claimed.iter().map(|(claim, _)| *claim).collect();
-            claims.sort_by_key(|claim| claim.run);
-            // Whose answer was lost reads the same.
-            let read = store.read_claimed_runs(page).await.unwrap();
-            let words = say_claimed(world, claimed).await;
-            assert_eq!(say_claimed(world, read).await, words);
-            Told {
-                words,
-                claims,
-                ..Told::default()
-            }
-        }
-        Step::ClaimLimited(page) => {
-            let claimed = store.claim_limited_runs(page).await.unwrap();
-            let mut claims: Vec<RunClaim> = claimed.runs.iter().map(|(claim, _)| *claim).collect();
-            claims.sort_by_key(|claim| claim.run);
-            Told {
-                words: say_claimed(world, claimed.runs).await,
-                claims,
-                ..Told::default()
-            }
-        }
-        Step::Select(step, lost) => Told::in_words(say_answer(store.settle_select(step, lost).await)),
-        Step::Save(group) => Told::in_words(say_answer(store.save_steps(group).await)),
-        Step::Settle(step) => Told::in_words(say_answer(store.settle_step(step).await)),
-        Step::LetGo(group) => {
-            let mut endings = Vec::new();
-            for (claim, act, had_batches) in group {
-                endings.push(ending(world, *claim, act, *had_batches, made).await);
-            }
-            let let_go = store.let_go_runs(&endings).await.unwrap();
-            Told {
-                made_ready: let_go.iter().filter(|answer| **answer == LetGo::Done).count() as u64,
-                let_go,
-                ..Told::default()
-            }
-        }
-        Step::Other(op) => take_other(world, op, made).await,
-    }
-}
-
-async fn ending(world: &dyn RunWorld, claim: RunClaim, act: &ActOp, had_batches: bool, made: &Made) -> Ending {
-    let due = async |units: Option<u8>| match units {
-        Some(units) => Some(world.now().await + UNIT * u32::from(units)),
-        None => None,
-    };
-    let act = match act {
-        ActOp::Complete => Act::Complete { output: b"1".to_vec() },
-        ActOp::Fail => Act::Fail {
-            reason: "no money".to_owned(),
-        },
-        ActOp::Quarantine => Act::Quarantine {
-            reason: "the code differs".to_owned(),
-        },
-        ActOp::HandBack { delay } => Act::HandBack {
-            delay: UNIT * u32::from(*delay),
-            reason: None,
-        },
-        ActOp::Wait { due_in, batches, .. } => Act::Wait {
-            seen: seen(act, claim, made),
-            due_at: due(*due_in).await,
-            batches: *batches,
-            waits: waits(act),
-        },
-        ActOp::WaitToUndo { due_in, .. } => Act::WaitToUndo {
-            seen: seen(act, claim, made),
-            due_at: due(*due_in).await,
-            waits: waits(act),
-        },
-        ActOp::NotUndone { .. } => Act::NotUndone {
-            reason: "the bank is closed".to_owned(),
-            waits: waits(act),
-        },
-        ActOp::Unwound => Act::Unwound,
-    };
-    Ending {
-        claim,
-        act,
-        had_batches,
-        attributes: None,
-    }
-}
-
-fn seen(act: &ActOp, claim: RunClaim, made: &Made) -> i64 {
-    made.wake_seq(claim.run) - i64::from(act.behind().unwrap_or(0))
-}
-
-fn waits(act: &ActOp) -> Vec<OpenWait> {
-    let mut paths = HashSet::new();
-    let waits = act.waits().iter().filter(|(path, _)| paths.insert(*path));
-    let open = |(path, kind): &(u8, Kind)| OpenWait {
-        path: path_of(*path),
-        kind: *kind,
-        due_at: None,
-        attempts: u16::from(*path),
-    };
-    waits.map(open).collect()
-}
-
-async fn take_other(world: &dyn RunWorld, op: &Op, made: &Made) -> Told {
-    let ready = |made_ready: u64| Told {
-        made_ready,
-        ..Told::in_words(say(&made_ready))
-    };
-    match op {
-        Op::Wake { runs } => ready(world.replica().wake_runs(&runs_of(runs, made)).await.unwrap()),
-        Op::Die { claim } => {
-            world.end_leases(&made.claim(*claim)).await;
-            ready(world.sweep().await)
-        }
-        Op::Sweep => ready(world.sweep().await),
-        Op::Advance { by } => {
-            world.advance(UNIT * u32::from(*by)).await;
-            Told::default()
-        }
-        Op::Renew { claim } => Told::in_words(say(&world.renew(&made.claim(*claim)).await)),
-        Op::Fail { claim } => Told::in_words(say(&world.fail_claimed(&made.claim(*claim), "no money").await)),
-        about_runs => Told::in_words(tell(world, about_runs, made).await),
-    }
-}
-
-/// What somebody outside does to runs, or asks of them.
-async fn tell(world: &dyn RunWorld, op: &Op, made: &Made) -> String {
-    match op {
-        Op::Signal { run, key, content } => {
-            let signal = NewSignal {
-                run: made.run(*run),
-                name: "paid".to_owned(),
-                payload: Value::from(*content),
-                idempotency_key: key.map(|key| key.to_string()),
-                actor: None,
-            };
-            say(&world.replica().signal_run(&signal).await.unwrap())
-        }
-        Op::Look { runs } => look(world, &runs_of(runs, made)).await,
-        Op::Pause { run } => world.pause(made.run(*run)).await,
-        Op::Resume { run } => world.resume(made.run(*run)).await,
-        Op::Cancel { run } => world.cancel(made.run(*run)).await,
-        Op::ForceCancel { run } => world.force_cancel(made.run(*run)).await,
-        Op::Limit(limits) => {
-            world.set_queue(settings(*limits)).await;
-            String::new()
-        }
-        Op::Hold { paused } => {
-            world.pause_queue(BULK, *paused).await;
-            String::new()
-        }
-        Op::SettleStop { run } => say(&world.settle_stop(made.run(*run)).await),
-        Op::Batches { run, waiting, held } if made.runs.contains(&made.run(*run)) => {
-            let (waiting, held) = (u32::from(*waiting), u32::from(*held));
-            world.set_batches(made.run(*run), waiting, held).await;
-            String::new()
-        }
-        _ => String::new(),
-    }
-}
-
-fn settings(limits: LimitsOp) -> QueueSettings {
-    QueueSettings {
-        max_running: limits.most.map(u32::from),
-        max_per_key: limits.of_a_key.map(u32::from),
-        holds: if limits.until_over { Holds::Run } else { Holds::Code },
-        ..QueueSettings::new(BULK)
-    }
-}
-
-fn runs_of(runs: &[RunAt], made: &Made) -> Vec<RunId> {
-    runs.iter().map(|run| made.run(*run)).collect()
-}
-
-async fn look(world: &dyn RunWorld, runs: &[RunId]) -> String {
-    let store = world.replica();
-    let mut poked = store.poked_runs(runs).await.unwrap();
-    poked.sort_by_key(|poked| poked.run);
-    let mut news = store.read_news(runs).await.unwrap();
-    news.sort_by_key(|news| news.run);
-    let news: Vec<_> = news
-        .into_iter()
-        .map(|news| {
-            (
-                news.wake_seq,
-                news.signals.into_iter().map(|signal| signal.seq).collect::<Vec<_>>(),
-            )
-        })
-        .collect();
-    let due = store.next_due(&[BULK.to_owned()]).await.unwrap();
-    let due = due.map(|due| units(due.as_secs_f64()));
-    say(&(poked, news, due))
 }

@@ -63,9 +63,16 @@ impl Run {
         if self.status != Status::Running || self.stop.is_some() {
             return None;
         }
-        let ready = self.planned.iter().filter(|(_, batch)| batch.waits());
+        let ready = self
+            .planned
+            .iter()
+            .filter(|(_, batch)| batch.waits() && self.may_claim(&batch.step));
         let first = ready.min_by_key(|(seq, batch)| (batch.not_before, **seq));
         first.map(|(seq, batch)| (*seq, batch.not_before))
+    }
+
+    fn may_claim(&self, fan_out: &str) -> bool {
+        !self.consistent.contains(fan_out) || self.steps.get(fan_out).is_some_and(|step| step.planned)
     }
 
     fn batch(&self, seq: i32) -> Option<Batch> {

@@ -112,9 +112,9 @@ impl Runs {
     }
 }
 
-/// A run that has not begun takes the newest version; one that has is replayed by code that knows its version.
+/// A run that has not begun takes the code's own version; one that has is replayed by code that knows its version.
 fn runs(runnable: &Runnable, run: &Run) -> bool {
-    let replays = || (runnable.oldest..=runnable.newest).contains(&run.code_version.unwrap_or(1));
+    let replays = || runnable.replays.contains(&run.code_version.unwrap_or(1));
     runnable.workflow == run.request.workflow && (run.started_at.is_none() || replays())
 }
 
@@ -122,7 +122,7 @@ impl Run {
     pub(super) fn take(&mut self, page: &ClaimPage, holder: Holder) -> (RunClaim, WorkRun) {
         if self.started_at.is_none() {
             let runnable = page.runnable.iter().find(|runnable| runs(runnable, self));
-            self.code_version = runnable.map(|runnable| runnable.newest);
+            self.code_version = runnable.map(|runnable| runnable.version);
             self.started_at = Some(holder.since);
         }
         self.hold(holder);

@@ -20,7 +20,7 @@ impl Runs {
         let Some(run) = self.held(&asked.claim) else {
             return LetGo::Lost;
         };
-        let unfinished = asked.had_batches && run.batches != (0, 0);
+        let unfinished = asked.had_batches && run.unfinished() != (0, 0);
         if run.stop.is_some() || run.status != Status::Running || run.wake_seq != asked.seen || unfinished {
             return LetGo::Held(run.poked());
         }
@@ -40,8 +40,6 @@ impl Runs {
             stored.signal.seq = seq;
         }
         run.signals.retain(|stored| stored.consumed_by.is_some());
-        // The deadline is an instant, which passes on.
-        let deadline = run.request.deadline.map(|deadline| run.created_at + deadline - now);
         let start = RunStart {
             request: RunRequest {
                 id: asked.next,
@@ -55,7 +53,6 @@ impl Runs {
                 slot: None,
                 idempotency_key: None,
                 start_at: None,
-                deadline: deadline.map(|deadline| deadline.to_std().unwrap_or_default()),
                 ..run.request.clone()
             },
             queue: run.queue.clone(),
@@ -66,11 +63,11 @@ impl Runs {
             debounce_key: None,
             attributes: run.attributes.clone(),
         };
-        let parent = run.parent.clone();
+        let (parent, deadline_at) = (run.parent.clone(), run.deadline_at);
         self.queue(start, parent, now);
         if let Some(next) = self.by_id.get_mut(&asked.next) {
             // It was woken once: what it was told is read with its first claim.
-            (next.signals, next.wake_seq) = (signals, 1);
+            (next.signals, next.wake_seq, next.deadline_at) = (signals, 1, deadline_at);
         }
         LetGo::Done
     }

@@ -106,12 +106,8 @@ impl Runs {
 }
 
 impl Run {
-    pub(super) fn overdue_at(&self) -> Option<DateTime<Utc>> {
-        self.request.deadline.map(|deadline| self.created_at + deadline)
-    }
-
     fn is_overdue(&self, now: DateTime<Utc>) -> bool {
-        self.overdue_at().is_some_and(|at| at <= now)
+        self.deadline_at.is_some_and(|at| at <= now)
     }
 
     /// Asked again with force, what it did stays.

@@ -29,6 +29,7 @@ impl Runs {
     /// A plan made from one snapshot is made anew when it was not made to its end.
     pub(super) fn plan_anew(&mut self, claim: &RunClaim, path: &str) {
         let Some(run) = self.held(claim) else { return };
+        run.consistent.insert(path.to_owned());
         let Some(step) = run.steps.get_mut(path).filter(|step| !step.planned) else {
             return;
         };

@@ -46,7 +46,7 @@ impl MemoryRunStore {
         let now = self.clock.now();
         let runs = self.lock();
         let unfinished = runs.by_id.values().filter(|run| !run.status.is_over());
-        let instants = unfinished.flat_map(|run| [run.due(), run.next_batch().map(|(_, from)| from), run.overdue_at()]);
+        let instants = unfinished.flat_map(|run| [run.due(), run.next_batch().map(|(_, from)| from), run.deadline_at]);
         let instants = instants.flatten().chain(runs.next_token(now));
         instants.filter(|at| *at > now).min()
     }
@@ -63,6 +63,19 @@ impl MemoryRunStore {
         let runs = self.lock();
         let step = runs.by_id.get(&run)?.steps.get(path)?;
         (step.status != StepStatus::Open).then(|| step.clone())
+    }
+
+    /// Numbers of the batches of a run that are done.
+    pub(crate) fn finished_batches(&self, run: RunId) -> Vec<i32> {
+        let runs = self.lock();
+        let planned = runs.by_id.get(&run).into_iter().flat_map(|run| &run.planned);
+        let finished = planned.filter(|(_, batch)| batch.outcome.is_some());
+        finished.map(|(seq, _)| *seq).collect()
+    }
+
+    /// The run, or the one that goes on in its place by now.
+    pub(crate) fn last_run(&self, run: RunId) -> RunId {
+        self.lock().last_run(run)
     }
 
     /// Whether the claim still holds.

@@ -1,6 +1,6 @@
 //! One run with what is recorded of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -97,6 +97,8 @@ pub(super) struct Run {
     pub(super) priority: u8,
     pub(super) after_run: Option<RunId>,
     pub(super) created_at: DateTime<Utc>,
+    /// When it must be over.
+    pub(super) deadline_at: Option<DateTime<Utc>>,
     pub(super) status: Status,
     pub(super) reason: Option<String>,
     pub(super) output: Option<Vec<u8>>,
@@ -119,6 +121,8 @@ pub(super) struct Run {
     pub(super) batches: (u32, u32),
     /// Those that were planned, by number.
     pub(super) planned: BTreeMap<i32, StoredBatch>,
+    /// Fan-outs that are planned from one snapshot: nothing of them is claimed before the plan is whole.
+    pub(super) consistent: BTreeSet<String>,
     pub(super) steps: BTreeMap<String, StepState>,
     pub(super) signals: Vec<StoredSignal>,
     pub(super) changes: VecDeque<RunChange>,

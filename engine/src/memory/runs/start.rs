@@ -1,6 +1,6 @@
 //! Starting runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -49,6 +49,7 @@ impl Runs {
         let ready = self.ready(start.request.start_at.unwrap_or(now));
         let id = start.request.id;
         let mut run = Run {
+            deadline_at: start.request.deadline.map(|deadline| ready.at + deadline),
             request: start.request,
             queue: start.queue,
             priority: start.priority,
@@ -74,6 +75,7 @@ impl Runs {
             undoing: None,
             batches: (0, 0),
             planned: BTreeMap::new(),
+            consistent: BTreeSet::new(),
             steps: BTreeMap::new(),
             signals: Vec::new(),
             changes: VecDeque::new(),
@@ -137,6 +139,7 @@ impl Runs {
         let ready = self.ready(start.request.start_at.unwrap_or(now));
         let run = self.by_id.get_mut(&id)?;
         run.request.params = start.request.params.clone();
+        run.deadline_at = start.request.deadline.map(|deadline| ready.at + deadline);
         run.ready = Some(ready);
         run.note(Some(run.status), run.status.as_str(), Some("debounced".to_owned()));
         Some(id)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 
 use super::Runs;
 use super::run::Run;
@@ -57,9 +57,10 @@ impl Runs {
 
 impl Run {
     /// What is open in these branches is dropped, and signals that they took are free again. What can be undone stays, and
-    /// so does a fan-out, whose plan is whole from here.
+    /// so does a fan-out, whose plan is whole from here, with the batches that somebody has ever held.
     fn lose(&mut self, lost: &[String], now: DateTime<Utc>) {
         let is_lost = |path: &str| lost.iter().any(|prefix| path.starts_with(prefix));
+        self.planned.retain(|_, batch| batch.token > 0 || !is_lost(&batch.step));
         for step in self.steps.values_mut().filter(|step| is_lost(&step.path)) {
             match (step.status, step.kind) {
                 (StepStatus::Open, Kind::FanOut) => step.planned = true,
@@ -79,6 +80,9 @@ impl Run {
     fn settle(&mut self, step: &NewStep) -> Result<Saved, FleetError> {
         let mut state = StepState {
             attempts: step.attempts.min(i16::MAX.unsigned_abs()),
+            // As exact as Postgres.
+            started_at: step.started_at.trunc_subsecs(6),
+            finished_at: step.ended_at().map(|at| at.trunc_subsecs(6)),
             ..step.clone().into_state()
         };
         match self.steps.get(&step.path) {

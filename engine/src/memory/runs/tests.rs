@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::{MemoryRunStore, RunStart, VirtualClock};
 use crate::lifecycle::{
-    Act, ClaimPage, Clock, Ending, FleetError, Kind, LetGo, NewStep, RunClaim, RunStore, Runnable, Share, StepStatus,
+    Act, BatchOutcome, ClaimPage, Clock, Continuation, Ending, Fleet, FleetError, ItemIds, Kind, LetGo, NewStep,
+    PlanChunk, PlanProgress, PlannedBatch, RunClaim, RunStore, Runnable, Saved, Share, StepStatus,
 };
+use crate::workflow::FanOutSummary;
 
 const LEASE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -28,8 +30,8 @@ async fn claim(store: &MemoryRunStore) -> Vec<RunClaim> {
         }],
         runnable: vec![Runnable {
             workflow: "orders".to_owned(),
-            newest: 1,
-            oldest: 1,
+            version: 1,
+            replays: 1..=1,
         }],
         suspects: false,
     };
@@ -94,14 +96,11 @@ async fn a_crash_of_all_leaves_everything_to_be_claimed_again() {
     );
 }
 
-#[tokio::test]
-async fn a_transaction_is_refused_in_words() {
-    let (clock, store) = world();
-    store.start_run(RunStart::new("orders")).unwrap();
-    let step = NewStep {
-        claim: claim(&store).await.remove(0),
-        path: "0:pay".to_owned(),
-        kind: Kind::Transaction,
+fn step(clock: &VirtualClock, claim: RunClaim, path: &str, kind: Kind) -> NewStep {
+    NewStep {
+        claim,
+        path: path.to_owned(),
+        kind,
         status: StepStatus::Completed,
         result: None,
         started_at: clock.now(),
@@ -109,7 +108,70 @@ async fn a_transaction_is_refused_in_words() {
         attempts: 0,
         signal_seq: None,
         ends_open: false,
+    }
+}
+
+/// A claimed run with three batches in a branch of a select.
+async fn with_batches(store: &MemoryRunStore) -> RunClaim {
+    store.start_run(RunStart::new("orders")).unwrap();
+    let claim = claim(store).await.remove(0);
+    store.open_fan_out(&claim, "0:select/0/0:users");
+    let batch = |id| PlannedBatch {
+        ids: ItemIds::new(vec![id]).unwrap(),
     };
+    let chunk = PlanChunk {
+        path: "0:select/0/0:users".to_owned(),
+        after: None,
+        batches: (1..=3).map(batch).collect(),
+        last: true,
+    };
+    assert_eq!(store.plan_chunk(&claim, &chunk).await.unwrap(), PlanProgress::Written);
+    claim
+}
+
+#[tokio::test]
+async fn of_a_fan_out_that_loses_only_what_somebody_has_held_is_sent() {
+    let (clock, store) = world();
+    let claim = with_batches(&store).await;
+    let held = store.claim_next_batch(claim.run, Uuid::new_v4()).await.unwrap();
+    let select = step(&clock, claim, "0:select", Kind::Select);
+    let settled = store.settle_select(&select, &["0:select/0/".to_owned()]).await;
+    assert_eq!(settled.unwrap(), Saved::Done);
+    assert_eq!(store.claim_next_batch(claim.run, Uuid::new_v4()).await.unwrap(), None);
+    let outcome = BatchOutcome {
+        delivered: 1,
+        ..BatchOutcome::default()
+    };
+    let (held, path) = (held.unwrap(), "0:select/0/0:users");
+    store.finish_batch(&held.claim, &held.ids, &outcome).await.unwrap();
+    assert!(Fleet::complete_fan_out(&store, claim.run, path).await.unwrap());
+    let ended = store.steps(claim.run).remove(1).result.unwrap();
+    let sum: FanOutSummary = serde_json::from_slice(&ended).unwrap();
+    assert_eq!((sum.items, sum.batches, sum.delivered), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_run_does_not_go_on_as_another_before_its_batches_are_sent() {
+    let (_, store) = world();
+    let claim = with_batches(&store).await;
+    let goes_on = Continuation {
+        claim,
+        next: Uuid::new_v4(),
+        params: b"null".to_vec(),
+        seen: 0,
+        had_batches: true,
+        attributes: None,
+    };
+    let answers = store.continue_runs(&[goes_on]).await.unwrap();
+    assert!(matches!(answers[..], [LetGo::Held(_)]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_transaction_is_refused_in_words() {
+    let (clock, store) = world();
+    store.start_run(RunStart::new("orders")).unwrap();
+    let held = claim(&store).await.remove(0);
+    let step = step(&clock, held, "0:pay", Kind::Transaction);
     let answer = RunStore::transact(&store, &step, &(Arc::new(()) as _), 1).await;
     assert!(matches!(answer, Err(FleetError::Refused(why)) if why.contains("ctx.transaction")));
 }
@@ -131,4 +193,35 @@ fn what_makes_no_sense_is_not_started() {
         assert!(store.start_run(wrong.clone()).is_err(), "{wrong:?}");
     }
     assert!(store.views().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_of_a_snapshots_plan_is_claimed_before_it_is_whole() {
+    let (_, store) = world();
+    store.start_run(RunStart::new("orders")).unwrap();
+    let held = claim(&store).await.remove(0);
+    for (path, consistent) in [("0:all", true), ("1:some", false)] {
+        Fleet::open_fan_out(&store, &held, path, consistent).await.unwrap();
+        let chunk = |after: Option<i64>, last| PlanChunk {
+            path: path.to_owned(),
+            after,
+            batches: vec![PlannedBatch {
+                ids: ItemIds::new(vec![after.unwrap_or(0) + 1]).unwrap(),
+            }],
+            last,
+        };
+        let claimed = async || {
+            store
+                .claim_next_batch(held.run, Uuid::new_v4())
+                .await
+                .unwrap()
+                .is_some()
+        };
+        let plan = async |chunk| store.plan_chunk(&held, &chunk).await.unwrap();
+        assert_eq!(plan(chunk(None, false)).await, PlanProgress::Written);
+        assert_eq!(claimed().await, !consistent);
+        assert_eq!(plan(chunk(Some(1), true)).await, PlanProgress::Written);
+        assert!(claimed().await);
+        while claimed().await {}
+    }
 }

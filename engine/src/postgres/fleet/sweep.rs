@@ -24,6 +24,8 @@ const IDLE_FAN_OUTS: &str = include_str!("../../../queries/idle_fan_outs.sql");
 
 /// Rows a sweep's statement takes at once.
 const PAGE: i64 = 500;
+/// Statements after which the rest is left to the next sweep: what many replicas held when they died together.
+const PAGES: usize = 40;
 /// Deaths after which a run's code is set aside; its batches have their own count.
 const RUN_DEATHS: i16 = 5;
 
@@ -38,22 +40,21 @@ impl PostgresFleet {
                 0
             })
         };
-        let batches = database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE);
-        let runs = database
-            .statement(RECOVER_RUNS)
-            .bind(RUN_DEATHS)
-            .bind(SUSPECT_AFTER)
-            .bind(PAGE);
-        let overdue = database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
-        let stopped = database.statement(SETTLE_STOPS).bind(PAGE);
+        let batches = || database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE);
+        let runs = || {
+            let recover = database.statement(RECOVER_RUNS).bind(RUN_DEATHS);
+            recover.bind(SUSPECT_AFTER).bind(PAGE)
+        };
+        let overdue = || database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
+        let stopped = || database.statement(SETTLE_STOPS).bind(PAGE);
         let places = database.statement(HOLD_PLACES);
-        let undelivered = database.statement(RECOVER_UNDELIVERED).bind(PAGE);
+        let undelivered = || database.statement(RECOVER_UNDELIVERED).bind(PAGE);
         let swept = Swept {
-            batches: part(self.affected(batches).await),
-            runs: part(self.affected(runs).await),
-            undelivered: part(self.affected(undelivered).await),
+            batches: part(pages(|| self.affected(batches())).await),
+            runs: part(pages(|| self.affected(runs())).await),
+            undelivered: part(pages(|| self.affected(undelivered())).await),
             split: part(self.split_stuck().await),
-            stopped: part(self.counted(overdue).await) + part(self.counted(stopped).await),
+            stopped: part(pages(|| self.counted(overdue())).await) + part(pages(|| self.counted(stopped())).await),
             fan_outs: part(self.complete_idle().await),
             parents: part(self.look_after_children().await),
             followers: part(self.wake_left_behind().await),
@@ -154,6 +155,19 @@ impl PostgresFleet {
 }
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// Page after page, as long as they are full; answers how many rows that were.
+async fn pages<F: Future<Output = Result<u64, FleetError>>>(page: impl Fn() -> F) -> Result<u64, FleetError> {
+    let mut all = 0;
+    for _ in 0..PAGES {
+        let rows = page().await?;
+        all += rows;
+        if rows < PAGE.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(all)
+}
 
 fn split_ids(ids: &ItemIds) -> Result<[ItemIds; 2], FleetError> {
     let (low, high) = ids.as_slice().split_at(ids.len() / 2);

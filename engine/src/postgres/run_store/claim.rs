@@ -56,7 +56,7 @@ impl PostgresRunStore {
     }
 }
 
-/// The workflows of a page as the statements take them: names, their newest versions, and each version that is replayed.
+/// The workflows of a page as the statements take them: names, the versions that new runs begin with, and each version that is replayed.
 pub(super) struct Asked {
     pub(super) names: Vec<String>,
     pub(super) newest: Vec<i32>,
@@ -67,10 +67,11 @@ pub(super) fn asked(page: &ClaimPage) -> Asked {
     let (names, newest) = page
         .runnable
         .iter()
-        .map(|runnable| (runnable.workflow.clone(), runnable.newest.cast_signed()))
+        .map(|runnable| (runnable.workflow.clone(), runnable.version.cast_signed()))
         .unzip();
     let replayed = page.runnable.iter().flat_map(|runnable| {
-        (runnable.oldest..=runnable.newest).map(|version| format!("{}@{version}", runnable.workflow))
+        let versions = runnable.replays.clone();
+        versions.map(|version| format!("{}@{version}", runnable.workflow))
     });
     Asked {
         names,

@@ -48,7 +48,7 @@ struct Picked {
     seen: i64,
     /// The tenant and key whose turn was last.
     turn: (Option<String>, Option<String>),
-    /// There are more tenants and keys than were looked at.
+    /// There are more tenants and keys than were looked at, or some have more than was their share.
     more: bool,
 }
 
@@ -252,9 +252,10 @@ impl Claim {
     }
 }
 
-/// When a token comes, or at once where tenants and keys were left out; places become free when something ends.
+/// When a token comes, or at once where tenants and keys, or what they have more, were left out; places become free when something ends.
 fn next_look(gate: &Gate, picked: &Picked) -> Option<Duration> {
-    if picked.more && picked.fit.is_empty() {
+    let spent = i64::try_from(picked.fit.len()).unwrap_or(i64::MAX);
+    if picked.more && spent < picked.room {
         return Some(SHORTEST_PAUSE);
     }
     let (rate, allowance) = (gate.rate_per_s?, gate.allowance?);

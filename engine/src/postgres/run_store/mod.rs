@@ -12,9 +12,9 @@ mod transact;
 
 pub(super) use children::stop_children_of;
 pub(super) use news::WAKE_RUNS;
-#[cfg(feature = "testing")]
-pub(super) use transact::too_slow;
 pub use transact::transact;
+#[cfg(feature = "testing")]
+pub(super) use transact::{aborted, too_slow};
 
 use std::time::Duration;
 

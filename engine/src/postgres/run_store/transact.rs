@@ -1,5 +1,7 @@
 //! A step whose record is committed together with the rows of the workflow's own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,6 +13,10 @@ use crate::lifecycle::{FleetError, NewStep, RunClaim, StepState, StepStatus, Tra
 use crate::postgres::database::{Database, DatabaseError};
 
 const SAVE_STEP_IN: &str = include_str!("../../../queries/save_step_in.sql");
+/// The server ended a transaction that idled.
+const IDLED: &str = "25P03";
+/// A statement was asked of a transaction in which one had failed.
+const ABORTED: &str = "25P02";
 
 /// Why a transaction decided against itself.
 enum Undone {
@@ -28,11 +34,16 @@ where
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<NewStep>> + Send + 'static,
 {
     let own = database.clone();
+    let idled = Arc::new(AtomicBool::new(false));
+    let has_idled = idled.clone();
     let decided = database.decided_transaction(move |connection| {
         async move {
             let step = match work(&mut *connection).await {
                 Ok(step) => step,
-                Err(error) => return Ok(Err(Undone::Failed(error))),
+                Err(error) => {
+                    has_idled.store(is_of(&error, IDLED), Ordering::Relaxed);
+                    return Ok(Err(Undone::Failed(error)));
+                }
             };
             match step_query(&own, SAVE_STEP_IN, &step).execute(&mut *connection).await {
                 Ok(done) if done.rows_affected() == 1 => {
@@ -42,7 +53,11 @@ where
                 // Recorded by somebody else, or not ours any more: what is recorded tells. The index waits for whoever writes
                 // the same path, so that one is committed.
                 Ok(_) => Ok(Err(Undone::Taken)),
-                Err(error) => Err(error),
+                Err(error) if code_of(&error).as_deref() == Some(ABORTED) => Ok(Err(Undone::Failed(aborted()))),
+                Err(error) => {
+                    has_idled.store(code_of(&error).as_deref() == Some(IDLED), Ordering::Relaxed);
+                    Err(error)
+                }
             }
         }
         .boxed()
@@ -55,6 +70,12 @@ where
         Ok(Err(Undone::Taken)) => Ok(ended_step(database, claim, path)
             .await?
             .map_or(Transacted::Lost, |state| Transacted::Recorded(Box::new(state)))),
+        // The server itself has taken it back, and will do so each time.
+        Err(_) if idled.load(Ordering::Relaxed) => Ok(Transacted::Failed(anyhow::anyhow!(
+            "its transaction idled for longer than the server lets it: what waits for others belongs outside"
+        ))),
+        // At the commit, as by a constraint that is looked at only then.
+        Err(error) if error.is_for_good() => Ok(Transacted::Failed(error.into())),
         Err(error) if error.is_unanswered() => match (ended_step(database, claim, path).await?, error) {
             (Some(state), _) => Ok(Transacted::Recorded(Box::new(state))),
             // The server answers, so it was the work: it will not be faster for being tried for ever.
@@ -63,6 +84,22 @@ where
         },
         Err(error) => Err(error.into()),
     }
+}
+
+fn code_of(error: &sqlx::Error) -> Option<String> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.into_owned())
+}
+
+/// Whether the work failed of this, whatever it was wrapped in.
+fn is_of(error: &anyhow::Error, code: &str) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause| code_of(cause).as_deref() == Some(code))
+}
+
+/// Why work failed that went on after one of its statements had.
+pub(in crate::postgres) fn aborted() -> anyhow::Error {
+    anyhow::anyhow!("a statement of its transaction failed and its work went on: nothing of it can be committed")
 }
 
 /// Why work failed that took longer than one call to the database may.

@@ -182,12 +182,18 @@ pub(super) async fn a_page_never_takes_a_run_of_a_version_it_cannot_replay(world
             "{oldest}..={newest}"
         );
     }
-    let (_, work) = store.claim_runs(&versions(1, 4)).await.unwrap().remove(0);
+    let (claim, work) = store.claim_runs(&versions(1, 4)).await.unwrap().remove(0);
     assert_eq!(
         (work.code_version, work.attempts),
         (3, 1),
         "it keeps the version that it began with"
     );
+    die(world, &claim).await;
+    let mut behind = versions(1, 3);
+    behind.runnable[0].version = 2;
+    behind.suspects = true;
+    let (_, work) = store.claim_runs(&behind).await.unwrap().remove(0);
+    assert_eq!(work.code_version, 3, "code that begins with an older one may replay it");
 }
 
 pub(super) async fn a_workflow_whose_code_is_not_here_is_left_alone(world: &dyn RunWorld) {

@@ -41,8 +41,8 @@ pub(super) fn page_of(shares: &[(&str, u32)], (oldest, newest): (u32, u32)) -> C
         shares: shares.iter().map(share).collect(),
         runnable: vec![Runnable {
             workflow: WORKFLOW.to_owned(),
-            newest,
-            oldest,
+            version: newest,
+            replays: oldest..=newest,
         }],
         suspects: false,
     }

@@ -81,6 +81,9 @@ pub(super) async fn a_run_past_its_deadline_fails(world: &dyn RunWorld) {
     let held = world.start(late()).await.unwrap();
     let (held_claim, _) = claim(&*store).await;
     let (waiting, endless) = (world.start(late()).await.unwrap(), start(world).await);
+    let mut tomorrow = late();
+    tomorrow.request.start_at = Some(world.now().await + HOUR);
+    let tomorrow = world.start(tomorrow).await.unwrap();
     world.advance(HOUR / 4).await;
     world.sweep().await;
     assert_eq!(status(world, waiting).await, is("queued", Wake::Due));
@@ -90,6 +93,11 @@ pub(super) async fn a_run_past_its_deadline_fails(world: &dyn RunWorld) {
     assert_eq!(
         seen(world, waiting).await.reason.as_deref(),
         Some("not over before its deadline")
+    );
+    assert_eq!(
+        status(world, tomorrow).await,
+        is("queued", Wake::Later),
+        "it counts from the instant of the start"
     );
     let stopping = seen(world, held).await;
     assert_eq!(

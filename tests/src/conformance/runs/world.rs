@@ -156,8 +156,13 @@ pub async fn check_runs(world: &dyn RunWorld) {
         );
         let steps = world.steps(seen.run).await;
         let mut taken = HashMap::new();
+        // What another run that goes on in its place has taken along leaves gaps.
+        let went_on = seen.output.is_none() && seen.status == "completed";
         for (at, signal) in (1..).zip(world.signals(seen.run).await) {
-            assert_eq!(signal.seq, at, "signals are not numbered in order: {seen:?}");
+            assert!(
+                went_on || signal.seq == at,
+                "signals are not numbered in order: {seen:?}"
+            );
             let Some(path) = signal.consumed_by else { continue };
             assert!(
                 steps.iter().any(|step| step.path == path),

@@ -129,8 +129,8 @@ fn page() -> ClaimPage {
         }],
         runnable: vec![Runnable {
             workflow: Nothing::NAME.to_owned(),
-            newest: 1,
-            oldest: 1,
+            version: 1,
+            replays: 1..=1,
         }],
         suspects: false,
     }

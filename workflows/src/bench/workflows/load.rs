@@ -20,6 +20,8 @@ use super::shapes::{LargeSteps, Nothing, Parent, ThreeSteps};
 
 /// How often to look whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
+/// Runs before those that are measured: the first waits until the replica is up, and connections are made.
+const WARM: usize = 10;
 
 /// A replica with default settings.
 pub(super) struct Fleet {
@@ -93,6 +95,9 @@ pub(super) async fn one_by_one(
     client: &Client,
     singles: usize,
 ) -> anyhow::Result<(Option<LatencyMs>, Option<LatencyMs>)> {
+    for _ in 0..WARM {
+        client.start::<ThreeSteps>(&()).send().await?.result().await?;
+    }
     let (mut whole, mut ids) = (Vec::new(), Vec::new());
     for number in 0..singles {
         // Out of step with every poll.

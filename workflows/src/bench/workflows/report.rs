@@ -108,11 +108,15 @@ pub struct LatencyMs {
 
 impl LatencyMs {
     pub(super) fn of(mut times: Vec<f64>) -> Option<Self> {
+        if times.is_empty() {
+            return None;
+        }
         times.sort_by(f64::total_cmp);
         Some(Self {
             runs: times.len(),
             p50: *times.get(times.len() / 2)?,
-            p99: *times.get(times.len() * 99 / 100)?,
+            // The smallest that 99 of a hundred do not exceed.
+            p99: *times.get((times.len() * 99).div_ceil(100) - 1)?,
         })
     }
 }
@@ -251,4 +255,19 @@ fn of_limits(cost: &LimitsCost) -> String {
         middle(&cost.without, wal),
         middle(&cost.with, wal)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn one_of_a_hundred_does_not_make_the_99th() {
+        let latency = LatencyMs::of((1..=100).rev().map(f64::from).collect()).unwrap();
+        assert_eq!((latency.p50, latency.p99), (51.0, 99.0));
+        assert_eq!(LatencyMs::of(vec![7.0]).unwrap().p99, 7.0);
+        assert!(LatencyMs::of(Vec::new()).is_none());
+    }
 }

@@ -1,0 +1,252 @@
+//! One run as the reference has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lockgate::lifecycle::{Kind, NewStep, RunClaim, RunId, StepStatus};
+
+use crate::FirstResult;
+use crate::ops::{ActOp, Op};
+use crate::story::path_of;
+use crate::take::Told;
+
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub status: &'static str,
+    pub wake_seq: i64,
+    pub token: i64,
+    pub claim: Option<RunClaim>,
+    pub stop: Option<&'static str>,
+    /// Of one that is to stop: what it did is undone first; or that is over, or not asked for.
+    pub undoing: Option<bool>,
+    /// It is of the queue with limits.
+    pub limited: bool,
+    pub turn: Turn,
+    /// It has a place there, until it is over or only while it is held.
+    pub place: Option<bool>,
+    /// Waiting, and held.
+    pub batches: (u8, u8),
+    pub open: BTreeMap<String, Kind>,
+    pub results: BTreeMap<String, FirstResult>,
+    /// Steps that can be undone.
+    pub undoables: BTreeSet<String>,
+    pub parent: Option<Parent>,
+    /// Goes on in its place.
+    pub next: Option<RunId>,
+    /// In which unit of time it was claimed last, and was over.
+    pub claimed_in: Option<u64>,
+    pub over_in: Option<u64>,
+    /// It waits until another one is over.
+    pub follows: bool,
+}
+
+/// Tenant and key.
+pub type Turn = (Option<String>, Option<String>);
+
+/// Who started it, and where.
+#[derive(Debug, Clone)]
+pub struct Parent {
+    pub run: RunId,
+    pub path: String,
+    pub detached: bool,
+}
+
+impl Run {
+    pub fn queued(limited: bool, turn: Turn, parent: Option<Parent>) -> Self {
+        Self {
+            status: "queued",
+            wake_seq: 0,
+            token: 0,
+            claim: None,
+            stop: None,
+            undoing: None,
+            place: None,
+            batches: (0, 0),
+            open: BTreeMap::new(),
+            results: BTreeMap::new(),
+            undoables: BTreeSet::new(),
+            limited,
+            turn,
+            parent,
+            next: None,
+            claimed_in: None,
+            over_in: None,
+            follows: false,
+        }
+    }
+
+    /// It ends and another one, which was woken once, goes on in its place.
+    pub fn go_on_as(&mut self, next: RunId) -> Self {
+        (self.status, self.claim, self.next) = ("completed", None, Some(next));
+        Self {
+            wake_seq: 1,
+            ..Self::queued(self.limited, self.turn.clone(), self.parent.clone())
+        }
+    }
+
+    pub fn may_be_claimed(&self) -> bool {
+        let goes_on = self.stop.is_none() || self.undoing == Some(true);
+        goes_on && matches!(self.status, "queued" | "running" | "suspended")
+    }
+
+    pub fn wake(&mut self) {
+        self.wake_seq += i64::from(!self.is_over());
+    }
+
+    /// Steps that wait for children.
+    pub fn open_children(&self) -> Vec<String> {
+        let open = self.open.iter().filter(|(_, kind)| **kind == Kind::Child);
+        open.map(|(path, _)| path.clone()).collect()
+    }
+
+    pub fn drop_steps(&mut self, paths: &[String]) {
+        for path in paths {
+            self.open.remove(path);
+            self.results.insert(path.clone(), (StepStatus::Dropped, None));
+        }
+    }
+
+    /// A child that was started there and is stopped with that.
+    pub fn is_to_stop(&self, parent: RunId, paths: &[String]) -> bool {
+        let is_there = |above: &Parent| above.run == parent && !above.detached && paths.contains(&above.path);
+        self.parent.as_ref().is_some_and(is_there) && !self.is_over() && self.stop.is_none()
+    }
+
+    pub fn stop(&mut self, status: &'static str) {
+        self.stop.get_or_insert(status);
+        self.settle_stop();
+    }
+
+    pub fn is_over(&self) -> bool {
+        matches!(self.status, "completed" | "failed" | "cancelled")
+    }
+
+    /// Something that can be undone was begun and is not undone.
+    pub fn did_something(&self) -> bool {
+        let undone = |path: &String| {
+            let undo = self.results.get(&format!("undo/{path}"));
+            undo.is_some_and(|(status, _)| *status == StepStatus::Completed)
+        };
+        self.undoables.iter().any(|path| !undone(path))
+    }
+
+    /// What it did is undone before it is over.
+    pub fn settle_stop(&mut self) {
+        let Some(stop) = self.stop else { return };
+        if self.is_over() || self.claim.is_some() || self.undoing == Some(true) {
+            return;
+        }
+        if self.undoing.is_none() && self.did_something() {
+            self.undoing = Some(true);
+            self.wake_seq += 1;
+            if matches!(self.status, "paused" | "quarantined") {
+                self.status = "running";
+            }
+        } else if self.batches.1 == 0 {
+            self.status = stop;
+        }
+    }
+
+    pub fn has_place(&self) -> bool {
+        !self.is_over() && (self.place == Some(true) || (self.place.is_some() && self.claim.is_some()))
+    }
+
+    pub fn open(&mut self, path: String, kind: Kind) {
+        if kind == Kind::Undoable {
+            self.undoables.insert(path.clone());
+        }
+        self.open.insert(path, kind);
+    }
+
+    pub fn has(&self, path: &str) -> bool {
+        self.open.contains_key(path) || self.results.contains_key(path)
+    }
+
+    /// The first result of a path stays; a wait is ended by its own kind.
+    pub fn record(&mut self, step: &NewStep) {
+        let other_wait = self.open.get(&step.path).is_some_and(|kind| *kind != step.kind);
+        if other_wait || self.results.contains_key(&step.path) {
+            return;
+        }
+        if step.status == StepStatus::Open {
+            return self.open(step.path.clone(), step.kind);
+        }
+        self.open.remove(&step.path);
+        if step.kind == Kind::Undoable {
+            self.undoables.insert(step.path.clone());
+        }
+        self.results
+            .insert(step.path.clone(), (step.status, step.result.clone()));
+    }
+
+    /// What is open in the branches that lost is dropped, but for what can be undone.
+    pub fn select(&mut self, step: &NewStep, lost: &[String]) {
+        if self.has(&step.path) {
+            return;
+        }
+        self.record(step);
+        let is_lost = |path: &str| lost.iter().any(|prefix| path.starts_with(prefix));
+        for (path, kind) in std::mem::take(&mut self.open) {
+            if is_lost(&path) && kind != Kind::Undoable {
+                self.results.insert(path, (StepStatus::Dropped, None));
+            } else {
+                self.open.insert(path, kind);
+            }
+        }
+    }
+
+    pub fn allows(&self, act: &ActOp, had_batches: bool, seen: i64) -> bool {
+        match act {
+            ActOp::Wait { .. } => self.stop.is_none() && self.wake_seq == seen,
+            ActOp::Complete | ActOp::Fail => {
+                self.stop.is_none() && self.status == "running" && !(had_batches && self.batches != (0, 0))
+            }
+            ActOp::WaitToUndo { .. } => self.undoing != Some(false) && self.wake_seq == seen,
+            ActOp::Quarantine | ActOp::HandBack { .. } | ActOp::NotUndone { .. } | ActOp::Unwound => true,
+        }
+    }
+
+    pub fn let_go(&mut self, act: &ActOp) {
+        self.claim = None;
+        self.status = match act {
+            ActOp::Complete => "completed",
+            ActOp::Fail => "failed",
+            ActOp::Quarantine | ActOp::NotUndone { .. } => "quarantined",
+            ActOp::Wait { batches: false, .. } if self.status == "running" => "suspended",
+            _ => self.status,
+        };
+        let undoes = matches!(act, ActOp::WaitToUndo { .. } | ActOp::NotUndone { .. });
+        if undoes && self.stop.is_some() {
+            self.undoing = self.undoing.or(Some(true));
+        }
+        if matches!(act, ActOp::Unwound) {
+            self.undoing = Some(false);
+        }
+        for (path, kind) in act.waits() {
+            let path = path_of(*path);
+            if !self.has(&path) {
+                self.open(path, *kind);
+            }
+        }
+    }
+}
+
+/// What somebody outside does to one run.
+pub fn one(run: &mut Run, op: &Op, told: &Told) {
+    let may_run = matches!(run.status, "queued" | "running" | "suspended");
+    match op {
+        Op::Signal { .. } => run.wake_seq += i64::from(told.words == "Sent"),
+        Op::Pause { .. } if may_run && run.stop.is_none() => run.status = "paused",
+        Op::Resume { .. } if matches!(run.status, "paused" | "quarantined") => {
+            run.wake_seq += 1;
+            run.status = if run.token > 0 { "running" } else { "queued" };
+        }
+        Op::Cancel { .. } if !run.is_over() => run.stop("cancelled"),
+        Op::ForceCancel { .. } if !run.is_over() => {
+            run.undoing = Some(false);
+            run.stop("cancelled");
+        }
+        Op::SettleStop { .. } => run.settle_stop(),
+        Op::Batches { waiting, held, .. } => run.batches = (*waiting, *held),
+        _ => {}
+    }
+}
