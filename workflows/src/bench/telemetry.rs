@@ -194,7 +194,9 @@ fn report(how: Vec<String>, processors: usize, pairs: Vec<TelemetryPair>) -> Tel
     let median = |of: fn(&Side) -> f64| {
         let mut ratios: Vec<f64> = pairs.iter().map(|pair| of(&pair.on) / of(&pair.off)).collect();
         ratios.sort_by(f64::total_cmp);
-        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+        let (below, above) = ((ratios.len().max(1) - 1) / 2, ratios.len() / 2);
+        let at = |place: usize| ratios.get(place).copied().unwrap_or(f64::NAN);
+        f64::midpoint(at(below), at(above))
     };
     TelemetryReport {
         how,
