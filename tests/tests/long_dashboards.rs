@@ -37,10 +37,16 @@ const ASKED: &[(&str, usize)] = &[
     ("select * from lockgate.v_invariants", 0),
     ("select * from lockgate.v_runs order by run_id desc limit 200", 200),
     ("select * from lockgate.v_runs where run_id = $run", 1),
-    ("select * from lockgate.v_runs where schedule = 'schedule-40' and slot is not null order by slot desc limit 50", 1),
+    (
+        "select * from lockgate.v_runs where schedule = 'schedule-40' and slot is not null order by slot desc limit 50",
+        1,
+    ),
     ("select * from lockgate.v_runs where parent_id = $run", 0),
-    ("select * from lockgate.v_runs where run_id between lockgate.first_id_at(now() - interval '2 minutes')
-         and lockgate.first_id_at(now()) order by run_id desc limit 200", 0),
+    (
+        "select * from lockgate.v_runs where run_id between lockgate.first_id_at(now() - interval '2 minutes')
+         and lockgate.first_id_at(now()) order by run_id desc limit 200",
+        0,
+    ),
     ("select * from lockgate.v_runs_held", 1_000),
     ("select * from lockgate.v_steps where run_id = $run", 1),
     ("select * from lockgate.v_run_proof where run_id = $run", 1),
@@ -53,8 +59,14 @@ const ASKED: &[(&str, usize)] = &[
     ("select * from lockgate.v_queue_health", 10),
     ("select * from lockgate.v_queue_holders order by queue limit 1000", 100),
     ("select * from lockgate.v_queue_holders where queue = 'queue-0'", 1),
-    ("select * from lockgate.v_schedules_next where schedule = 'schedule-40'", 1),
-    ("select * from lockgate.v_schedules_next where paused_at is null order by next_slot limit 100", 100),
+    (
+        "select * from lockgate.v_schedules_next where schedule = 'schedule-40'",
+        1,
+    ),
+    (
+        "select * from lockgate.v_schedules_next where paused_at is null order by next_slot limit 100",
+        100,
+    ),
     ("select * from lockgate.v_replicas", 50),
     ("select * from lockgate.v_breakers", 50),
     ("select * from lockgate.v_leader", 1),

@@ -34,6 +34,8 @@ pub(crate) fn misfit(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::fmt::Debug;
 
     use serde::Deserialize;

@@ -44,7 +44,9 @@ impl Effect for Count {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .is_ok()
         {
-            sqlx::query("select from public.not_there").execute(connection).await?;
+            sqlx::query("select from public.not_there")
+                .execute(&mut *connection)
+                .await?;
         }
         if self.exceeds.is_some_and(|id| ids.contains(&id)) {
             let limit = "do $$ begin raise 'planted' using errcode = 'program_limit_exceeded'; end $$";
