@@ -324,14 +324,13 @@ impl Reference {
         for parent in untold.collect::<Vec<_>>() {
             self.wake(parent);
         }
-        while self
-            .runs
-            .keys()
-            .copied()
-            .collect::<Vec<_>>()
-            .into_iter()
-            .fold(false, |more, run| self.stop_children(run) || more)
-        {}
+        let mut more = true;
+        while more {
+            more = false;
+            for run in self.runs.keys().copied().collect::<Vec<_>>() {
+                more |= self.stop_children(run);
+            }
+        }
     }
 
     /// A child of it has ended since it was claimed.
