@@ -427,7 +427,10 @@ async fn a_row_that_is_beyond_a_limit_of_the_server_does_not_hold_up_its_neighbo
              when (new.message_id = '{}') execute function public.limit()",
         commands[20].message_id
     );
-    sqlx::raw_sql(&plant).execute(tables.pool()).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(plant))
+        .execute(tables.pool())
+        .await
+        .unwrap();
     let answers = orchestrator.hand_over(commands).await;
     let back: Vec<usize> = (0..50).filter(|at| answers[*at] != HandedOver::Stored).collect();
     assert_eq!((back, answers[20]), (vec![20], HandedOver::NotAccepted));
