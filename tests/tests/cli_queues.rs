@@ -103,7 +103,7 @@ async fn what_makes_no_sense_is_refused() {
             &["queues", "set", "q", "--max-running", "1", "--max-per-key", "2"],
             "never be reached",
         ),
-        (&["queues", "set", "q", "--rate=-1"], "above 0"),
+        (&["queues", "set", "q", "--rate=-1"], "from 0.000001"),
         (&["queues", "set", "q", "--burst", "3"], "--rate"),
         (&["queues", "set", "", "--fair"], "empty"),
         (&["queues", "set", "q", "--max-attempt", "1ms"], "from a second"),

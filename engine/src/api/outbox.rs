@@ -11,7 +11,7 @@ use super::Api;
 use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
-use super::runs::{LARGEST_START, check_instant, check_text, document};
+use super::runs::{LARGEST_START, check_instant, check_length, check_text, document};
 use crate::delivery::is_topic_name;
 use crate::inspect::{OutboxAct, OutboxBulk, OutboxChange, OutboxFilter};
 use crate::postgres::OutboxDesk;
@@ -47,8 +47,8 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
     media_type(&headers, &[JSON])?;
     let body = read(body, LARGEST_START, api.arrival).await?;
     let request: OutboxRequest = document(&body)?;
-    check_text("type", request.filter.command_type.as_deref())?;
-    check_text("route", request.filter.route.as_deref())?;
+    check_length("type", request.filter.command_type.as_deref(), 100)?;
+    check_length("route", request.filter.route.as_deref(), 250)?;
     if request.to_topic.as_deref().is_some_and(|topic| !is_topic_name(topic)) {
         return Err(Problem::field("to_topic", "is no name that a topic can have"));
     }

@@ -30,7 +30,7 @@ pub(super) struct QueueRequest {
     #[schemars(range(min = 1, max = 2_147_483_647))]
     max_per_key: Option<u32>,
     /// Claims a second, in the whole fleet.
-    #[schemars(range(max = 1_000_000), extend("exclusiveMinimum" = 0))]
+    #[schemars(range(min = 0.000_001, max = 1_000_000))]
     rate_per_s: Option<f64>,
     /// Claims that may come at once after a pause, where there is a rate.
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -116,7 +116,11 @@ pub(super) async fn set(State(api): State<Api>, headers: HeaderMap, Path(name): 
             .map(|seconds| Duration::from_secs(u64::from(seconds))),
         ..QueueSettings::new(name.clone())
     };
-    let invalid = |why: String| Problem::new(StatusCode::BAD_REQUEST, format!("{why}; nothing was changed"));
+    let status = match settings.contradiction() {
+        Some(_) => StatusCode::CONFLICT,
+        None => StatusCode::BAD_REQUEST,
+    };
+    let invalid = |why: String| Problem::new(status, format!("{why}; nothing was changed"));
     settings.check().map_err(invalid)?;
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     let state = operator.set_queue(&settings, reason, false).await?;

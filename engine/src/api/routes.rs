@@ -263,7 +263,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "put",
         takes: &[(JSON, "QueueRequest")],
         body_required: true,
-        problems: OF_BODY_AND_QUERY,
+        problems: OF_ACTION,
         ..act_on_queue(
             "/api/v1/queues/{name}",
             "setQueue",

@@ -20,7 +20,7 @@ use super::gate::Role;
 use super::problem::Problem;
 use super::trace::Incoming;
 use crate::inspect::{ProofAnswer, RunDetail, RunFilter, RunList, WhyAnswer, attributes_schema};
-use crate::lifecycle::{self, HIGHEST_PRIORITY, NewRun, misfit_attributes, misnamed};
+use crate::lifecycle::{self, HIGHEST_PRIORITY, LONGEST_QUEUE_NAME, NewRun, misfit_attributes, misnamed};
 use crate::postgres::{Inspector, OLD_SNAPSHOT, Operator};
 use crate::telemetry::closed::StartedBy;
 use crate::telemetry::meters;
@@ -37,7 +37,7 @@ const LISTED: (i64, i64) = (1000, 50);
 #[serde(deny_unknown_fields)]
 pub(super) struct StartRequest<'a> {
     /// The workflow.
-    #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^[^\\u0000]+$"))]
     workflow: String,
     /// Its input, any JSON that fits the workflow; `{}` when not given.
     #[serde(borrow)]
@@ -228,7 +228,8 @@ fn started(run_id: Uuid, outcome: &'static str) -> Json<Started> {
 
 impl Api {
     fn manual_start(&self, request: StartRequest<'_>, incoming: &Incoming) -> Result<NewRun, Problem> {
-        check_text("workflow", Some(&request.workflow))?;
+        // It is the name of its queue, too.
+        check_length("workflow", Some(&request.workflow), LONGEST_QUEUE_NAME)?;
         check_text("idempotency_key", request.idempotency_key.as_deref())?;
         check_text("singleton_key", request.singleton_key.as_deref())?;
         let params = request.params.map_or("{}", RawValue::get).as_bytes().to_vec();
@@ -396,10 +397,15 @@ pub(super) fn run_id(text: &str) -> Result<Uuid, Problem> {
 
 /// Text that the tables can keep and index.
 pub(super) fn check_text(field: &'static str, text: Option<&str>) -> Result<(), Problem> {
+    check_length(field, text, LONGEST)
+}
+
+pub(super) fn check_length(field: &'static str, text: Option<&str>, longest: usize) -> Result<(), Problem> {
     match text {
-        Some(text) if text.is_empty() || text.chars().count() > LONGEST => {
-            Err(Problem::field(field, "is empty or longer than 500 characters"))
-        }
+        Some(text) if text.is_empty() || text.chars().count() > longest => Err(Problem::field(
+            field,
+            &format!("is empty or longer than {longest} characters"),
+        )),
         Some(text) if text.contains('\0') => Err(Problem::field(field, "contains a zero character")),
         _ => Ok(()),
     }

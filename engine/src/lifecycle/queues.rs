@@ -169,29 +169,32 @@ impl QueueSettings {
         if too_many(self.max_running) || too_many(self.max_per_key) {
             return wrong(format!("a limit is at most {}", i32::MAX));
         }
-        if let (Some(key), Some(all)) = (self.max_per_key, self.max_running)
-            && key > all
-        {
-            return wrong(format!(
-                "max_per_key {key} is above max_running {all} and could never be reached"
-            ));
+        // Of a smaller one the part that a moment gives is no number any more.
+        if self.rate_per_s.is_some_and(|rate| !(1e-6..=1e6).contains(&rate)) {
+            return wrong("rate_per_s is from 0.000001 to 1000000".to_owned());
         }
-        if self.rate_per_s.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
-            return wrong("rate_per_s is above 0 and at most 1000000".to_owned());
-        }
-        match (self.burst, self.rate_per_s) {
-            (Some(_), None) => return wrong("a burst without a rate_per_s limits nothing".to_owned()),
-            (Some(burst), _) if !(1..=1_000_000).contains(&burst) => {
-                return wrong("burst is from 1 to 1000000".to_owned());
-            }
-            _ => {}
+        if self.burst.is_some_and(|burst| !(1..=1_000_000).contains(&burst)) {
+            return wrong("burst is from 1 to 1000000".to_owned());
         }
         let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(1000 * 86_400));
         match self.max_attempt {
             Some(time) if time < shortest || time > longest => {
                 wrong("max_attempt is from a second to 1000 days".to_owned())
             }
-            _ => Ok(()),
+            _ => self.contradiction().map_or(Ok(()), Err),
+        }
+    }
+
+    /// Settings of which each makes sense, though not together.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        match (self.max_per_key, self.max_running) {
+            (Some(key), Some(all)) if key > all => Some(format!(
+                "max_per_key {key} is above max_running {all} and could never be reached"
+            )),
+            _ if self.burst.is_some() && self.rate_per_s.is_none() => {
+                Some("a burst without a rate_per_s limits nothing".to_owned())
+            }
+            _ => None,
         }
     }
 
@@ -232,7 +235,8 @@ mod tests {
             (queue().max_running(0), "at least 1"),
             (queue().max_running(u32::MAX), "at most"),
             (queue().max_running(2).max_per_key(3), "never be reached"),
-            (queue().rate_per_s(-1.0), "above 0"),
+            (queue().rate_per_s(-1.0), "from 0.000001"),
+            (queue().rate_per_s(1e-300), "from 0.000001"),
             (queue().rate_per_s(f64::NAN), "above 0"),
             (queue().burst(5), "without a rate_per_s"),
             (queue().rate_per_s(1.0).burst(0), "from 1 to 1000000"),

@@ -38,13 +38,16 @@ async fn settings_that_cannot_be_are_refused() {
     let (_database, _api, client) = serve(stored()).await;
     for body in [
         r#"{"max_running": 0}"#,
-        r#"{"max_running": 1, "max_per_key": 2}"#,
         r#"{"rate_per_s": -1}"#,
-        r#"{"burst": 2}"#,
+        // Its part of a moment is no number: every question that counts tokens would fail.
+        r#"{"rate_per_s": 1e-300}"#,
         r#"{"holds": "for ever"}"#,
         r#"{"max_runing": 1}"#,
     ] {
         assert_eq!(client.put(&format!("{QUEUES}/q"), body).await.status, 400, "{body}");
+    }
+    for body in [r#"{"max_running": 1, "max_per_key": 2}"#, r#"{"burst": 2}"#] {
+        assert_eq!(client.put(&format!("{QUEUES}/q"), body).await.status, 409, "{body}");
     }
     let start = |more: &str| format!(r#"{{"workflow":"daily-task-reports","params":{{"day":"2026-01-31"}},{more}}}"#);
     for (more, field) in [

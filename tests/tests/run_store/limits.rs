@@ -275,7 +275,7 @@ async fn what_is_done_to_queues_is_audited_with_who_and_why() {
     for (wrong, why) in [
         ("set_queue('q', max_running => 0)", "at least 1"),
         ("set_queue('q', max_running => 1, max_per_key => 2)", "never be reached"),
-        ("set_queue('q', rate_per_s => -1)", "above 0"),
+        ("set_queue('q', rate_per_s => -1)", "from 0.000001"),
         ("set_queue('q', burst => 5)", "limits nothing"),
         ("set_queue('q', holds => 'for ever')", "code or run"),
         ("set_queue('')", "1 to 200 characters"),
