@@ -42,7 +42,7 @@ test-on-%: tools test-tools ## all tests but the long ones on a release of Postg
 
 bench: bench-fanout bench-commands bench-sender bench-workflows ## everything; JSON to standard output and target/bench/NAME.json
 
-bench-%: build ## one of them; or bench-outbox or bench-http, parts of commands; or bench-replicas or bench-capacity, for docs/capacity.md; BENCH_ARGS are its options
+bench-%: build ## one of them; or bench-outbox or bench-http, parts of commands; or bench-replicas, bench-capacity or bench-telemetry, for docs/capacity.md; BENCH_ARGS are its options
 	mkdir -p $(TARGET)/bench
 	ops/dev/with-services.sh bash -o pipefail -c \
 	  '$(TARGET)/release/lockgate bench $* --output json $(BENCH_ARGS) | tee $(TARGET)/bench/$*.part'

@@ -38,9 +38,7 @@ with gate as (
        and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $6) = $7
        and case when r.started_at is null then r.workflow = any ($3)
                 else r.workflow || '@' || coalesce(r.code_version, 1) = any ($4) end
-       and (r.after_run is null or not exists (
-            select from lockgate.task_runs e
-             where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
+       and (r.after_run is null or lockgate.waited_for(r.after_run) is null)
      order by coalesce(r.rank, r.wake_at)
      -- Whose turn it is in a fair queue, pick_runs_by_turn says.
      limit (select case when gate.fair then 0 else room.runs end from gate, room)

@@ -69,9 +69,7 @@ with recursive gate as (
             and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $4) = $5
             and case when r.started_at is null then r.workflow = any ($2)
                      else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
-            and (r.after_run is null or not exists (
-                 select from lockgate.task_runs e
-                  where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
+            and (r.after_run is null or lockgate.waited_for(r.after_run) is null)
           order by coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at)
           limit greatest(0, t.take)) c
     union all
@@ -88,9 +86,7 @@ with recursive gate as (
         and (r.stop_status is null or r.undoing) and r.driven_by = 'engine' and (r.attempts >= $4) = $5
         and case when r.started_at is null then r.workflow = any ($2)
                  else r.workflow || '@' || coalesce(r.code_version, 1) = any ($3) end
-        and (r.after_run is null or not exists (
-             select from lockgate.task_runs e
-              where e.id = lockgate.last_run(r.after_run) and e.finished_at is null))
+        and (r.after_run is null or lockgate.waited_for(r.after_run) is null)
       order by r.place
       limit $7)
 ), fit as (

@@ -24,7 +24,7 @@ with stale as (
      where r.id = s.id and r.claim_id is not null and r.lease_until < clock_timestamp()
     returning r.id, s.was, r.status, s.claim_token, s.claimed_by, s.claimed_at
 ), untold as (
-    insert into lockgate.untold (run_id) select id from recovered where status = 'quarantined'
+    insert into lockgate.untold (run_id, ended_as) select id, status from recovered where status = 'quarantined'
 )
 insert into lockgate.transitions (entity, run_id, from_status, to_status, token, replica, since, reason)
 select 'run', id, was, status, claim_token, claimed_by, claimed_at, 'lease ended' from recovered

@@ -2,10 +2,10 @@
 with taken as (
     delete from lockgate.untold u
      where u.id = any (array(select o.id from lockgate.untold o order by o.id limit $1))
-    returning u.run_id, u.started_by
+    returning u.run_id, u.started_by, u.ended_as
 )
 select t.started_by, r.id, r.workflow, coalesce(r.queue, r.workflow) as queue, coalesce(r.slot, r.repeats_slot) as slot,
-       r.status, r.claim_token, r.attempts, r.traceparent,
+       t.ended_as, t.ended_as = r.status as stands, r.claim_token, r.attempts, r.traceparent,
        greatest(0, extract(epoch from e.at - coalesce(r.nominal_at, r.created_at)))::float8 as took_s,
        greatest(0, extract(epoch from clock_timestamp() - e.at))::float8 as since_s
   from taken t

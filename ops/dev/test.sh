@@ -49,7 +49,7 @@ all() {
     [ "$1" = long ] || printf -- '--test=%s\n' "${longest[@]}"
     targets "$1"
     [ "$1" = long ] || printf -- '%s\n' --lib --bins
-  } | awk '!seen[$0]++' | xargs -P "$side_by_side" -I{} "${BASH_SOURCE[0]}" one {}
+  } | awk '!seen[$0]++' | xargs -P "$side_by_side" -I{} ops/dev/test.sh one {}
 }
 
 # Through PgBouncer in transaction mode: what asks for pooler mode goes through it where LOCKGATE_TEST_PGBOUNCER_URL is set.

@@ -1,3 +1,20 @@
+do $$
+declare
+    change record;
+    was text;
+begin
+    for change in select * from (values
+        ('backfill_schedule', 'e.id = lockgate.last_run(s.id) and e.finished_at is null',
+         'e.id = lockgate.waited_for(s.id) and e.finished_at is null'),
+        ('prunable_runs', '(b.has or r.parent_id is not null)', '(b.has or r.parent_id is not null or exists (select from lockgate.run_steps c where c.run_id = r.id and c.kind = ''child'' and c.status = ''open''))'))
+        c (name, before, after)
+    loop
+        select pg_get_functiondef(p.oid) into strict was from pg_proc p
+         where p.pronamespace = 'lockgate'::regnamespace and p.proname = change.name;
+        execute replace(was, change.after, change.before);
+    end loop;
+end $$;
+
 create or replace function lockgate.wake_behind(p_run uuid) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare

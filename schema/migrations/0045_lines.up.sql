@@ -91,3 +91,23 @@ begin
         grant execute on function lockgate.waited_for(uuid) to lockgate_engine;
     end if;
 end $$;
+
+-- One that is put at the end of a line waits for whoever is waited for there; and of whom the children are still to be
+-- cancelled nothing is pruned.
+do $$
+declare
+    change record;
+    was text;
+begin
+    for change in select * from (values
+        ('backfill_schedule', 'e.id = lockgate.last_run(s.id) and e.finished_at is null',
+         'e.id = lockgate.waited_for(s.id) and e.finished_at is null'),
+        ('prunable_runs', '(b.has or r.parent_id is not null)', '(b.has or r.parent_id is not null or exists (select from lockgate.run_steps c where c.run_id = r.id and c.kind = ''child'' and c.status = ''open''))'))
+        c (name, before, after)
+    loop
+        select pg_get_functiondef(p.oid) into strict was from pg_proc p
+         where p.pronamespace = 'lockgate'::regnamespace and p.proname = change.name;
+        if strpos(was, change.before) = 0 then raise exception '% is not as it was', change.name; end if;
+        execute replace(was, change.before, change.after);
+    end loop;
+end $$;

@@ -58,7 +58,11 @@ const ASKED: &[(&str, usize)] = &[
     ("select * from lockgate.v_acts", 1_000),
     ("select * from lockgate.v_queue_health", 10),
     ("select * from lockgate.v_queue_holders order by queue limit 1000", 100),
-    ("select * from lockgate.v_queue_holders where queue = 'queue-0'", 1),
+    (
+        "select * from lockgate.v_queue_holders where queue =
+         (select h.queue from lockgate.v_queue_holders h order by h.queue limit 1)",
+        1,
+    ),
     (
         "select * from lockgate.v_schedules_next where schedule = 'schedule-40'",
         1,

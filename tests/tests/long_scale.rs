@@ -249,8 +249,8 @@ const ASKED: &[(&str, &[&str])] = &[
     ("claim_undelivered", &[ANY, "'topic_1'", "500", "1000000", ANY, "60"]),
     ("due_schedules", &["100", "'{}'"]),
     ("unfinished_runs_of_schedule", &["'schedule_1'", "now()", "2"]),
-    // It looks at five runs for each that it may take, four pages a run, and not at them again for ten minutes.
-    ("prune_runs", &["86400", "8"]),
+    // It looks at five runs for each that it may take, and not at them again for ten minutes.
+    ("prune_runs", &["86400", "2"]),
     ("prune_undelivered", &["86400", "500"]),
 ];
 

@@ -76,17 +76,21 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
         End::Completed(_) => RunEnd::Completed,
         End::Failed(_) | End::Unwound | End::NotUndone(..) => RunEnd::Failed,
     };
+    let mut settled = false;
     let written = match end {
         End::GoesOn(params) => go_on(shared, host, &params).await,
         End::Completed(output) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
-        End::Failed(reason) => fail(shared, host, reason).await,
+        End::Failed(reason) => fail(shared, host, reason, &mut settled).await,
         End::Unwound => return Left::Unwound,
         End::NotUndone(reason, waits) => return Left::NotUndone(reason, waits),
     };
     match written {
         Ok(LetGo::Done) => {
             fail::fail_point!("run.after_end", |_| Left::Gone);
-            host.told.ended(ends_as, goes_on.then(|| next_of(host.run.id)));
+            match settled {
+                true => host.told.settled(ends_as),
+                false => host.told.ended(ends_as, goes_on.then(|| next_of(host.run.id))),
+            }
             if goes_on {
                 host.told.meter().runs_started(StartedBy::Continued, 1);
             }
@@ -125,16 +129,21 @@ async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo
     shared.continuations.go_on(&host.held, run).await
 }
 
-async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<LetGo, FleetError> {
+/// Says also whether the run ends as one that is stopped does, now or when its batches are back.
+async fn fail(shared: &Shared, host: &OwnerHost, reason: String, settled: &mut bool) -> Result<LetGo, FleetError> {
     let claim = &host.held.claim;
     tracing::error!(name: "run_failed", run = %claim.run, reason, "the run failed");
     let act = Act::Fail { reason: reason.clone() };
     match ask(shared, &host.held, act, host.has_batches()).await? {
         // Batches of it are unfinished, or it was stopped or paused: it ends when they are back.
-        LetGo::Held(_) => match shared.fleet.fail_claimed_run(claim, &reason).await? {
-            Ended::Done => Ok(LetGo::Done),
-            Ended::Lost => Ok(LetGo::Lost),
-        },
+        LetGo::Held(_) => {
+            let ended = shared.fleet.fail_claimed_run(claim, &reason).await?;
+            *settled = ended == Ended::Done;
+            Ok(match ended {
+                Ended::Done => LetGo::Done,
+                Ended::Lost => LetGo::Lost,
+            })
+        }
         decided => Ok(decided),
     }
 }

@@ -88,7 +88,7 @@ fn counted() -> Counts {
         steps: all(&STEPS_DONE),
         commands_delivered: total(&DIRECT_COMMANDS, "delivered"),
         // What is to wait for a time of its own was not meant to be sent.
-        commands_stored: all(&DIRECT_STORED) - total(&DIRECT_STORED, "not_before"),
+        commands_stored: (all(&DIRECT_STORED) - total(&DIRECT_STORED, "not_before")).max(0),
         outbox_delivered: total(&OUTBOX_MESSAGES, "delivered"),
         redelivered: total(&REDELIVERED, "delivered"),
         dead: total(&REDELIVERED, "dead"),

@@ -41,7 +41,7 @@ pub(super) async fn drive(shared: Arc<Shared>, claim: RunClaim, run: WorkRun, as
         None
     });
     match ended {
-        Some(RunEnd::Cancelled) => told.stopped(),
+        Some(RunEnd::Cancelled) => told.settled(RunEnd::Cancelled),
         Some(end) => told.ended(end, None),
         None => {}
     }

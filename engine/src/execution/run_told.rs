@@ -111,9 +111,9 @@ impl RunTold {
         over.tell();
     }
 
-    /// The run was asked to stop, and that was settled here as it is anywhere: the leader tells of it.
-    pub(super) fn stopped(&self) {
-        self.ended.store(RunEnd::Cancelled.index() as u8, Ordering::Relaxed);
+    /// The run was to stop, and that is settled as it is anywhere: the leader tells of it.
+    pub(super) fn settled(&self, end: RunEnd) {
+        self.ended.store(end.index() as u8, Ordering::Relaxed);
     }
 
     /// The claim is over, for this reason.

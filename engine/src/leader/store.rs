@@ -141,8 +141,10 @@ pub struct Untold {
     pub slot: Option<DateTime<Utc>>,
     /// Who started it; none: it has ended, or was set aside.
     pub started_by: Option<String>,
-    /// How it is.
-    pub status: String,
+    /// What it was when it had ended or was set aside; none: it was started.
+    pub ended_as: Option<String>,
+    /// It is still so, and nobody tells of another end.
+    pub stands: bool,
     /// Token of its last claim.
     pub token: i64,
     /// Holders in a row that died on it.

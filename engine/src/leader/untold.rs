@@ -58,11 +58,14 @@ fn tell(untold: &Untold) {
         }
         return;
     }
-    // Resumed since it was set aside, it has not ended.
-    let Some(end) = RunEnd::named(&untold.status) else {
+    let Some(end) = untold.ended_as.as_deref().and_then(RunEnd::named) else {
         return;
     };
     meter.run_ended(end, untold.took);
+    // Resumed or ended otherwise since it was set aside, it has its span from who tells of that.
+    if !untold.stands {
+        return;
+    }
     let over = RunOver {
         id: untold.run,
         workflow: &untold.workflow,

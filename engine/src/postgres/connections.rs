@@ -15,6 +15,8 @@ use super::database::usable;
 
 /// After so long a connection goes back to the pool, which looks at its age, and after so long without use.
 const KEPT: Duration = Duration::from_secs(10);
+/// One that nobody used for so long may be cut off on its way, and whoever asks it waits in vain: as old as the pool has it.
+const UNUSED: Duration = Duration::from_secs(600);
 
 /// The connections of one pool.
 pub(super) struct Connections {
@@ -70,6 +72,10 @@ impl Connections {
         let place = self.places.clone().acquire_owned().await;
         let place = Arc::new(place.map_err(|_| sqlx::Error::PoolClosed)?);
         while let Some(kept) = self.take_last() {
+            if kept.used.elapsed() >= UNUSED {
+                drop(kept.connection.detach());
+                continue;
+            }
             let mut lent = Lent {
                 connections: self,
                 connection: Some(kept.connection),

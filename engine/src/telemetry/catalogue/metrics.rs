@@ -52,7 +52,7 @@ metrics! { PROCESS_METRICS:
     RUNS_CLAIMED = Counter "lockgate.runs.claimed" ["{run}"] (WORKFLOW, SUSPECT) NONE Worker AtWork => "runs that were claimed";
     RUNS_ENDED = Counter "lockgate.runs.ended" ["{run}"] (WORKFLOW, RUN_OUTCOME) NONE Process AtWork => "runs that ended here; those that were stopped, and those set aside for their holders' deaths, are counted by the leader";
     RUNS_LEFT = Counter "lockgate.runs.left" ["{run}"] (WORKFLOW, LEFT_REASON) NONE Worker AtWork => "runs that were let go of without an end";
-    RUN_DURATION = Histogram "lockgate.run.duration" ["s"] (WORKFLOW, RUN_OUTCOME) WORK Worker AtWork => "from the start of a run to its end";
+    RUN_DURATION = Histogram "lockgate.run.duration" ["s"] (WORKFLOW, RUN_OUTCOME) WORK Process AtWork => "from the start of a run to its end";
     RUN_PICKUP_DURATION = Histogram "lockgate.run.pickup.duration" ["s"] (WORKFLOW) WORK Worker AtWork => "from the start of a run to its first claim, with the delay that was asked for";
     RUNS_IN_FLIGHT = Gauge "lockgate.runs.in_flight" ["{run}"] () NONE Worker Always => "runs that are held here";
     RUN_SLOTS = Gauge "lockgate.run.slots" ["{run}"] () NONE Worker Always => "most runs that may be";
