@@ -20,10 +20,18 @@ impl Workflow for Echo {
     type Output = u32;
 
     async fn run(&self, ctx: Context, input: u32) -> anyhow::Result<u32> {
-        ctx.step("say", move || async move { anyhow::Ok(input) }).await
+        ctx.step("say", move || async move {
+            if input == SLOW {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            anyhow::Ok(input)
+        })
+        .await
     }
 }
 
+/// Said after half a second.
+const SLOW: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of whom nobody is to be found by it.
 const NO_POLL: Duration = Duration::from_secs(600);
@@ -132,10 +140,10 @@ async fn a_run_started_beside_a_replica_begins_at_once_and_its_end_is_told() {
     let own = database(place.url());
     let client = engine.client(own.clone());
     let replica = replica(&engine, &place, &client).await;
-    let run = client.start::<Echo>(&5).send().await.unwrap();
-    // Nobody can be asked any more.
+    let run = client.start::<Echo>(&SLOW).send().await.unwrap();
+    // Nobody can be asked any more, and it is not over.
     own.close().await;
-    assert_eq!(result(&client, run.id()).await, 5);
+    assert_eq!(result(&client, run.id()).await, SLOW);
     let born = "select count(*) from lockgate.task_runs
                  where started_at = created_at and claimed_at = created_at and claim_token = 1 and status = 'completed'";
     assert_eq!(number(place.pool(), born).await, 1);

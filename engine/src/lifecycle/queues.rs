@@ -237,7 +237,7 @@ mod tests {
             (queue().max_running(2).max_per_key(3), "never be reached"),
             (queue().rate_per_s(-1.0), "from 0.000001"),
             (queue().rate_per_s(1e-300), "from 0.000001"),
-            (queue().rate_per_s(f64::NAN), "above 0"),
+            (queue().rate_per_s(f64::NAN), "from 0.000001"),
             (queue().burst(5), "without a rate_per_s"),
             (queue().rate_per_s(1.0).burst(0), "from 1 to 1000000"),
             (queue().max_attempt(Duration::from_millis(10)), "from a second"),
