@@ -100,6 +100,32 @@ async fn who_leaves_the_line_lets_nobody_begin_beside_the_first() {
     );
 }
 
+/// A run that was paused and resumed has a time of its own from then on: its place in the line is asked for when it is claimed.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_paused_in_the_line_does_not_begin_beside_the_first_either() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", catch_up = 'all', catch_up_max = 6, overlap = 'queue'").await;
+    assert!(Led::new(&world).await.tick().await.fired >= 5);
+    let runs = world.runs();
+    let (claim, first) = claim_all(&runs).await.pop().unwrap();
+    world
+        .run(
+            "do $$
+             declare line uuid[] := array(select id from lockgate.task_runs where status = 'queued' order by slot limit 2);
+             begin
+                 perform lockgate.pause_run(line[2]);
+                 perform lockgate.resume_run(line[2]);
+                 perform lockgate.cancel_run(line[1]);
+             end $$",
+        )
+        .await;
+    assert!(claim_all(&runs).await.is_empty(), "the first is not over");
+    complete(&runs, claim).await;
+    let next = claim_all(&runs).await;
+    assert_eq!(next.len(), 1);
+    assert!(next[0].1.slot > first.slot);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_has_an_end() {
     let world = World::new().await;
