@@ -314,7 +314,11 @@ async fn nothing_asked_all_the_time_looks_through_what_is_not_due() {
             let mut tables = Vec::new();
             scanned(&plan, &mut tables);
             // A function of a dozen statements, each of which is planned anew.
-            let few = if *query == "prune_runs" { 2 * FEW_PAGES } else { FEW_PAGES };
+            let few = if *query == "prune_runs" {
+                2 * FEW_PAGES
+            } else {
+                FEW_PAGES
+            };
             if pages > few || !tables.is_empty() {
                 wrong.push(format!(
                     "{query} {mode}: {pages} pages, {time} ms, reads all of {tables:?}\n{plan:#}"
