@@ -91,6 +91,33 @@ fn spans(servers: &TelemetryServers, trace: &str) -> BTreeSet<String> {
     names
 }
 
+async fn trouble_raises_alerts(servers: &TelemetryServers, cluster: &Cluster) {
+    // A message that was given up, and a replica whose topic is not there.
+    sqlx::raw_sql(include_str!("../sql/trouble.sql"))
+        .execute(&cluster.pool)
+        .await
+        .unwrap();
+    let _astray = cluster.replica_with(&[("LOCKGATE_TOPICS_EMAIL", "nobody_made_this")]);
+    cluster
+        .start_paced("chaos-items", json!({"items": 50_000}), Some(1_000))
+        .await;
+    wait_until(PATIENCE, "the alerts are raised", async || {
+        let raised = raised(servers).await;
+        println!("raised: {raised:?}");
+        ["LockgateBreakerOpen", "LockgateDeadLetters", "LockgateOutboxBehind"]
+            .iter()
+            .all(|name| raised.contains(*name))
+    })
+    .await;
+
+    // Not for a moment only: the breaker of a topic that is not there tries again and again.
+    let fires = "ALERTS{alertname=\"LockgateBreakerOpen\",alertstate=\"firing\"}";
+    wait_until(2 * PATIENCE, "the alert of the breaker fires", async || {
+        !servers.query(fires).await.is_empty()
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn panels_have_data_and_alerts_fire() {
     let Some((servers, cluster)) = scene().await else {
@@ -132,30 +159,7 @@ async fn panels_have_data_and_alerts_fire() {
     })
     .await;
 
-    // A message that was given up, and a replica whose topic is not there.
-    sqlx::raw_sql(include_str!("../sql/trouble.sql"))
-        .execute(&cluster.pool)
-        .await
-        .unwrap();
-    let _astray = cluster.replica_with(&[("LOCKGATE_TOPICS_EMAIL", "nobody_made_this")]);
-    cluster
-        .start_paced("chaos-items", json!({"items": 50_000}), Some(1_000))
-        .await;
-    wait_until(PATIENCE, "the alerts are raised", async || {
-        let raised = raised(&servers).await;
-        println!("raised: {raised:?}");
-        ["LockgateBreakerOpen", "LockgateDeadLetters", "LockgateOutboxBehind"]
-            .iter()
-            .all(|name| raised.contains(*name))
-    })
-    .await;
-
-    // Not for a moment only: the breaker of a topic that is not there tries again and again.
-    let fires = "ALERTS{alertname=\"LockgateBreakerOpen\",alertstate=\"firing\"}";
-    wait_until(2 * PATIENCE, "the alert of the breaker fires", async || {
-        !servers.query(fires).await.is_empty()
-    })
-    .await;
+    trouble_raises_alerts(&servers, &cluster).await;
 
     let trace = load.run.simple().to_string();
     wait_until(PATIENCE, "the run's trace has arrived", async || {
