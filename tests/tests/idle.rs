@@ -50,9 +50,10 @@ async fn an_idle_replica_asks_no_more_than_twice_a_second() {
     // What it does is only seen in how rarely it asks.
     tokio::time::sleep(CALM).await;
     cluster.pool.execute("select pg_stat_statements_reset()").await.unwrap();
+    let watched = std::time::Instant::now();
     tokio::time::sleep(WATCHED).await;
     let (calls, statements) = asked(&cluster.pool).await;
-    let per_s = calls as f64 / WATCHED.as_secs_f64();
+    let per_s = calls as f64 / watched.elapsed().as_secs_f64();
     println!("{per_s:.2} a second:\n{statements}");
     assert!(calls > 10, "nothing was seen:\n{statements}");
     assert!(per_s <= MOST, "{per_s:.2} a second:\n{statements}");

@@ -107,8 +107,8 @@ impl RunStore for Faulty {
             self.around.missing.note(why);
             return Err(FleetError::Refused(why.to_owned()));
         };
-        let done = self.transact_in(database, step, work, max_result);
-        self.write(&[step_write(step)], done).await
+        self.transact_in(database, step, work, max_result, step_write(step))
+            .await
     }
 
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {

@@ -69,7 +69,7 @@ pub async fn waking_a_parent() {
         ("suspended", 1)
     );
     let _replica = cluster.replica();
-    cluster.reaches_within(run, "completed", RECOVERY * 2).await;
+    cluster.reaches(run, "completed").await;
     assert!(leaves(&cluster).await.values().all(|count| *count == 1));
     holds(&cluster).await;
 }

@@ -1,5 +1,8 @@
 //! Transactions on a test's own database.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use lockgate::testing::{TestEngine, every_crash, postgres};
 use lockgate::workflow::{Context, Workflow};
 
@@ -40,6 +43,45 @@ async fn a_transaction_is_done_once_whatever_crashes() {
     })
     .await;
     assert!(crashed >= 8, "{crashed}");
+}
+
+/// Tells somebody of what it books before that is committed.
+struct Hasty(Arc<AtomicU32>);
+
+impl Workflow for Hasty {
+    const NAME: &'static str = "hasty";
+    type Input = ();
+    type Output = ();
+
+    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<()> {
+        let told = self.0.clone();
+        let booked = ctx.transaction("book", move |tx| {
+            let told = told.clone();
+            Box::pin(async move {
+                sqlx::query("insert into bookings values (1)").execute(tx).await?;
+                told.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        });
+        booked.await
+    }
+}
+
+#[tokio::test]
+async fn what_a_transaction_does_beside_its_rows_is_done_again_after_a_crash_before_its_commit() {
+    let database = postgres().await;
+    database.execute("create table bookings (amount bigint not null)").await;
+    for (engine, times) in [
+        (TestEngine::new().crash_before("0:book"), 2),
+        (TestEngine::new().crash_after("0:book"), 1),
+    ] {
+        database.execute("truncate bookings").await;
+        let told = Arc::new(AtomicU32::new(0));
+        let engine = engine.workflow(Hasty(told.clone())).database(&database);
+        engine.start::<Hasty>(&()).await.assert_completed_with(&()).await;
+        assert_eq!(told.load(Ordering::Relaxed), times);
+        assert_eq!(database.count("select count(*) from bookings").await, 1);
+    }
 }
 
 #[tokio::test]

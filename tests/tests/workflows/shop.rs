@@ -29,7 +29,7 @@ async fn stands(cluster: &Cluster) -> (i64, i64, i64) {
     sqlx::query_as(
         "select (select sum(available) from shop.stock),
                 (select coalesce(sum(charges), 0) from shop.payments where refunded_at is null),
-                (select count(*) from shop.shipments)",
+                (select count(*) from shop.shipments where recalled_at is null)",
     )
     .fetch_one(&cluster.pool)
     .await
@@ -69,6 +69,37 @@ async fn an_order_that_cannot_be_shipped_is_taken_back() {
     let too_many = too_many.await;
     cluster.reaches(too_many, "failed").await;
     assert_eq!(stands(&cluster).await, (10, 0, 0));
+}
+
+/// A cancellation that comes when all is done and the run is not over takes all of it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_cancelled_when_it_has_left_is_recalled() {
+    let cluster = shop().await;
+    let run = cluster.start("process-order", order(3, "Road 1")).await;
+    cluster.replica_dying_at("endings.before_commit").crashes().await;
+    assert_eq!(stands(&cluster).await, (7, 1, 1));
+    let stops = text(&cluster, "select lockgate.cancel_run($1, 'changed my mind')", run).await;
+    assert_eq!(stops, "stopping");
+    let _replica = cluster.replica();
+    cluster.reaches(run, "cancelled").await;
+    assert_eq!(stands(&cluster).await, (10, 0, 0));
+}
+
+/// What was taken back can be tried again: nothing of the first try stands in its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_taken_back_is_done_by_a_fork_that_knows_the_address() {
+    let cluster = shop().await;
+    let run = cluster.start("process-order", order(3, " ")).await;
+    let _replica = cluster.replica();
+    cluster.reaches(run, "failed").await;
+    let fork: Uuid = sqlx::query_scalar("select lockgate.fork_run($1, params => $2, reason => 'it moved')")
+        .bind(run)
+        .bind(order(3, "Road 1"))
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
+    cluster.completes(fork).await;
+    assert_eq!(stands(&cluster).await, (7, 1, 1));
 }
 
 /// Whoever dies before or after each thing that is written, the order stands whole or not at all, and no money is charged

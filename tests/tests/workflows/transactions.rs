@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 struct Overlapping;
 
 async fn book(connection: &mut PgConnection) -> anyhow::Result<()> {
-    sqlx::query("select pg_sleep(1)").execute(connection).await?;
+    sqlx::query("select pg_sleep(4)").execute(connection).await?;
     Ok(())
 }
 

@@ -20,7 +20,8 @@ create table if not exists shop.payments (
 );
 create table if not exists shop.shipments (
     order_id bigint primary key,
-    address text not null
+    address text not null,
+    recalled_at timestamptz
 );
 create table if not exists shop.approvals (
     expense_id bigint primary key,
