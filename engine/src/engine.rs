@@ -42,6 +42,8 @@ use crate::workflow::{Registry, Resources, Workflow};
 const LEADER_CONNECTIONS: u32 = 3;
 /// Four groups of checkpoints on their way, two of starts and two of runs that are let go of, or a page that is claimed.
 const GROUP_CONNECTIONS: u32 = 8;
+/// Connections that a replica of all roles takes beside those of `database.max_connections`; one hears what is rung.
+pub(crate) const CONNECTIONS_BESIDE: u32 = 1 + LEADER_CONNECTIONS + GROUP_CONNECTIONS;
 /// Between tries to set what the binary says of queues.
 const DECLARE_PAUSE: Duration = Duration::from_secs(1);
 /// How long Kafka gets to settle what is on its way when everything else has ended.
