@@ -17,6 +17,8 @@ use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 
 /// Free slots worth a question of their own; fewer wait a moment for company.
 const WORTH_ASKING: usize = 64;
+/// Of all slots, so many parts are claimed by themselves.
+const PARTS: usize = 4;
 /// Looks that found nothing, after which less is asked.
 const CALM_LOOKS: u32 = 5;
 /// Polls between looks for runs that holders died on.
@@ -159,12 +161,14 @@ impl Dues {
     }
 }
 
-/// Free slots to ask for. Where more waits than was asked for, all that are free, once they are worth a question: so it is
-/// soon known that nothing more waits. Else some of them, and one for each queue if there are: the others are there for runs
+/// Free slots to ask for. Where more waits than was asked for, those that are free, once they are worth a question, but no
+/// more than a quarter of all: runs that are claimed together end together, and while they are claimed, run and ended in turn
+/// nothing else goes on. Else some of them, and one for each queue if there are: the others are there for runs
 /// that are started here meanwhile, and begin at once. `None`: this replica stops.
 async fn free_slots(shared: &Shared, more: bool, queues: usize) -> Option<OwnedSemaphorePermit> {
     let slots = &shared.slots;
-    let worth = u32::try_from((shared.settings.runs / 4).clamp(1, WORTH_ASKING)).unwrap_or(1);
+    let most = (shared.settings.runs / PARTS).max(1);
+    let worth = u32::try_from(most.min(WORTH_ASKING)).unwrap_or(1);
     let least = if more { worth } else { 1 };
     let free = tokio::select! {
         biased;
@@ -178,7 +182,11 @@ async fn free_slots(shared: &Shared, more: bool, queues: usize) -> Option<OwnedS
     let mut free = free.ok()?;
     let left = slots.available_permits();
     let some = (left / 4).max(queues.saturating_sub(1)).min(left);
-    let rest = if more { left } else { some };
+    let rest = if more {
+        left.min(most.saturating_sub(free.num_permits()))
+    } else {
+        some
+    };
     if let Ok(rest) = slots.clone().try_acquire_many_owned(u32::try_from(rest).unwrap_or(0)) {
         free.merge(rest);
     }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::executor::{Executor, ExecutorParts, Hints, Shared};
-use super::nobody::{NoFleet, NoPublisher};
+use super::nobody::NoPublisher;
 use super::run_task::drive;
 use super::run_task_tests::Code;
 use super::settings::ExecutionSettings;
@@ -237,7 +237,7 @@ impl Trial {
         settings.cancel_grace = Duration::from_millis(300);
         settings.poll = Duration::from_millis(20);
         let executor = Executor::new(ExecutorParts {
-            fleet: Arc::new(NoFleet(store.clone())),
+            fleet: Arc::new(store.clone()),
             runs: mortal.clone(),
             publisher: Arc::new(NoPublisher),
             breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
