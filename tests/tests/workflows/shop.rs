@@ -61,7 +61,7 @@ async fn an_order_that_cannot_be_shipped_is_taken_back() {
     cluster.reaches(run, "failed").await;
     assert_eq!(stands(&cluster).await, (10, 0, 0));
     let reason = text(&cluster, "select reason from lockgate.task_runs where id = $1", run).await;
-    assert_eq!(reason, "step 3:ship failed in attempt 1: order 7 has no address");
+    assert_eq!(reason, "step 2:ship failed in attempt 1: order 7 has no address");
     let too_many = cluster.start(
         "process-order",
         json!({"id": 8, "item": "lamp", "quantity": 11, "cents": 1, "address": "x"}),
