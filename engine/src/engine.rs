@@ -76,7 +76,7 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// Adds a workflow.
+    /// Adds a workflow. Each has a name of its own: with two of one name no replica starts.
     #[must_use]
     pub fn workflow<W: Workflow>(mut self, workflow: W) -> Self {
         self.registry.add(workflow);
@@ -138,6 +138,7 @@ impl EngineBuilder {
         health: Health,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
+        self.registry.check_names()?;
         let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?.named(Pool::Main);
         let stop = stop.child_token();

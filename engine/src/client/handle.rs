@@ -73,6 +73,7 @@ impl fmt::Display for RunStatus {
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// The run failed.
     #[error("run {run} failed: {reason}")]
@@ -116,6 +117,7 @@ pub enum RunError {
 
 /// Why a run was not told something.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignalError {
     /// The name or the payload cannot be.
     #[error("the signal cannot be sent: {0}")]

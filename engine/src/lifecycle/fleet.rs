@@ -14,6 +14,7 @@ use super::steps::{Signal, StepState};
 
 /// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum FleetError {
     /// No answer within the deadline, or the connection broke: whether anything changed is not known.
     #[error("no answer from the store: {0}")]

@@ -58,6 +58,7 @@ impl std::fmt::Debug for DatabaseSettings {
 
 /// Why a call failed. Holds neither the URL nor values of the statement.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum DatabaseError {
     /// The URL cannot be used.
     #[error("DATABASE_URL cannot be used: {0}")]

@@ -51,6 +51,7 @@ pub trait Effect: Send + Sync + 'static {
 
 /// Why effects were not written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EffectError {
     /// The database failed. Errors about values are blamed on a message, all others may pass.
     #[error(transparent)]

@@ -52,6 +52,7 @@ impl StepOptions {
 /// How a step failed for good. It is recorded: a replay fails in the same words, and runs nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StepError {
     /// Its code failed as often as it may, or with an error that is not tried again.
     #[error("step {path} failed in attempt {attempts}: {message}")]

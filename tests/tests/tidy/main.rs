@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod errors;
 mod events;
 mod queries;
 mod rust;
@@ -63,6 +64,11 @@ fn predicates_read_the_clock_not_the_transaction() {
 #[test]
 fn log_lines_are_events_of_the_catalogue() {
     hold(events::check);
+}
+
+#[test]
+fn errors_may_get_new_cases() {
+    hold(errors::check);
 }
 
 #[test]

@@ -85,6 +85,7 @@ pub struct PreviewArgs {
 
 /// Why a verb did nothing.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SchedulesError {
     /// The request is wrong.
     #[error("{0}; nothing was changed")]
