@@ -325,7 +325,7 @@ fn present(replica: Uuid, roles: Roles) -> Heartbeat {
     Heartbeat {
         replica,
         roles: roles.names(),
-        workflows: Vec::new(),
+        runnable: Vec::new(),
         draining: false,
         in_flight: 0,
         window_used: 0,

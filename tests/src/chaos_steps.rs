@@ -146,6 +146,7 @@ async fn undoable(ctx: &Context, plan: &Plan) -> anyhow::Result<()> {
     for number in 0..plan.undoable_transactions {
         let booked = ctx.transaction_with_undo(
             "enter",
+            StepOptions::default(),
             move |connection| book(connection, run, format!("enter {number}")).boxed(),
             move |connection, ()| book(connection, run, format!("strike {number}")).boxed(),
         );

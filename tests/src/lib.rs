@@ -6,6 +6,7 @@
 pub mod api;
 pub mod beside;
 pub mod blocked;
+pub mod bounded;
 pub mod certificates;
 pub mod chaos_family;
 pub mod chaos_steps;

@@ -43,6 +43,7 @@ impl Workflow for ProcessOrder {
         // Rows of this database: done once, undone once.
         ctx.transaction_with_undo(
             "reserve",
+            StepOptions::default(),
             move |connection| reserve(connection, reserved.clone()).boxed(),
             move |connection, ()| release(connection, id).boxed(),
         )

@@ -61,7 +61,7 @@ impl ContextHost for AttachHost {
         self.recorded(&place, undo.map_or(Kind::Step, |_| Kind::Undoable))
     }
 
-    fn transact(self: Arc<Self>, place: Place, _: TransactionWork, undo: Option<Undo>) -> Outcome {
+    fn transact(self: Arc<Self>, place: Place, _: StepOptions, _: TransactionWork, undo: Option<Undo>) -> Outcome {
         self.recorded(&place, undo.map_or(Kind::Transaction, |_| Kind::Undoable))
     }
 
@@ -111,6 +111,10 @@ impl ContextHost for AttachHost {
 
     fn publish(self: Arc<Self>, place: Place, _: Publication) -> Outcome {
         self.recorded(&place, Kind::Publish)
+    }
+
+    fn show(self: Arc<Self>, place: Place, _: Vec<u8>) -> Outcome {
+        self.recorded(&place, Kind::Show)
     }
 
     fn runs(&self) -> Option<Arc<dyn RunStore>> {

@@ -142,7 +142,7 @@ impl Shared {
         Heartbeat {
             replica: self.settings.replica,
             roles: self.settings.roles.clone(),
-            workflows: self.workflows(),
+            runnable: self.registry.runnable(),
             draining: self.stopping.is_cancelled(),
             in_flight: count(self.book.batch_count()),
             window_used: count(self.window.used()),

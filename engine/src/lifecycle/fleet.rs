@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::counts::Counts;
 use super::ids::ItemIds;
 use super::manager::RunId;
-use super::steps::{Signal, StepState};
+use super::steps::{Runnable, Signal, StepState};
 
 /// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -299,8 +299,8 @@ pub struct Heartbeat {
     pub replica: Uuid,
     /// What it does.
     pub roles: Vec<String>,
-    /// Whose code it has.
-    pub workflows: Vec<String>,
+    /// Whose code it has, and for which versions.
+    pub runnable: Vec<Runnable>,
     /// It takes no new work.
     pub draining: bool,
     /// Batches it holds.

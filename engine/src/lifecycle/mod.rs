@@ -11,6 +11,7 @@ mod ids;
 mod manager;
 mod new_run;
 mod queues;
+mod repeat;
 mod run_store;
 mod steps;
 
@@ -34,6 +35,7 @@ pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
 pub use new_run::{Birth, NewRun, Started};
 pub(crate) use queues::misnamed;
 pub use queues::{HIGHEST_PRIORITY, Holds, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule, QueueSettings};
+pub use repeat::{Again, RepeatRun};
 pub use run_store::RunStore;
 pub use steps::{
     Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,

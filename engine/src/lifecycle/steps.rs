@@ -35,10 +35,12 @@ pub enum Kind {
     Select,
     /// A command in the outbox.
     Publish,
+    /// A value for whoever looks at the run.
+    Show,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::FanOut,
         Self::Step,
         Self::Undoable,
@@ -49,6 +51,7 @@ impl Kind {
         Self::Version,
         Self::Select,
         Self::Publish,
+        Self::Show,
     ];
 
     /// As it stands in the tables.
@@ -65,6 +68,7 @@ impl Kind {
             Self::Version => "version",
             Self::Select => "select",
             Self::Publish => "publish",
+            Self::Show => "show",
         }
     }
 

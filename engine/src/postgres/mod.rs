@@ -34,6 +34,7 @@ mod undelivered;
 mod undelivered_desk;
 mod verification;
 
+pub use crate::lifecycle::{Again, RepeatRun};
 pub use api_tokens::{ApiTokens, NewToken, TokenFacts, TokenHash, TokenSummary};
 pub use control::Operator;
 pub use database::{Database, DatabaseError, DatabaseSettings};
@@ -52,7 +53,7 @@ pub use outbox_desk::OutboxDesk;
 pub use pooler::{Between, PoolerVerdict, test_pooler};
 pub use probe::{ServerFacts, ServerVersion, probe};
 pub use queues::QueueSummary;
-pub use run_control::{Again, BulkAct, RepeatRun};
+pub use run_control::BulkAct;
 pub use run_store::{PostgresRunStore, transact};
 pub use schedules::{Backfill, NotBackfilled, ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 pub use source::{SqlSource, SqlValue};

@@ -63,6 +63,7 @@ closed! {
     StepKind {
         FanOut = "fan_out", Step = "step", Undoable = "undoable", Transaction = "transaction", Sleep = "sleep",
         Signal = "signal", Child = "child", Version = "version", Select = "select", Publish = "publish",
+        Show = "show",
     }
     /// How a step ended.
     StepEnd { Completed = "completed", Failed = "failed", Adopted = "adopted" }

@@ -136,7 +136,13 @@ impl Context {
     }
 
     /// Does something in a transaction of the host's database that also records what it returned: both, or none.
-    pub(crate) fn transact<T>(&self, name: &str, work: TransactionWork, undo: Option<Undo>) -> StepFuture<T>
+    pub(crate) fn transact<T>(
+        &self,
+        name: &str,
+        options: StepOptions,
+        work: TransactionWork,
+        undo: Option<Undo>,
+    ) -> StepFuture<T>
     where
         T: DeserializeOwned + 'static,
     {
@@ -145,7 +151,7 @@ impl Context {
         if let Some(wrong) = place.misnamed() {
             return refuse(wrong);
         }
-        let done = self.host.clone().transact(place, work, undo);
+        let done = self.host.clone().transact(place, options, work, undo);
         self.told(done, move |done| from_json(&path, done.result.as_deref()))
     }
 

@@ -192,9 +192,8 @@ mod tests {
     async fn no_replica_starts_with_two_workflows_of_one_name() {
         let engine = crate::Engine::builder().workflow(Between);
         assert!(engine.registry().is_some_and(|registry| registry.check_names().is_ok()));
-        let run = engine
-            .workflow(Copied)
-            .run(Config::default(), Roles::USUAL, CancellationToken::new());
+        let engine = engine.workflow(Copied);
+        let run = engine.run(Config::default(), Roles::USUAL, CancellationToken::new());
         let refused = run.await.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(refused.starts_with("two workflows are named between: "), "{refused}");
         assert!(

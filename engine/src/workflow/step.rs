@@ -126,6 +126,11 @@ pub(crate) fn is_fatal(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Fatal>().is_some() || error.chain().any(|cause| cause.is::<Fatal>())
 }
 
+/// A try took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("it took longer than {0:?}")]
+pub(crate) struct TimedOut(pub(crate) Duration);
+
 /// A step's code with its types erased: a try, and its result as JSON.
 pub(crate) type Action = Box<dyn FnMut() -> BoxFuture<'static, anyhow::Result<Vec<u8>>> + Send>;
 

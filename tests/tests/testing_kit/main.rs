@@ -7,5 +7,6 @@ mod example;
 mod fan_outs;
 mod shipped;
 mod shipped_shop;
+mod shown;
 mod time;
 mod transactions;

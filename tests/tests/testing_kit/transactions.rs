@@ -2,6 +2,7 @@
 
 use lockgate::testing::{TestEngine, every_crash, postgres};
 use lockgate::workflow::{Context, Workflow};
+use lockgate_tests::bounded::{Bounded, TABLE, Wrong, expected};
 
 /// Books an amount, and once more.
 struct Booking;
@@ -78,4 +79,31 @@ async fn a_transaction_that_goes_on_after_a_statement_has_failed_fails_here_too(
     let run = engine.start::<Careless>(&()).await;
     let error = run.result().await.unwrap_err().to_string();
     assert!(error.contains("nothing of it can be committed"), "{error}");
+}
+
+/// As on a server that holds the run.
+#[tokio::test]
+async fn a_transaction_keeps_to_its_options_here_too() {
+    let database = postgres().await;
+    database.execute(TABLE).await;
+    database.execute("create sequence tries").await;
+    for wrong in [
+        Wrong::Fails,
+        Wrong::AtAStatement,
+        Wrong::BetweenStatements,
+        Wrong::TooLarge,
+        Wrong::Once,
+    ] {
+        database.execute("select setval('tries', 1, false)").await;
+        let engine = TestEngine::new().workflow(Bounded).database(&database);
+        let ended = engine.start::<Bounded>(&wrong).await.result().await.unwrap();
+        let tries = database.count("select last_value from tries").await;
+        let (words, times) = expected(wrong);
+        assert_eq!(
+            (ended.map(|error| error.to_string()).as_deref(), tries),
+            (words, times),
+            "{wrong:?}"
+        );
+    }
+    assert_eq!(database.count("select count(*) from tried").await, 1);
 }

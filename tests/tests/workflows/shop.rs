@@ -109,6 +109,7 @@ async fn approval(answer_within_s: u64) -> (Cluster, Uuid) {
 }
 
 const DECIDE: &str = "select lockgate.signal_run($1, 'decision', '{\"approved\": true, \"by\": \"anna\"}')";
+const SHOWN: &str = "select string_agg(name || ': ' || value, ', ') from lockgate.shown($1)";
 const DECIDED: &str = "select concat_ws(' ', asked, escalated, approved, decided_by) from shop.approvals
                         where $1 is not null and approved is not null";
 
@@ -117,15 +118,16 @@ async fn an_expense_is_approved_by_the_first_who_is_asked() {
     let (cluster, run) = approval(3_600).await;
     let _replica = cluster.replica();
     cluster.reaches(run, "suspended").await;
+    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"anna\"");
     assert_eq!(text(&cluster, DECIDE, run).await, "sent");
     cluster.completes(run).await;
     assert_eq!(text(&cluster, DECIDED, run).await, "anna f t anna");
     let waits = "select string_agg(path || ' ' || status, ', ' order by path) from lockgate.run_steps
-                  where run_id = $1 and path like '1:select%'";
+                  where run_id = $1 and path like '2:select%'";
     let waits = text(&cluster, waits, run).await;
     assert_eq!(
         waits,
-        "1:select completed, 1:select/0/0:decision completed, 1:select/1/0:sleep dropped"
+        "2:select completed, 2:select/0/0:decision completed, 2:select/1/0:sleep dropped"
     );
 }
 
@@ -135,6 +137,7 @@ async fn an_expense_that_nobody_answers_is_escalated_and_then_refused() {
     let _replica = cluster.replica();
     cluster.completes(run).await;
     assert_eq!(text(&cluster, DECIDED, run).await, "bert t f nobody");
+    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"bert\"");
 }
 
 /// It is told while somebody else is asked, and whoever dies at each step, the first decision counts.
@@ -153,7 +156,7 @@ async fn an_approval_survives_a_death_at_each_step() {
         let (cluster, run) = approval(2).await;
         cluster.replica_dying_at(point).crashes().await;
         let _replica = cluster.replica();
-        let asked = "select count(*) from lockgate.run_steps where run_id = $1 and path = '2:escalate'";
+        let asked = "select count(*) from lockgate.run_steps where run_id = $1 and path = '3:escalate'";
         wait_until(PATIENCE, "somebody else is asked", async || {
             cluster.count(asked, run).await == 1
         })

@@ -129,6 +129,17 @@ pub(super) struct Run {
     pub(super) parent: Option<Parent>,
     /// The run that goes on in its place.
     pub(super) continued_as: Option<RunId>,
+    /// It does again what another one did.
+    pub(super) repeats: Option<Repeats>,
+}
+
+/// Of a run that does again what another one did: what its code must see again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Repeats {
+    /// By what its draws are made; none: its origin.
+    pub(super) seed_id: Option<RunId>,
+    pub(super) slot: Option<DateTime<Utc>>,
+    pub(super) nominal_at: DateTime<Utc>,
 }
 
 /// Of a child, who started it.
@@ -209,20 +220,22 @@ impl Run {
 
     /// As its code sees it, read or claimed then.
     pub(super) fn read(&self, claimed_at: DateTime<Utc>) -> WorkRun {
+        let own_slot = self.request.slot.as_ref().map(|(_, slot)| *slot);
+        let repeats = self.repeats.as_ref();
         WorkRun {
             id: self.id(),
             workflow: self.request.workflow.clone(),
             queue: self.queue().to_owned(),
             params: self.request.params.clone(),
             origin_id: self.request.origin_id.unwrap_or(self.id()),
-            slot: self.request.slot.as_ref().map(|(_, slot)| *slot),
-            created_at: self.created_at,
+            slot: own_slot.or(repeats.and_then(|repeats| repeats.slot)),
+            created_at: repeats.map_or(self.created_at, |repeats| repeats.nominal_at),
             traceparent: self.request.traceparent.clone(),
             started_at: self.started_at,
             claimed_at,
             attempts: self.attempts,
             code_version: self.code_version.unwrap_or(1),
-            seed_id: None,
+            seed_id: repeats.and_then(|repeats| repeats.seed_id),
             parent_id: self.parent.as_ref().map(|parent| parent.run),
             depth: self.parent.as_ref().map_or(0, |parent| parent.depth),
             undoing: self.undoing == Some(true),

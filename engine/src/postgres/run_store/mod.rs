@@ -12,6 +12,7 @@ mod transact;
 
 pub(super) use children::stop_children_of;
 pub(super) use news::WAKE_RUNS;
+pub(super) use transact::is_of;
 pub use transact::transact;
 #[cfg(feature = "testing")]
 pub(super) use transact::{aborted, too_slow};

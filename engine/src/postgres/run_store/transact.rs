@@ -92,7 +92,7 @@ fn code_of(error: &sqlx::Error) -> Option<String> {
 }
 
 /// Whether the work failed of this, whatever it was wrapped in.
-fn is_of(error: &anyhow::Error, code: &str) -> bool {
+pub(in crate::postgres) fn is_of(error: &anyhow::Error, code: &str) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
     causes.any(|cause| code_of(cause).as_deref() == Some(code))
 }

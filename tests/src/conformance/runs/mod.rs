@@ -67,6 +67,8 @@ macro_rules! every_run_case {
                 a_full_key_holds_up_no_other,
                 what_has_no_key_has_no_limit_of_a_key,
                 a_small_tenant_is_served_beside_a_large_one,
+                tenants_that_sleep_are_in_nobodys_way,
+                tenants_that_have_no_room_are_in_nobodys_way,
                 tenants_take_turns_where_one_place_is_free,
                 the_rate_holds_and_a_pause_saves_up_a_burst,
                 a_rate_of_runs_counts_first_claims_only,
