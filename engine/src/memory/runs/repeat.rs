@@ -10,6 +10,7 @@ use super::run::{Repeats, Run, Status};
 use super::views::RunStart;
 use crate::inspect::NotRepeated;
 use crate::lifecycle::{Again, Kind, LARGEST_PARAMS, RepeatRun, RunId, RunRequest, StepState, StepStatus};
+use crate::telemetry::link_after;
 use crate::workflow::{Place, is_undo};
 
 /// The numbers of a step's path: ordinal, then branch and ordinal for each branch; none for what has no ordinal.
@@ -190,6 +191,7 @@ impl Run {
                 id,
                 params: params.unwrap_or_else(|| was.params.clone()),
                 origin_id: Some(origin),
+                traceparent: was.traceparent.as_deref().map(|given| link_after(self.id(), given)),
                 idempotency_key: None,
                 slot: None,
                 start_at: None,
