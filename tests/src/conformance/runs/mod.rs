@@ -10,6 +10,7 @@ mod memory_world;
 mod postgres_world;
 mod publish;
 mod recover_runs;
+mod repeat_run;
 mod save_steps;
 mod settle_select;
 mod settle_step;
@@ -121,6 +122,10 @@ macro_rules! every_run_case {
                 a_zombie_decides_nothing,
                 a_fan_out_that_loses_ends_with_what_was_begun,
                 children_of_a_branch_that_lost_are_stopped_but_for_detached_ones,
+            }
+            repeat_run {
+                a_retry_keeps_what_stands_before_the_step_that_failed,
+                what_cannot_be_done_again_is_said,
             }
             stop_run {
                 a_run_with_something_to_undo_is_woken_and_ends_when_it_is_undone,
