@@ -1,6 +1,6 @@
 //! Telling of what was done in SQL: starts that no process counted, and ends of runs whose code nobody was running.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,18 +12,50 @@ use crate::telemetry::{RunOver, RunTrace, meters};
 
 /// Rows taken at once.
 const PAGE: usize = 500;
+/// One turn in so many begins at the beginning: a transaction that was long under way writes before what was taken. The
+/// others begin where the last one ended, for behind an old snapshot what was taken is still walked over.
+const WHOLE: u32 = 10;
 
 /// Tells of what was done in SQL. Needs no fence: who takes a row tells of it, and nobody else does.
 pub struct TellUntold {
     store: Arc<dyn MeasureStore>,
     every: Duration,
+    reached: Mutex<Reached>,
+}
+
+/// What was taken last, and how many turns ago all was looked through.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+struct Reached {
+    place: i64,
+    turns: u32,
+}
+
+impl Reached {
+    /// Where the next turn begins.
+    fn turn(&mut self) -> i64 {
+        if self.turns == 0 {
+            self.place = 0;
+        }
+        self.turns = (self.turns + 1) % WHOLE;
+        self.place
+    }
 }
 
 impl TellUntold {
     /// A look each `every`.
     #[must_use]
     pub fn new(store: Arc<dyn MeasureStore>, every: Duration) -> Self {
-        Self { store, every }
+        Self {
+            store,
+            every,
+            reached: Mutex::default(),
+        }
+    }
+}
+
+impl TellUntold {
+    fn reached(&self) -> MutexGuard<'_, Reached> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -39,10 +71,13 @@ impl Job for TellUntold {
 
     async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {
         let mut told = 0;
+        let mut after = self.reached().turn();
         loop {
-            let page = self.store.take_untold(PAGE as i64).await?;
+            let page = self.store.take_untold(after, PAGE as i64).await?;
             page.iter().for_each(tell);
             told += page.len();
+            after = page.iter().map(|untold| untold.place).fold(after, i64::max);
+            self.reached().place = after;
             if page.len() < PAGE || reign.over.is_cancelled() {
                 return Ok(told as u64);
             }
@@ -80,4 +115,20 @@ fn tell(untold: &Untold) {
         goes_on_as: None,
     };
     over.tell();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_begins_where_the_last_one_ended_and_one_in_ten_at_the_beginning() {
+        let mut reached = Reached::default();
+        let mut begun = Vec::new();
+        for turn in 0..12 {
+            begun.push(reached.turn());
+            reached.place = 100 + turn;
+        }
+        assert_eq!(begun, [0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 0, 110]);
+    }
 }

@@ -11,10 +11,13 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::database::usable;
+use super::database::takes_writes;
 
 /// After so long a connection goes back to the pool, which looks at its age, and after so long without use.
 const KEPT: Duration = Duration::from_secs(10);
+/// One that nobody used for so long is asked whether it still works before it is lent. Who has nothing to do looks about once
+/// a second, and would ask twice for each look; a server that is away for less than this is noticed by who asks it.
+const ASKED: Duration = Duration::from_secs(2);
 /// One that nobody used for so long may be cut off on its way, and whoever asks it waits in vain: as old as the pool has it.
 const UNUSED: Duration = Duration::from_secs(600);
 
@@ -82,8 +85,8 @@ impl Connections {
                 since: kept.since,
                 _place: place.clone(),
             };
-            // One that is not is closed here.
-            if usable(&mut lent, kept.used.elapsed()).await.unwrap_or(false) {
+            // One that does not is closed here. It is in no transaction: else it would not have been kept.
+            if kept.used.elapsed() < ASKED || takes_writes(&mut lent).await.unwrap_or(false) {
                 return Ok(lent);
             }
         }

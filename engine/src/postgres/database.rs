@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use std::str::FromStr;
 
@@ -348,16 +348,24 @@ async fn bound_idling(transaction: &mut PgConnection, idle: Duration) -> Result<
     Ok(())
 }
 
-/// A connection that lay idle may have been left in a transaction, or its server demoted: clear the one, refuse the other.
-pub(super) async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+/// Whether the server answers and was not demoted.
+pub(super) async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    is_off(&connection.fetch_one(sqlx::raw_sql("show transaction_read_only")).await?)
+}
+
+fn is_off(row: &PgRow) -> Result<bool, sqlx::Error> {
+    let read_only: String = sqlx::Row::try_get(row, 0)?;
+    Ok(read_only == "off")
+}
+
+/// A connection that lay idle in the pool may have been left in a transaction, or its server demoted: clear the one, refuse
+/// the other.
+async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
     if idle_for < Duration::from_millis(500) {
         return Ok(true);
     }
-    let row = connection
-        .fetch_one(sqlx::raw_sql("rollback; show transaction_read_only"))
-        .await?;
-    let read_only: String = sqlx::Row::try_get(&row, 0)?;
-    Ok(read_only == "off")
+    let asked = sqlx::raw_sql("rollback; show transaction_read_only");
+    is_off(&connection.fetch_one(asked).await?)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const FLEET: &[Alert] = &[
         lasts: "30s",
         expr: "min by (job) (<lockgate.leaderless.duration>)",
         fires: Above(30.0),
-        or_absent: Some("lockgate.leaderless.duration"),
+        or_absent: Some(("lockgate.leaderless.duration", None)),
         sql: Some(
             "select case when leads then 0 else coalesce(greatest(-expires_in_s, 0), 1e9) end as value from lockgate.v_leader",
         ),
@@ -63,12 +63,13 @@ const FLEET: &[Alert] = &[
         // Of themselves: what the leader tells of the fleet is not told while nobody leads.
         expr: "count by (job) (<lockgate.run.slots>) or 0 * group by (job) (<lockgate.leading>)",
         fires: Below(1.0),
-        or_absent: Some("lockgate.run.slots"),
+        // Where others are heard, the first part says so already.
+        or_absent: Some(("lockgate.run.slots", Some("lockgate.leading"))),
         sql: Some("select count(*) as value from lockgate.v_replicas where state = 'live' and roles like '%worker%'"),
         summary: "No worker lives",
-        meaning: "No batch is sent and no run goes on, whoever else lives.",
+        meaning: "No batch is sent and no run goes on, whoever else lives. Without the label `job`: nobody is heard at all, which may as well be the way from the replicas to Prometheus.",
         query: "select replica, state, roles, seen_at, silent_s from lockgate.v_replicas order by seen_at desc limit 20",
-        action: "Ask the process manager why none runs; `lockgate doctor` says whether the servers can be reached.",
+        action: "If `v_replicas` shows live ones, ask whether the collector, or the scrape, and Prometheus work. Else ask the process manager why none runs; `lockgate doctor` says whether the servers can be reached.",
         bad: (
             &[
                 ("<lockgate.run.slots>{job=\"a\"}", "64+0x40"),
@@ -411,9 +412,9 @@ const WORK: &[Alert] = &[
         or_absent: None,
         sql: Some("select coalesce(max(age_s), 0) as value from lockgate.v_snapshots"),
         summary: "A transaction keeps deleted rows",
-        meaning: "Dead rows pile up behind it and claims slow down. Without `pg_read_all_stats` the owner sees its own sessions only.",
+        meaning: "Dead rows pile up behind it and claims slow down. Without `pg_read_all_stats` the owner sees its own sessions only. A replication slot keeps them too, but the server does not say since when: it is in `v_snapshots` with how many transactions have begun since, and never fires this.",
         query: "select * from lockgate.v_snapshots",
-        action: "End that session, finish the prepared transaction, or drop the slot.",
+        action: "End that session or finish the prepared transaction. If claims slow down and none is old, look for a slot with a large `xmin_age`: repair its reader, or drop it.",
         bad: (&[("<lockgate.db.oldest_snapshot.age>", "901+30x40")], &[]),
         good: &[("<lockgate.db.oldest_snapshot.age>", "30+0x40")],
     },
@@ -442,7 +443,7 @@ const TELEMETRY: &[Alert] = &[
         lasts: "5m",
         expr: "max by (job) (<lockgate.fleet.measured.age>)",
         fires: Above(120.0),
-        or_absent: Some("lockgate.fleet.measured.age"),
+        or_absent: Some(("lockgate.fleet.measured.age", None)),
         sql: None,
         summary: "The fleet is not measured",
         meaning: "Gauges of queues, undelivered messages and stuck things are old, so their alerts are blind.",
