@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::database::takes_writes;
 
 /// After so long a connection goes back to the pool, which looks at its age, and after so long without use.
-const KEPT: Duration = Duration::from_secs(10);
-/// One that nobody used for so long is asked whether it still works before it is lent. Who has nothing to do looks about once
-/// a second, and would ask twice for each look; a server that is away for less than this is noticed by who asks it.
-const ASKED: Duration = Duration::from_secs(2);
+const KEPT: Duration = Duration::from_secs(30);
+/// One that nobody used for so long is asked whether it still works before it is lent. Who has nothing to do looks every one or
+/// two seconds, and would ask each time; that a server was away for less than this is noticed by who asks it for something.
+const ASKED: Duration = Duration::from_secs(3);
 /// One that nobody used for so long may be cut off on its way, and whoever asks it waits in vain: as old as the pool has it.
 const UNUSED: Duration = Duration::from_secs(600);
 
