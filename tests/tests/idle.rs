@@ -65,7 +65,10 @@ async fn an_idle_replica_asks_no_more_than_twice_a_second_and_uses_a_hundredth_o
     let cpu = (cpu_s(replica.pid()) - before) / WATCHED.as_secs_f64();
     let (calls, statements) = asked(&cluster.pool).await;
     let per_s = calls as f64 / WATCHED.as_secs_f64();
-    println!("{:.2} % of a processor, {per_s:.2} a second:\n{statements}", cpu * 100.0);
+    println!(
+        "{:.2} % of a processor, {per_s:.2} a second:\n{statements}",
+        cpu * 100.0
+    );
     assert!(calls > 10, "nothing was seen:\n{statements}");
     assert!(per_s <= MOST, "{per_s:.2} a second:\n{statements}");
     assert!(cpu > 0.0 && cpu <= MOST_CPU, "{:.2} % of a processor", cpu * 100.0);

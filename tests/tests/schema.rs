@@ -46,10 +46,13 @@ fn ungranted(lines: &[String]) -> Vec<String> {
         let of_schema = line.starts_with("schema ") && line.ends_with("/lockgate_owner");
         of_schema || line.contains(" granted ") && !line.contains(": ")
     };
-    let bare = lines.iter().filter(|line| !is_grant(line)).map(|line| match line.rsplit_once(" granted {") {
-        Some((head, tail)) => format!("{head}{}", tail.split_once('}').unwrap_or_default().1),
-        None => line.clone(),
-    });
+    let bare = lines
+        .iter()
+        .filter(|line| !is_grant(line))
+        .map(|line| match line.rsplit_once(" granted {") {
+            Some((head, tail)) => format!("{head}{}", tail.split_once('}').unwrap_or_default().1),
+            None => line.clone(),
+        });
     bare.collect()
 }
 

@@ -119,16 +119,66 @@ fn tell(untold: &Untold) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    #![allow(clippy::unwrap_used)]
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
 
-    #[test]
-    fn a_turn_begins_where_the_last_one_ended_and_one_in_ten_at_the_beginning() {
-        let mut reached = Reached::default();
-        let mut begun = Vec::new();
-        for turn in 0..12 {
-            begun.push(reached.turn());
-            reached.place = 100 + turn;
+    use super::*;
+    use crate::leader::FleetGauge;
+
+    /// Full pages, each followed by one row; remembers where it was asked.
+    #[derive(Default)]
+    struct Pages(Mutex<Vec<i64>>);
+
+    fn row(place: i64) -> Untold {
+        Untold {
+            place,
+            run: Uuid::now_v7(),
+            workflow: "mails".to_owned(),
+            queue: "mails".to_owned(),
+            slot: None,
+            started_by: Some("sql".to_owned()),
+            ended_as: None,
+            stands: false,
+            token: 0,
+            attempts: 0,
+            traceparent: None,
+            took: Duration::ZERO,
+            since: Duration::ZERO,
         }
-        assert_eq!(begun, [0, 100, 101, 102, 103, 104, 105, 106, 107, 108, 0, 110]);
+    }
+
+    #[async_trait]
+    impl MeasureStore for Pages {
+        async fn measure_fleet(&self) -> Result<Vec<FleetGauge>, FleetError> {
+            Ok(Vec::new())
+        }
+        async fn measure_trouble(&self) -> Result<Vec<FleetGauge>, FleetError> {
+            Ok(Vec::new())
+        }
+        async fn take_untold(&self, after: i64, page: i64) -> Result<Vec<Untold>, FleetError> {
+            let mut asked = self.0.lock().unwrap();
+            asked.push(after);
+            let rows = if asked.len() % 2 == 1 { page } else { 1 };
+            // As they are deleted, in no order.
+            Ok((1..=rows).rev().map(|row_of| row(after + row_of)).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_is_not_walked_over_again_but_for_one_turn_in_ten() {
+        let store = Arc::new(Pages::default());
+        let job = TellUntold::new(store.clone(), Duration::from_secs(10));
+        let reign = Reign {
+            term: 1,
+            over: CancellationToken::new(),
+        };
+        for _ in 0..11 {
+            assert_eq!(job.run_once(&reign).await.unwrap(), PAGE as u64 + 1);
+        }
+        let asked = store.0.lock().unwrap().clone();
+        let (page, turn) = (PAGE as i64, PAGE as i64 + 1);
+        let expected = (0..11).flat_map(|number| [number % 10 * turn, number % 10 * turn + page]);
+        assert_eq!(asked, expected.collect::<Vec<_>>());
     }
 }

@@ -350,7 +350,11 @@ async fn bound_idling(transaction: &mut PgConnection, idle: Duration) -> Result<
 
 /// Whether the server answers and was not demoted.
 pub(super) async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    is_off(&connection.fetch_one(sqlx::raw_sql("show transaction_read_only")).await?)
+    is_off(
+        &connection
+            .fetch_one(sqlx::raw_sql("show transaction_read_only"))
+            .await?,
+    )
 }
 
 fn is_off(row: &PgRow) -> Result<bool, sqlx::Error> {

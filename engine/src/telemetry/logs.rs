@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
@@ -31,7 +31,11 @@ pub(super) type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
 /// Lines on stderr, and the same to a collector. All through one filter: each that there is, is asked whenever a scope is
 /// entered and left, which is at every poll.
-pub(super) fn layer<S>(format: LogFormat, default_level: &str, bridge: Option<impl Layer<S> + Send + Sync>) -> BoxedLayer<S>
+pub(super) fn layer<S>(
+    format: LogFormat,
+    default_level: &str,
+    bridge: Option<impl Layer<S> + Send + Sync>,
+) -> BoxedLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {

@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
+use super::telemetry_sink::sink;
 use super::{
     BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, Part, SenderSettings,
     WorkflowsSettings, commands, fanout, http, outbox, sender, workflows,
 };
 use super::{CapacitySettings, ReplicasSettings, TelemetrySettings, capacity, processes, replicas, telemetry};
-use super::telemetry_sink::sink;
 
 /// Measures the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]

@@ -213,11 +213,7 @@ impl Bench<'_> {
         Ok(side)
     }
 
-    async fn speed(
-        &self,
-        done: f64,
-        work: impl Future<Output = anyhow::Result<(Work, i64)>>,
-    ) -> anyhow::Result<Speed> {
+    async fn speed(&self, done: f64, work: impl Future<Output = anyhow::Result<(Work, i64)>>) -> anyhow::Result<Speed> {
         let before = self.meters.replicas_s();
         let (work, _) = work.await?;
         Ok(Speed {
