@@ -11,8 +11,8 @@ const CALM: Duration = Duration::from_secs(45);
 const WATCHED: Duration = Duration::from_secs(30);
 /// Questions a second, those included that are about a connection.
 const MOST: f64 = 2.0;
-/// Which share of a processor a build without optimisations may use.
-const MOST_CPU: f64 = 0.012;
+/// Which share of a processor it may use, also in a build without optimisations.
+const MOST_CPU: f64 = 0.01;
 
 /// How often each statement was asked, but for this one.
 const ASKED: &str = "select left(regexp_replace(query, '\\s+', ' ', 'g'), 120) as query, sum(calls)::bigint as calls
