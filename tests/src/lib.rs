@@ -8,6 +8,7 @@ pub mod beside;
 pub mod blocked;
 pub mod certificates;
 pub mod chaos_family;
+pub mod chaos_pair;
 pub mod chaos_steps;
 pub mod chaos_versions;
 pub mod cli;

@@ -163,7 +163,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ),
     ("wake_behind", &[RUN]),
     ("wake_left_behind", &["''", "'2020-01-01'", "10000"]),
-    ("claimable_runs", &["'{chaos-items}'", "'{}'", "64"]),
+    ("claimable_runs", &["'{chaos-items@1}'", "'{}'", "64", "null"]),
     ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
     (
         "finish_and_claim_batch",

@@ -1,14 +1,12 @@
 //! The execution side of a replica: its parts, and how it starts and stops.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::alone::Floor;
 use super::book::Book;
@@ -163,18 +161,12 @@ impl Shared {
         self.book.batches().iter().for_each(|held| held.lease.lose());
     }
 
-    /// Forgets fan-outs of runs that nothing here works on.
-    pub(crate) fn forget_idle(&self) {
-        let busy: BTreeSet<Uuid> = self
-            .book
-            .batches()
-            .iter()
-            .map(|held| held.claim.run)
-            .chain(self.book.runs().iter().map(|held| held.claim.run))
-            .collect();
-        if self.work.is_empty() {
-            self.fan_outs.keep(&busy);
-        }
+    /// Forgets fan-outs that nothing here works on. Not while a topic of theirs is in trouble: without them it would be claimed
+    /// for it as if all were well.
+    pub(crate) fn forget_unused(&self) {
+        self.fan_outs.forget_unused(Instant::now(), |known| {
+            known.topics().iter().any(|topic| self.breakers.is_in_trouble(topic))
+        });
     }
 }
 

@@ -41,7 +41,7 @@ async fn keep_leases(shared: &Shared) {
             () = shared.over.cancelled() => break,
             _ = renew.tick() => {
                 renew_all(shared, &shared.book.batches(), &shared.book.runs()).await;
-                shared.forget_idle();
+                shared.forget_unused();
                 shared.hints.leases.beat();
             }
             () = shared.window.full.notified() => {

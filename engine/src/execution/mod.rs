@@ -2,6 +2,8 @@
 
 mod alone;
 mod attach_host;
+#[cfg(test)]
+mod batch_tests;
 mod batch_told;
 mod book;
 #[cfg(test)]

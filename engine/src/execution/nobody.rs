@@ -63,7 +63,13 @@ impl Fleet for NoFleet {
     async fn mark_alone(&self, _: &BatchClaim) -> Result<Ended, FleetError> {
         unreachable!()
     }
-    async fn claimable_runs(&self, _: &[String], _: &[RunId], _: i64) -> Result<Vec<RunId>, FleetError> {
+    async fn claimable_runs(
+        &self,
+        _: &[Runnable],
+        _: &[RunId],
+        _: Option<RunId>,
+        _: i64,
+    ) -> Result<Vec<RunId>, FleetError> {
         unreachable!()
     }
     async fn claim_next_batch(&self, _: RunId, _: Uuid) -> Result<Option<Batch>, FleetError> {

@@ -11,7 +11,7 @@ use super::fan_outs::KnownFanOut;
 use super::send::{Envelope, Unfit, storable};
 use super::tally::Tallies;
 use super::tracker::{BatchTracker, NotDelivered};
-use crate::delivery::{Failure, Message, Outcome, OutcomeSink, Rejected, Ticket};
+use crate::delivery::{Failure, Message, Outcome, OutcomeSink, Probe, Rejected, Ticket};
 use crate::lifecycle::{Batch, BatchOutcome, UndeliveredItem};
 use crate::telemetry::closed::{SendError, SendPath};
 use crate::telemetry::{meters, within};
@@ -63,6 +63,7 @@ pub(crate) struct Pipeline<'a> {
     batch: &'a Batch,
     held: &'a HeldBatch,
     known: &'a KnownFanOut,
+    probes: &'a [(String, Probe)],
     envelope: Envelope,
     tracker: Arc<BatchTracker>,
     offered: Vec<Offered>,
@@ -81,6 +82,7 @@ impl<'a> Pipeline<'a> {
         batch: &'a Batch,
         held: &'a HeldBatch,
         known: &'a KnownFanOut,
+        probes: &'a [(String, Probe)],
         told: &'a mut BatchTold,
     ) -> Self {
         let envelope = Envelope::new(batch, known.run.origin_id, told.context(), &shared.settings.topics);
@@ -89,6 +91,7 @@ impl<'a> Pipeline<'a> {
             batch,
             held,
             known,
+            probes,
             envelope,
             tracker: held.tracker.clone(),
             offered: Vec::with_capacity(batch.ids.len()),
@@ -207,6 +210,7 @@ impl<'a> Pipeline<'a> {
                             let (topic_at, is_new) = self.tallies.place(&message.topic);
                             if is_new {
                                 self.known.sends_to(&message.topic);
+                                self.may_begin(&message.topic)?;
                             }
                             // Before it is sent: its row may be needed as soon as it is.
                             self.offered.push(Offered {
@@ -225,6 +229,19 @@ impl<'a> Pipeline<'a> {
         }
         self.outcome.vanished.extend(wanted);
         Ok(())
+    }
+
+    /// A topic in trouble is given nothing but probes, also where this is the first that is heard of the fan-out sending to it
+    /// and its breaker was not asked.
+    fn may_begin(&self, topic: &str) -> Result<(), Stop> {
+        let probes = self.probes.iter().any(|(probed, _)| probed == topic);
+        if probes || !self.shared.breakers.is_in_trouble(topic) {
+            return Ok(());
+        }
+        Err(Stop::Later {
+            delay: Duration::from_secs(1),
+            reason: "breaker open",
+        })
     }
 
     /// Sends what was offered last, once there is room for it.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::counts::Counts;
 use super::ids::ItemIds;
 use super::manager::RunId;
-use super::steps::{Signal, StepState};
+use super::steps::{Runnable, Signal, StepState};
 
 /// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -347,11 +347,13 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Says that the holder of this batch runs nothing else from now on.
     async fn mark_alone(&self, claim: &BatchClaim) -> Result<Ended, FleetError>;
-    /// Runs of these workflows that have batches to claim now, but for those that would be declined.
+    /// Runs that this code replays and that have batches to claim now, but for those that would be declined. In order, and
+    /// from behind one of them, so that whoever found too many comes by all of them in turn.
     async fn claimable_runs(
         &self,
-        workflows: &[String],
+        runnable: &[Runnable],
         without: &[RunId],
+        behind: Option<RunId>,
         at_most: i64,
     ) -> Result<Vec<RunId>, FleetError>;
     /// Claims the next batch of a run.

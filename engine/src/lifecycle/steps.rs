@@ -402,6 +402,19 @@ pub struct Runnable {
     pub replays: RangeInclusive<u32>,
 }
 
+impl Runnable {
+    /// The versions it replays, each with the workflow, as statements compare them.
+    pub(crate) fn replayed(&self) -> impl Iterator<Item = String> {
+        let versions = self.replays.clone();
+        versions.map(|version| format!("{}@{version}", self.workflow))
+    }
+
+    /// Whether its code goes over what code of that version recorded.
+    pub(crate) fn replays(&self, workflow: &str, version: u32) -> bool {
+        self.workflow == workflow && self.replays.contains(&version)
+    }
+}
+
 /// How much to claim of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {

@@ -1,5 +1,6 @@
 //! Steps and fan-outs in one run.
 
+use lockgate_tests::cluster::Cluster;
 use lockgate_tests::steps_story::{Story, assert_once_but};
 use serde_json::json;
 
@@ -28,4 +29,26 @@ async fn a_fan_out_that_takes_longer_than_the_nap_is_waited_for() {
     let _replica = story.cluster.replica();
     let (_, effects) = story.ends().await;
     assert_once_but(&effects, &[]);
+}
+
+/// Whoever finishes the last batch of one fan-out most likely goes on with a batch of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fan_out_is_over_when_its_own_batches_are_whatever_is_sent_beside_it() {
+    let cluster = Cluster::new()
+        .await
+        .with("LOCKGATE_WORKER_BATCH_SIZE", "5")
+        .with("LOCKGATE_WORKER_BATCHES", "2");
+    let run = cluster
+        .start("chaos-pair", json!({"few": 20, "many": 200, "many_ms": 200}))
+        .await;
+    let _replica = cluster.replica();
+    cluster.completes(run).await;
+    let before = "select count(*) from lockgate.run_steps tell join lockgate.run_steps many using (run_id)
+                   where run_id = $1 and tell.path like '%:tell' and many.path like '%:many'
+                     and tell.finished_at < many.finished_at - interval '1 second'";
+    assert_eq!(
+        cluster.count(before, run).await,
+        1,
+        "what follows the few waited for the many"
+    );
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::news::{read_signals, signals_of};
 use super::rows::{read_steps, steps_of, work_run};
 use super::{PostgresRunStore, Query, SUSPECT_AFTER};
-use crate::lifecycle::{ClaimPage, FleetError, RunClaim, RunId, WorkRun};
+use crate::lifecycle::{ClaimPage, FleetError, RunClaim, RunId, Runnable, WorkRun};
 
 const CLAIM_RUNS: &str = include_str!("../../../queries/claim_runs.sql");
 const READ_CLAIMED_RUNS: &str = include_str!("../../../queries/read_claimed_runs.sql");
@@ -69,14 +69,10 @@ pub(super) fn asked(page: &ClaimPage) -> Asked {
         .iter()
         .map(|runnable| (runnable.workflow.clone(), runnable.version.cast_signed()))
         .unzip();
-    let replayed = page.runnable.iter().flat_map(|runnable| {
-        let versions = runnable.replays.clone();
-        versions.map(|version| format!("{}@{version}", runnable.workflow))
-    });
     Asked {
         names,
         newest,
-        replayed: replayed.collect(),
+        replayed: page.runnable.iter().flat_map(Runnable::replayed).collect(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Timed, measured, timed};
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Birth, ClaimPage, Continuation, Ended, EndedChild, Ending, Fleet, FleetError,
     HandBack, Heartbeat, ItemIds, LetGo, LimitedClaim, NewChild, NewPublication, NewRun, NewSignal, NewStep, News,
-    PlanChunk, PlanProgress, Poked, QueueNews, Renewal, RunClaim, RunId, RunStore, Saved, Signalled, Started,
+    PlanChunk, PlanProgress, Poked, QueueNews, Renewal, RunClaim, RunId, RunStore, Runnable, Saved, Signalled, Started,
     StepState, Swept, Transacted, TransactionWork, Unrenewed, WorkRun,
 };
 use crate::telemetry::Timing;
@@ -26,7 +26,7 @@ timed! { Fleet, FleetError {
     waiting_batches(run: RunId, at_most: i64) -> i64;
     complete_fan_out(run: RunId, path: &str) -> bool;
     mark_alone(claim: &BatchClaim) -> Ended;
-    claimable_runs(workflows: &[String], without: &[RunId], at_most: i64) -> Vec<RunId>;
+    claimable_runs(runnable: &[Runnable], without: &[RunId], behind: Option<RunId>, at_most: i64) -> Vec<RunId>;
     claim_next_batch(run: RunId, claim_id: Uuid) -> Option<Batch>;
     finish_and_claim_batch(claim: &BatchClaim, next_run: RunId, next_claim_id: Uuid) -> (Ended, Option<Batch>);
     finish_batch(claim: &BatchClaim, ids: &ItemIds, outcome: &BatchOutcome) -> Ended;
