@@ -29,7 +29,7 @@ impl Workflow for ChaosPair {
     async fn run(&self, ctx: Context, pair: Pair) -> anyhow::Result<u64> {
         let few = async {
             let sent = ctx.fan_out(Numbers::new("few", pair.few), told("few")).await?;
-            ctx.step("tell", async || Ok(())).await?;
+            ctx.step("tell", || async { anyhow::Ok(()) }).await?;
             anyhow::Ok(sent.delivered)
         };
         let many = ctx.fan_out(Numbers::new("many", pair.many).slow(pair.many_ms), told("many"));

@@ -84,6 +84,20 @@ async fn a_source_in_trouble_for_a_while_and_items_that_cannot_be_stored_end_no_
     assert_eq!(cluster.count(codes, run).await, 2);
 }
 
+/// A replica that has nothing else to do renews nothing in the pauses, and counts on all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_can_never_be_read_fails_its_run() {
+    let cluster = Cluster::new().await;
+    let run = cluster
+        .start("chaos-items", json!({"items": 2_000, "rows_fail": 4_000_000_000_u32}))
+        .await;
+    let _replica = cluster.replica();
+    // The pauses add up to most of a minute.
+    cluster.reaches_within(run, "failed", Duration::from_secs(150)).await;
+    let why = reason(&cluster, run).await;
+    assert!(why.contains("the source of step 0:items cannot be read: read"), "{why}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_item_and_one_item_are_runs_like_any_other() {
     let cluster = Cluster::new().await;

@@ -3,7 +3,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -25,6 +25,8 @@ use crate::memory::{MemoryRunStore, RunStart, VirtualClock};
 use crate::workflow::{Context, IdPages, Registry, Resources, Source, Workflow};
 
 const TOPIC: &str = "email_commands";
+/// Of a batch: more than are sent in one go.
+const ITEMS: i64 = 400;
 
 /// Two fan-outs beside each other; what each says, the version of the code.
 struct Sends<const VERSION: u32>;
@@ -75,17 +77,22 @@ impl Source for Rows {
     }
 }
 
-/// Takes all that it is offered.
+/// Takes all that it is offered, and says so, or does not.
 #[derive(Default)]
-struct Taker(AtomicU32);
+struct Taker {
+    offered: AtomicU32,
+    is_silent: AtomicBool,
+}
 
 impl Publisher for Taker {
     fn publish(&self, _: &Message, ticket: Ticket) -> Result<(), Rejected> {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.offered.fetch_add(1, Ordering::SeqCst);
         let (partition, offset) = (0, 0);
-        ticket
-            .sink
-            .settle(ticket.index, Outcome::Delivered { partition, offset });
+        if !self.is_silent.load(Ordering::SeqCst) {
+            ticket
+                .sink
+                .settle(ticket.index, Outcome::Delivered { partition, offset });
+        }
         Ok(())
     }
     fn capacity(&self) -> BoxFuture<'_, ()> {
@@ -100,17 +107,19 @@ impl Publisher for Taker {
 }
 
 /// A run of version 1 with batches, and a replica that may send them.
-struct Fleet1 {
+struct Crew {
     store: MemoryRunStore,
     shared: Arc<Shared>,
     taker: Arc<Taker>,
     claim: RunClaim,
 }
 
-impl Fleet1 {
+impl Crew {
     async fn with(code: impl Workflow, planned: &[(&str, usize)]) -> Self {
         let store = MemoryRunStore::new(Arc::new(VirtualClock::new(Utc::now())), Duration::from_secs(3_600));
-        store.start_run(RunStart::new("tested")).unwrap();
+        let mut start = RunStart::new("tested");
+        start.request.params = b"null".to_vec();
+        store.start_run(start).unwrap();
         let runnable = Runnable {
             workflow: "tested".to_owned(),
             version: 1,
@@ -134,7 +143,7 @@ impl Fleet1 {
     }
 
     fn sent(&self) -> u32 {
-        self.taker.0.load(Ordering::SeqCst)
+        self.taker.offered.load(Ordering::SeqCst)
     }
 
     fn is_completed(&self, path: &str) -> bool {
@@ -147,8 +156,8 @@ impl Fleet1 {
 
 async fn plan(store: &MemoryRunStore, claim: &RunClaim, path: &str, batches: usize) {
     store.open_fan_out(claim, path);
-    let batch = |id: i64| PlannedBatch {
-        ids: ItemIds::new(vec![2 * id, 2 * id + 1]).unwrap(),
+    let batch = |number: i64| PlannedBatch {
+        ids: ItemIds::new((number * ITEMS..(number + 1) * ITEMS).collect()).unwrap(),
     };
     let chunk = PlanChunk {
         path: path.to_owned(),
@@ -181,7 +190,7 @@ fn replica(store: &MemoryRunStore, code: impl Workflow) -> (Arc<Shared>, Arc<Tak
 
 #[tokio::test]
 async fn who_has_code_of_another_version_neither_finds_nor_sends_batches() {
-    let other = Fleet1::with(Sends::<2>, &[("0:few", 3)]).await;
+    let other = Crew::with(Sends::<2>, &[("0:few", 3)]).await;
     let find = async |shared: &Shared| {
         let runnable = shared.registry.runnable();
         shared.fleet.claimable_runs(&runnable, &[], None, 9).await.unwrap()
@@ -201,7 +210,7 @@ async fn who_has_code_of_another_version_neither_finds_nor_sends_batches() {
 
 #[tokio::test]
 async fn who_goes_on_with_another_fan_out_completes_the_one_that_is_over() {
-    let fleet = Fleet1::with(Sends::<1>, &[("0:few", 1), ("1:held", 2)]).await;
+    let fleet = Crew::with(Sends::<1>, &[("0:few", 1), ("1:held", 2)]).await;
     fleet.shared.work.offer(fleet.claim.run);
     let working = tokio::spawn(worker::run(fleet.shared.clone()));
     until("the first fan-out is completed", || fleet.is_completed("0:few")).await;
@@ -211,7 +220,7 @@ async fn who_goes_on_with_another_fan_out_completes_the_one_that_is_over() {
 
 #[tokio::test]
 async fn an_open_breaker_is_given_nothing_by_a_fan_out_of_which_nothing_is_known() {
-    let fleet = Fleet1::with(Sends::<1>, &[("0:few", 2)]).await;
+    let fleet = Crew::with(Sends::<1>, &[("0:few", 1)]).await;
     let shared = &fleet.shared;
     shared
         .breakers
@@ -243,7 +252,7 @@ async fn an_open_breaker_is_given_nothing_by_a_fan_out_of_which_nothing_is_known
 
 #[tokio::test]
 async fn failures_of_a_source_are_counted_over_its_pauses() {
-    let fleet = Fleet1::with(Sends::<1>, &[("0:few", 1)]).await;
+    let fleet = Crew::with(Sends::<1>, &[("0:few", 1)]).await;
     let (shared, run) = (&fleet.shared, fleet.claim.run);
     let known = shared.fan_outs.of_batch(run, "0:few").await.unwrap();
     let first = known.source_failed().unwrap();
@@ -266,4 +275,25 @@ fn known_no_more(shared: &Shared, run: RunId) {
         .fan_outs
         .forget_unused(Instant::now() + Duration::from_secs(601), |_| false);
     assert!(shared.fan_outs.of_run(run).is_empty(), "nothing is ever forgotten");
+}
+
+#[tokio::test]
+async fn a_probe_sends_no_more_than_its_first_messages_before_one_is_taken() {
+    let crew = Crew::with(Sends::<1>, &[("0:few", 1)]).await;
+    let (shared, run) = (&crew.shared, crew.claim.run);
+    shared.fan_outs.of_batch(run, "0:few").await.unwrap().sends_to(TOPIC);
+    shared
+        .breakers
+        .observe(TOPIC, Observation::Trouble(Reason::AllBrokersDown));
+    crew.taker.is_silent.store(true, Ordering::SeqCst);
+    until("it may be probed", || shared.breakers.may_probe(TOPIC)).await;
+    shared.work.offer(run);
+    let working = tokio::spawn(worker::run(shared.clone()));
+    until("it is probed", || crew.sent() > 0).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(crew.sent(), 125, "of {ITEMS}, to a topic that may take none");
+    // It takes messages again, which somebody else finds out.
+    shared.breakers.observe(TOPIC, Observation::Delivered(1));
+    until("the rest is sent", || i64::from(crew.sent()) == ITEMS).await;
+    working.abort();
 }

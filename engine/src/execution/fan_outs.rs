@@ -218,7 +218,7 @@ impl FanOuts {
             return Err(());
         }
         let read = self.fleet.read_run(run).await.map_err(|error: FleetError| {
-            tracing::warn!(name: "looking_failed", kind = "code", %run, %error, "work could not be looked for");
+            tracing::warn!(name: "looking_failed", kind = "code", %error, "work could not be looked for");
         })?;
         let attaching = AssertUnwindSafe(self.attach(run, read, path)).catch_unwind();
         let attached = attaching

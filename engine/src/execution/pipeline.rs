@@ -298,7 +298,30 @@ impl<'a> Pipeline<'a> {
         Ok(true)
     }
 
+    /// A probe asks with its first messages, and sends no more before its topic has taken one.
+    async fn hear_probes(&mut self) -> Result<(), Stop> {
+        loop {
+            let all_settled = self.tracker.in_flight().open() == 0;
+            self.feed_breakers();
+            let unheard = |topic: &String| self.tallies.has(topic) && self.shared.breakers.is_in_trouble(topic);
+            if !self.probes.iter().any(|(topic, _)| unheard(topic)) {
+                return Ok(());
+            }
+            self.look()?;
+            if all_settled {
+                return Err(Stop::Later {
+                    delay: Duration::from_secs(1),
+                    reason: "breaker open",
+                });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     async fn take_places(&mut self, topic: &str) -> Result<(), Stop> {
+        if self.sent > 0 {
+            self.hear_probes().await?;
+        }
         let count = STRIDE.min(self.shared.window.size());
         let tracker = self.tracker.clone();
         let take = tracker.take_places(count);

@@ -172,7 +172,7 @@ impl FleetGauges for () {
 }
 
 /// The kinds of `lockgate.v_stuck`.
-pub const STUCK_KINDS: [&str; 21] = [
+pub const STUCK_KINDS: [&str; 22] = [
     "no_leader",
     "run_lease",
     "batch_lease",
@@ -186,6 +186,7 @@ pub const STUCK_KINDS: [&str; 21] = [
     "run_quarantined",
     "run_paused_long",
     "fan_out_open",
+    "fan_out_idle",
     "source_trouble",
     "schedule_late",
     "schedule_broken",

@@ -162,7 +162,7 @@ closed! {
         FanOutOpen = "fan_out_open", SourceTrouble = "source_trouble", ScheduleLate = "schedule_late",
         ScheduleBroken = "schedule_broken", UndeliveredDue = "undelivered_due", OutboxWaiting = "outbox_waiting",
         BreakerOpen = "breaker_open", DeadLetters = "dead_letters", OldSnapshot = "old_snapshot", RunUndoing = "run_undoing",
-        QueuePaused = "queue_paused",
+        QueuePaused = "queue_paused", FanOutIdle = "fan_out_idle",
     }
     /// What left a claim of a run.
     ExecuteEnd {

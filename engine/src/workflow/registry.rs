@@ -64,6 +64,11 @@ impl Registry {
                 *W::REPLAYS.start() <= W::VERSION && W::VERSION <= *W::REPLAYS.end(),
                 "REPLAYS does not have VERSION in it"
             );
+            // Each is told to the store with every look for runs.
+            assert!(
+                *W::REPLAYS.end() - *W::REPLAYS.start() < 1000,
+                "REPLAYS has more than a thousand versions"
+            );
         }
         self.workflows.insert(W::NAME, Arc::new(workflow));
     }

@@ -75,3 +75,31 @@ async fn a_fan_out_that_nobody_completed_is_whatever_else_of_its_run_waits() {
     assert_eq!(fleet.sweep().await.unwrap().fan_outs, 0);
     scene.holds().await;
 }
+
+#[tokio::test]
+async fn a_fan_out_that_cannot_be_completed_keeps_no_other_from_it() {
+    let scene = Scene::new().await;
+    let fleet = scene.fleet();
+    for _ in 0..3 {
+        scene.start().await;
+    }
+    let mut runs: Vec<Uuid> = Vec::new();
+    for (claim, _) in scene.claim(3).await {
+        // Nothing to send: only planned.
+        plan(&fleet, &claim, "0:users", 0).await;
+        runs.push(claim.run);
+    }
+    runs.sort_unstable();
+    // Whichever end a sweep begins at.
+    let broken = format!(
+        "create function public.refuse() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$;
+         create trigger refuse before update on lockgate.run_steps for each row
+             when (old.run_id in ('{}', '{}')) execute function public.refuse()",
+        runs[0], runs[2]
+    );
+    scene.run(&broken).await;
+    let error = fleet.sweep().await.unwrap_err();
+    assert!(error.to_string().contains("not this one"), "{error}");
+    let completed = "select string_agg(run_id::text, ' ') from lockgate.run_steps where status = 'completed'";
+    assert_eq!(scene.value::<String>(completed).await, runs[1].to_string());
+}

@@ -40,7 +40,7 @@ events! {
 
     WARN "looking_failed" (kind, queue, error) => "work could not be looked for; it is looked for again";
     WARN "claim_unanswered" (run, kind, error) => "a claim or start was not answered: it may have been granted";
-    ERROR "code_not_reached" (run, step, error) => "the code of a batch cannot be run here: the batch is handed back";
+    ERROR "code_not_reached" (run, step, pause_ms, error) => "the code of a run's batches cannot be run here: they are left to others";
     WARN "suspect_waits" (run, batch, error) => "a batch whose holders died waits for its turn alone";
     WARN "lease_lost" (kind, run, batch, token, lane, topic) => "a lease was lost: nothing is written";
     WARN "taken_over" (run, batch, token) => "a batch was taken over before it was finished";
