@@ -344,9 +344,18 @@ async fn an_old_snapshot_is_named_whoever_holds_it() {
 
 /// Why the batches of a fan-out are not sent.
 const UNSENT: &[(&str, &str)] = &[
-    ("no worker lives", "update lockgate.replicas set stopped_at = clock_timestamp()"),
-    ("no live worker has workflow daily", "update lockgate.replicas set workflows = '{other}'"),
-    ("claimed by nobody: has a live worker code that replays version 2 of workflow daily", "select 1"),
+    (
+        "no worker lives",
+        "update lockgate.replicas set stopped_at = clock_timestamp()",
+    ),
+    (
+        "no live worker has workflow daily",
+        "update lockgate.replicas set workflows = '{other}'",
+    ),
+    (
+        "claimed by nobody: has a live worker code that replays version 2 of workflow daily",
+        "select 1",
+    ),
     (
         "handed back: code not reached",
         "insert into lockgate.transitions (entity, run_id, batch_seq, from_status, to_status, reason)
@@ -380,14 +389,20 @@ async fn a_fan_out_whose_batches_nobody_takes_says_why() {
         damaged.execute(raw_sql(AssertSqlSafe(*planting))).await.unwrap();
         let found = stuck(&mut *damaged).await;
         let named = found.iter().find(|(kind, ..)| kind == "fan_out_idle");
-        assert!(named.is_some_and(|(.., said)| said.contains(why)), "{found:?} after: {planting}");
+        assert!(
+            named.is_some_and(|(.., said)| said.contains(why)),
+            "{found:?} after: {planting}"
+        );
         damaged.rollback().await.unwrap();
     }
     for planting in EXPLAINED {
         let mut well = database.pool().begin().await.unwrap();
         well.execute(raw_sql(AssertSqlSafe(*planting))).await.unwrap();
         let found = stuck(&mut *well).await;
-        assert!(!found.iter().any(|(kind, ..)| kind == "fan_out_idle"), "{found:?} after: {planting}");
+        assert!(
+            !found.iter().any(|(kind, ..)| kind == "fan_out_idle"),
+            "{found:?} after: {planting}"
+        );
         well.rollback().await.unwrap();
     }
 }

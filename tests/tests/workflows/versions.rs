@@ -108,9 +108,16 @@ async fn batches_are_sent_by_code_of_the_version_that_planned_them() {
     let new = replica(&cluster, &NEW).await;
     let of_new = "select count(*) from lockgate.run_steps s join lockgate.task_runs r on r.id = s.run_id
                    where s.kind = 'fan_out' and r.code_version = 2";
-    wait_until(PATIENCE, "the new code sends", async || count(&cluster, of_new).await == 4).await;
+    wait_until(PATIENCE, "the new code sends", async || {
+        count(&cluster, of_new).await == 4
+    })
+    .await;
     let old = replica(&cluster, &OLD).await;
-    runs.push(cluster.start("chaos-versions", json!({ "nap_ms": 1, "items": 500 })).await);
+    runs.push(
+        cluster
+            .start("chaos-versions", json!({ "nap_ms": 1, "items": 500 }))
+            .await,
+    );
     for run in &runs {
         cluster.reaches(*run, "completed").await;
     }

@@ -137,9 +137,7 @@ impl Runs {
     pub(super) fn with_batches(&self, runnable: &[Runnable], now: DateTime<Utc>) -> Vec<RunId> {
         let ready = |run: &&Run| {
             let (workflow, version) = (&run.request.workflow, run.code_version.unwrap_or(1));
-            runnable
-                .iter()
-                .any(|runnable| runnable.replays(workflow, version))
+            runnable.iter().any(|runnable| runnable.replays(workflow, version))
                 && run.next_batch().is_some_and(|(_, from)| from <= now)
         };
         self.by_id.values().filter(ready).map(Run::id).collect()
