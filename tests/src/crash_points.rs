@@ -108,6 +108,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W24", &["select.before_commit"], "a branch ended first → its select recorded", "no winner", "both run again over what is recorded; either may win"),
     at("W25", &["select.after_commit"], "a select recorded → its code hears so", "the winner, the others dropped", "replayed along the winner alone"),
     at("W26", &["followers.before_wake"], "a scheduled run's end is committed → who waited for it is woken", "run over, the next slot's run asleep", "the sweep wakes it"),
+    at("W27", &["stop_lost_children.mid"], "a page of the children of branches that lost a select is stopped → the next", "the others at work, their steps open", "the sweep stops them, while their run goes on"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
 ];

@@ -38,7 +38,10 @@ impl OwnerHost {
         if let ControlFlow::Break(refused) = self.comes_to(&path, asked).await {
             return refused.map(|_| id);
         }
-        self.check_child(&path, &child)?;
+        if let Err(refused) = self.check_child(&path, &child) {
+            // By what this binary is, so another one may start it: nothing says that it was not.
+            return self.doom(refused);
+        }
         let _operation = self.begin_new(&path).await?;
         let NewRunOfMine {
             workflow,

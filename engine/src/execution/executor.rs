@@ -19,6 +19,7 @@ use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
 use super::publications::Publications;
 use super::queues::QueueBook;
+use super::recall::LargeRecords;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
@@ -112,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) fan_outs: FanOuts,
     pub(crate) book: Arc<Book>,
     pub(crate) queues: QueueBook,
+    pub(crate) large_records: LargeRecords,
     pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
@@ -209,6 +211,7 @@ impl Executor {
             slots: Arc::new(Semaphore::new(parts.settings.runs)),
             run_tasks: TaskTracker::new(),
             short_queues: ShortQueues::new(parts.registry.names()),
+            large_records: LargeRecords::new(parts.settings.large_records),
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::sync::oneshot;
 
 use super::attach_host::AttachHost;
-use crate::lifecycle::{Fleet, RunId, WorkRun};
+use crate::lifecycle::{Fleet, RunId, StepState, WorkRun};
 use crate::telemetry::{RunTrace, WorkflowMeter, meters};
 use crate::workflow::{Context, FanOut, Registry, Resources};
 
@@ -145,23 +145,24 @@ impl FanOuts {
         if let Some(known) = self.known().get(&(run, path.to_owned())) {
             return Ok(known.clone());
         }
-        let run = self
+        let mut run = self
             .fleet
             .read_run(run)
             .await?
             .with_context(|| format!("run {run} is over"))?;
+        let steps = run.take_record().steps;
         let run = Arc::new(run);
-        let fan_out = self.attach(&run, path).await?;
+        let fan_out = self.attach(&run, steps, path).await?;
         Ok(self.learn(&run, path, fan_out))
     }
 
-    async fn attach(&self, run: &Arc<WorkRun>, path: &str) -> anyhow::Result<Arc<dyn FanOut>> {
+    async fn attach(&self, run: &Arc<WorkRun>, steps: Vec<StepState>, path: &str) -> anyhow::Result<Arc<dyn FanOut>> {
         let workflow = self
             .registry
             .get(&run.workflow)
             .with_context(|| format!("no workflow {} here", run.workflow))?;
         let (found, finds) = oneshot::channel();
-        let host = AttachHost::new(run, path, found);
+        let host = AttachHost::new(run, steps, path, found);
         let code = workflow.run(
             Context::new(run.clone(), Arc::new(host), self.resources.clone()),
             &run.params,

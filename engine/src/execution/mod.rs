@@ -43,6 +43,7 @@ mod planner;
 mod presence;
 mod publications;
 mod queues;
+mod recall;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;
@@ -56,6 +57,7 @@ mod send;
 mod settings;
 mod shares;
 mod step_tries;
+mod suspects;
 mod tally;
 mod tracker;
 #[cfg(test)]
@@ -76,3 +78,4 @@ pub use executor::{Executor, ExecutorParts, Hints};
 pub(crate) use group::{Group, Together, Trouble};
 pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;
+pub(crate) use settings::LARGE_RECORDS;

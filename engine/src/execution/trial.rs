@@ -91,6 +91,12 @@ impl RunStore for Mortal {
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.store.read_claimed_runs(page).await
     }
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError> {
+        self.store.acquit_run(claim).await
+    }
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError> {
+        self.store.read_record(run).await
+    }
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
         write!(self, vec![Saved::Lost; group.len()], self.store.save_steps(group))
     }

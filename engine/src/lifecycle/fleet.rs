@@ -53,6 +53,33 @@ pub struct BatchClaim {
     pub claim_id: Uuid,
 }
 
+/// What is recorded of a run.
+#[derive(Debug, Clone, Default)]
+pub struct RunRecord {
+    /// Finished steps with their results, and open ones.
+    pub steps: Vec<StepState>,
+    /// Signals that no step has taken, in order.
+    pub signals: Vec<Signal>,
+}
+
+/// What a step or signal takes beside its path or name, and what it carries.
+pub(crate) const BYTES_OF_ROW: usize = 200;
+/// Most bytes of a run's record that are read with a page of claims: a full page of a thousand takes 64 MiB.
+pub(crate) const SHORT_RECORD: usize = 64 * 1024;
+
+impl RunRecord {
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let carried = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let steps = self.steps.iter().map(|step| step.path.len() + carried(&step.result));
+        let signals = self
+            .signals
+            .iter()
+            .map(|signal| signal.name.len() + signal.payload.len());
+        steps.chain(signals).map(|bytes| bytes + BYTES_OF_ROW).sum()
+    }
+}
+
 /// A run as its workflow's code sees it.
 #[derive(Debug, Clone)]
 pub struct WorkRun {
@@ -96,9 +123,19 @@ pub struct WorkRun {
     pub steps: Vec<StepState>,
     /// Signals that no step has taken, in order.
     pub signals: Vec<Signal>,
+    /// Its steps and signals are more than is read with a page of claims, and are yet to be read.
+    pub unread: bool,
 }
 
 impl WorkRun {
+    /// Takes its steps and signals.
+    pub(crate) fn take_record(&mut self) -> RunRecord {
+        RunRecord {
+            steps: std::mem::take(&mut self.steps),
+            signals: std::mem::take(&mut self.signals),
+        }
+    }
+
     /// What is known of a step.
     #[must_use]
     pub fn step(&self, path: &str) -> Option<&StepState> {

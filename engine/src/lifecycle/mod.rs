@@ -23,9 +23,10 @@ pub use children::{
 pub(crate) use claims::{Claims, Held, Known};
 pub use clock::{Clock, SystemClock};
 pub use counts::Counts;
+pub(crate) use fleet::{BYTES_OF_ROW, SHORT_RECORD};
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,
-    PlanProgress, PlannedBatch, Renewal, RunClaim, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
+    PlanProgress, PlannedBatch, Renewal, RunClaim, RunRecord, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
 };
 pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};

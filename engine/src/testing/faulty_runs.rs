@@ -10,8 +10,8 @@ use super::crashes::{STEP, Write};
 use super::faulty::Faulty;
 use crate::lifecycle::{
     Act, Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
-    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
-    Transacted, TransactionWork, WorkRun,
+    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunRecord, RunStore, Saved, Signalled,
+    Started, Transacted, TransactionWork, WorkRun,
 };
 
 const START: &str = "start";
@@ -80,6 +80,16 @@ impl RunStore for Faulty {
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.alive()?;
         self.store.read_claimed_runs(page).await
+    }
+
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError> {
+        self.alive()?;
+        self.store.acquit_run(claim).await
+    }
+
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError> {
+        self.alive()?;
+        self.store.read_record(run).await
     }
 
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {

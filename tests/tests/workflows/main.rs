@@ -13,6 +13,7 @@ mod queues;
 mod reports;
 mod saga;
 mod shop;
+mod suspects;
 mod transactions;
 mod versions;
 mod waits;

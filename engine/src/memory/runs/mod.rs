@@ -37,7 +37,7 @@ use uuid::Uuid;
 use crate::lifecycle::{
     Birth, ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, LimitedClaim, ManagerError,
     NewChild, NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueueNews, QueueSettings, QueuedCommand,
-    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork,
+    RunClaim, RunId, RunRecord, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork,
     UndeliveredItem, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
@@ -334,6 +334,15 @@ impl RunStore for MemoryRunStore {
 
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         Ok(self.lock().claimed(page.claim_id))
+    }
+
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError> {
+        Ok(self.lock().acquit(claim))
+    }
+
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError> {
+        let runs = self.lock();
+        Ok(runs.by_id.get(&run).map(Run::recorded).unwrap_or_default())
     }
 
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {

@@ -24,6 +24,15 @@ impl Runs {
         gone
     }
 
+    pub(super) fn acquit(&mut self, claim: &RunClaim) -> bool {
+        let Some(run) = self.held(claim) else { return false };
+        run.attempts = 0;
+        if let Some(holder) = run.holder.as_mut() {
+            holder.alone = false;
+        }
+        true
+    }
+
     pub(super) fn end_leases(&mut self, claim_id: Option<Uuid>, now: DateTime<Utc>) -> usize {
         let batches = self.by_id.values_mut().flat_map(|run| run.planned.values_mut());
         let batch_holders = batches.filter_map(|batch| batch.holder.as_mut());

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::batches::StoredBatch;
 use super::views::RunChange;
-use crate::lifecycle::{Holds, Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
+use crate::lifecycle::{
+    Holds, Kind, Poked, RunClaim, RunId, RunRecord, RunRequest, SHORT_RECORD, Signal, StepState, WorkRun,
+};
 
 /// A run goes before one of a priority lower by one that became ready this much earlier.
 const PRIORITY_STEP: Duration = Duration::from_secs(15);
@@ -204,11 +206,25 @@ impl Run {
             token: self.token,
             claim_id: holder.claim_id,
         };
-        (claim, self.read(holder.since))
+        let mut run = self.read(holder.since);
+        let record = run.take_record();
+        run.unread = record.bytes() > SHORT_RECORD;
+        if !run.unread {
+            (run.steps, run.signals) = (record.steps, record.signals);
+        }
+        (claim, run)
+    }
+
+    pub(super) fn recorded(&self) -> RunRecord {
+        RunRecord {
+            steps: self.steps.values().cloned().collect(),
+            signals: self.waiting_signals(),
+        }
     }
 
     /// As its code sees it, read or claimed then.
     pub(super) fn read(&self, claimed_at: DateTime<Utc>) -> WorkRun {
+        let RunRecord { steps, signals } = self.recorded();
         WorkRun {
             id: self.id(),
             workflow: self.request.workflow.clone(),
@@ -228,8 +244,9 @@ impl Run {
             undoing: self.undoing == Some(true),
             scheduled: self.request.slot.is_some(),
             wake_seq: self.wake_seq,
-            steps: self.steps.values().cloned().collect(),
-            signals: self.waiting_signals(),
+            steps,
+            signals,
+            unread: false,
         }
     }
 

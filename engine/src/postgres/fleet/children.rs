@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::PostgresFleet;
 use crate::lifecycle::FleetError;
 use crate::postgres::database::DatabaseError;
-use crate::postgres::run_store::{WAKE_RUNS, stop_children_of};
+use crate::postgres::run_store::{WAKE_RUNS, stop_children_of, stop_lost_children_of};
 
 const CHILDREN_TO_LOOK_AFTER: &str = include_str!("../../../queries/children_to_look_after.sql");
 
@@ -23,10 +23,13 @@ struct Parent {
     steps: i64,
     stops: bool,
     sleeps: bool,
+    /// Branches of it in which steps wait though another one won.
+    lost: Vec<String>,
 }
 
 impl PostgresFleet {
-    /// Wakes parents that sleep though a child of theirs is over, and stops the children of those that are over.
+    /// Wakes parents that sleep though a child of theirs is over, and stops the children of those that are over, and of branches
+    /// that lost.
     pub(super) async fn look_after_children(&self) -> Result<u64, FleetError> {
         let mut changed = 0;
         for _ in 0..ROUNDS {
@@ -42,6 +45,9 @@ impl PostgresFleet {
             let mut stopped = 0;
             for parent in parents.iter().filter(|parent| parent.stops) {
                 stopped += u64::from(stop_children_of(&self.database, parent.run).await? > 0);
+            }
+            for parent in parents.iter().filter(|parent| !parent.lost.is_empty()) {
+                stopped += u64::from(stop_lost_children_of(&self.database, parent.run, &parent.lost).await? > 0);
             }
             changed += stopped;
             if stopped == 0 {
@@ -75,6 +81,7 @@ impl PostgresFleet {
                     steps: row.try_get("steps")?,
                     stops: row.try_get("stops")?,
                     sleeps: row.try_get("sleeps")?,
+                    lost: row.try_get("lost")?,
                 })
             };
             parents.push(read().map_err(DatabaseError::from)?);

@@ -57,12 +57,13 @@ events! {
     WARN "run_dropped" (run, reason) => "the code of a run took too long and is dropped";
     WARN "run_again" (run, why) => "the code of a run is run again in a moment";
     WARN "run_not_let_go" (run, error) => "a run could not be let go of: its lease ends by itself";
+    WARN "run_not_acquitted" (run, error) => "the suspicion could not be taken from a run that its holder lives with: tried again in a lease";
     WARN "news_not_read" (run, error) => "what reached a run could not be read; it is read again";
     WARN "step_failed" (run, step, attempts) => "a step failed for good";
     INFO "step_retried" (run, step, attempts, pause_ms) => "a step failed and is tried again";
     WARN "transaction_retried" (run, step, error) => "a transaction was not answered and is tried again";
     WARN "select_retried" (run, step, error) => "a select could not be settled and is settled again";
-    WARN "children_not_stopped" (run, error) => "children of a run that is over could not be stopped: the sweep does it";
+    WARN "children_not_stopped" (run, error) => "children of a run that is over, or of a branch that lost, could not be stopped: the sweep does it";
     WARN "followers_not_woken" (run, error) => "runs that wait for one that is over could not be woken: the sweep does it";
     WARN "parents_not_woken" (count, error) => "parents could not be woken: the sweep does it";
     WARN "store_not_now" (count, why) => "the store cannot take a group of writes now; it is asked again";

@@ -10,8 +10,8 @@ use super::{Timed, measured, timed};
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Birth, ClaimPage, Continuation, Ended, EndedChild, Ending, Fleet, FleetError,
     HandBack, Heartbeat, ItemIds, LetGo, LimitedClaim, NewChild, NewPublication, NewRun, NewSignal, NewStep, News,
-    PlanChunk, PlanProgress, Poked, QueueNews, Renewal, RunClaim, RunId, RunStore, Saved, Signalled, Started,
-    StepState, Swept, Transacted, TransactionWork, Unrenewed, WorkRun,
+    PlanChunk, PlanProgress, Poked, QueueNews, Renewal, RunClaim, RunId, RunRecord, RunStore, Saved, Signalled,
+    Started, StepState, Swept, Transacted, TransactionWork, Unrenewed, WorkRun,
 };
 use crate::telemetry::Timing;
 
@@ -45,6 +45,8 @@ timed! { RunStore, FleetError {
     claim_runs(page: &ClaimPage) -> Vec<(RunClaim, WorkRun)>;
     claim_limited_runs(page: &ClaimPage) -> LimitedClaim;
     read_claimed_runs(page: &ClaimPage) -> Vec<(RunClaim, WorkRun)>;
+    acquit_run(claim: &RunClaim) -> bool;
+    read_record(run: RunId) -> RunRecord;
     save_steps(group: &[NewStep]) -> Vec<Saved>;
     settle_step(step: &NewStep) -> Saved;
     settle_select(step: &NewStep, lost: &[String]) -> Saved;
@@ -54,6 +56,7 @@ timed! { RunStore, FleetError {
     start_children(group: &[NewChild]) -> Vec<bool>;
     ended_children(parent: RunId, paths: &[String]) -> Vec<EndedChild>;
     stop_children(run: RunId) -> ();
+    stop_lost_children(run: RunId, lost: &[String]) -> ();
     cancel_run(run: RunId, reason: &str) -> ();
     publish(group: &[NewPublication]) -> Vec<Saved>;
     wake_runs(runs: &[RunId]) -> u64;

@@ -9,6 +9,7 @@ mod let_go_runs;
 mod memory_world;
 mod postgres_world;
 mod publish;
+mod read_record;
 mod recover_runs;
 mod save_steps;
 mod settle_select;
@@ -56,6 +57,12 @@ macro_rules! every_run_case {
                 a_claim_whose_answer_was_lost_is_read_again,
                 a_claim_brings_what_is_recorded_and_what_waits,
                 many_replicas_claim_each_run_once,
+            }
+            read_record {
+                a_page_takes_a_short_record_of_each_run_at_most,
+                a_large_record_is_read_by_itself,
+                a_page_of_many_small_steps_comes_whole,
+                large_signals_are_not_read_with_the_page,
             }
             claim_limited_runs {
                 no_more_run_at_once_than_may,
@@ -211,6 +218,7 @@ macro_rules! every_run_case {
                 all_runs_of_a_page_are_taken_together,
                 two_deaths_make_a_suspect_that_is_claimed_apart,
                 suspects_are_claimed_one_at_a_time,
+                a_suspect_that_its_holder_lives_with_is_acquitted,
                 a_run_that_kills_five_holders_is_set_aside,
                 who_stood_beside_is_not_set_aside,
                 a_run_that_recorded_something_begins_anew,
