@@ -20,7 +20,7 @@ use crate::delivery::{
     BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxStore, Publisher, RedeliveryLoop,
     RedeliveryParts, Topics, UndeliveredStore,
 };
-use crate::execution::{Executor, ExecutorParts, Hints, be_present};
+use crate::execution::{Executor, ExecutorParts, Hints, be_present, going_on};
 use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{
@@ -263,8 +263,8 @@ impl EngineBuilder {
         });
         let (executed, redelivered, relayed) = tokio::join!(
             executor.run(stop.clone()),
-            redelivery.run(stop.clone()),
-            outbox.run(stop)
+            going_on("redelivery", || redelivery.run(stop.clone())),
+            going_on("outbox", || outbox.run(stop.clone()))
         );
         let drained = executed && redelivered && relayed;
         publisher.shutdown(LAST_OUTCOMES).await;

@@ -69,6 +69,9 @@ impl OwnerHost {
                 Ok(id)
             }
             Ok(false) => self.leave(Left::Lost).await,
+            Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
+                self.leave(Left::Retry(error.to_string())).await
+            }
             Err(error) => self.doom(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
         }
     }

@@ -17,6 +17,7 @@ use super::eager::{EagerStarts, ShortQueues};
 use super::endings::Endings;
 use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
+use super::going_on::going_on;
 use super::publications::Publications;
 use super::queues::QueueBook;
 use super::settings::ExecutionSettings;
@@ -244,10 +245,12 @@ impl Executor {
         let _watching = gauges::watch(shared);
         let tasks = TaskTracker::new();
         for _ in 0..shared.settings.batches {
-            tasks.spawn(worker::run(shared.clone()));
+            let shared = shared.clone();
+            tasks.spawn(async move { going_on("worker", || worker::run(shared.clone())).await });
         }
-        tasks.spawn(worker::scout(shared.clone()));
-        tasks.spawn(driver::run(shared.clone()));
+        let (scouting, driving) = (shared.clone(), shared.clone());
+        tasks.spawn(async move { going_on("scout", || worker::scout(scouting.clone())).await });
+        tasks.spawn(async move { going_on("driver", || driver::run(driving.clone())).await });
         let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
         shared.hints.local.join(eager.clone());
         let keeper = tokio::spawn(keeper::run(shared.clone()));

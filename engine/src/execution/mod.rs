@@ -14,12 +14,15 @@ mod driver;
 #[cfg(test)]
 mod driver_tests;
 mod eager;
+#[cfg(test)]
+mod early_end_tests;
 mod endings;
 mod executor;
 mod families;
 mod fan_out_step;
 mod fan_outs;
 mod gauges;
+mod going_on;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -73,6 +76,7 @@ mod writes;
 #[cfg(feature = "testing")]
 pub(crate) use executor::Shared;
 pub use executor::{Executor, ExecutorParts, Hints};
+pub(crate) use going_on::going_on;
 pub(crate) use group::{Group, Together, Trouble};
 pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;

@@ -291,6 +291,10 @@ impl OwnerHost {
                 done(*earlier)
             }
             Ok(Saved::Lost) => self.leave(Left::Lost).await,
+            // Whoever wrote for many has ended before its time: what is recorded, a replay finds.
+            Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
+                self.leave(Left::Retry(error.to_string())).await
+            }
             // Not for want of a store: what is to be recorded will never be taken.
             Err(error) => self.doom(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }

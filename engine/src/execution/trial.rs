@@ -30,6 +30,8 @@ const MOST_TURNS: u32 = 50;
 pub(super) enum Death {
     Before(u32),
     After(u32),
+    /// It lives, but whoever writes for it panics.
+    Panics(u32),
 }
 
 struct Mortal {
@@ -56,6 +58,10 @@ impl Mortal {
         let written = match (*self.death.lock().unwrap())? {
             Death::Before(at) if at == write => false,
             Death::After(at) if at == write => true,
+            Death::Panics(at) => {
+                assert!(at != write, "as it was told");
+                return None;
+            }
             _ => return None,
         };
         Some(written)

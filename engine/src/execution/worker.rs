@@ -145,30 +145,37 @@ async fn reread(shared: &Shared, run: RunId, claim_id: Uuid, error: &FleetError)
 }
 
 async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch, Instant)> {
-    let held = hold(shared, &batch, asked);
-    let next = work_held(shared, &batch, &held, asked).await;
-    shared.book.drop_batch(&batch.claim);
-    next
+    let booked = hold(shared, &batch, asked);
+    work_held(shared, &batch, &booked.1, asked).await
 }
 
 /// A batch whose holders died, again and again, though others were in flight with it: with nothing else running, the
 /// next death tells. An innocent one ends here like any other.
 async fn work_alone(shared: &Shared, batch: Batch, asked: Instant) {
-    let held = hold(shared, &batch, asked);
+    let booked = hold(shared, &batch, asked);
+    let held = &booked.1;
     match shared.floor.alone(shared.settings.lease).await {
         Some(_alone) => match shared.fleet.mark_alone(&batch.claim).await {
             Ok(Ended::Done) => {
-                work_held(shared, &batch, &held, asked).await;
+                work_held(shared, &batch, held, asked).await;
             }
             Ok(Ended::Lost) => BatchTold::begin(&batch, asked, None).lost(),
             Err(error) => {
                 tracing::warn!(name: "suspect_waits", run = %batch.claim.run, batch = batch.claim.seq, %error, "a batch whose holders died waits for its turn alone");
-                wait_alone(shared, &batch, &held, asked).await;
+                wait_alone(shared, &batch, held, asked).await;
             }
         },
-        None => wait_alone(shared, &batch, &held, asked).await,
+        None => wait_alone(shared, &batch, held, asked).await,
     }
-    shared.book.drop_batch(&batch.claim);
+}
+
+/// A batch in the book, out of which it goes also when its worker panics: its lease is not renewed for nobody.
+struct Booked<'a>(&'a Shared, Arc<HeldBatch>);
+
+impl Drop for Booked<'_> {
+    fn drop(&mut self) {
+        self.0.book.drop_batch(&self.1.claim);
+    }
 }
 
 async fn wait_alone(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Instant) {
@@ -176,7 +183,7 @@ async fn wait_alone(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Ins
     hand_back(shared, batch, held, ALONE_PAUSE, "waits to run alone", told).await;
 }
 
-fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
+fn hold<'a>(shared: &'a Shared, batch: &Batch, asked: Instant) -> Booked<'a> {
     let tracker = BatchTracker::new(batch.ids.len(), batch.delivered_bits.as_deref(), shared.window.clone());
     let held = Arc::new(HeldBatch {
         claim: batch.claim,
@@ -184,7 +191,7 @@ fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
         lease: Lease::new(asked, shared.settings.trusted()),
     });
     shared.book.hold_batch(held.clone());
-    held
+    Booked(shared, held)
 }
 
 async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Instant) -> Option<(Batch, Instant)> {

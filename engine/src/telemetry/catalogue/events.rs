@@ -24,6 +24,7 @@ events! {
     INFO "health_told" (address) => "health and metrics are told at this address";
     INFO "api_listens" (address) => "the HTTP API listens";
     ERROR "commands_unplaced" (count) => "commands were neither sent nor stored when the time of the stop was over";
+    ERROR "loop_broken" (kind) => "a loop of the replica panicked, which is a defect; it begins again";
     WARN "queue_not_declared" (queue, error) => "what the binary says of a queue could not be set yet";
 
     WARN "leadership_unreachable" (error) => "nobody can be asked who leads";
