@@ -110,6 +110,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W26", &["followers.before_wake"], "a scheduled run's end is committed → who waited for it is woken", "run over, the next slot's run asleep", "the sweep wakes it"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
+    at("N3", &[], "all connections of a replica go silent, without an end", "what was on its way, or not", "one call waits, the others' connections are closed unasked; as N1 and N2"),
 ];
 
 /// The fail points in the sources.

@@ -123,9 +123,6 @@ pub(crate) enum Apart {
     Failed(anyhow::Error),
 }
 
-#[cfg(feature = "testing")]
-const PROBE: &str = include_str!("../../queries/probe.sql");
-
 /// Does a step's work in a transaction of a test's database, whose run is in memory.
 ///
 /// # Errors
@@ -140,6 +137,7 @@ pub(crate) async fn transact_apart(
 ) -> Result<Apart, FleetError> {
     let work = TransactionStep::of(work, &step.path)?;
     let mut step = step.clone();
+    let pooler_mode = database.pooler_mode();
     let decided = database.decided_transaction(move |connection| {
         async move {
             let result = match work.run(&mut *connection, &step.path, max_result).await {
@@ -147,7 +145,7 @@ pub(crate) async fn transact_apart(
                 Err(error) => return Ok(Err(Apart::Failed(error))),
             };
             // The record would be refused by a transaction of which a statement has failed, where it is kept here.
-            if sqlx::query(PROBE).execute(connection).await.is_err() {
+            if !super::foreign::take_back(connection, pooler_mode).await? {
                 return Ok(Err(Apart::Failed(super::run_store::aborted())));
             }
             if !is_held() {
@@ -161,6 +159,9 @@ pub(crate) async fn transact_apart(
     match decided.await {
         Err(super::database::DatabaseError::TooSlow(deadline)) => {
             Ok(Apart::Failed(super::run_store::too_slow(deadline)))
+        }
+        Err(error) if error.code() == Some(super::foreign::IDLED) => {
+            Ok(Apart::Failed(super::run_store::idled_too_long()))
         }
         Err(error) if error.is_for_good() => Ok(Apart::Failed(error.into())),
         decided => Ok(decided?.unwrap_or_else(|undone| undone)),

@@ -106,6 +106,7 @@ points! {
     "W26" w26_waking_the_run_of_the_next_slot family::waking_the_next_slot;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
+    "N3" n3_all_connections_go_silent end::silence;
 }
 
 #[test]

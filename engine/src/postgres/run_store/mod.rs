@@ -14,7 +14,7 @@ pub(super) use children::stop_children_of;
 pub(super) use news::WAKE_RUNS;
 pub use transact::transact;
 #[cfg(feature = "testing")]
-pub(super) use transact::{aborted, too_slow};
+pub(super) use transact::{aborted, idled_too_long, too_slow};
 
 use std::time::Duration;
 
