@@ -55,7 +55,8 @@ impl Mortal {
     /// Whether the holder dies around this write, and if so, whether it is written.
     fn dies(&self) -> Option<bool> {
         let write = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
-        let written = match (*self.death.lock().unwrap())? {
+        let death = (*self.death.lock().unwrap())?;
+        let written = match death {
             Death::Before(at) if at == write => false,
             Death::After(at) if at == write => true,
             Death::Panics(at) => {
