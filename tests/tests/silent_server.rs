@@ -42,7 +42,7 @@ async fn connections_that_lay_idle_and_are_dead_cost_one_caller_a_moment() {
     let database = TestDatabase::new().await;
     let (proxy, through) = warm(&database, Duration::from_secs(20)).await;
     // Long enough that they are asked before they are used.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     proxy.silence();
     let begun = Instant::now();
     through.suspect_queues().await.unwrap();
