@@ -1,5 +1,5 @@
 //! The publisher's promises when the broker, the way to it or the producer fails: every accepted
-//! message is settled exactly once, in time, and nothing hangs.
+//! message is settled exactly once, in time, and nothing hangs (R36.2).
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod kafka_support;

@@ -1,4 +1,4 @@
-//! The publisher's promises against a real broker.
+//! The publisher's promises against a real broker (R36.2).
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod kafka_support;

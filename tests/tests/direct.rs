@@ -1,4 +1,4 @@
-//! Direct commands: handed over at once, sent, and stored when the brokers do not take them.
+//! Direct commands: handed over at once, sent, and stored when the brokers do not take them (R36.4).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod delivery_support;

@@ -1,4 +1,5 @@
-//! Direct commands at their limits: a handler that blocks, a stop, full queues, a store that fails, code that panics.
+//! Direct commands at their limits: a handler that blocks, a stop, full queues, a store that fails, code that panics
+//! (R36.6).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod delivery_support;

@@ -1,4 +1,4 @@
-//! Direct commands on servers of their own, which are stopped, killed and frozen under them.
+//! Direct commands on servers of their own, which are stopped, killed and frozen under them (R36.4).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod direct_support;

@@ -1,4 +1,4 @@
-//! One leader at a time, by the database's clock: elected, renewed, deposed, resigned.
+//! One leader at a time, by the database's clock: elected, renewed, deposed, resigned (RC.5).
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "support_schedules/mod.rs"]

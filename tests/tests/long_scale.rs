@@ -1,4 +1,4 @@
-//! What is asked all the time stays quick, however much there is that is not due (D14).
+//! What is asked all the time stays quick, however much there is that is not due (R40.1, D14).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The relay of the outbox on a real Postgres and a real broker; a scripted publisher stands in where a fault must come
-//! on demand.
+//! The relay of the outbox on a real Postgres and a real broker (R36.10); a scripted publisher stands in where a fault must
+//! come on demand.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod delivery_support;

@@ -1,4 +1,5 @@
-//! Redelivery on a real Postgres and a real broker; a scripted publisher stands in where a fault must come on demand.
+//! Redelivery on a real Postgres and a real broker (R36.8); a scripted publisher stands in where a fault must
+//! come on demand.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod delivery_support;

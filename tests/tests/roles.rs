@@ -1,4 +1,4 @@
-//! Least privilege: each role can do what is its own and nothing else.
+//! Least privilege: each role can do what is its own and nothing else (R36.11).
 #![allow(clippy::unwrap_used)]
 
 use lockgate_tests::TestDatabase;

@@ -18,7 +18,7 @@ pub(super) enum Command {
         /// Its name
         name: String,
     },
-    /// Make the settings of a queue what is given; what is not given is no limit, a pause stays
+    /// Replace the settings of a queue; what is not given is no limit afterwards, a pause stays
     Set(SetArgs),
     /// Claim nothing of a queue until it is resumed; what is claimed goes on
     Pause {

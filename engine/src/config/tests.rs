@@ -1,4 +1,4 @@
-//! Layers, spelling, what must hold, and that secrets stay hidden.
+//! Layers, spelling, what must hold, and that secrets stay hidden (R36.11).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Execution: runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
+//! Execution (R40.2): runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
 
 mod alone;
 mod attach_host;

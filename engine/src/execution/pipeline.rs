@@ -1,4 +1,4 @@
-//! One batch: read a page, make its messages, publish them, wait for their outcomes.
+//! One batch (R40.3): read a page, make its messages, publish them, wait for their outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

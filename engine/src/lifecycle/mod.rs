@@ -1,4 +1,4 @@
-//! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
+//! Run lifecycle (R40.2): uniqueness, leases, progress and recovery, behind two traits on the same tables.
 
 mod attributes;
 mod check;

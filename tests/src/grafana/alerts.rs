@@ -93,7 +93,7 @@ const FLEET: &[Alert] = &[
         summary: "A lease has ended and nobody takes over",
         meaning: "A holder is gone and what it held stays where it was: nobody leads, or somebody locks the row.",
         query: "select kind, subject, since, why from lockgate.v_stuck where kind like '%\\_lease' order by since",
-        action: "No leader: see LockgateNoLeader. Else find the one who locks it in `v_snapshots` and end that session.",
+        action: "No leader: see LockgateNoLeader. Else, as a superuser, `select pid, usename, application_name, state, xact_start, query from pg_stat_activity where xact_start is not null order by xact_start` shows who may lock it; `select pg_terminate_backend(PID)` ends a session. Never one whose application is `lockgate`: its lease ends by itself.",
         bad: (&[("<lockgate.stuck>{lockgate_kind=\"batch_lease\"}", "1+0x40")], &[]),
         good: &[
             ("<lockgate.stuck>{lockgate_kind=\"batch_lease\"}", "0+0x40"),
@@ -175,7 +175,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Undelivered messages wait for more than ten minutes",
         meaning: "Redelivery does not keep up, or its topic does not take them.",
         query: "select * from lockgate.v_undelivered_topics order by overdue_s desc",
-        action: "Repair the topic where a breaker is open; else raise `redelivery.*` or start more workers.",
+        action: "Repair the topic where a breaker is open; else start more workers, or raise `redelivery.page`. Longer delays or more attempts do not help.",
         bad: (
             &[(
                 "<lockgate.undelivered.oldest.age>{lockgate_status=\"due\"}",
@@ -202,7 +202,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Messages were given up",
         meaning: "Redelivery tried them as often as it may; they wait for a person.",
         query: "select * from lockgate.v_undelivered_reasons where status = 'dead' order by messages desc",
-        action: "Repair the cause, then `lockgate undelivered redeliver`, or `lockgate undelivered discard`.",
+        action: "Repair the cause. Then `lockgate undelivered redeliver --status dead --topic T --dry-run`, and without `--dry-run`; or `lockgate undelivered discard --status dead --topic T --reason '…'`, which clears key, headers and payload for good. Both want something that narrows them down, or `--all`.",
         bad: (
             &[("<lockgate.undelivered.messages>{lockgate_status=\"dead\"}", "1+0x40")],
             &[],
@@ -223,7 +223,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Messages can never go as they are",
         meaning: "They are too large or invalid, so nothing tries them again.",
         query: "select * from lockgate.v_undelivered_reasons where status = 'refused' order by messages desc",
-        action: "Change what makes them or the limit of the topic, then redeliver or discard.",
+        action: "Change the limit of the topic, then `lockgate undelivered redeliver --status refused --topic T`; or change what makes them, and give these up: `lockgate undelivered discard --status refused --topic T --reason '…'`, which clears their payloads for good. `--dry-run` counts.",
         bad: (
             &[("<lockgate.undelivered.messages>{lockgate_status=\"refused\"}", "2+0x40")],
             &[],
@@ -241,7 +241,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Committed commands wait",
         meaning: "The outbox does not keep up, or a route has no topic.",
         query: "select lane, route, waiting, oldest_age_s, holder, last_error from lockgate.v_outbox_health order by oldest_age_s desc nulls last limit 20",
-        action: "Do what `last_error` of the lane names; a route without a topic needs `topics.<name>`.",
+        action: "Do what `last_error` of the lane names; a route without a topic needs `topics.<name>`. Commands that nobody will ever take go out of the way by `lockgate outbox move --route ROUTE --to-topic TOPIC --reason '…' --dry-run`, as dead undelivered messages.",
         bad: (&[("<lockgate.outbox.oldest.age>", "61+30x40")], &[]),
         good: &[("<lockgate.outbox.oldest.age>", "3+0x40")],
     },
@@ -310,7 +310,7 @@ const WORK: &[Alert] = &[
         summary: "A run does not move",
         meaning: "It was to end and has not, or all of it is done and it does not go on. Runs that wait for their turn are LockgateQueueBehind.",
         query: "select kind, subject, run_id, since, why from lockgate.v_stuck where kind in ('run_stopping', 'run_undoing', 'run_overdue', 'fan_out_open') order by since",
-        action: "`lockgate runs why RUN` says what it waits for.",
+        action: "`lockgate runs why RUN` says what it waits for. For run_undoing `lockgate runs show RUN --steps` shows which undo fails: mend that, or `lockgate runs cancel RUN --force` leaves the rest undone. For the others: is there a leader (LockgateNoLeader), does somebody lock the row (LockgateLeaseOverdue)?",
         bad: (&[("<lockgate.stuck>{lockgate_kind=\"run_stopping\"}", "1+0x40")], &[]),
         good: &[
             ("<lockgate.stuck>{lockgate_kind=\"run_stopping\"}", "0+0x40"),
@@ -327,9 +327,9 @@ const WORK: &[Alert] = &[
         or_absent: None,
         sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'run_quarantined'"),
         summary: "A run was set aside",
-        meaning: "Its code differs from what it did before, or its holders died on it again and again.",
+        meaning: "`why` says for which reason: its code differs from what it did before, its holders died on it again and again, its code ran too long five times without recording anything, or an undo failed for good.",
         query: "select run_id, since, why from lockgate.v_stuck where kind = 'run_quarantined' order by since",
-        action: "`lockgate runs show RUN`; deploy code that fits, then `lockgate runs resume RUN`, or cancel it.",
+        action: "Code that differs: deploy code that fits, then `lockgate runs resume RUN`. Dead holders: do not resume before its code is mended, it would kill the next replicas. A failed undo: put right what the reason names, then resume. Or give it up: `lockgate runs cancel RUN` runs its code once more to undo what it did, `--force` runs none of it and undoes nothing.",
         bad: (
             &[("<lockgate.stuck>{lockgate_kind=\"run_quarantined\"}", "1+0x40")],
             &[],
@@ -362,7 +362,7 @@ const WORK: &[Alert] = &[
         summary: "A queue is behind",
         meaning: "Runs that may go on have waited for more than five minutes: too few replicas, a limit, a pause, or no code for them.",
         query: "select queue, ready, running, oldest_ready_age_s, max_running, rate_per_s, paused_at from lockgate.v_queue_health order by oldest_ready_age_s desc nulls last",
-        action: "Start replicas (docs/capacity.md), raise the limit, resume the queue, or deploy the code that is missing.",
+        action: "Start replicas (docs/capacity.md), raise the limit, resume the queue, or deploy the code that is missing. To raise a limit, `lockgate queues show NAME` first: `lockgate queues set NAME` replaces all settings, so repeat every option; what is left out is no limit afterwards.",
         bad: (
             &[(
                 "<lockgate.queue.oldest_ready.age>{lockgate_queue=\"slow\"}",
@@ -383,7 +383,7 @@ const WORK: &[Alert] = &[
         summary: "A slot of a schedule was not fired",
         meaning: "Its time is past and no run was started for it.",
         query: "select schedule, next_slot, late_s, problem from lockgate.v_schedules_next where paused_at is null order by next_slot limit 20",
-        action: "See LockgateNoLeader; `lockgate schedules preview` shows what catching up will fire.",
+        action: "See LockgateNoLeader; `lockgate schedules preview NAME` shows what catching up will fire. What it will not: `lockgate schedules backfill NAME --from TIME --to TIME --dry-run`, and without `--dry-run`.",
         bad: (&[("<lockgate.schedules.overdue>", "1+0x40")], &[]),
         good: &[("<lockgate.schedules.overdue>", "0+0x40")],
     },
@@ -398,7 +398,7 @@ const WORK: &[Alert] = &[
         summary: "A schedule cannot be fired",
         meaning: "Its expression or zone is not understood, or its workflow is not there.",
         query: "select subject, since, why from lockgate.v_stuck where kind = 'schedule_broken'",
-        action: "`lockgate schedules list` names it; `lockgate schedules set` mends it.",
+        action: "`lockgate schedules list -o json` shows all that is set for it. `lockgate schedules set NAME` mends it and replaces everything: repeat every option, also time zone and params; what is left out is back at its default.",
         bad: (&[("<lockgate.schedules.with_problem>", "1+0x40")], &[]),
         good: &[("<lockgate.schedules.with_problem>", "0+0x40")],
     },
@@ -428,7 +428,7 @@ const WORK: &[Alert] = &[
         summary: "A promise of the engine does not hold",
         meaning: "A bug, or a hand in the tables.",
         query: "select * from lockgate.v_invariants",
-        action: "Keep the rows, `lockgate runs pause RUN`, look at all of the run with `lockgate doctor --run RUN`, and report it.",
+        action: "Keep the rows and report it. Where the subject is a run or something of one, `lockgate runs pause RUN`, and look at all of it with `lockgate doctor --run RUN`; of a term (V03) or an undelivered message (V06) there is nothing to pause.",
         bad: (&[("<lockgate.invariants.violated>", "1+0x40")], &[]),
         good: &[("<lockgate.invariants.violated>", "0+0x40")],
     },

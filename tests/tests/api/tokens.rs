@@ -1,4 +1,4 @@
-//! Tokens: made once, known by their hash, bound to roles, ended by date or by hand.
+//! Tokens: made once, known by their hash, bound to roles, ended by date or by hand (R36.11).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! D: deaths, refusals and lost answers around the finish of a batch.
+//! D: deaths, refusals and lost answers around the finish of a batch (R40.7).
 
 use lockgate_tests::cluster::{Cluster, WINDOW};
 use lockgate_tests::proxy::Proxy;

@@ -1,4 +1,4 @@
-//! O: deaths and troubles while the outbox is sent.
+//! O: deaths and troubles while the outbox is sent (R36.10).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

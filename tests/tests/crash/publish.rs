@@ -1,4 +1,4 @@
-//! K and D1: deaths and troubles between worker and broker.
+//! K and D1: deaths and troubles between worker and broker (R40.6).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! T: leaders that die while they fire slots, and starts by hand that get lost on their way there or back.
+//! T: leaders that die while they fire slots, and starts by hand that get lost on their way there or back
+//! (R40.7).
 
 use lockgate_tests::cli::Program;
 use lockgate_tests::cluster::{Cluster, RECOVERY, program};

@@ -1,4 +1,4 @@
-//! Copies, kills and changes of hands: each message has its effect once.
+//! Copies, kills and changes of hands: each message has its effect once (R36.9).
 
 use lockgate_tests::mailroom::{Letter, Mailroom};
 use lockgate_tests::replica::PATIENCE;

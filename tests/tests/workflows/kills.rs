@@ -1,4 +1,4 @@
-//! Replicas die again and again under many runs, and each does what it was to do.
+//! Replicas die again and again under many runs, and each does what it was to do (RC.1).
 
 use std::collections::BTreeSet;
 

@@ -9,7 +9,7 @@ use super::{
 };
 use super::{CapacitySettings, ReplicasSettings, TelemetrySettings, capacity, processes, replicas, telemetry};
 
-/// Measures the engine against a loop written by hand, in a database and topics made for it
+/// Measure the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
 pub struct BenchArgs {
     #[command(subcommand)]

@@ -34,7 +34,7 @@ pub struct SchedulesArgs {
 pub enum SchedulesCommand {
     /// List all schedules
     List,
-    /// Create a schedule or change it; what is not given gets its default, a pause stays
+    /// Create a schedule or replace all of it; what is not given is back at its default, a pause stays
     Set(SetArgs),
     /// Remove a schedule; its runs stay and go on
     Remove {
@@ -78,7 +78,7 @@ pub struct PreviewArgs {
     /// From when, RFC 3339; now unless given
     #[arg(long)]
     pub from: Option<DateTime<Utc>>,
-    /// Suppose that nothing leads in this time: FROM..TO, RFC 3339
+    /// Suppose that there is no leader in this time: FROM..TO, RFC 3339
     #[arg(long, value_parser = parse_outage, value_name = "FROM..TO")]
     pub outage: Option<Outage>,
 }

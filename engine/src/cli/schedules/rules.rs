@@ -33,7 +33,7 @@ pub struct RuleArgs {
     /// A fixed local time that comes twice: `first`, `second` or `both` [default: first]
     #[arg(long)]
     pub dst_fold: Option<FoldRule>,
-    /// Slots missed while nothing led [default: last]
+    /// Slots missed while there was no leader [default: last]
     #[arg(long)]
     pub catch_up: Option<CatchUpArg>,
     /// Most missed slots fired at once under `--catch-up all` [default: 10]
