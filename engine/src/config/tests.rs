@@ -270,7 +270,10 @@ fn whole_days_are_shown_as_days() {
     assert_eq!(shown(90 * day), "90days");
     assert_eq!(shown(2 * day), "2days");
     assert_eq!(Setting::parse(&shown(400 * day)), Ok(400 * day));
-    assert_eq!(Setting::parse(&shown(90 * day + Duration::from_millis(1))), Ok(90 * day + Duration::from_millis(1)));
+    assert_eq!(
+        Setting::parse(&shown(90 * day + Duration::from_millis(1))),
+        Ok(90 * day + Duration::from_millis(1))
+    );
 }
 
 #[test]

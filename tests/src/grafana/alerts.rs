@@ -362,7 +362,7 @@ const WORK: &[Alert] = &[
         summary: "A queue is behind",
         meaning: "Runs that may go on have waited for more than five minutes: too few replicas, a limit, a pause, or no code for them.",
         query: "select queue, ready, running, oldest_ready_age_s, max_running, rate_per_s, paused_at from lockgate.v_queue_health order by oldest_ready_age_s desc nulls last",
-        action: "Start replicas (docs/capacity.md), raise the limit, resume the queue, or deploy the code that is missing. To raise a limit, `lockgate queues show NAME` first: `lockgate queues set NAME` replaces all settings, so repeat every option; what is left out is no limit afterwards.",
+        action: "Start replicas (docs/capacity.md), raise the limit, resume the queue, or deploy the code that is missing. A limit is raised with `lockgate queues set NAME --keep --max-running N` (or `--rate`, …): without `--keep` every limit that is not given is taken away.",
         bad: (
             &[(
                 "<lockgate.queue.oldest_ready.age>{lockgate_queue=\"slow\"}",
@@ -398,7 +398,7 @@ const WORK: &[Alert] = &[
         summary: "A schedule cannot be fired",
         meaning: "Its expression or zone is not understood, or its workflow is not there.",
         query: "select subject, since, why from lockgate.v_stuck where kind = 'schedule_broken'",
-        action: "`lockgate schedules list -o json` shows all that is set for it. `lockgate schedules set NAME` mends it and replaces everything: repeat every option, also time zone and params; what is left out is back at its default.",
+        action: "`lockgate schedules list -o json` shows all that is set for it, `lockgate schedules set NAME --keep` with what is wrong mends it. Without `--keep` all that is not given is back at its default, time zone and params too.",
         bad: (&[("<lockgate.schedules.with_problem>", "1+0x40")], &[]),
         good: &[("<lockgate.schedules.with_problem>", "0+0x40")],
     },

@@ -34,7 +34,7 @@ pub struct SchedulesArgs {
 pub enum SchedulesCommand {
     /// List all schedules
     List,
-    /// Create a schedule or replace all of it; what is not given is back at its default, a pause stays
+    /// Create a schedule or replace all of it; what is not given is back at its default, see --keep; a pause stays
     Set(SetArgs),
     /// Remove a schedule; its runs stay and go on
     Remove {
@@ -179,7 +179,11 @@ async fn set(
     format: ScheduleFormat,
     out: &mut dyn Write,
 ) -> Result<(), SchedulesError> {
-    let spec = args.checked(registry).map_err(SchedulesError::Invalid)?;
+    let kept = match args.keep {
+        true => Some(read(schedules, &args.name).await?),
+        false => None,
+    };
+    let spec = args.checked(kept.as_ref(), registry).map_err(SchedulesError::Invalid)?;
     let outcome = match schedules.set(&spec).await? {
         SetOutcome::Created => "created",
         SetOutcome::Changed => "changed",
