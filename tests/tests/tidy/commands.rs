@@ -93,6 +93,10 @@ fn help(verbs: &[String]) -> Option<String> {
         let mut command = extra.command();
         let mut at = &mut command;
         for verb in &verbs[1..] {
+            // What stands behind the last command is what it is given.
+            if !at.has_subcommands() {
+                break;
+            }
             at = at.find_subcommand_mut(verb)?;
         }
         return Some(at.render_long_help().to_string());
