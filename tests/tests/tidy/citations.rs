@@ -21,7 +21,7 @@ pub fn check(files: &[File]) -> Vec<Finding> {
         }
         for path in shown_by {
             let file = files.iter().find(|file| file.path == *path);
-            if !file.is_some_and(|file| words(&file.text, row).next().is_some()) {
+            if file.is_none_or(|file| words(&file.text, row).next().is_none()) {
                 findings.push(Finding::new(page, *line, format!("{path} does not cite {row}")));
             }
         }
