@@ -1,5 +1,6 @@
 -- A page of steps that wait for children, by run: whose run sleeps although a child of it is over, since whoever ended it
--- died before it could wake it; and whose run is over or asked to stop, so that its children are to stop.
+-- died before it could wake it; and whose run is over or asked to stop, so that its children are to stop; and which
+-- branches lie under a select that another one has won: whoever recorded that stops their children, a page at a time.
 with page as (
     select s.run_id, s.path
       from lockgate.run_steps s
@@ -16,8 +17,20 @@ select p.run_id, max(p.path) as path, count(*) as steps,
                             where c.parent_id = p.run_id and c.parent_path = p.path
                               and c.continued_as is null
                               -- Of what was over long before its last claim the holder was told. A commit takes a while.
-                              and c.finished_at > r.claimed_at - interval '1 minute')), false) as sleeps
+                              and c.finished_at > r.claimed_at - interval '1 minute')), false) as sleeps,
+       coalesce(array_agg(distinct l.branch) filter (where l.branch is not null), '{}') as lost
   from page p
   left join lockgate.task_runs r on r.id = p.run_id
+  left join lateral (
+      select a.branch
+        from (select string_to_array(p.path, '/') as parts) s
+       -- Each branch adds two parts to a path: its place and its own number.
+       cross join lateral (
+           select array_to_string(s.parts[:2 * n - 1], '/') as place, s.parts[2 * n] as number,
+                  array_to_string(s.parts[:2 * n], '/') || '/' as branch
+             from generate_series(1, (cardinality(s.parts) - 1) / 2) n) a
+        join lockgate.run_steps w on w.run_id = p.run_id and w.path = a.place and w.kind = 'select'
+       where w.status = 'completed' and convert_from(w.result, 'UTF8') <> a.number
+       limit 1) l on true
  group by p.run_id
  order by p.run_id

@@ -75,5 +75,8 @@ with m as (
            case act when 'hand_back' then coalesce(reason, 'handed back') when 'wait_batches' then 'waits for its batches'
                     when 'unwound' then 'came to its end, as asked' else reason end
       from gone
+), untold as (
+    -- Its holder does not hear that this was once too often.
+    insert into lockgate.untold (run_id, ended_as) select id, status from gone where act = 'overrun' and status = 'quarantined'
 )
 select at from gone

@@ -1,5 +1,5 @@
--- Takes runs from holders whose lease has ended. Two deaths make a suspect, which is claimed apart; only what a suspect's
--- holder dies of is counted further, and one that has killed too many is set aside for a person. A run that recorded
+-- Takes runs from holders whose lease has ended. Two deaths make a suspect, which is claimed apart, and one that has killed
+-- too many is set aside for a person: twice as many where its holders had lived with it for a lease each time. A run that recorded
 -- something under its last claim begins anew: it is not what the process died of as soon as it was claimed.
 with stale as (
     select r.id, r.status as was, r.claimed_by, r.claimed_at, r.claim_token, coalesce(r.alone, false) as alone,
@@ -7,7 +7,7 @@ with stale as (
       from lockgate.task_runs r
      where r.claim_id is not null and r.lease_until < (select clock_timestamp())
      order by r.id
-     limit $3
+     limit $2
        for no key update skip locked
 ), recovered as (
     update lockgate.task_runs r
@@ -18,8 +18,9 @@ with stale as (
       from stale s
       join lockgate.task_runs w on w.id = s.id
      cross join lateral (
-         select case when s.progressed then 1 when s.alone or w.attempts < $2 then w.attempts + 1 else w.attempts end as attempts,
-                s.alone and not s.progressed and w.status = 'running' and w.attempts + 1 >= $1 as guilty) q
+         select case when s.progressed then 1 else w.attempts + 1 end as attempts,
+                not s.progressed and w.status = 'running'
+                and w.attempts + 1 >= case when s.alone then $1::smallint else $1::smallint * 2 end as guilty) q
      cross join lateral (select case when not q.guilty then clock_timestamp() end as wake_at) n
      where r.id = s.id and r.claim_id is not null and r.lease_until < clock_timestamp()
     returning r.id, s.was, r.status, s.claim_token, s.claimed_by, s.claimed_at

@@ -14,6 +14,9 @@ select jsonb_build_object(
     'forks', coalesce((
         select jsonb_agg(f.id order by f.id desc)
           from (select x.id from lockgate.task_runs x where x.forked_from = r.id order by x.id desc limit 100) f), '[]'),
+    'shown', coalesce((
+        select jsonb_agg(jsonb_build_object('name', v.name, 'value', v.value, 'at', v.at) order by v.name)
+          from lockgate.shown(r.id) v), '[]'),
     'steps', coalesce((
         select jsonb_agg(jsonb_build_object(
                    'path', s.path, 'kind', s.kind, 'status', s.status, 'planned_items', coalesce(s.planned_items, 0),

@@ -14,11 +14,11 @@ with m as (
 ), started as (
     insert into lockgate.task_runs (id, workflow, queue, status, driven_by, params, origin_id, wake_at, rank, priority,
                                     deadline_at, tenant, limit_key, attributes, traceparent, parent_id, parent_path, depth,
-                                    detached, actor, created_at)
+                                    detached, actor, start_at, created_at)
     select h.id, h.workflow, h.queue, 'queued', 'engine', h.params, h.origin_id, t.at,
            t.at - coalesce(h.priority, h.of_parent) * interval '15 seconds', coalesce(h.priority, h.of_parent),
            t.at + make_interval(secs => h.deadline_s), coalesce(h.tenant, h.for_whom), h.limit_key, h.attributes,
-           coalesce(h.traceparent, h.trace), h.run_id, h.path, coalesce(h.above, 0) + 1, h.detached, h.actor, b.born
+           coalesce(h.traceparent, h.trace), h.run_id, h.path, coalesce(h.above, 0) + 1, h.detached, h.actor, h.start_at, b.born
       from held h
      cross join (select clock_timestamp() as born) b
      cross join lateral (select coalesce(h.start_at, b.born) as at) t

@@ -1,7 +1,8 @@
 -- What may hold a run: its own row, what goes before it, its plan, its batches and who holds them.
 select jsonb_build_object(
     'now', clock_timestamp(), 'workflow', r.workflow, 'status', r.status, 'caller_driven', r.driven_by = 'caller',
-    'reason', r.reason, 'finished_at', r.finished_at, 'started_at', r.started_at, 'wake_at', r.wake_at,
+    'reason', r.reason, 'finished_at', r.finished_at, 'started_at', r.started_at,
+    'code_version', case when r.started_at is not null then coalesce(r.code_version, 1) end, 'wake_at', r.wake_at,
     'pace_next_at', case when r.pace_per_s is not null then nullif(r.pace_next_at, '-infinity') end,
     'stop_status', r.stop_status, 'stop_reason', r.stop_reason, 'stop_requested_at', r.stop_requested_at,
     'undoing', coalesce(r.undoing, false),
@@ -11,7 +12,7 @@ select jsonb_build_object(
          where t.run_id = r.id and t.entity = 'run' and t.to_status = r.status) end,
     'earlier', (
         select jsonb_build_object('run_id', e.id, 'status', e.status, 'schedule', r.schedule)
-          from lockgate.task_runs e where e.id = lockgate.last_run(r.after_run) and e.finished_at is null),
+          from lockgate.task_runs e where e.id = lockgate.waited_for(r.after_run)),
     'planning', (select min(s.path) from lockgate.run_steps s
                   where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open' and s.planned_at is null),
     'plan_trouble', (select s.plan_trouble from lockgate.run_steps s

@@ -16,7 +16,7 @@ use crate::telemetry::Timed;
 use crate::telemetry::closed::Pool;
 
 /// Storing is done by two threads; the third connection is for a call that was given up and has not ended.
-const CONNECTIONS: u32 = 3;
+pub(crate) const CONNECTIONS: u32 = 3;
 
 /// Starts an orchestrator with a producer, connections and threads of its own, in a replica or in any service. Neither
 /// Kafka nor Postgres need be reachable yet. The handler, if any, is told what became of commands.

@@ -20,7 +20,7 @@ use crate::delivery::{
     BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxStore, Publisher, RedeliveryLoop,
     RedeliveryParts, Topics, UndeliveredStore,
 };
-use crate::execution::{Executor, ExecutorParts, Hints, be_present};
+use crate::execution::{Executor, ExecutorParts, Hints, be_present, going_on};
 use crate::health::{Health, Watched, watch};
 use crate::kafka::{KafkaConfig, KafkaPublisher};
 use crate::leader::{
@@ -42,6 +42,8 @@ use crate::workflow::{Registry, Resources, Workflow};
 const LEADER_CONNECTIONS: u32 = 3;
 /// Four groups of checkpoints on their way, two of starts and two of runs that are let go of, or a page that is claimed.
 const GROUP_CONNECTIONS: u32 = 8;
+/// Connections that a replica of all roles takes beside those of `database.max_connections`; one hears what is rung.
+pub(crate) const CONNECTIONS_BESIDE: u32 = 1 + LEADER_CONNECTIONS + GROUP_CONNECTIONS;
 /// Between tries to set what the binary says of queues.
 const DECLARE_PAUSE: Duration = Duration::from_secs(1);
 /// How long Kafka gets to settle what is on its way when everything else has ended.
@@ -76,7 +78,7 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// Adds a workflow.
+    /// Adds a workflow. Each has a name of its own: with two of one name no replica starts.
     #[must_use]
     pub fn workflow<W: Workflow>(mut self, workflow: W) -> Self {
         self.registry.add(workflow);
@@ -138,6 +140,7 @@ impl EngineBuilder {
         health: Health,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
+        self.registry.check_names()?;
         let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?.named(Pool::Main);
         let stop = stop.child_token();
@@ -263,8 +266,8 @@ impl EngineBuilder {
         });
         let (executed, redelivered, relayed) = tokio::join!(
             executor.run(stop.clone()),
-            redelivery.run(stop.clone()),
-            outbox.run(stop)
+            going_on("redelivery", || redelivery.run(stop.clone())),
+            going_on("outbox", || outbox.run(stop.clone()))
         );
         let drained = executed && redelivered && relayed;
         publisher.shutdown(LAST_OUTCOMES).await;
@@ -324,7 +327,7 @@ fn present(replica: Uuid, roles: Roles) -> Heartbeat {
     Heartbeat {
         replica,
         roles: roles.names(),
-        workflows: Vec::new(),
+        runnable: Vec::new(),
         draining: false,
         in_flight: 0,
         window_used: 0,

@@ -17,6 +17,8 @@ use crate::workflow::Registry;
 
 /// Tokens and runs, so that clients take none of the workers' connections.
 const CONNECTIONS: u32 = 4;
+/// What serving takes in all, commands that Kafka does not take included.
+pub(crate) const CONNECTIONS_TO_SERVE: u32 = CONNECTIONS + crate::direct::CONNECTIONS;
 
 /// A server that listens.
 pub(crate) struct Serving {

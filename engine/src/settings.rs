@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::cli::Roles;
 use crate::config::Config;
 use crate::delivery::{OutboxSettings, RedeliverySettings};
-use crate::execution::ExecutionSettings;
+use crate::execution::{ExecutionSettings, LARGE_RECORDS};
 
 pub(crate) fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -> ExecutionSettings {
     ExecutionSettings {
@@ -16,6 +16,7 @@ pub(crate) fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -
         plan_ahead: config.worker.plan_ahead as usize,
         runs: config.workflows.in_flight as usize,
         max_result: config.workflows.max_result as usize,
+        large_records: LARGE_RECORDS,
         cancel_grace: config.workflows.cancel_grace,
         poll: config.worker.poll,
         lease: config.lease.duration,

@@ -141,6 +141,7 @@ select 'I23', format('%s %s', s.run_id, s.path), format('waits for %s unfinished
  where s.kind = 'child' and s.status = 'open'
  group by s.run_id, s.path having count(c.id) <> 1
 union all
+-- Which of a chain are gone, only retention and people know, and neither is about where this is asked.
 select 'I24', r.id::text, format('went on as %s, which is %s', r.continued_as, coalesce(n.workflow, 'not there'))
   from lockgate.task_runs r
   left join lockgate.task_runs n on n.id = r.continued_as

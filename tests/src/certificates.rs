@@ -8,7 +8,7 @@ pub struct Authority {
     folder: PathBuf,
 }
 
-/// A server's certificate and key, in files.
+/// A certificate and its key, in files.
 pub struct Certificate {
     /// The certificate, in PEM.
     pub certificate: String,
@@ -41,13 +41,26 @@ impl Authority {
         self.file("ca.pem")
     }
 
-    /// A certificate for a name such as `localhost`.
+    /// A certificate for a server of a name such as `localhost`.
     ///
     /// # Panics
     /// `openssl` refuses.
     #[must_use]
     pub fn signs(&self, host: &str) -> Certificate {
-        let extensions = format!("subjectAltName=DNS:{host}\nextendedKeyUsage=serverAuth\n");
+        self.signs_for(host, "serverAuth")
+    }
+
+    /// A certificate by which a client of this name shows who it is.
+    ///
+    /// # Panics
+    /// `openssl` refuses.
+    #[must_use]
+    pub fn signs_client(&self, name: &str) -> Certificate {
+        self.signs_for(name, "clientAuth")
+    }
+
+    fn signs_for(&self, host: &str, usage: &str) -> Certificate {
+        let extensions = format!("subjectAltName=DNS:{host}\nextendedKeyUsage={usage}\n");
         std::fs::write(self.folder.join("extensions"), extensions).unwrap();
         self.openssl(&format!(
             "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={host} -keyout {host}.key -out {host}.csr"

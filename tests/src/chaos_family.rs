@@ -37,6 +37,8 @@ pub struct FamilyPlan {
     pub leaf_waits: bool,
     /// It fails.
     pub fails: bool,
+    /// Its children live in a branch that loses when it is told `lose`; then it waits to be told `go`.
+    pub loses: bool,
     /// It goes on as another so many times.
     pub rounds: u32,
 }
@@ -56,6 +58,7 @@ impl Default for FamilyPlan {
             leaf_ms: 0,
             leaf_waits: false,
             fails: false,
+            loses: false,
             rounds: 0,
         }
     }
@@ -98,6 +101,10 @@ impl Workflow for ChaosFamily {
             }
         }
         let grown = |ctx: Context, number: u32| grow(ctx, &plan, number);
+        if plan.loses {
+            lose(&ctx, plan.clone()).await?;
+            return Ok(told);
+        }
         for child in ctx.join_all(0..plan.children, plan.at_once, grown).await? {
             match child {
                 Ok(leaves) => told.leaves += leaves,
@@ -111,6 +118,18 @@ impl Workflow for ChaosFamily {
         }
         Ok(told)
     }
+}
+
+/// Its children are in a branch that loses.
+async fn lose(ctx: &Context, plan: FamilyPlan) -> anyhow::Result<()> {
+    let family = move |ctx: Context| async move {
+        let grown = |ctx: Context, number: u32| grow(ctx, &plan, number);
+        ctx.join_all(0..plan.children, plan.at_once, grown).await.map(|_| ())
+    };
+    let told = |ctx: Context| async move { ctx.wait_signal::<()>("lose", None).await.map(|_| ()) };
+    ctx.select(family, told).await?;
+    ctx.wait_signal::<()>("go", None).await?;
+    Ok(())
 }
 
 /// Starts a child, and does with it as planned; how many leaves it had, or why it has none.

@@ -46,6 +46,8 @@ pub struct Plan {
     pub undoable_transactions: u32,
     /// In one branch it waits for signal `first`, in the other so long.
     pub race_ms: u64,
+    /// It ends the process that runs its code.
+    pub kills: bool,
     /// It fails at its end.
     pub fails: bool,
     /// It waits for signal `go`, so long at most.
@@ -75,6 +77,10 @@ impl Workflow for ChaosSteps {
 
     async fn run(&self, ctx: Context, plan: Plan) -> anyhow::Result<Told> {
         let (run, from, uuid) = (ctx.run_id(), ctx.now(), ctx.uuid());
+        if plan.kills {
+            eprintln!("run {run} kills its holder");
+            std::process::abort();
+        }
         for number in 0..plan.steps {
             let pause = Duration::from_millis(plan.step_ms);
             // Other code than a run may have begun with, for replicas that have it.
@@ -146,6 +152,7 @@ async fn undoable(ctx: &Context, plan: &Plan) -> anyhow::Result<()> {
     for number in 0..plan.undoable_transactions {
         let booked = ctx.transaction_with_undo(
             "enter",
+            StepOptions::default(),
             move |connection| book(connection, run, format!("enter {number}")).boxed(),
             move |connection, ()| book(connection, run, format!("strike {number}")).boxed(),
         );

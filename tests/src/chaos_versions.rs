@@ -5,6 +5,7 @@ use std::time::Duration;
 use lockgate::workflow::{Context, Workflow};
 use serde::{Deserialize, Serialize};
 
+use crate::chaos_pair::{self, Numbers};
 use crate::chaos_steps::effect;
 
 /// What a run of it does.
@@ -12,6 +13,9 @@ use crate::chaos_steps::effect;
 pub struct Nap {
     /// How long it sleeps between its two steps.
     pub nap_ms: u64,
+    /// How many messages it sends then, each with the version in it.
+    #[serde(default)]
+    pub items: i64,
 }
 
 /// The old code.
@@ -29,6 +33,10 @@ impl Workflow for First {
     async fn run(&self, ctx: Context, nap: Nap) -> anyhow::Result<u32> {
         told(&ctx, "charge", "1 before").await?;
         ctx.sleep(Duration::from_millis(nap.nap_ms)).await?;
+        if nap.items > 0 {
+            ctx.fan_out(Numbers::new("items", nap.items), chaos_pair::told("1"))
+                .await?;
+        }
         told(&ctx, "charge", "1 after").await?;
         Ok(1)
     }
@@ -43,6 +51,11 @@ impl Workflow for Second {
     async fn run(&self, ctx: Context, nap: Nap) -> anyhow::Result<u32> {
         told(&ctx, "reserve", "2 before").await?;
         ctx.sleep(Duration::from_millis(nap.nap_ms)).await?;
+        // At the same place as the old code's.
+        if nap.items > 0 {
+            ctx.fan_out(Numbers::new("items", nap.items), chaos_pair::told("2"))
+                .await?;
+        }
         told(&ctx, "capture", "2 after").await?;
         Ok(2)
     }

@@ -58,8 +58,8 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("D3", &[], "finish refused by the database", "claimed", "tried again while the lease is trusted, then forgotten and recovered"),
     at("D4", &[], "finish commits → answer lost", "done", "read again by claim id: done and mine"),
     at("D5", &[], "lease gone → finish", "another's claim", "0 rows: nothing is written"),
-    at("D6", &["finish.after_commit"], "last batch done → fan-out completed", "step open", "the sweep completes it and wakes the run"),
-    at("R1", &[], "SIGTERM", "claimed", "no new claims, batches finished, the rest handed back with progress, exit 0"),
+    at("D6", &["finish.after_commit"], "last batch done → fan-out completed", "step open", "the sweep completes it and wakes the run, whatever others of it do"),
+    at("R1", &[], "SIGTERM", "claimed", "no new claims, batches finished, the rest handed back with progress, plans left at their cursors, exit 0"),
     at("R2", &[], "drain deadline passed", "claimed", "leases end; exit 1 says so"),
     at("E1", &["run.before_end"], "code returned → run completed", "run leased", "recovered; the code runs again over recorded results and ends it"),
     at("E2", &["run.after_end"], "run completed → its owner hears so", "completed", "nothing is left to do; it ends once"),
@@ -108,8 +108,10 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W24", &["select.before_commit"], "a branch ended first → its select recorded", "no winner", "both run again over what is recorded; either may win"),
     at("W25", &["select.after_commit"], "a select recorded → its code hears so", "the winner, the others dropped", "replayed along the winner alone"),
     at("W26", &["followers.before_wake"], "a scheduled run's end is committed → who waited for it is woken", "run over, the next slot's run asleep", "the sweep wakes it"),
+    at("W27", &["stop_lost_children.mid"], "a page of the children of branches that lost a select is stopped → the next", "the others at work, their steps open", "the sweep stops them, while their run goes on"),
     at("N1", &[], "each request of a replica is lost once", "–", "made again; nothing happens twice"),
     at("N2", &[], "each answer to a replica is lost once", "–", "found out by claim or cursor; nothing happens twice"),
+    at("N3", &[], "all connections of a replica go silent, without an end", "what was on its way, or not", "one call waits, the others' connections are closed unasked; as N1 and N2"),
 ];
 
 /// The fail points in the sources.

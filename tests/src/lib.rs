@@ -6,8 +6,10 @@
 pub mod api;
 pub mod beside;
 pub mod blocked;
+pub mod bounded;
 pub mod certificates;
 pub mod chaos_family;
+pub mod chaos_pair;
 pub mod chaos_steps;
 pub mod chaos_versions;
 pub mod cli;

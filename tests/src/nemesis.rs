@@ -135,7 +135,7 @@ impl<'a> Nemesis<'a> {
             .map_or(0, |leader| if the_leader { leader } else { 1 - leader });
         self.replicas[victim].freeze();
         self.figures.freezes += 1;
-        let time = self.random.random_range(4_500..7_000);
+        let time = self.random.random_range(7_500..10_000);
         let thawed = Instant::now() + Duration::from_millis(time);
         while Instant::now() < thawed {
             self.keep_busy().await;

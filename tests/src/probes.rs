@@ -26,7 +26,7 @@ impl Probes {
         Self {
             base: format!("http://{address}"),
             http: reqwest::Client::builder()
-                .timeout(Duration::from_secs(2))
+                .timeout(Duration::from_secs(15))
                 .build()
                 .unwrap(),
         }

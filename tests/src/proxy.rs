@@ -1,6 +1,8 @@
-//! A way to Postgres that can fail at one statement: its request never arrives, its answer never comes back, or it is slow.
+//! A way to Postgres that can fail at one statement: its request never arrives, its answer never comes back, or it is slow;
+//! or that goes silent as a whole.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +33,14 @@ struct Rule {
 struct Rules {
     armed: Vec<Rule>,
     cut: usize,
+    /// How often all connections went silent that there were.
+    silences: usize,
+}
+
+impl Rules {
+    fn is_silent(rules: &Mutex<Self>, since: usize) -> bool {
+        rules.lock().unwrap().silences > since
+    }
 }
 
 /// Forwards to a server until told otherwise.
@@ -77,6 +87,12 @@ impl Proxy {
         self.arm(text, Failure::Slow(time), times);
     }
 
+    /// Nothing more goes through the connections that there are, either way, and nobody hears that they are dead: as when a
+    /// node vanishes and its address moves on. New ones are as before.
+    pub fn silence(&self) {
+        self.rules.lock().unwrap().silences += 1;
+    }
+
     fn arm(&self, text: &str, failure: Failure, left: usize) {
         let rule = Rule {
             text: text.to_owned(),
@@ -106,7 +122,9 @@ async fn accept(listener: TcpListener, server: String, rules: Arc<Mutex<Rules>>)
         let cut = CancellationToken::new();
         // Set while the answer of a doomed statement is awaited.
         let doomed = Arc::new(Mutex::new(false));
+        let since = rules.lock().unwrap().silences;
         let requests = Requests {
+            since,
             rules: rules.clone(),
             doomed: doomed.clone(),
             statements: HashMap::new(),
@@ -114,7 +132,7 @@ async fn accept(listener: TcpListener, server: String, rules: Arc<Mutex<Rules>>)
         tokio::spawn(run_until(cut.clone(), requests.forward(from_client, to_server)));
         tokio::spawn(run_until(
             cut,
-            forward_answers(from_server, to_client, doomed, rules.clone()),
+            forward_answers(from_server, to_client, doomed, (rules.clone(), since)),
         ));
     }
 }
@@ -140,6 +158,8 @@ async fn read_message(from: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8
 
 /// What a client asks, with the statements it has prepared by their names.
 struct Requests {
+    /// Silences before it.
+    since: usize,
     rules: Arc<Mutex<Rules>>,
     doomed: Arc<Mutex<bool>>,
     statements: HashMap<Vec<u8>, Vec<u8>>,
@@ -155,6 +175,10 @@ impl Requests {
         to.write_all(&startup).await.ok()?;
         loop {
             let (tag, message) = read_message(&mut from).await?;
+            if Rules::is_silent(&self.rules, self.since) {
+                // The socket stays open.
+                return pending().await;
+            }
             match self.fate(tag, &message[5..]) {
                 Some(Failure::Request) => return None,
                 Some(Failure::Reply) => *self.doomed.lock().unwrap() = true,
@@ -195,10 +219,13 @@ async fn forward_answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     doomed: Arc<Mutex<bool>>,
-    rules: Arc<Mutex<Rules>>,
+    (rules, since): (Arc<Mutex<Rules>>, usize),
 ) -> Option<()> {
     loop {
         let (tag, message) = read_message(&mut from).await?;
+        if Rules::is_silent(&rules, since) {
+            return pending().await;
+        }
         if *doomed.lock().unwrap() {
             // Ready again: what was asked is done, and committed unless a transaction is open.
             if tag == b'Z' {

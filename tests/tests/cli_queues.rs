@@ -95,6 +95,54 @@ async fn a_queue_is_set_looked_at_paused_and_removed() {
 }
 
 #[tokio::test]
+async fn a_limit_is_changed_and_the_others_kept() {
+    let scene = Scene::new().await;
+    let set = |args: &'static str| {
+        let args: Vec<&str> = "queues set mails".split(' ').chain(args.split(' ')).collect();
+        let scene = &scene;
+        async move { scene.json(&args).await["state"].clone() }
+    };
+    scene
+        .run(&["queues", "set", "mails", "--keep", "--fair"])
+        .await
+        .exits(3);
+    set("--max-running 5 --max-per-key 2 --rate 3 --burst 9 --fair --holds run --max-attempt 10m").await;
+    let shown = async || {
+        let shown = scene.json(&["queues", "show", "mails"]).await;
+        let fields = [
+            "max_running",
+            "max_per_key",
+            "rate_per_s",
+            "burst",
+            "fair",
+            "holds",
+            "max_attempt_s",
+        ];
+        fields.map(|field| shown[field].clone())
+    };
+    assert_eq!(set("--keep --max-running 7").await, "changed");
+    let rest = [json!(2), json!(3.0), json!(9), json!(true), json!("run"), json!(600.0)];
+    assert_eq!(shown().await, [&[json!(7)], rest.as_slice()].concat()[..]);
+    assert_eq!(set("--keep --rate 20").await, "changed");
+    assert_eq!(
+        shown().await[2..4],
+        [json!(20.0), json!(20)],
+        "a rate has a burst of its own"
+    );
+    assert_eq!(set("--max-running 8").await, "changed");
+    let reset = [
+        json!(8),
+        json!(null),
+        json!(null),
+        json!(null),
+        json!(false),
+        json!("code"),
+        json!(null),
+    ];
+    assert_eq!(shown().await, reset, "without --keep what is not given is no limit");
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused() {
     let scene = Scene::new().await;
     for (args, why) in [

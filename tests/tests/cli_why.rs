@@ -151,6 +151,58 @@ async fn queued_behind_an_earlier_run_of_its_schedule() {
     assert_eq!(scene.cause().await["cause"], "nothing_holds", "the earlier one is over");
 }
 
+/// Who left the line before its turn is not waited for, but whom it waited for itself.
+#[tokio::test]
+async fn queued_behind_the_one_that_who_left_the_line_waited_for() {
+    let scene = Scene::new().await;
+    let start = "select lockgate.start_run('weekly-mail')::text";
+    let first: String = sqlx::query_scalar(start)
+        .fetch_one(scene.database.pool())
+        .await
+        .unwrap();
+    let left: String = sqlx::query_scalar(start)
+        .fetch_one(scene.database.pool())
+        .await
+        .unwrap();
+    scene
+        .sql(&format!(
+            "update lockgate.task_runs set schedule = 'nightly', slot = '2026-01-01' where id = '{first}';
+             update lockgate.task_runs set schedule = 'nightly', slot = '2026-01-02', after_run = '{first}', awaited = 1
+              where id = '{left}';
+             update lockgate.task_runs set schedule = 'nightly', slot = '2026-01-03', after_run = '{left}' where id = '{0}';
+             select lockgate.cancel_run('{left}');
+             update lockgate.task_runs set after_run = '{left}' where id = '{0}'",
+            scene.run
+        ))
+        .await;
+    let cause = scene.cause().await;
+    assert_eq!(
+        (cause["cause"].as_str(), cause["run_id"].as_str()),
+        (Some("queued_behind"), Some(first.as_str()))
+    );
+}
+
+#[tokio::test]
+async fn no_live_replica_replays_its_version() {
+    let scene = Scene::new().await;
+    scene
+        .sql("update lockgate.task_runs set status = 'running', started_at = clock_timestamp(), code_version = 3")
+        .await;
+    scene
+        .sql(r#"update lockgate.replicas set replays = '{"daily-mail": [1, 2]}'"#)
+        .await;
+    let cause = scene.cause().await;
+    assert_eq!(
+        (cause["cause"].as_str(), cause["version"].as_i64()),
+        (Some("no_version"), Some(3))
+    );
+    assert_eq!(cause["replayed"], serde_json::json!([[1, 2]]));
+    scene
+        .sql(r#"update lockgate.replicas set replays = '{"daily-mail": [2, 3]}'"#)
+        .await;
+    assert_eq!(scene.cause().await["cause"], "nothing_holds");
+}
+
 #[tokio::test]
 async fn driven_by_its_caller() {
     let scene = Scene::new().await;

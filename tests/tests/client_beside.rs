@@ -22,7 +22,7 @@ impl Workflow for Echo {
     async fn run(&self, ctx: Context, input: u32) -> anyhow::Result<u32> {
         ctx.step("say", move || async move {
             if input == SLOW {
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
             }
             anyhow::Ok(input)
         })
@@ -30,7 +30,7 @@ impl Workflow for Echo {
     }
 }
 
-/// Said after half a second.
+/// Said after three seconds.
 const SLOW: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of whom nobody is to be found by it.

@@ -1,4 +1,4 @@
-//! The JSON schema that is shipped is the one of the type that is sent.
+//! The JSON schema that is shipped is the one of the type that is sent (R36.7).
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Every promise of the six verbs, kept by every manager: in memory, on Postgres, and on Postgres in pooler mode.
+//! Every promise of the six verbs, kept by every manager: in memory, on Postgres, and on Postgres in pooler mode
+//! (RC.4, R40.4, R40.5).
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Pins the contract of run lifecycle management: any change of a verb's signature, and any verb more or less, does
+//! Pins the contract of run lifecycle management (R40.4): any change of a verb's signature, and any verb more or less, does
 //! not compile here.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Direct commands: handed over at once, sent, and stored when the brokers do not take them.
+//! Direct commands: handed over at once, sent, and stored when the brokers do not take them (R36.4).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod delivery_support;
@@ -29,6 +29,8 @@ async fn a_command_reaches_the_topic_and_leaves_no_row() {
     let topic = Topic::new(kafka_brokers(), &[]).await;
     let mut config = config(tables.url(), kafka_brokers(), topic.name());
     config.direct.key_secret = Some(lockgate::config::Opaque::new("secret"));
+    // A busy broker has its time, as below.
+    config.direct.patience = SOON;
     let orchestrator = lockgate::orchestrator(&config, None).unwrap();
     let command = Direct::new(email(1));
     let (id, ready) = (

@@ -1,4 +1,5 @@
-//! Direct commands at their limits: a handler that blocks, a stop, full queues, a store that fails, code that panics.
+//! Direct commands at their limits: a handler that blocks, a stop, full queues, a store that fails, code that panics
+//! (R36.6).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod delivery_support;
@@ -37,7 +38,9 @@ async fn a_handler_that_blocks_for_ever_holds_up_nothing() {
     let tables = TestDatabase::new().await;
     let topic = Topic::new(kafka_brokers(), &[]).await;
     let handler = Arc::new(Blocked::default());
-    let config = config(tables.url(), kafka_brokers(), topic.name());
+    let mut config = config(tables.url(), kafka_brokers(), topic.name());
+    // A busy broker has its time: what it does not answer for so long is stored.
+    config.direct.patience = SOON;
     let orchestrator = lockgate::orchestrator(&config, Some(handler.clone())).unwrap();
     submit_all(&orchestrator, 1);
     handler.blocks().await;
@@ -53,7 +56,7 @@ async fn a_handler_that_blocks_for_ever_holds_up_nothing() {
         orchestrator.stats().delivered == COMMANDS as u64 + 1
     })
     .await;
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     // The first is with the handler, as many as there is room for wait, and of the rest the notice is dropped.
     let dropped = orchestrator.stats().notices_dropped;
     assert!(dropped > 0 && dropped < COMMANDS as u64, "{dropped}");

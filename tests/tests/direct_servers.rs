@@ -1,4 +1,4 @@
-//! Direct commands on servers of their own, which are stopped, killed and frozen under them.
+//! Direct commands on servers of their own, which are stopped, killed and frozen under them (R36.4).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod direct_support;
@@ -61,9 +61,13 @@ async fn kafka_down_before_the_start_and_killed_under_way_loses_nothing() {
     readable(&cluster).await;
 
     let killed = orchestrator(&cluster);
-    ids.extend(submit_all(&killed, 1_000));
-    wait_until(LONG, "the way is open", async || killed.stats().delivered > 0).await;
-    let mut submitted = 1_000;
+    let mut submitted = 0;
+    while killed.stats().delivered == 0 {
+        assert!(submitted < 20_000, "nothing goes to Kafka");
+        ids.extend(submit_all(&killed, 1_000));
+        submitted += 1_000;
+        wait_until(LONG, "all are placed", async || placed(&killed) == submitted).await;
+    }
     for round in 0..20 {
         if round == 5 {
             servers.act("kill", "kafka");
@@ -84,16 +88,27 @@ async fn a_burst_into_a_frozen_broker_is_stored_in_time_and_settled_when_it_thaw
     let servers = OwnServers::up(&["kafka"]);
     let cluster = servers.cluster().await;
     let orchestrator = orchestrator(&cluster);
-    let mut ids = submit_all(&orchestrator, 100);
-    wait_until(LONG, "the way is open", async || orchestrator.stats().delivered == 100).await;
+    // What a busy broker does not take at its first meeting is stored.
+    let mut ids = BTreeSet::new();
+    while orchestrator.stats().delivered == 0 {
+        assert!(ids.len() < 2_000, "nothing goes to Kafka");
+        ids.extend(submit_all(&orchestrator, 100));
+        wait_until(LONG, "all are placed", async || {
+            placed(&orchestrator) == ids.len() as u64
+        })
+        .await;
+    }
     servers.act("freeze", "kafka");
     let begun = Instant::now();
     ids.extend(submit_all(&orchestrator, 30_000));
-    wait_until(LONG, "all are stored", async || placed(&orchestrator) == 30_100).await;
+    wait_until(LONG, "all are stored", async || {
+        placed(&orchestrator) == ids.len() as u64
+    })
+    .await;
     let took = begun.elapsed();
     println!("30,000 commands were stored {took:?} after a broker froze");
     // Far from the 30 s after which the producer gives up; a busy machine has its time.
-    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     let stats = orchestrator.stats();
     assert!(stats.stalled && stats.not_accepted == 0, "{stats:?}");
     assert!(!stats.stored.contains_key("breaker_open"), "{stats:?}");

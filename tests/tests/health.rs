@@ -106,7 +106,7 @@ async fn a_draining_replica_is_live_and_not_ready() {
     probes.until_amiss(&[]).await;
     // Slow enough that what is in flight is not over when it is asked to stop.
     let run = cluster
-        .start_paced("chaos-items", json!({"items": 5_000}), Some(300))
+        .start_paced("chaos-items", json!({"items": 5_000}), Some(20))
         .await;
     wait_until(PATIENCE, "something is in flight", async || {
         let sql = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";

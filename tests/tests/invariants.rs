@@ -144,7 +144,9 @@ const PLANTED: &[(&str, &[&str])] = &[
     ("I23", &[OPEN_CHILD]),
     (
         "I24",
-        &["update lockgate.task_runs set continued_as = gen_random_uuid()"],
+        &["insert into lockgate.task_runs (id, workflow, status, origin_id)
+               values ('00000000-0000-7000-8000-000000000002', 'weekly', 'queued', gen_random_uuid());
+           update lockgate.task_runs set continued_as = '00000000-0000-7000-8000-000000000002' where workflow = 'daily'"],
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! Replicas die again and again while they work, and nothing is lost: the short form of `long_kill_loop`.
+//! Replicas die again and again while they work, and nothing is lost: the short form of `long_kill_loop` (RC.5).
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

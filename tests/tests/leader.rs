@@ -1,4 +1,4 @@
-//! One leader at a time, by the database's clock: elected, renewed, deposed, resigned.
+//! One leader at a time, by the database's clock: elected, renewed, deposed, resigned (RC.5).
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "support_schedules/mod.rs"]
@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const LEASE: Duration = Duration::from_secs(3);
-const RENEW: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(6);
+const RENEW: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(600);
 
 const EXPIRES: &str = "select (extract(epoch from expires_at) * 1000000)::bigint from lockgate.leader_lease";

@@ -1,5 +1,5 @@
 //! What replicas tell, read back from a real Prometheus behind a real OpenTelemetry Collector: every panel has data, every
-//! rule is evaluated, and alerts fire when they should. `make test-telemetry` builds the two; without them this skips.
+//! rule is evaluated, and alerts fire when they should. `make test-telemetry` builds the two; without them this skips (RC.6).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

@@ -38,7 +38,7 @@ async fn a_run_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
     })
     .await;
     // Longer than a lease: what is held now cannot be renewed, and is not to be taken for finished.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     assert_ne!(
         cluster.status(run).await,
         "completed",

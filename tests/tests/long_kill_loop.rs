@@ -1,4 +1,4 @@
-//! Replicas die and freeze again and again while they work: nothing is lost, nothing is written by the dead.
+//! Replicas die and freeze again and again while they work: nothing is lost, nothing is written by the dead (R40.1).
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

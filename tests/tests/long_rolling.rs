@@ -1,4 +1,4 @@
-//! A fleet started and restarted one by one by `cluster.sh`, in the midst of a run of two million items.
+//! A fleet started and restarted one by one by `cluster.sh`, in the midst of a run of two million items (RC.6).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};

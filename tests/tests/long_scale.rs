@@ -1,4 +1,4 @@
-//! What is asked all the time stays quick, however much there is that is not due (D14).
+//! What is asked all the time stays quick, however much there is that is not due (R40.1, D14).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
@@ -163,7 +163,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ),
     ("wake_behind", &[RUN]),
     ("wake_left_behind", &["''", "'2020-01-01'", "10000"]),
-    ("claimable_runs", &["'{chaos-items}'", "'{}'", "64"]),
+    ("claimable_runs", &["'{chaos-items@1}'", "'{}'", "64", "null"]),
     ("claim_next_batch", &[RUN, ANY, ANY, "60"]),
     (
         "finish_and_claim_batch",

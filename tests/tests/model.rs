@@ -1,4 +1,4 @@
-//! Whatever is asked in whatever order, the manager on Postgres answers as the one in memory does.
+//! Whatever is asked in whatever order, the manager on Postgres answers as the one in memory does (R40.5).
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

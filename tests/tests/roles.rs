@@ -1,4 +1,4 @@
-//! Least privilege: each role can do what is its own and nothing else.
+//! Least privilege: each role can do what is its own and nothing else (R36.11).
 #![allow(clippy::unwrap_used)]
 
 use lockgate_tests::TestDatabase;
@@ -169,6 +169,15 @@ const TRIES: &[(&str, &str, bool)] = &[
     ),
     ("reader", "select result from lockgate.run_steps", true),
     ("reader", "select path, status from lockgate.run_steps", false),
+    ("reader", "select * from lockgate.shown(gen_random_uuid())", false),
+    (
+        "operator",
+        "select * from lockgate.shown(gen_random_uuid(), 'progress')",
+        false,
+    ),
+    ("sender", "select * from lockgate.shown(gen_random_uuid())", true),
+    ("reader", "select lockgate.waited_for(gen_random_uuid())", false),
+    ("operator", "select lockgate.waited_for(gen_random_uuid())", false),
     (
         "reader",
         "select attributes, forked_from from lockgate.task_runs",

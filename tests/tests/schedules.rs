@@ -1,4 +1,4 @@
-//! Schedules fire each slot once, through any number of leaders, and stay what their rows say.
+//! Schedules fire each slot once, through any number of leaders, and stay what their rows say (RC.1).
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "support_schedules/mod.rs"]

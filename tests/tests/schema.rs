@@ -10,7 +10,7 @@ const CATALOGUE: &str = "
     select 'schema ' || unnest(coalesce(nspacl, '{}'))::text from pg_namespace where nspname = 'lockgate'
     union all select 'schema ' || coalesce(obj_description(oid, 'pg_namespace'), '') from pg_namespace where nspname = 'lockgate'
     union all select format('%s %s owner %s options %s bound %s: %s', c.relkind, c.relname, pg_get_userbyid(c.relowner),
-            c.reloptions, pg_get_expr(c.relpartbound, c.oid), obj_description(c.oid, 'pg_class'))
+            array(select unnest(c.reloptions) order by 1), pg_get_expr(c.relpartbound, c.oid), obj_description(c.oid, 'pg_class'))
         from pg_class c where c.relnamespace = 'lockgate'::regnamespace
     union all select format('%s granted %s', c.relname, a) from pg_class c, unnest(c.relacl) a
         where c.relnamespace = 'lockgate'::regnamespace
@@ -32,9 +32,28 @@ const CATALOGUE: &str = "
     union all select pg_get_viewdef(oid) from pg_class where relnamespace = 'lockgate'::regnamespace and relkind = 'v'
     order by 1";
 
+/// From this migration on a way down leaves everything as it was; of the earlier ones some leave a comment of their own.
+const FAITHFUL: i32 = 28;
+
 async fn lines(pool: &PgPool, sql: &'static str) -> Vec<String> {
     let found: Vec<Option<String>> = sqlx::query_scalar(sql).fetch_all(pool).await.unwrap();
     found.into_iter().flatten().collect()
+}
+
+/// Without the grants: those that go without saying may stand there or not.
+fn ungranted(lines: &[String]) -> Vec<String> {
+    let is_grant = |line: &String| {
+        let of_schema = line.starts_with("schema ") && line.ends_with("/lockgate_owner");
+        of_schema || line.contains(" granted ") && !line.contains(": ")
+    };
+    let bare = lines
+        .iter()
+        .filter(|line| !is_grant(line))
+        .map(|line| match line.rsplit_once(" granted {") {
+            Some((head, tail)) => format!("{head}{}", tail.split_once('}').unwrap_or_default().1),
+            None => line.clone(),
+        });
+    bare.collect()
 }
 
 fn assert_same(before: &[String], after: &[String], what: &str) {
@@ -68,12 +87,18 @@ async fn up_down_and_up_again_is_the_same_schema() {
 async fn every_migration_can_be_taken_back_alone() {
     let test_database = TestDatabase::empty().await;
     let (migrator, pool) = (Migrator::new(test_database.database()), test_database.pool());
-    // Before the first migration there is the migrator's own table.
-    migrator.up(Some(0)).await.unwrap();
-    for version in 1..=Migrator::known_version() {
+    // The first one makes what the catalogue is read from; that all of it goes is for the test above.
+    migrator.up(Some(1)).await.unwrap();
+    for version in 2..=Migrator::known_version() {
+        let below = lines(pool, CATALOGUE).await;
         migrator.up(Some(version)).await.unwrap();
         let up = lines(pool, CATALOGUE).await;
         migrator.down(version - 1).await.unwrap();
+        // What a way down leaves of itself the way up may well cover.
+        if version >= FAITHFUL {
+            let down = lines(pool, CATALOGUE).await;
+            assert_same(&ungranted(&below), &ungranted(&down), &format!("way down of {version}"));
+        }
         migrator.up(Some(version)).await.unwrap();
         assert_same(&up, &lines(pool, CATALOGUE).await, &format!("migration {version}"));
     }

@@ -61,3 +61,19 @@ async fn a_batch_whose_lease_is_in_doubt_goes_back_with_what_is_known_of_it() {
     assert_eq!(cluster.count(IN_DOUBT, run).await, 1, "{found}");
     assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
 }
+
+/// Each costs a third of the lease when the next one is awaited.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renewals_that_fail_at_once_are_soon_asked_for_again() {
+    let cluster = with_lease("9s", "4s").await.with("LOCKGATE_LEASE_RENEW", "3s");
+    let proxy = Proxy::before(cluster.url()).await;
+    proxy.lose_request("All leases of a process", 2);
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": ITEMS}), Some(PACE))
+        .await;
+    let _replica = cluster.replica_with(&[("DATABASE_URL", proxy.url()), ("DATABASE_URL_DIRECT", cluster.url())]);
+    let found = cluster.completes(run).await;
+    assert_eq!(proxy.cut(), 2, "{found}");
+    assert_eq!(cluster.count(IN_DOUBT, run).await, 0, "{found}");
+    assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
+}

@@ -1,4 +1,5 @@
-//! Verification of a run that went through everything that may happen to it, and of the same run with one fault planted.
+//! Verification of a run that went through everything that may happen to it, and of the same run with one fault planted:
+//! the tables are the truth (RC.4).
 #![allow(clippy::unwrap_used)]
 
 mod delivery_support;

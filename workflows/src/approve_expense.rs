@@ -48,6 +48,8 @@ impl Workflow for ApproveExpense {
         let asked = expense.clone();
         ctx.transaction("ask", move |connection| ask(connection, asked.clone()).boxed())
             .await?;
+        // Whoever looks at the run meanwhile sees which of the two is asked; names are for nobody who may only look.
+        ctx.show("asked", "approver").await?;
         let first = ctx.select(
             |ctx| async move { ctx.wait_signal::<Decision>("decision", None).await },
             // The other branch may do more than wait: a reminder halfway, say.
@@ -61,6 +63,7 @@ impl Workflow for ApproveExpense {
                     escalate(connection, id, deputy.clone()).boxed()
                 })
                 .await?;
+                ctx.show("asked", "deputy").await?;
                 // For a wait of its own a timeout is enough.
                 ctx.wait_signal("decision", Some(within)).await?
             }

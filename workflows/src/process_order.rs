@@ -14,7 +14,7 @@ use crate::shop::Payments;
 
 // The document from here.
 /// The workflow `process-order`: reserve, charge, ship. When a step fails for good, or the run is cancelled or late, what
-/// was done before is undone: the money goes back first, then the items.
+/// was done before is undone: the parcel is recalled first, then the money goes back, then the items.
 pub struct ProcessOrder;
 
 /// An order.
@@ -43,27 +43,35 @@ impl Workflow for ProcessOrder {
         // Rows of this database: done once, undone once.
         ctx.transaction_with_undo(
             "reserve",
+            StepOptions::default(),
             move |connection| reserve(connection, reserved.clone()).boxed(),
             move |connection, ()| release(connection, id).boxed(),
         )
         .await?;
-        // A service of somebody else: done at least once, so under a key, which is the same in every try; and undone by
-        // that key, also when nobody knows whether it was done.
-        let (key, payments) = (ctx.uuid(), ctx.resource::<Payments>());
+        // A service of somebody else: done at least once, so under a key, which is the same in every try of this run and
+        // another one when the run is retried after a refund; and undone by it, also when nobody knows whether it was done.
+        let (key, payments) = (ctx.run_id(), ctx.resource::<Payments>());
         let payments: Arc<Payments> = payments.context("the engine was given no payment service")?;
         let refunds = payments.clone();
         let options = StepOptions::default().timeout(Duration::from_secs(30));
         let charge = move || {
             let payments = payments.clone();
-            async move { payments.charge(key, id, cents).await }
+            async move { payments.charge(key, id, cents).await.map(|()| key) }
         };
-        let refund = move |_charged: Option<()>| {
+        // A retry of what was charged by an earlier run undoes it under the key that it was charged by.
+        let refund = move |charged: Option<Uuid>| {
             let refunds = refunds.clone();
-            async move { refunds.refund(key, id, cents).await }
+            async move { refunds.refund(charged.unwrap_or(key), id, cents).await }
         };
         ctx.step_with_undo("charge", options, charge, refund).await?;
-        ctx.transaction("ship", move |connection| ship(connection, order.clone()).boxed())
-            .await?;
+        // The last step too: a cancellation may come between it and the end of the run.
+        ctx.transaction_with_undo(
+            "ship",
+            StepOptions::default(),
+            move |connection| ship(connection, order.clone()).boxed(),
+            move |connection, ()| recall(connection, id).boxed(),
+        )
+        .await?;
         Ok(key)
     }
 }
@@ -78,9 +86,10 @@ async fn reserve(connection: &mut PgConnection, order: NewOrder) -> anyhow::Resu
         .await?;
     match reserved.rows_affected() {
         0 => Err(fatal(anyhow::anyhow!(
-            "there are not {} of {}",
+            "there are not {} of {}, or order {} has its own already",
             order.quantity,
-            order.item
+            order.item,
+            order.id
         ))),
         _ => Ok(()),
     }
@@ -97,6 +106,15 @@ async fn ship(connection: &mut PgConnection, order: NewOrder) -> anyhow::Result<
         return Err(fatal(anyhow::anyhow!("order {} has no address", order.id)));
     }
     let shipped = sqlx::query(include_str!("../sql/shop/ship.sql"));
-    shipped.bind(order.id).bind(order.address).execute(connection).await?;
+    let shipped = shipped.bind(order.id).bind(order.address).execute(connection).await?;
+    match shipped.rows_affected() {
+        0 => Err(fatal(anyhow::anyhow!("order {} has left the house before", order.id))),
+        _ => Ok(()),
+    }
+}
+
+async fn recall(connection: &mut PgConnection, order: i64) -> anyhow::Result<()> {
+    let recalled = sqlx::query(include_str!("../sql/shop/recall.sql")).bind(order);
+    recalled.execute(connection).await?;
     Ok(())
 }

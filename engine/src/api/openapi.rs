@@ -14,7 +14,7 @@ use super::commands::Accepted;
 use super::health::Health;
 use super::outbox::OutboxRequest;
 use super::problem::{PROBLEM_JSON, Problem};
-use super::queues::{QueueAct, QueueActed, QueueList, QueueRequest};
+use super::queues::{QueueActed, QueueList, QueueRequest};
 use super::routes::{ATTRIBUTES, Answer, ROUTES, Route, WITH_ROLE};
 use super::run_acts::{ActionRequest, ForkRequest, RetryRequest, SignalAnswer, SignalRequest};
 use super::run_steps::Timeline;
@@ -159,7 +159,6 @@ fn schemas() -> Map<String, Value> {
     read.subschema_for::<Act>();
     read.subschema_for::<Cancellation>();
     read.subschema_for::<QueueRequest>();
-    read.subschema_for::<QueueAct>();
     read.subschema_for::<SignalRequest>();
     read.subschema_for::<RetryRequest>();
     read.subschema_for::<ForkRequest<'_>>();

@@ -14,7 +14,7 @@ use super::body::{JSON, media_type, read};
 use super::gate::Role;
 use super::problem::Problem;
 use super::run_acts::DeleteQuery;
-use super::runs::{LARGEST_START, check_text, document, optional_document};
+use super::runs::{Act, LARGEST_START, check_text, document, optional_document};
 use crate::lifecycle::{Holds, QueueSettings, misnamed};
 use crate::postgres::{Inspector, Operator, QueueSummary};
 
@@ -45,15 +45,6 @@ pub(super) struct QueueRequest {
     #[schemars(range(min = 1, max = 86_400_000))]
     max_attempt_s: Option<u32>,
     /// Why, for the record.
-    #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
-    reason: Option<String>,
-}
-
-/// Why a queue is acted on.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct QueueAct {
-    /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
 }
@@ -168,8 +159,8 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(name): Path<String
     let caller = api.gate.admit(&headers, Role::Operate).await?;
     named(&name)?;
     let body = read(body, LARGEST_START, api.arrival).await?;
-    let act: QueueAct = optional_document(&headers, &body)?;
-    let reason = act.reason.as_deref().filter(|reason| !reason.is_empty());
+    let Act { reason } = optional_document(&headers, &body)?;
+    let reason = reason.as_deref().filter(|reason| !reason.is_empty());
     check_text("reason", reason)?;
     let operator = Operator::new(api.database.clone(), Some(caller.name));
     let state = match verb {

@@ -119,7 +119,6 @@ const fn act_on_queue(
     handler: fn() -> MethodRouter<Api>,
 ) -> Route {
     Route {
-        takes: &[(JSON, "QueueAct")],
         answers: &[Answer(200, "What became of it", JSON, "QueueActed")],
         problems: OF_QUEUE,
         ..act(path, id, about, handler)

@@ -20,6 +20,7 @@ use super::runs::{
 use crate::inspect::{ActedRuns, NotRepeated, RunAct, RunFilter};
 use crate::lifecycle::{LARGEST_PARAMS, NewSignal, Signalled};
 use crate::postgres::{Again, BulkAct, Operator, RepeatRun};
+use crate::workflow::holds_zero;
 
 /// Runs that one request acts on at most.
 const MOST_ACTED: u64 = 10_000;
@@ -165,18 +166,6 @@ pub(super) async fn signal(
         Err(error) => return Err(error.into()),
     };
     Ok(Json(SignalAnswer { run_id: run, outcome }))
-}
-
-/// Text in which the tables cannot keep a character.
-fn holds_zero(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::String(text) => text.contains('\0'),
-        serde_json::Value::Array(values) => values.iter().any(holds_zero),
-        serde_json::Value::Object(fields) => fields
-            .iter()
-            .any(|(name, value)| name.contains('\0') || holds_zero(value)),
-        _ => false,
-    }
 }
 
 /// `POST /api/v1/runs/{id}/retry`.

@@ -96,13 +96,13 @@ pub(super) struct Acted {
     pub(super) status: String,
 }
 
-/// Why a run is acted on.
+/// Why a run or a queue is acted on.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Act {
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// How and why a run is cancelled.

@@ -8,7 +8,9 @@ use super::doctor::Check;
 use super::doctor_pooler::{direct, pooler};
 use super::{Exit, Failure};
 use crate::config::Config;
+use crate::engine::CONNECTIONS_BESIDE;
 use crate::postgres::{Database, DatabaseSettings, Migrator, SchemaError, ServerFacts, probe};
+use crate::serving::CONNECTIONS_TO_SERVE;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Leases are judged by the database clock alone; beyond this, times in logs mislead people.
@@ -148,24 +150,25 @@ fn clock(facts: &ServerFacts, before: DateTime<Utc>, took: Duration) -> Check {
 }
 
 fn connections(config: &Config, facts: &ServerFacts) -> Check {
-    let pool = i64::from(config.database.max_connections);
+    let served = config.api.listen.as_ref().map_or(0, |_| CONNECTIONS_TO_SERVE);
+    let pool = i64::from(config.database.max_connections + CONNECTIONS_BESIDE + served);
     let role = facts
         .role_connection_limit
         .filter(|limit| *limit >= 0)
         .unwrap_or(i64::MAX);
     let usable = (facts.max_connections - facts.reserved_connections).min(role);
-    let evidence = format!("{usable} connections can be had, each replica takes up to {pool}");
+    let evidence = format!("{usable} connections can be had, a replica of all roles takes up to {pool}");
     if pool > usable {
         Check::fail(
             "postgres.connections",
             evidence,
-            "lower database.max_connections or raise max_connections",
+            "lower database.max_connections, or raise max_connections and the role's limit",
         )
     } else if pool * 2 > usable {
         Check::warn(
             "postgres.connections",
             evidence,
-            "two replicas would not fit: raise max_connections or lower the pool",
+            "two replicas would not fit: raise max_connections and the role's limit, or lower database.max_connections",
         )
     } else {
         Check::ok(

@@ -55,6 +55,8 @@ use crate::config::{Config, LogFormat, Sources};
 use crate::telemetry::{lines, say};
 
 /// Durable runs on Postgres, leased batches into Kafka, and the proof of delivery.
+///
+/// Most commands need DATABASE_URL; those that send, verify or check need KAFKA_BROKERS too.
 #[derive(Parser)]
 #[command(name = "lockgate", version, after_help = exit::EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
@@ -128,7 +130,7 @@ enum Command {
     /// Look at undelivered messages, send them again, give them up
     #[command(subcommand)]
     Undelivered(undelivered::Command),
-    /// Look at commands that were committed and are not sent yet
+    /// Look at commands that were committed and are not sent yet, move or discard those that are stuck
     #[command(subcommand)]
     Outbox(outbox::Command),
     /// Read a run's topics back and compare them with the tables; exits with 6 when something does not hold

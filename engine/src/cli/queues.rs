@@ -18,7 +18,7 @@ pub(super) enum Command {
         /// Its name
         name: String,
     },
-    /// Make the settings of a queue what is given; what is not given is no limit, a pause stays
+    /// Replace the settings of a queue; what is not given is no limit afterwards, see --keep; a pause stays
     Set(SetArgs),
     /// Claim nothing of a queue until it is resumed; what is claimed goes on
     Pause {
@@ -52,6 +52,9 @@ pub(super) enum Command {
 pub(super) struct SetArgs {
     /// Its name; a workflow without a queue has its own
     name: String,
+    /// Change only what is given, and keep the other settings; a new rate has a burst of its own
+    #[arg(long)]
+    keep: bool,
     /// Most runs at once, in the whole fleet
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_147_483_647))]
     max_running: Option<u32>,
@@ -67,9 +70,9 @@ pub(super) struct SetArgs {
     /// Tenants take turns
     #[arg(long)]
     fair: bool,
-    /// How long a run holds its place: while its code runs, or from its first claim until it is over
-    #[arg(long, default_value = "code", value_parser = PossibleValuesParser::new(["code", "run"]))]
-    holds: String,
+    /// How long a run holds its place: while its code runs, or from its first claim until it is over [default: code]
+    #[arg(long, value_parser = PossibleValuesParser::new(["code", "run"]))]
+    holds: Option<String>,
     /// How long code may run from its claim until it waits or ends
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     max_attempt: Option<Duration>,
@@ -79,15 +82,28 @@ pub(super) struct SetArgs {
 }
 
 impl SetArgs {
-    fn settings(&self) -> Result<QueueSettings, Failure> {
+    /// What is not given is as in `kept`, else no limit.
+    fn settings(&self, kept: Option<&QueueSummary>) -> Result<QueueSettings, Failure> {
+        let limit = |given: Option<u32>, of: fn(&QueueSummary) -> Option<i32>| {
+            given.or(kept.and_then(of).and_then(|limit| u32::try_from(limit).ok()))
+        };
+        let holds = self
+            .holds
+            .as_deref()
+            .map(|holds| if holds == "run" { Holds::Run } else { Holds::Code });
+        let kept_burst: fn(&QueueSummary) -> Option<i32> = match self.rate {
+            Some(_) => |_| None,
+            None => |kept| kept.burst,
+        };
+        let kept_attempt = kept.and_then(|kept| Duration::try_from_secs_f64(kept.max_attempt_s?).ok());
         let settings = QueueSettings {
-            max_running: self.max_running,
-            max_per_key: self.max_per_key,
-            rate_per_s: self.rate,
-            burst: self.burst,
-            fair: self.fair,
-            holds: if self.holds == "run" { Holds::Run } else { Holds::Code },
-            max_attempt: self.max_attempt,
+            max_running: limit(self.max_running, |kept| kept.max_running),
+            max_per_key: limit(self.max_per_key, |kept| kept.max_per_key),
+            rate_per_s: self.rate.or(kept.and_then(|kept| kept.rate_per_s)),
+            burst: limit(self.burst, kept_burst),
+            fair: self.fair || kept.is_some_and(|kept| kept.fair),
+            holds: holds.or(kept.map(|kept| kept.holds)).unwrap_or(Holds::Code),
+            max_attempt: self.max_attempt.or(kept_attempt),
             ..QueueSettings::new(self.name.clone())
         };
         settings.check().map_err(|why| Failure::new(Exit::Usage, why))?;
@@ -101,7 +117,11 @@ impl Command {
             Self::List => list(context).await,
             Self::Show { name } => show(context, &name).await,
             Self::Set(args) => {
-                let settings = args.settings()?;
+                let kept = match args.keep {
+                    true => Some(found(context, &args.name).await?),
+                    false => None,
+                };
+                let settings = args.settings(kept.as_ref())?;
                 let operator = context.operator().await?;
                 let answer = operator.set_queue(&settings, args.reason.as_deref(), false).await;
                 done(context, &settings.name, answer)
@@ -181,9 +201,13 @@ async fn list(context: &Context) -> Outcome {
     Ok(Exit::Ok)
 }
 
-async fn show(context: &Context, name: &str) -> Outcome {
+async fn found(context: &Context, name: &str) -> Result<QueueSummary, Failure> {
     let queues = context.inspector().await?.list_queues(Some(name)).await?;
-    let queue = queues.into_iter().next().ok_or_else(|| unknown(name))?;
+    queues.into_iter().next().ok_or_else(|| unknown(name))
+}
+
+async fn show(context: &Context, name: &str) -> Outcome {
+    let queue = found(context, name).await?;
     context.output.done(&queue, || detail(&queue))
 }
 

@@ -38,6 +38,10 @@ pub(super) fn detail(found: &RunDetail) -> String {
         optional(name, value);
     }
     optional("batches", counted(&found.batches));
+    for shown in &found.shown {
+        let value = shortened(&format!("{} = {}", shown.name, shown.value));
+        optional("shows", Some(format!("{} ({})", clean(&value), time(&shown.at))));
+    }
     let mut shown = String::new();
     for (name, value) in lines {
         let _ = writeln!(shown, "{name:<12}{value}");
@@ -65,6 +69,15 @@ pub(super) fn detail(found: &RunDetail) -> String {
         ));
     }
     shown
+}
+
+/// So much of a value as a line can have.
+fn shortened(value: &str) -> String {
+    const LONGEST: usize = 160;
+    match value.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value.to_owned(),
+    }
 }
 
 /// What it belongs to, and by what it is found.

@@ -55,7 +55,7 @@ struct FlowArgs {
     /// Claim it from this queue instead of the one with its workflow's name
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     queue: Option<String>,
-    /// Claim it before runs of lower priority that came up to 15 seconds a step earlier: 0 to 20
+    /// Claim it before runs of lower priority, even those queued up to 15 seconds earlier per step of priority: 0 to 20
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
     priority: u8,
     /// On whose behalf it runs: in a fair queue tenants take turns

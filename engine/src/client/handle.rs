@@ -73,6 +73,7 @@ impl fmt::Display for RunStatus {
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// The run failed.
     #[error("run {run} failed: {reason}")]
@@ -101,8 +102,8 @@ pub enum RunError {
     /// There is no such run: it was pruned, or its start is not committed.
     #[error("there is no run {0}: it was pruned, or its start was not committed")]
     Unknown(RunId),
-    /// What it returned is not what was expected.
-    #[error("what run {run} returned does not fit: {why}")]
+    /// What it returned, or shows, is not what was expected.
+    #[error("what run {run} returned or shows does not fit: {why}")]
     Misfit {
         /// The run.
         run: RunId,
@@ -116,6 +117,7 @@ pub enum RunError {
 
 /// Why a run was not told something.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignalError {
     /// The name or the payload cannot be.
     #[error("the signal cannot be sent: {0}")]
@@ -212,6 +214,22 @@ impl<O> RunHandle<O> {
     pub async fn status(&self) -> Result<Option<RunStatus>, DatabaseError> {
         let status = self.client.operator.status_of_run(self.id).await?;
         Ok(status.as_deref().and_then(RunStatus::from_name))
+    }
+
+    /// What its code has shown under a name with `ctx.show`, or that of the run that goes on in its place: the newest value;
+    /// none: nothing yet. It is there while the run is under way and as long as it is kept.
+    ///
+    /// # Errors
+    /// It is not there, or shows something else.
+    pub async fn shown<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RunError> {
+        let run = self.id;
+        let shown = self.client.operator.shown(run, name).await?;
+        let shown = shown.ok_or(RunError::Unknown(run))?.pop();
+        let read = shown.map(serde_json::from_value).transpose();
+        read.map_err(|error| RunError::Misfit {
+            run,
+            why: format!("{name}: {error}"),
+        })
     }
 
     /// Tells it something that its code waits for with `ctx.wait_signal`.

@@ -15,6 +15,7 @@ use crate::workflow::Workflow;
 
 /// Why a run was not started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// Another unfinished run holds the singleton key.
     #[error("another unfinished run holds singleton key {0}; nothing was started")]

@@ -47,7 +47,7 @@ macro_rules! keys {
 pub(super) static KEYS: &[Key] = keys! {
     database.url secret true env &["DATABASE_URL"] => "where Postgres is";
     database.url_direct secret true env &["DATABASE_URL_DIRECT"] => "the same past any pooler, for listening and migrations";
-    database.max_connections => "most connections of this process";
+    database.max_connections => "most connections of the main pool; see docs/deployment.md for the others";
     database.deadline => "how long one call may take";
     database.pooler_mode => "unnamed statements in explicit transactions, for poolers that do not track prepared statements";
     database.idle_in_transaction => "the server ends our transaction when it idles this long";
@@ -78,7 +78,7 @@ pub(super) static KEYS: &[Key] = keys! {
     direct.key_secret secret true => "secret of the hash that makes keys of addresses; none: commands without a user id have no key";
     outbox.page => "commands of the outbox sent and deleted at once";
     outbox.lanes => "lanes of the outbox held at once per replica, of sixteen";
-    outbox.poll => "how often the outbox is looked into while it is not empty, and four times that while it is";
+    outbox.poll => "how often the outbox is polled while it holds something; an empty one is polled down to eight times less often";
     health.listen => "where /health/live and /health/ready are told, host:port; not set: nowhere";
     health.every => "how often Postgres, the schema and the brokers are looked at";
     drain.deadline => "how long a stopping replica may take";

@@ -73,6 +73,7 @@ pub struct Loaded {
 
 /// Why there is no usable configuration. Never holds a secret.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("configuration file {path} cannot be read: {why}")]

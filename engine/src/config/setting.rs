@@ -23,7 +23,12 @@ impl Setting for Duration {
     }
 
     fn show(&self) -> String {
-        humantime::format_duration(*self).to_string()
+        let day = 24 * 3600;
+        match self.as_secs() {
+            // Months of 30.44 days are nobody's: 90 days would be 2months 29days 2h 52m 48s.
+            whole if whole > 30 * day && whole % day == 0 && self.subsec_nanos() == 0 => format!("{}days", whole / day),
+            _ => humantime::format_duration(*self).to_string(),
+        }
     }
 }
 

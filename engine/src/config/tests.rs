@@ -1,9 +1,10 @@
-//! Layers, spelling, what must hold, and that secrets stay hidden.
+//! Layers, spelling, what must hold, and that secrets stay hidden (R36.11).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::setting::Setting;
 use super::*;
 
 fn sources(toml: &str, env: &[(&str, &str)]) -> Sources {
@@ -259,6 +260,19 @@ fn the_direct_url_is_used_when_there_is_one_and_never_in_pooler_mode() {
     assert_eq!(
         (direct.url.as_str(), direct.pooler_mode),
         ("postgres://direct/d", false)
+    );
+}
+
+#[test]
+fn whole_days_are_shown_as_days() {
+    let day = Duration::from_secs(24 * 3600);
+    let shown = |time: Duration| Setting::show(&time);
+    assert_eq!(shown(90 * day), "90days");
+    assert_eq!(shown(2 * day), "2days");
+    assert_eq!(Setting::parse(&shown(400 * day)), Ok(400 * day));
+    assert_eq!(
+        Setting::parse(&shown(90 * day + Duration::from_millis(1))),
+        Ok(90 * day + Duration::from_millis(1))
     );
 }
 

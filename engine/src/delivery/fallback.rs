@@ -61,6 +61,7 @@ pub struct ConfirmedRow {
 
 /// Why rows could not be stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FallbackError {
     /// No answer, or the store cannot write now: tried again as it is.
     #[error("the store cannot write now: {0}")]

@@ -136,6 +136,7 @@ impl std::ops::AddAssign for Taken {
 
 /// Why a page is not settled yet. Parts of it may be: taking it again skips those.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum TakeError {
     /// The database failed.
     #[error("the database failed: {0}")]

@@ -115,6 +115,7 @@ pub struct TopicInfo {
 
 /// Why a topic cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TopicError {
     /// The broker answered that there is no such topic.
     #[error("topic {topic} does not exist")]

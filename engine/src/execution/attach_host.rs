@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::history::{Asked, History, Selected, Version};
 use super::owner_host::done;
-use crate::lifecycle::{Kind, RunId, RunStore, StepStatus, TransactionWork, WorkRun, derived_id};
+use crate::lifecycle::{Kind, RunId, RunStore, StepState, StepStatus, TransactionWork, WorkRun, derived_id};
 use crate::workflow::{
     Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo, WaitFor,
 };
@@ -26,10 +26,15 @@ pub(super) struct AttachHost {
 }
 
 impl AttachHost {
-    pub(super) fn new(run: &WorkRun, path: &str, found: oneshot::Sender<Arc<dyn FanOut>>) -> Self {
+    pub(super) fn new(
+        run: &WorkRun,
+        steps: Vec<StepState>,
+        path: &str,
+        found: oneshot::Sender<Arc<dyn FanOut>>,
+    ) -> Self {
         Self {
             run: run.id,
-            history: Mutex::new(History::new(run)),
+            history: Mutex::new(History::new(run, steps)),
             path: path.to_owned(),
             found: Mutex::new(Some(found)),
         }
@@ -61,7 +66,7 @@ impl ContextHost for AttachHost {
         self.recorded(&place, undo.map_or(Kind::Step, |_| Kind::Undoable))
     }
 
-    fn transact(self: Arc<Self>, place: Place, _: TransactionWork, undo: Option<Undo>) -> Outcome {
+    fn transact(self: Arc<Self>, place: Place, _: StepOptions, _: TransactionWork, undo: Option<Undo>) -> Outcome {
         self.recorded(&place, undo.map_or(Kind::Transaction, |_| Kind::Undoable))
     }
 
@@ -111,6 +116,10 @@ impl ContextHost for AttachHost {
 
     fn publish(self: Arc<Self>, place: Place, _: Publication) -> Outcome {
         self.recorded(&place, Kind::Publish)
+    }
+
+    fn show(self: Arc<Self>, place: Place, _: Vec<u8>) -> Outcome {
+        self.recorded(&place, Kind::Show)
     }
 
     fn runs(&self) -> Option<Arc<dyn RunStore>> {

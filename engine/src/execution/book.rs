@@ -238,6 +238,11 @@ impl HeldRun {
         self.poke.forced.load(Ordering::Acquire)
     }
 
+    /// What was heard of it before is to be looked at again.
+    pub(crate) fn ring(&self) {
+        self.poke.changed.notify_one();
+    }
+
     /// Completes when something was heard of the run; one waits.
     pub(crate) async fn poked(&self) {
         self.poke.changed.notified().await;
@@ -281,7 +286,7 @@ impl Book {
     pub(crate) fn poke(&self, runs: &BTreeSet<RunId>) {
         let held = lock(&self.runs);
         for held in held.values().filter(|held| runs.contains(&held.claim.run)) {
-            held.poke.changed.notify_one();
+            held.ring();
         }
     }
 

@@ -38,7 +38,10 @@ impl OwnerHost {
         if let ControlFlow::Break(refused) = self.comes_to(&path, asked).await {
             return refused.map(|_| id);
         }
-        self.check_child(&path, &child)?;
+        if let Err(refused) = self.check_child(&path, &child) {
+            // By what this binary is, so another one may start it: nothing says that it was not.
+            return self.doom(refused);
+        }
         let _operation = self.begin_new(&path).await?;
         let NewRunOfMine {
             workflow,
@@ -69,6 +72,9 @@ impl OwnerHost {
                 Ok(id)
             }
             Ok(false) => self.leave(Left::Lost).await,
+            Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
+                self.leave(Left::Retry(error.to_string())).await
+            }
             Err(error) => self.doom(anyhow::anyhow!("the child of step {path} cannot be started: {error}")),
         }
     }

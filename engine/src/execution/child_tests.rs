@@ -166,12 +166,8 @@ async fn a_result_that_is_too_large_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_workflow_that_is_not_here_and_bad_options_are_refused_in_words() {
+async fn bad_options_of_children_are_refused_in_words() {
     let trial = Trial::new(code(|ctx| async move {
-        let unknown = ctx
-            .start_child::<Digest>(&1, ChildOptions::default())
-            .await
-            .unwrap_err();
         let urgent = ctx
             .start_child::<Digest>(&1, elsewhere().priority(21))
             .await
@@ -180,18 +176,37 @@ async fn a_workflow_that_is_not_here_and_bad_options_are_refused_in_words() {
             .start_child::<Digest>(&1, elsewhere().named("a/b"))
             .await
             .unwrap_err();
-        Ok(format!("{unknown}; {urgent}; {nameless}"))
+        Ok(format!("{urgent}; {nameless}"))
     }));
     trial.play().await;
     let told = trial.output();
-    for words in [
-        "there is no workflow digest in this binary, which has tested: add it",
-        "priority 21 of a child is above 20",
-        "has a slash",
-    ] {
+    for words in ["priority 21 of a child is above 20", "has a slash"] {
         assert!(told.contains(words), "{told}");
     }
     assert!(trial.rows().is_empty() && trial.starts().is_empty());
+}
+
+/// Another binary has it: its replay would start the child where this code went another way.
+#[tokio::test]
+async fn a_run_whose_child_is_of_no_workflow_here_fails_whatever_its_code_makes_of_it() {
+    let trial = Trial::new(code(|ctx| async move {
+        let child = ctx.start_child::<Digest>(&1, ChildOptions::default()).await;
+        if let Err(error) = child {
+            let _ = ctx.step("instead", || async { anyhow::Ok(1) }).await;
+            return Ok(format!("without it: {error}"));
+        }
+        Ok("with it".to_owned())
+    }));
+    trial.play().await;
+    let (status, why) = trial.end();
+    assert_eq!(status, "failed", "{why}");
+    let words = "there is no workflow digest in this binary, which has tested: add it";
+    assert!(why.contains(words), "{why}");
+    assert!(
+        trial.rows().is_empty() && trial.starts().is_empty(),
+        "{:?}",
+        trial.rows()
+    );
 }
 
 #[tokio::test]

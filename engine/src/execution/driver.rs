@@ -12,6 +12,7 @@ use super::limited::{self, Got};
 use super::queues::{refresh_changed, refresh_old};
 use super::run_task::drive;
 use super::shares::{MOST_QUEUES, Queues};
+use super::suspects;
 use super::worker::jittered;
 use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 
@@ -19,13 +20,11 @@ use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 const WORTH_ASKING: usize = 64;
 /// Looks that found nothing, after which less is asked.
 const CALM_LOOKS: u32 = 5;
-/// Polls between looks for runs that holders died on.
-const SUSPECT_POLLS: u32 = 10;
 /// The clocks of two processes and a timer's own grain.
 const ROUNDING: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(shared: Arc<Shared>) {
-    tokio::join!(claim_pages(&shared), claim_suspects(&shared));
+    tokio::join!(claim_pages(&shared), suspects::claim_suspects(&shared));
     shared.run_tasks.close();
     shared.run_tasks.wait().await;
 }
@@ -185,59 +184,12 @@ async fn free_slots(shared: &Shared, more: bool, queues: usize) -> Option<OwnedS
     Some(free)
 }
 
-/// One run at a time that holders died on: if this process dies of it too, nothing else is blamed.
-async fn claim_suspects(shared: &Arc<Shared>) {
-    while !shared.stopping.is_cancelled() {
-        if !shared.queues.is_read() {
-            pause(shared, jittered(shared.settings.poll)).await;
-            continue;
-        }
-        let asked = Instant::now();
-        let found = suspect(shared).await.unwrap_or_else(|error| {
-            tracing::warn!(name: "looking_failed", kind = "suspects", %error, "could not look for runs that holders died on");
-            None
-        });
-        if let Some((claim, run)) = found {
-            // In a task of its own: what it may do to that it does not do to whoever looks for the next one.
-            let driven = shared.run_tasks.spawn(drive(shared.clone(), claim, run, asked));
-            if driven.await.is_err() {
-                let reason = "its task panicked";
-                tracing::warn!(name: "run_dropped", run = %claim.run, reason, "a run that holders died on is dropped");
-            }
-            continue;
-        }
-        pause(shared, jittered(shared.settings.poll * SUSPECT_POLLS)).await;
-    }
-}
-
 /// Waits so long, or until this replica stops.
-async fn pause(shared: &Shared, time: Duration) {
+pub(super) async fn pause(shared: &Shared, time: Duration) {
     tokio::select! {
         () = shared.stopping.cancelled() => {}
         () = shared.clock.pause(time) => {}
     }
-}
-
-/// Claims one of them, if there is any; there hardly ever is.
-async fn suspect(shared: &Shared) -> Result<Option<(RunClaim, WorkRun)>, FleetError> {
-    let suspects = shared.runs.suspect_queues().await?;
-    let served = shared.queues.served(shared.workflows());
-    let shares = suspects.into_iter().filter(|queue| served.contains(queue));
-    let shares = shares.map(|queue| Share { queue, take: 1 });
-    let (open, limited): (Vec<_>, Vec<_>) = shares.partition(|share| shared.queues.is_open(&share.queue));
-    if !open.is_empty() {
-        let found = claim(shared, &page_of(shared, open, true)).await?;
-        if let Some(found) = found.into_iter().next() {
-            return Ok(Some(found));
-        }
-    }
-    for share in limited {
-        let claimed = limited::claim_of(shared, &page_of(shared, vec![share], true)).await?;
-        if let Some(found) = claimed.runs.into_iter().next() {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
 }
 
 pub(super) fn page_of(shared: &Shared, shares: Vec<Share>, suspects: bool) -> ClaimPage {

@@ -1,14 +1,12 @@
 //! The execution side of a replica: its parts, and how it starts and stops.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::alone::Floor;
 use super::book::Book;
@@ -17,8 +15,10 @@ use super::eager::{EagerStarts, ShortQueues};
 use super::endings::Endings;
 use super::families::{Children, Continuations, Parents};
 use super::fan_outs::FanOuts;
+use super::going_on::going_on;
 use super::publications::Publications;
 use super::queues::QueueBook;
+use super::recall::LargeRecords;
 use super::settings::ExecutionSettings;
 use super::window::Window;
 use super::work::WorkList;
@@ -112,6 +112,7 @@ pub(crate) struct Shared {
     pub(crate) fan_outs: FanOuts,
     pub(crate) book: Arc<Book>,
     pub(crate) queues: QueueBook,
+    pub(crate) large_records: LargeRecords,
     pub(crate) floor: Floor,
     pub(crate) window: Arc<Window>,
     pub(crate) work: WorkList,
@@ -142,7 +143,7 @@ impl Shared {
         Heartbeat {
             replica: self.settings.replica,
             roles: self.settings.roles.clone(),
-            workflows: self.workflows(),
+            runnable: self.registry.runnable(),
             draining: self.stopping.is_cancelled(),
             in_flight: count(self.book.batch_count()),
             window_used: count(self.window.used()),
@@ -163,18 +164,12 @@ impl Shared {
         self.book.batches().iter().for_each(|held| held.lease.lose());
     }
 
-    /// Forgets fan-outs of runs that nothing here works on.
-    pub(crate) fn forget_idle(&self) {
-        let busy: BTreeSet<Uuid> = self
-            .book
-            .batches()
-            .iter()
-            .map(|held| held.claim.run)
-            .chain(self.book.runs().iter().map(|held| held.claim.run))
-            .collect();
-        if self.work.is_empty() {
-            self.fan_outs.keep(&busy);
-        }
+    /// Forgets fan-outs that nothing here works on. Not while a topic of theirs is in trouble: without them it would be claimed
+    /// for it as if all were well.
+    pub(crate) fn forget_unused(&self) {
+        self.fan_outs.forget_unused(Instant::now(), |known| {
+            known.topics().iter().any(|topic| self.breakers.is_in_trouble(topic))
+        });
     }
 }
 
@@ -209,6 +204,7 @@ impl Executor {
             slots: Arc::new(Semaphore::new(parts.settings.runs)),
             run_tasks: TaskTracker::new(),
             short_queues: ShortQueues::new(parts.registry.names()),
+            large_records: LargeRecords::new(parts.settings.large_records),
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
@@ -244,10 +240,12 @@ impl Executor {
         let _watching = gauges::watch(shared);
         let tasks = TaskTracker::new();
         for _ in 0..shared.settings.batches {
-            tasks.spawn(worker::run(shared.clone()));
+            let shared = shared.clone();
+            tasks.spawn(async move { going_on("worker", || worker::run(shared.clone())).await });
         }
-        tasks.spawn(worker::scout(shared.clone()));
-        tasks.spawn(driver::run(shared.clone()));
+        let (scouting, driving) = (shared.clone(), shared.clone());
+        tasks.spawn(async move { going_on("scout", || worker::scout(scouting.clone())).await });
+        tasks.spawn(async move { going_on("driver", || driver::run(driving.clone())).await });
         let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
         shared.hints.local.join(eager.clone());
         let keeper = tokio::spawn(keeper::run(shared.clone()));

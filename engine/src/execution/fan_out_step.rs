@@ -32,7 +32,7 @@ impl OwnerHost {
         };
         self.lock().has_batches = true;
         let planned = tokio::select! {
-            planned = planner::plan(&self.shared, &self.held.claim, &known) => planned,
+            planned = planner::plan(&self.shared, &self.held, &known) => planned,
             () = self.unwinding() => {
                 drop(operation);
                 return self.refused(&path).await;

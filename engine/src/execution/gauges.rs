@@ -17,9 +17,7 @@ pub(super) fn watch(shared: &Arc<Shared>) -> Vec<Watching> {
         LeaseKind::Lane,
         LeaseKind::Undelivered,
     ]);
-    for workflow in shared.workflows() {
-        meters().workflow(&workflow).begin();
-    }
+    meters().has_code_of(&shared.workflows());
     let gauges: [(&'static MetricDef, &[&str], Read); 6] = [
         (&WINDOW_USED, &[], |shared| shared.window.used()),
         (&WINDOW_SIZE, &[], |shared| shared.window.size()),

@@ -62,10 +62,10 @@ pub(super) fn version_path(prefix: &str, change: &str) -> String {
 }
 
 impl History {
-    pub(super) fn new(run: &WorkRun) -> Self {
+    pub(super) fn new(run: &WorkRun, steps: Vec<StepState>) -> Self {
         let mut branches: HashMap<String, usize> = HashMap::new();
         let mut places = BTreeMap::new();
-        let paths = run.steps.iter().map(|step| step.path.as_str());
+        let paths = steps.iter().map(|step| step.path.as_str());
         for path in paths.filter(|path| !is_undo(path)) {
             for (place, number) in Place::above(path) {
                 let above = place.to_string();
@@ -82,7 +82,7 @@ impl History {
             run: run.id.to_string(),
             places,
             branches,
-            steps: run.steps.iter().map(|step| (step.path.clone(), step.clone())).collect(),
+            steps: steps.into_iter().map(|step| (step.path.clone(), step)).collect(),
             asked: BTreeSet::new(),
             old: BTreeSet::new(),
         }
@@ -152,6 +152,12 @@ impl History {
             let undo = self.steps.get(&undo_path(&step.path));
             undo.is_none_or(|undo| undo.status != StepStatus::Completed)
         })
+    }
+
+    /// A fan-out of it is not over, whether or not anything waits for it.
+    pub(super) fn sends(&self) -> bool {
+        let mut open = self.steps.values().filter(|step| step.status == StepStatus::Open);
+        open.any(|step| step.kind == Kind::FanOut)
     }
 
     /// A signal was taken in a branch, when the run was read.
@@ -292,7 +298,7 @@ mod tests {
     }
 
     fn history(steps: Vec<StepState>) -> History {
-        History::new(&WorkRun {
+        let run = WorkRun {
             id: Uuid::nil(),
             workflow: "billing".to_owned(),
             queue: "billing".to_owned(),
@@ -311,9 +317,11 @@ mod tests {
             undoing: false,
             scheduled: false,
             wake_seq: 0,
-            steps,
+            steps: Vec::new(),
             signals: Vec::new(),
-        })
+            unread: false,
+        };
+        History::new(&run, steps)
     }
 
     fn place(ordinal: u32, name: &str) -> Place {

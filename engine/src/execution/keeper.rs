@@ -15,6 +15,8 @@ use crate::telemetry::meters;
 
 /// How often to ask whether a run was asked to stop, when nobody hints at it.
 const STOP_POLL: Duration = Duration::from_secs(1);
+/// A renewal that failed is asked for again so much sooner than the next is due: all that is held here hangs on it.
+const RETRIES: u32 = 5;
 /// A full window saves progress at once, but not more often than this.
 const SAVE_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
@@ -40,8 +42,11 @@ async fn keep_leases(shared: &Shared) {
             biased;
             () = shared.over.cancelled() => break,
             _ = renew.tick() => {
-                renew_all(shared, &shared.book.batches(), &shared.book.runs()).await;
-                shared.forget_idle();
+                let answered = renew_all(shared, &shared.book.batches(), &shared.book.runs()).await;
+                if !answered {
+                    renew.reset_after(shared.settings.renew / RETRIES);
+                }
+                shared.forget_unused();
                 shared.hints.leases.beat();
             }
             () = shared.window.full.notified() => {
@@ -89,9 +94,10 @@ fn with_progress(shared: &Shared) -> Vec<Arc<HeldBatch>> {
         .collect()
 }
 
-async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<HeldRun>]) {
+/// Whether the store said which are renewed.
+async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<HeldRun>]) -> bool {
     if batches.is_empty() && runs.is_empty() {
-        return;
+        return true;
     }
     // From before the request: what the database grants starts later, so ours ends earlier.
     let trusted_until = Instant::now() + shared.settings.trusted();
@@ -110,7 +116,7 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
         Err(error) => {
             // Leases are trusted until their time; the next renewal may come through.
             tracing::warn!(name: "leases_not_renewed", batches = batches.len(), runs = runs.len(), %error, "leases could not be renewed; it is tried again");
-            return;
+            return false;
         }
     };
     meters().leases_renewed(LeaseKind::Batch, batches.len() - not_renewed.batches.len());
@@ -136,6 +142,7 @@ async fn renew_all(shared: &Shared, batches: &[Arc<HeldBatch>], runs: &[Arc<Held
             None => held.lease.renewed(trusted_until),
         }
     }
+    true
 }
 
 /// Runs asked to stop send nothing more from here, and what others did to a run reaches whoever runs its code.

@@ -76,20 +76,23 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
         End::Completed(_) => RunEnd::Completed,
         End::Failed(_) | End::Unwound | End::NotUndone(..) => RunEnd::Failed,
     };
-    let mut settled = false;
+    let as_itself = |gone: LetGo| (gone, EndsAs::Itself);
     let written = match end {
-        End::GoesOn(params) => go_on(shared, host, &params).await,
-        End::Completed(output) => ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await,
-        End::Failed(reason) => fail(shared, host, reason, &mut settled).await,
+        End::GoesOn(params) => go_on(shared, host, &params).await.map(as_itself),
+        End::Completed(output) => {
+            let gone = ask(shared, &host.held, Act::Complete { output }, host.has_batches()).await;
+            gone.map(as_itself)
+        }
+        End::Failed(reason) => fail(shared, host, reason).await,
         End::Unwound => return Left::Unwound,
         End::NotUndone(reason, waits) => return Left::NotUndone(reason, waits),
     };
     match written {
-        Ok(LetGo::Done) => {
+        Ok((LetGo::Done, ended)) => {
             fail::fail_point!("run.after_end", |_| Left::Gone);
-            match settled {
-                true => host.told.settled(ends_as),
-                false => host.told.ended(ends_as, goes_on.then(|| next_of(host.run.id))),
+            match ended {
+                EndsAs::Stopped => host.told.settled(ends_as),
+                EndsAs::Itself => host.told.ended(ends_as, goes_on.then(|| next_of(host.run.id))),
             }
             if goes_on {
                 host.told.meter().runs_started(StartedBy::Continued, 1);
@@ -103,9 +106,9 @@ pub(super) async fn end(shared: &Shared, host: &OwnerHost, end: End) -> Left {
             Left::Gone
         }
         // Taken over, or ended by a request whose answer was lost: either way no longer ours.
-        Ok(LetGo::Lost) => Left::Lost,
+        Ok((LetGo::Lost, _)) => Left::Lost,
         // Stopped or paused meanwhile: the row decides.
-        Ok(LetGo::Held(_)) => Left::Halted,
+        Ok((LetGo::Held(_), _)) => Left::Halted,
         Err(error) => Left::Retry(error.to_string()),
     }
 }
@@ -129,8 +132,15 @@ async fn go_on(shared: &Shared, host: &OwnerHost, params: &[u8]) -> Result<LetGo
     shared.continuations.go_on(&host.held, run).await
 }
 
-/// Says also whether the run ends as one that is stopped does, now or when its batches are back.
-async fn fail(shared: &Shared, host: &OwnerHost, reason: String, settled: &mut bool) -> Result<LetGo, FleetError> {
+/// Who tells of an end.
+enum EndsAs {
+    /// Whoever writes it.
+    Itself,
+    /// It ends as what is stopped does, now or when its batches are back: what ends it leaves word for the leader.
+    Stopped,
+}
+
+async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<(LetGo, EndsAs), FleetError> {
     let claim = &host.held.claim;
     tracing::error!(name: "run_failed", run = %claim.run, reason, "the run failed");
     let act = Act::Fail { reason: reason.clone() };
@@ -138,13 +148,13 @@ async fn fail(shared: &Shared, host: &OwnerHost, reason: String, settled: &mut b
         // Batches of it are unfinished, or it was stopped or paused: it ends when they are back.
         LetGo::Held(_) => {
             let ended = shared.fleet.fail_claimed_run(claim, &reason).await?;
-            *settled = ended == Ended::Done;
-            Ok(match ended {
+            let gone = match ended {
                 Ended::Done => LetGo::Done,
                 Ended::Lost => LetGo::Lost,
-            })
+            };
+            Ok((gone, EndsAs::Stopped))
         }
-        decided => Ok(decided),
+        decided => Ok((decided, EndsAs::Itself)),
     }
 }
 

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
+use uuid::Uuid;
 
 use super::child_tests::{Digest, elsewhere, end_digest};
 use super::run_task_tests::{Code, code, seconds};
 use super::trial::{Death, Journal, Trial, until};
+use crate::lifecycle::{Fleet, ItemIds, Kind, NewStep, PlanChunk, PlannedBatch, RunStore, Saved, StepStatus};
 use crate::workflow::{Context, Either, RetryPolicy, StepOptions};
 
 /// A branch that did this loses to a nap of a minute, and then the run naps on.
@@ -134,6 +137,60 @@ async fn what_was_begun_outside_a_select_may_be_awaited_in_it_and_after_it() {
         trial.play().await;
         trial.gives("\"7\"", death);
     }
+}
+
+/// Its holder has a fan-out of which a batch is begun, then records that it lost, and all that work on it die.
+async fn lose_a_fan_out(trial: &Trial) {
+    let (claim, _) = trial.claim().await.unwrap();
+    let path = "0:select/0/0:send";
+    trial.store.open_fan_out(&claim, path).unwrap();
+    let chunk = PlanChunk {
+        path: path.to_owned(),
+        after: None,
+        batches: vec![PlannedBatch {
+            ids: ItemIds::new(vec![1, 2, 3]).unwrap(),
+        }],
+        last: true,
+    };
+    trial.store.plan_chunk(&claim, &chunk).await.unwrap();
+    let begun = trial.store.claim_next_batch(trial.run, Uuid::now_v7()).await;
+    assert!(begun.unwrap().is_some());
+    let won = NewStep {
+        claim,
+        path: "0:select".to_owned(),
+        kind: Kind::Select,
+        status: StepStatus::Completed,
+        result: Some(b"1".to_vec()),
+        started_at: Utc::now(),
+        finished_at: Utc::now(),
+        attempts: 0,
+        signal_seq: None,
+        ends_open: false,
+    };
+    let lost = ["0:select/0/".to_owned()];
+    assert_eq!(trial.store.settle_select(&won, &lost).await.unwrap(), Saved::Done);
+    trial.store.end_all_leases();
+    trial.store.sweep();
+}
+
+/// Nothing waits for them, but they were begun.
+#[tokio::test]
+async fn batches_that_a_loser_began_are_sent_while_its_run_sleeps() {
+    let trial = Trial::new(code(|ctx| async move {
+        let first = ctx.select(
+            |ctx: Context| async move { ctx.sleep(seconds(600)).await },
+            |ctx: Context| async move { ctx.sleep(seconds(60)).await },
+        );
+        anyhow::ensure!(matches!(first.await?, Either::Second(())));
+        ctx.sleep(seconds(86_400)).await?;
+        Ok("done".to_owned())
+    }));
+    lose_a_fan_out(&trial).await;
+    assert!(trial.turn().await);
+    assert_eq!(trial.view().status, "running", "{:?}", trial.rows());
+    let runnable = trial.shared.registry.runnable();
+    let to_send = trial.store.claimable_runs(&runnable, &[], None, 10).await;
+    assert_eq!(to_send.unwrap(), [trial.run]);
 }
 
 /// Nothing else would say so: freeing them wakes nobody.

@@ -1,7 +1,9 @@
-//! Execution: runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
+//! Execution (R40.2): runs the code of workflows, plans their fan-outs, and streams their batches to the broker.
 
 mod alone;
 mod attach_host;
+#[cfg(test)]
+mod batch_tests;
 mod batch_told;
 mod book;
 #[cfg(test)]
@@ -14,12 +16,15 @@ mod driver;
 #[cfg(test)]
 mod driver_tests;
 mod eager;
+#[cfg(test)]
+mod early_end_tests;
 mod endings;
 mod executor;
 mod families;
 mod fan_out_step;
 mod fan_outs;
 mod gauges;
+mod going_on;
 mod group;
 #[cfg(test)]
 mod group_tests;
@@ -43,6 +48,7 @@ mod planner;
 mod presence;
 mod publications;
 mod queues;
+mod recall;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;
@@ -56,6 +62,7 @@ mod send;
 mod settings;
 mod shares;
 mod step_tries;
+mod suspects;
 mod tally;
 mod tracker;
 #[cfg(test)]
@@ -73,6 +80,8 @@ mod writes;
 #[cfg(feature = "testing")]
 pub(crate) use executor::Shared;
 pub use executor::{Executor, ExecutorParts, Hints};
+pub(crate) use going_on::going_on;
 pub(crate) use group::{Group, Together, Trouble};
 pub(crate) use presence::be_present;
 pub use settings::ExecutionSettings;
+pub(crate) use settings::LARGE_RECORDS;

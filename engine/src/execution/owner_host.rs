@@ -18,7 +18,7 @@ use super::under_way::UnderWay;
 use super::undoables::Undoables;
 use super::unwinding::Unwinding;
 use crate::lifecycle::{
-    EndedChild, FleetError, Kind, NewStep, News, OpenWait, Saved, Signal, StepState, StepStatus, WorkRun,
+    EndedChild, FleetError, Kind, NewStep, News, OpenWait, RunRecord, Saved, Signal, StepState, StepStatus, WorkRun,
 };
 use crate::workflow::{Done, Place, misfit};
 
@@ -89,28 +89,31 @@ pub(super) struct OwnerHost {
 }
 
 impl OwnerHost {
-    pub(super) fn new(shared: Arc<Shared>, held: Arc<HeldRun>, run: Arc<WorkRun>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, held: Arc<HeldRun>, run: Arc<WorkRun>, record: RunRecord) -> Self {
+        let RunRecord { steps, signals } = record;
+        let floor = floor(&run, &steps);
+        let told = Arc::new(RunTold::begin(run.clone(), held.claim, &steps));
         let state = State {
-            history: History::new(&run),
             left: None,
             operations: 0,
             held_back: 0,
-            has_batches: run.steps.iter().any(|step| step.kind == Kind::FanOut),
+            has_batches: steps.iter().any(|step| step.kind == Kind::FanOut),
             waits: BTreeMap::new(),
-            signals: run.signals.iter().cloned().collect(),
+            signals: signals.into(),
             taken: BTreeMap::new(),
             seen: run.wake_seq,
-            unread: unread_children(&run),
+            unread: unread_children(&steps),
             ended_children: HashMap::new(),
             writing: BTreeSet::new(),
             under_way: UnderWay::default(),
-            unwinding: Unwinding::of(&run),
+            unwinding: Unwinding::of(&run, &steps),
             undoables: Undoables::default(),
+            history: History::new(&run, steps),
         };
         Self {
-            told: Arc::new(RunTold::begin(run.clone(), held.claim)),
+            told,
             heard: (run.claimed_at, Instant::now()),
-            floor: floor(&run),
+            floor,
             state: Mutex::new(state),
             came: Notify::new(),
             refusals_told: Notify::new(),
@@ -291,20 +294,25 @@ impl OwnerHost {
                 done(*earlier)
             }
             Ok(Saved::Lost) => self.leave(Left::Lost).await,
+            // Whoever wrote for many has ended before its time: what is recorded, a replay finds.
+            Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
+                self.leave(Left::Retry(error.to_string())).await
+            }
             // Not for want of a store: what is to be recorded will never be taken.
             Err(error) => self.doom(anyhow::anyhow!("step {} cannot be recorded: {error}", told.path)),
         }
     }
 }
 
-fn unread_children(run: &WorkRun) -> HashSet<String> {
-    let steps = run.steps.iter();
-    let unread = steps.filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
+fn unread_children(steps: &[StepState]) -> HashSet<String> {
+    let unread = steps
+        .iter()
+        .filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
     unread.map(|step| step.path.clone()).collect()
 }
 
-fn floor(run: &WorkRun) -> DateTime<Utc> {
-    let ended = run.steps.iter().filter_map(|step| step.finished_at);
+fn floor(run: &WorkRun, steps: &[StepState]) -> DateTime<Utc> {
+    let ended = steps.iter().filter_map(|step| step.finished_at);
     let last = ended.max().unwrap_or(run.claimed_at);
     last.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(last)
 }
@@ -371,13 +379,14 @@ mod tests {
     #[tokio::test]
     async fn a_signal_that_was_taken_here_is_not_taken_again() {
         let trial = Trial::new(code(|_| async { Ok(String::new()) }));
-        let (claim, run) = trial.claim().await.unwrap();
+        let (claim, mut run) = trial.claim().await.unwrap();
         let held = Arc::new(HeldRun::new(
             claim,
             Lease::new(Instant::now(), std::time::Duration::MAX / 4),
             0,
         ));
-        let host = OwnerHost::new(trial.shared.clone(), held, Arc::new(run));
+        let record = run.take_record();
+        let host = OwnerHost::new(trial.shared.clone(), held, Arc::new(run), record);
         let listed = |seq| Signal {
             seq,
             name: "go".to_owned(),

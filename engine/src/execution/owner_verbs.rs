@@ -12,7 +12,8 @@ use super::history::{Asked, Version, version_path};
 use super::owner_host::{Left, OwnerHost};
 use crate::lifecycle::{Kind, RunId, RunStore, TransactionWork};
 use crate::workflow::{
-    Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo, WaitFor, to_json,
+    Action, ContextHost, FanOut, LARGEST_SHOWN, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo,
+    WaitFor, to_json,
 };
 
 impl OwnerHost {
@@ -36,9 +37,16 @@ impl ContextHost for OwnerHost {
         )
     }
 
-    fn transact(self: Arc<Self>, place: Place, work: TransactionWork, undo: Option<Undo>) -> Outcome {
+    fn transact(
+        self: Arc<Self>,
+        place: Place,
+        options: StepOptions,
+        work: TransactionWork,
+        undo: Option<Undo>,
+    ) -> Outcome {
         let (kind, asked) = self.ask_undoable(&place, Kind::Transaction, undo);
-        self.watch(&place, self.clone().run_transaction(place.clone(), work, kind, asked))
+        let transacted = self.clone().run_transaction(place.clone(), options, work, kind, asked);
+        self.watch(&place, transacted)
     }
 
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome {
@@ -64,6 +72,17 @@ impl ContextHost for OwnerHost {
     fn publish(self: Arc<Self>, place: Place, publication: Publication) -> Outcome {
         let asked = self.ask(&place, Kind::Publish);
         self.watch(&place, self.clone().run_publish(place.clone(), publication, asked))
+    }
+
+    fn show(self: Arc<Self>, place: Place, value: Vec<u8>) -> Outcome {
+        let asked = self.ask(&place, Kind::Show);
+        let options = StepOptions::default().max_result(LARGEST_SHOWN);
+        let action: Action = Box::new(move || {
+            let value = value.clone();
+            async move { Ok(value) }.boxed()
+        });
+        let shown = self.clone().run_step(place.clone(), options, action, Kind::Show, asked);
+        self.watch(&place, shown)
     }
 
     fn runs(&self) -> Option<Arc<dyn RunStore>> {

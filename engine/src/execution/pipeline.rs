@@ -1,4 +1,4 @@
-//! One batch: read a page, make its messages, publish them, wait for their outcomes.
+//! One batch (R40.3): read a page, make its messages, publish them, wait for their outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::fan_outs::KnownFanOut;
 use super::send::{Envelope, Unfit, storable};
 use super::tally::Tallies;
 use super::tracker::{BatchTracker, NotDelivered};
-use crate::delivery::{Failure, Message, Outcome, OutcomeSink, Rejected, Ticket};
+use crate::delivery::{Failure, Message, Outcome, OutcomeSink, Probe, Rejected, Ticket};
 use crate::lifecycle::{Batch, BatchOutcome, UndeliveredItem};
 use crate::telemetry::closed::{SendError, SendPath};
 use crate::telemetry::{meters, within};
@@ -63,6 +63,7 @@ pub(crate) struct Pipeline<'a> {
     batch: &'a Batch,
     held: &'a HeldBatch,
     known: &'a KnownFanOut,
+    probes: &'a [(String, Probe)],
     envelope: Envelope,
     tracker: Arc<BatchTracker>,
     offered: Vec<Offered>,
@@ -81,6 +82,7 @@ impl<'a> Pipeline<'a> {
         batch: &'a Batch,
         held: &'a HeldBatch,
         known: &'a KnownFanOut,
+        probes: &'a [(String, Probe)],
         told: &'a mut BatchTold,
     ) -> Self {
         let envelope = Envelope::new(batch, known.run.origin_id, told.context(), &shared.settings.topics);
@@ -89,6 +91,7 @@ impl<'a> Pipeline<'a> {
             batch,
             held,
             known,
+            probes,
             envelope,
             tracker: held.tracker.clone(),
             offered: Vec::with_capacity(batch.ids.len()),
@@ -207,6 +210,7 @@ impl<'a> Pipeline<'a> {
                             let (topic_at, is_new) = self.tallies.place(&message.topic);
                             if is_new {
                                 self.known.sends_to(&message.topic);
+                                self.may_begin(&message.topic)?;
                             }
                             // Before it is sent: its row may be needed as soon as it is.
                             self.offered.push(Offered {
@@ -225,6 +229,19 @@ impl<'a> Pipeline<'a> {
         }
         self.outcome.vanished.extend(wanted);
         Ok(())
+    }
+
+    /// A topic in trouble is given nothing but probes, also where this is the first that is heard of the fan-out sending to it
+    /// and its breaker was not asked.
+    fn may_begin(&self, topic: &str) -> Result<(), Stop> {
+        let probes = self.probes.iter().any(|(probed, _)| probed == topic);
+        if probes || !self.shared.breakers.is_in_trouble(topic) {
+            return Ok(());
+        }
+        Err(Stop::Later {
+            delay: Duration::from_secs(1),
+            reason: "breaker open",
+        })
     }
 
     /// Sends what was offered last, once there is room for it.
@@ -281,7 +298,30 @@ impl<'a> Pipeline<'a> {
         Ok(true)
     }
 
+    /// A probe asks with its first messages, and sends no more before its topic has taken one.
+    async fn hear_probes(&mut self) -> Result<(), Stop> {
+        loop {
+            let all_settled = self.tracker.in_flight().open() == 0;
+            self.feed_breakers();
+            let unheard = |topic: &String| self.tallies.has(topic) && self.shared.breakers.is_in_trouble(topic);
+            if !self.probes.iter().any(|(topic, _)| unheard(topic)) {
+                return Ok(());
+            }
+            self.look()?;
+            if all_settled {
+                return Err(Stop::Later {
+                    delay: Duration::from_secs(1),
+                    reason: "breaker open",
+                });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     async fn take_places(&mut self, topic: &str) -> Result<(), Stop> {
+        if self.sent > 0 && !self.probes.is_empty() {
+            self.hear_probes().await?;
+        }
         let count = STRIDE.min(self.shared.window.size());
         let tracker = self.tracker.clone();
         let take = tracker.take_places(count);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::book::HeldRun;
 use super::executor::Shared;
 use super::fan_outs::KnownFanOut;
 use super::plan_told::PlanTold;
@@ -36,27 +37,27 @@ pub(crate) enum PlanEnd {
 ///
 /// # Errors
 /// The source cannot be read, or its ids do not ascend: the run fails.
-pub(crate) async fn plan(shared: &Shared, claim: &RunClaim, known: &KnownFanOut) -> anyhow::Result<PlanEnd> {
-    let mut told = PlanTold::begin(claim, known);
-    let end = plan_whole(shared, claim, known, &mut told).await;
+pub(crate) async fn plan(shared: &Shared, held: &HeldRun, known: &KnownFanOut) -> anyhow::Result<PlanEnd> {
+    let mut told = PlanTold::begin(&held.claim, known);
+    let end = plan_whole(shared, held, known, &mut told).await;
     told.end(&end);
     end
 }
 
 async fn plan_whole(
     shared: &Shared,
-    claim: &RunClaim,
+    held: &HeldRun,
     known: &KnownFanOut,
     told: &mut PlanTold<'_>,
 ) -> anyhow::Result<PlanEnd> {
     let mut tried = 0;
     loop {
-        match try_plan(shared, claim, known, told).await {
+        match try_plan(shared, held, known, told).await {
             // A snapshot dies with its connection: the plan is made anew from another one.
             Err(error) if known.fan_out.consistent() && tried + 1 < SOURCE_TRIES => {
                 tried += 1;
                 told.trouble(tried);
-                trouble(shared, claim, known, tried, &error).await;
+                trouble(shared, &held.claim, known, tried, &error).await;
                 tokio::time::sleep(FIRST_PAUSE * (1 << tried)).await;
             }
             ended => return ended,
@@ -66,10 +67,11 @@ async fn plan_whole(
 
 async fn try_plan(
     shared: &Shared,
-    claim: &RunClaim,
+    held: &HeldRun,
     known: &KnownFanOut,
     told: &mut PlanTold<'_>,
 ) -> anyhow::Result<PlanEnd> {
+    let claim = &held.claim;
     let consistent = known.fan_out.consistent();
     let step = match shared.fleet.open_fan_out(claim, &known.path, consistent).await {
         Ok(Some(step)) => step,
@@ -116,8 +118,8 @@ async fn try_plan(
         if last {
             return Ok(PlanEnd::Whole);
         }
-        if !consistent {
-            keep_distance(shared, claim).await;
+        if !consistent && let Some(left) = keep_distance(shared, held).await {
+            return Ok(left);
         }
         chunk_batches = (chunk_batches * 4).min(LARGEST_CHUNK);
     }
@@ -178,15 +180,22 @@ fn into_batches(ids: Vec<i64>, size: usize) -> anyhow::Result<Vec<PlannedBatch>>
         .collect()
 }
 
-/// Waits until the workers have taken some of what is planned.
-async fn keep_distance(shared: &Shared, claim: &RunClaim) {
+/// Waits until the workers have taken some of what is planned. Answers why it is left there: the cursor knows where to go on.
+async fn keep_distance(shared: &Shared, held: &HeldRun) -> Option<PlanEnd> {
     let ahead = i64::try_from(shared.settings.plan_ahead).unwrap_or(i64::MAX);
     let mut look = FIRST_LOOK;
     loop {
-        match shared.fleet.waiting_batches(claim.run, ahead).await {
-            Ok(waiting) if waiting < ahead => return,
+        // Whoever would take batches of a paused run may come in days.
+        if held.is_paused() {
+            return Some(PlanEnd::Halted);
+        }
+        if shared.stopping.is_cancelled() {
+            return Some(PlanEnd::Retry("this replica stops".to_owned()));
+        }
+        match shared.fleet.waiting_batches(held.claim.run, ahead).await {
+            Ok(waiting) if waiting < ahead => return None,
             // The next chunk meets the same store and says so.
-            Err(_) => return,
+            Err(_) => return None,
             Ok(_) => {}
         }
         tokio::time::sleep(look).await;

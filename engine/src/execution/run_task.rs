@@ -15,6 +15,7 @@ use super::child_steps::look_after_family;
 use super::executor::Shared;
 use super::letting_go::{end, let_go, suspend};
 use super::owner_host::{Left, OwnerHost};
+use super::recall::recall;
 use super::run_told::{RunTold, Stay};
 use super::undoing::End;
 use super::waits::Stalled;
@@ -84,10 +85,21 @@ impl Drop for Closing<'_> {
 
 /// Runs the workflow's code once. It is dropped where it is when it waits: it is run again over what it recorded.
 /// Answers what is told of it, what wake-ups were seen and why it was left.
-async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, run: WorkRun) -> (Arc<RunTold>, i64, Left) {
+async fn code(shared: &Arc<Shared>, held: &Arc<HeldRun>, mut run: WorkRun) -> (Arc<RunTold>, i64, Left) {
+    let recalled = match run.unread {
+        true => recall(shared, held).await.map(|(record, place)| (record, Some(place))),
+        false => Ok((run.take_record(), None)),
+    };
     let run = Arc::new(run);
-    let host = Arc::new(OwnerHost::new(shared.clone(), held.clone(), run.clone()));
-    let left = run_code(shared, &host, &run).await;
+    let ((record, _place), left) = match recalled {
+        Ok(recalled) => (recalled, None),
+        Err(left) => (Default::default(), Some(left)),
+    };
+    let host = Arc::new(OwnerHost::new(shared.clone(), held.clone(), run.clone(), record));
+    let left = match left {
+        Some(left) => left,
+        None => run_code(shared, &host, &run).await,
+    };
     (host.told.clone(), host.seen(), left)
 }
 

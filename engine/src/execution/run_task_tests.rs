@@ -82,6 +82,32 @@ async fn steps_answer_what_they_recorded_and_are_done_once() {
     );
 }
 
+/// More than comes with a page of claims.
+#[tokio::test]
+async fn a_large_record_is_read_before_the_code_is_run_again() {
+    let effect = Effect::default();
+    let done = effect.clone();
+    let trial = Trial::new(code(move |ctx| {
+        let effect = done.clone();
+        async move {
+            let large = ctx.step("large", || async { anyhow::Ok("x".repeat(200_000)) }).await?;
+            let once = effect.step(&ctx, "once").await?;
+            ctx.sleep(seconds(3600)).await?;
+            Ok(format!("{} {once}", large.len()))
+        }
+    }));
+    assert!(trial.turn().await);
+    let claimed = trial.claim().await.unwrap();
+    assert!(claimed.1.unread && claimed.1.steps.is_empty());
+    trial.drive(claimed).await;
+    assert_eq!(
+        (trial.output(), effect.count()),
+        ("\"200000 1\"".to_owned(), 1),
+        "{:?}",
+        trial.end()
+    );
+}
+
 #[tokio::test]
 async fn a_death_at_each_write_does_at_most_one_step_again() {
     let story = |effect: Effect| {

@@ -29,6 +29,10 @@ pub(super) struct RunTold {
     trace: RunTrace,
     meter: Arc<WorkflowMeter>,
     began: (SystemTime, Instant),
+    /// Steps that had ended before.
+    replayed: usize,
+    /// When the code itself last recorded something before.
+    recorded_last: Option<DateTime<Utc>>,
     /// What its code runs within, made once: it is polled often.
     code: Option<Attachable>,
     /// How the run ended in this claim.
@@ -38,8 +42,8 @@ pub(super) struct RunTold {
 }
 
 impl RunTold {
-    /// The run was claimed.
-    pub(super) fn begin(run: Arc<WorkRun>, claim: RunClaim) -> Self {
+    /// The run was claimed, with these steps behind it.
+    pub(super) fn begin(run: Arc<WorkRun>, claim: RunClaim, steps: &[StepState]) -> Self {
         let trace = RunTrace::of(run.id, run.traceparent.as_deref());
         let meter = meters().workflow(&run.workflow);
         meter.run_claimed(Suspect::of(run.attempts > 0));
@@ -58,6 +62,8 @@ impl RunTold {
             trace,
             meter,
             began: (SystemTime::now(), Instant::now()),
+            replayed: steps.iter().filter(|step| step.status != StepStatus::Open).count(),
+            recorded_last: steps.iter().map(recorded_by_code).max(),
             ended: AtomicU8::new(OPEN),
             children: Mutex::default(),
         }
@@ -143,8 +149,7 @@ impl RunTold {
         span.set(&WORKFLOW, self.run.workflow.clone());
         span.set(&TOKEN, self.claim.token);
         span.set(&EXECUTE_END, end.text());
-        let replayed = self.run.steps.iter().filter(|step| step.status != StepStatus::Open);
-        span.set(&REPLAYED, replayed.count() as i64);
+        span.set(&REPLAYED, self.replayed as i64);
         span.set(&CODE_VERSION, i64::from(self.run.code_version));
         if end == ExecuteEnd::Lost {
             span.failed(end.text());
@@ -207,7 +212,7 @@ impl RunTold {
         let Some(end) = step.finished_at else { return };
         // With its first claim a run has no wait behind it but those of the run that it repeats.
         let first = self.claim.token == 1;
-        if first || !Spanned::are_made() || self.run.steps.iter().any(|other| is_later(other, end)) {
+        if first || !Spanned::are_made() || self.recorded_last.is_some_and(|last| last > end) {
             return;
         }
         self.waited(name, &step.path, step.kind, step.started_at..end, now);
@@ -227,14 +232,13 @@ impl RunTold {
     }
 }
 
-/// Whether the code itself recorded it, after this instant.
-fn is_later(step: &StepState, than: DateTime<Utc>) -> bool {
-    let of_code = match step.kind {
+/// When the code itself recorded it.
+fn recorded_by_code(step: &StepState) -> DateTime<Utc> {
+    match step.kind {
         // Its end is written by whoever sends its last batch.
         Kind::FanOut => step.started_at,
         _ => step.finished_at.unwrap_or(step.started_at).max(step.started_at),
-    };
-    of_code > than
+    }
 }
 
 /// Why a claim is over, when the run has not ended.

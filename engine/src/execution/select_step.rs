@@ -11,6 +11,9 @@ use super::worker::jittered;
 use crate::lifecycle::{FleetError, Kind};
 use crate::workflow::{Place, Race, to_json};
 
+/// Children that are stopped in the statement that records a select; its function bounds them.
+const STOPPED_WITH_SELECT: usize = 200;
+
 impl OwnerHost {
     /// How the branches stand.
     pub(super) async fn run_select(
@@ -67,6 +70,7 @@ impl OwnerHost {
         fail::fail_point!("select.after_commit");
         let at = self.saved(step.into_state(), saved).await?.at;
         self.take_signals_back(&lost).await;
+        self.stop_lost_children(&lost).await;
         self.end_fan_outs(&lost).await;
         drop(operation);
         self.undo_branches(lost).await;
@@ -90,15 +94,29 @@ impl OwnerHost {
         }
     }
 
+    /// The rest of the children of the branches, if they are more than are stopped with the select.
+    async fn stop_lost_children(&self, lost: &[String]) {
+        let is_lost = |path: &&String| lost.iter().any(|prefix| path.starts_with(prefix));
+        let left = self.lock().unread.iter().filter(is_lost).count() > STOPPED_WITH_SELECT;
+        if left && let Err(error) = self.shared.runs.stop_lost_children(self.run.id, lost).await {
+            // The sweep does it.
+            tracing::warn!(name: "children_not_stopped", run = %self.run.id, %error, "could not stop the children of branches that lost");
+        }
+    }
+
     /// Fan-outs of the branches of which nothing is under way are over.
     async fn end_fan_outs(&self, lost: &[String]) {
         let run = self.run.id;
-        for known in self.shared.fan_outs.of_run(run) {
-            if lost.iter().any(|prefix| known.path.starts_with(prefix))
-                && let Err(error) = self.shared.fleet.complete_fan_out(run, &known.path).await
-            {
+        let mut known = self.shared.fan_outs.of_run(run);
+        known.retain(|known| lost.iter().any(|prefix| known.path.starts_with(prefix)));
+        for known in &known {
+            if let Err(error) = self.shared.fleet.complete_fan_out(run, &known.path).await {
                 tracing::warn!(name: "fan_out_not_completed", %run, step = known.path, %error, "could not complete a fan-out that lost");
             }
+        }
+        if !known.is_empty() {
+            // Whether something of them is still to be sent, while the run sleeps.
+            self.hear_news().await;
         }
     }
 

@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use crate::delivery::KeyHash;
 
+/// Room for records that are too large to be read with a page of claims: a hundred of 2.5 MB, beside the short ones of all others.
+pub(crate) const LARGE_RECORDS: usize = 256 * 1024 * 1024;
+
 /// Bounds and times of a replica's execution side; see the design for why they are what they are.
 #[derive(Debug, Clone)]
 pub struct ExecutionSettings {
@@ -24,6 +27,8 @@ pub struct ExecutionSettings {
     pub runs: usize,
     /// Most bytes of a step's result, unless the step says otherwise.
     pub max_result: usize,
+    /// Bytes of records in memory that were too large to be read with a page of claims, beside the last of them.
+    pub large_records: usize,
     /// How long the code of a run that is to stop may take to come to its end.
     pub cancel_grace: Duration,
     /// How often to look for work when nobody hints at any.
@@ -56,6 +61,7 @@ impl ExecutionSettings {
             plan_ahead: 512,
             runs: 1024,
             max_result: 256 * 1024,
+            large_records: LARGE_RECORDS,
             cancel_grace: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(60),

@@ -14,7 +14,9 @@ use super::worker::jittered;
 use crate::lifecycle::{FleetError, Kind, NewStep, OpenWait, StepState, StepStatus, Transacted, TransactionWork};
 use crate::telemetry::closed::StepEnd;
 use crate::telemetry::within;
-use crate::workflow::{Action, Done, Place, RetryPolicy, StepError, StepOptions, check_size, is_fatal, to_json};
+use crate::workflow::{
+    Action, Done, Place, RetryPolicy, StepError, StepOptions, TimedOut, check_size, is_fatal, to_json,
+};
 
 /// A longer pause between tries lets go of the run, for two writes and a claim.
 const LONGEST_PAUSE_IN_PLACE: Duration = Duration::from_secs(10);
@@ -127,15 +129,16 @@ impl OwnerHost {
     pub(super) async fn run_transaction(
         self: Arc<Self>,
         place: Place,
+        options: StepOptions,
         work: TransactionWork,
         kind: Kind,
         asked: Asked,
     ) -> anyhow::Result<Done> {
-        let (mut tries, mut operation) = match self.first_try(&place, kind, RetryPolicy::default(), asked).await {
+        let (mut tries, mut operation) = match self.first_try(&place, kind, options.retry, asked).await {
             Ok(begun) => begun,
             Err(ended) => return ended,
         };
-        match self.try_transaction(&mut tries, work, &mut operation).await {
+        match self.try_transaction(&mut tries, work, options, &mut operation).await {
             Ok(recorded) => {
                 self.told.recorded(&recorded, false);
                 tries.told.end(StepEnd::Completed, tries.failures);
@@ -159,9 +162,10 @@ impl OwnerHost {
         self: &Arc<Self>,
         tries: &mut Tries,
         work: TransactionWork,
+        options: StepOptions,
         operation: &mut Option<Operation>,
     ) -> anyhow::Result<StepState> {
-        let cap = self.shared.settings.max_result;
+        let cap = options.max_result.unwrap_or(self.shared.settings.max_result);
         loop {
             let step = self.new_step(tries.path.clone(), tries.kind);
             let (host, work) = (self.clone(), work.clone());
@@ -184,7 +188,7 @@ impl OwnerHost {
             let failure = match transacted {
                 Ok(Transacted::Recorded(recorded)) => return Ok(*recorded),
                 Ok(Transacted::Lost) => return self.leave(Left::Lost).await,
-                Ok(Transacted::Failed(error)) => error.downcast().map_or_else(Failure::Error, Failure::Known),
+                Ok(Transacted::Failed(error)) => Failure::of_work(error),
                 // Whether it was committed, the next try finds out: its record is there or not.
                 Err(error @ (FleetError::Unanswered(_) | FleetError::NotNow(_))) => {
                     tracing::warn!(name: "transaction_retried", run = %self.held.claim.run, step = tries.path, %error, "a transaction is tried again");
@@ -320,6 +324,14 @@ fn is_cancelled(error: &StepError) -> bool {
 }
 
 impl Failure {
+    /// How the work of a transaction failed.
+    fn of_work(error: anyhow::Error) -> Self {
+        match error.downcast_ref() {
+            Some(TimedOut(timeout)) => Self::TimedOut(*timeout),
+            None => error.downcast().map_or_else(Self::Error, Self::Known),
+        }
+    }
+
     fn of(self, tries: &Tries) -> StepError {
         let (path, attempts) = (tries.path.clone(), tries.failures);
         match self {

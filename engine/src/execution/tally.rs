@@ -30,6 +30,10 @@ impl Tallies {
         (self.0.len() - 1, true)
     }
 
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        self.0.iter().any(|tally| *tally.topic == *topic)
+    }
+
     /// Tells each breaker what became of messages since it was told last. The counts, by place, are of the whole batch.
     pub(crate) fn tell(&mut self, breakers: &Breakers, delivered: &[u32], unknown: &[u32]) {
         for (at, tally) in self.0.iter_mut().enumerate() {

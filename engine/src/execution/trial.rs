@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::executor::{Executor, ExecutorParts, Hints, Shared};
-use super::nobody::{NoFleet, NoPublisher};
+use super::nobody::NoPublisher;
 use super::run_task::drive;
 use super::run_task_tests::Code;
 use super::settings::ExecutionSettings;
@@ -30,6 +30,8 @@ const MOST_TURNS: u32 = 50;
 pub(super) enum Death {
     Before(u32),
     After(u32),
+    /// It lives, but whoever writes for it panics.
+    Panics(u32),
 }
 
 struct Mortal {
@@ -53,9 +55,14 @@ impl Mortal {
     /// Whether the holder dies around this write, and if so, whether it is written.
     fn dies(&self) -> Option<bool> {
         let write = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
-        let written = match (*self.death.lock().unwrap())? {
+        let death = (*self.death.lock().unwrap())?;
+        let written = match death {
             Death::Before(at) if at == write => false,
             Death::After(at) if at == write => true,
+            Death::Panics(at) => {
+                assert!(at != write, "as it was told");
+                return None;
+            }
             _ => return None,
         };
         Some(written)
@@ -90,6 +97,12 @@ impl RunStore for Mortal {
     }
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.store.read_claimed_runs(page).await
+    }
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError> {
+        self.store.acquit_run(claim).await
+    }
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError> {
+        self.store.read_record(run).await
     }
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
         write!(self, vec![Saved::Lost; group.len()], self.store.save_steps(group))
@@ -237,7 +250,7 @@ impl Trial {
         settings.cancel_grace = Duration::from_millis(300);
         settings.poll = Duration::from_millis(20);
         let executor = Executor::new(ExecutorParts {
-            fleet: Arc::new(NoFleet(store.clone())),
+            fleet: Arc::new(store.clone()),
             runs: mortal.clone(),
             publisher: Arc::new(NoPublisher),
             breakers: Arc::new(Breakers::new(BreakerPolicy::default())),

@@ -203,10 +203,12 @@ impl OwnerHost {
         let due_at = due.and_then(|row| row.due_at);
         let done = match undo {
             Undo::Action(undo, options) => self.undo_by_action(&mut tries, undo, options, result, due_at).await,
-            Undo::Transaction(undo) => {
+            Undo::Transaction(undo, options) => {
+                tries.retry = options.retry;
                 let work = undo(result.unwrap_or_default());
                 let mut operation = self.begin_at(&tries, due_at).await;
-                self.try_transaction(&mut tries, work, &mut operation).await.map(|_| ())
+                let undone = self.try_transaction(&mut tries, work, options, &mut operation).await;
+                undone.map(|_| ())
             }
         };
         match &done {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::owner_host::OwnerHost;
-use crate::lifecycle::WorkRun;
+use crate::lifecycle::{StepState, WorkRun};
 use crate::workflow::{StepError, UNDO};
 
 /// Whether the code is brought to its end, and why.
@@ -23,8 +23,8 @@ pub(super) struct Unwinding {
 }
 
 impl Unwinding {
-    pub(super) fn of(run: &WorkRun) -> Self {
-        let failed = run.step(UNDO).is_some();
+    pub(super) fn of(run: &WorkRun, steps: &[StepState]) -> Self {
+        let failed = steps.iter().any(|step| step.path == UNDO);
         Self {
             is_begun: run.undoing || failed,
             stops: run.undoing,

@@ -39,7 +39,9 @@ impl OwnerHost {
         Some(Stalled {
             seen: state.seen,
             due_at: waits.clone().filter_map(|wait| wait.due_at).min(),
-            batches: waits.clone().any(|wait| wait.kind == Kind::FanOut),
+            batches: waits.clone().any(|wait| wait.kind == Kind::FanOut)
+                // Also of those that nothing waits for: what was begun of them is sent to its end.
+                || state.has_batches && state.history.sends(),
             waits: waits.filter(|wait| !has_row(wait.kind)).cloned().collect(),
         })
     }

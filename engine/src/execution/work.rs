@@ -55,10 +55,6 @@ impl WorkList {
         Some(run)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
     /// Completes when a run is added after this was called.
     pub(crate) fn added(&self) -> tokio::sync::futures::Notified<'_> {
         self.added.notified()

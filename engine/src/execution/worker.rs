@@ -34,13 +34,15 @@ const RUNS: i64 = 64;
 
 /// Looks for runs with work: when hinted, and at every poll.
 pub(crate) async fn scout(shared: Arc<Shared>) {
-    let workflows = shared.workflows();
-    let mut idle = 0u32;
+    let runnable = shared.registry.runnable();
+    let (mut idle, mut behind) = (0u32, None);
     while !shared.stopping.is_cancelled() {
         // Runs that would be declined do not take the places of others.
-        let declined = shared.fan_outs.runs_where(|known| !may_send(&shared, known));
-        let pause = match shared.fleet.claimable_runs(&workflows, &declined, RUNS).await {
+        let declined = shared.fan_outs.declined(|known| may_send(&shared, known));
+        let pause = match shared.fleet.claimable_runs(&runnable, &declined, behind, RUNS).await {
             Ok(runs) => {
+                // Where there are more, the next ones have their turn at the next look.
+                behind = runs.last().copied().filter(|_| runs.len() as i64 >= RUNS);
                 idle = if runs.is_empty() { idle.saturating_add(1) } else { 0 };
                 shared.work.replace(&runs);
                 // A replica that finds nothing asks more rarely; hints come at once all the same.
@@ -111,9 +113,9 @@ async fn wait_for_work(shared: &Shared) {
 
 /// The next run whose topics, as far as they are known, take messages.
 fn next_run(shared: &Shared) -> Option<RunId> {
-    shared
-        .work
-        .next(|run| shared.fan_outs.of_run(run).iter().all(|known| may_send(shared, known)))
+    shared.work.next(|run| {
+        !shared.fan_outs.is_unreached(run) && shared.fan_outs.of_run(run).iter().all(|known| may_send(shared, known))
+    })
 }
 
 /// Whether its topics take messages, or one batch may find out.
@@ -145,30 +147,37 @@ async fn reread(shared: &Shared, run: RunId, claim_id: Uuid, error: &FleetError)
 }
 
 async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch, Instant)> {
-    let held = hold(shared, &batch, asked);
-    let next = work_held(shared, &batch, &held, asked).await;
-    shared.book.drop_batch(&batch.claim);
-    next
+    let booked = hold(shared, &batch, asked);
+    work_held(shared, &batch, &booked.1, asked).await
 }
 
 /// A batch whose holders died, again and again, though others were in flight with it: with nothing else running, the
 /// next death tells. An innocent one ends here like any other.
 async fn work_alone(shared: &Shared, batch: Batch, asked: Instant) {
-    let held = hold(shared, &batch, asked);
+    let booked = hold(shared, &batch, asked);
+    let held = &booked.1;
     match shared.floor.alone(shared.settings.lease).await {
         Some(_alone) => match shared.fleet.mark_alone(&batch.claim).await {
             Ok(Ended::Done) => {
-                work_held(shared, &batch, &held, asked).await;
+                work_held(shared, &batch, held, asked).await;
             }
             Ok(Ended::Lost) => BatchTold::begin(&batch, asked, None).lost(),
             Err(error) => {
                 tracing::warn!(name: "suspect_waits", run = %batch.claim.run, batch = batch.claim.seq, %error, "a batch whose holders died waits for its turn alone");
-                wait_alone(shared, &batch, &held, asked).await;
+                wait_alone(shared, &batch, held, asked).await;
             }
         },
-        None => wait_alone(shared, &batch, &held, asked).await,
+        None => wait_alone(shared, &batch, held, asked).await,
     }
-    shared.book.drop_batch(&batch.claim);
+}
+
+/// A batch in the book, out of which it goes also when its worker panics: its lease is not renewed for nobody.
+struct Booked<'a>(&'a Shared, Arc<HeldBatch>);
+
+impl Drop for Booked<'_> {
+    fn drop(&mut self) {
+        self.0.book.drop_batch(&self.1.claim);
+    }
 }
 
 async fn wait_alone(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Instant) {
@@ -176,7 +185,7 @@ async fn wait_alone(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Ins
     hand_back(shared, batch, held, ALONE_PAUSE, "waits to run alone", told).await;
 }
 
-fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
+fn hold<'a>(shared: &'a Shared, batch: &Batch, asked: Instant) -> Booked<'a> {
     let tracker = BatchTracker::new(batch.ids.len(), batch.delivered_bits.as_deref(), shared.window.clone());
     let held = Arc::new(HeldBatch {
         claim: batch.claim,
@@ -184,16 +193,12 @@ fn hold(shared: &Shared, batch: &Batch, asked: Instant) -> Arc<HeldBatch> {
         lease: Lease::new(asked, shared.settings.trusted()),
     });
     shared.book.hold_batch(held.clone());
-    held
+    Booked(shared, held)
 }
 
 async fn work_held(shared: &Shared, batch: &Batch, held: &HeldBatch, asked: Instant) -> Option<(Batch, Instant)> {
-    let finding = AssertUnwindSafe(shared.fan_outs.of_batch(batch.claim.run, &batch.step));
-    let known = finding
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(anyhow::anyhow!("the workflow's code panicked")));
-    let mut told = BatchTold::begin(batch, asked, known.as_deref().ok());
+    let known = shared.fan_outs.of_batch(batch.claim.run, &batch.step).await;
+    let mut told = BatchTold::begin(batch, asked, known.as_deref());
     let span = telemetry::batch_scope(batch);
     let end = stream(shared, batch, held, known, &mut told)
         .instrument(span.clone())
@@ -207,19 +212,15 @@ async fn stream(
     shared: &Shared,
     batch: &Batch,
     held: &HeldBatch,
-    known: anyhow::Result<Arc<KnownFanOut>>,
+    known: Option<Arc<KnownFanOut>>,
     told: &mut BatchTold,
 ) -> BatchEnd {
-    let known = match known {
-        Ok(known) => known,
-        Err(error) => {
-            let error = format!("{error:#}");
-            tracing::error!(name: "code_not_reached", run = %batch.claim.run, step = batch.step, error, "the code of a batch cannot be run here: the batch is handed back");
-            return BatchEnd::HandBack {
-                delay: Duration::from_secs(5),
-                reason: "code not reached",
-            };
-        }
+    // This replica leaves its run alone for a while; the batch itself is free for whoever has its code.
+    let Some(known) = known else {
+        return BatchEnd::HandBack {
+            delay: LONGEST_PAUSE,
+            reason: "code not reached",
+        };
     };
     let probes = match admit(shared, &known) {
         Ok(probes) => probes,
@@ -231,7 +232,7 @@ async fn stream(
         }
     };
     // A source that panics must not take the worker with it, nor the lease, which would be renewed for nobody.
-    let (end, tallies) = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, told).run())
+    let (end, tallies) = AssertUnwindSafe(Pipeline::new(shared, batch, held, &known, &probes, told).run())
         .catch_unwind()
         .await
         .unwrap_or_else(|_| {
@@ -302,8 +303,9 @@ async fn finish(
             Ok((Ended::Done, next)) => {
                 fail::fail_point!("finish.after_commit", |_| None);
                 told.finished(outcome);
-                // Whoever goes on with another run may have finished the last batch of this one.
-                if next.as_ref().is_none_or(|(next, _)| next.claim.run != run) {
+                // Whoever goes on with another fan-out may have finished the last batch of this one.
+                let goes_on = |next: &Batch| next.claim.run == run && next.step == batch.step;
+                if !next.as_ref().is_some_and(|(next, _)| goes_on(next)) {
                     complete(shared, batch).await;
                 }
                 return next;

@@ -1,9 +1,8 @@
 //! Writes of steps that go on though nobody waits for them any more: what they come to must be known before others decide.
 
-use std::future::pending;
 use std::sync::Arc;
 
-use super::owner_host::OwnerHost;
+use super::owner_host::{Left, OwnerHost};
 
 impl OwnerHost {
     /// Writes in a task of its own. Code that is dropped meanwhile is not told; [`OwnerHost::written`] is.
@@ -19,8 +18,11 @@ impl OwnerHost {
         });
         match written.await {
             Ok(written) => written,
-            // The process ends, or the write panicked: the claim ends without us.
-            Err(_) => pending().await,
+            // The process ends, or the write panicked: whether it was written, a replay finds.
+            Err(_) => {
+                self.leave(Left::Retry(format!("the write of step {path} ended early")))
+                    .await
+            }
         }
     }
 

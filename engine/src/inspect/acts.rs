@@ -83,6 +83,7 @@ pub struct ActedRun {
 
 /// Why a run was not done again. Nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotRepeated {
     /// It is not there.
     #[error("there is no run {0}")]

@@ -8,6 +8,7 @@ mod timeline;
 mod trouble;
 mod undelivered;
 mod why;
+mod why_fleet;
 mod why_flow;
 #[cfg(test)]
 mod why_tests;
@@ -28,10 +29,8 @@ pub use run_filter::{RunFilter, scalar};
 pub use timeline::{TimelineRow, is_cursor};
 pub use trouble::{BrokenInvariant, Stuck};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
-pub use why::{
-    BatchHolder, Breaker, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, ReplicaFacts, RunFacts, WhyFacts,
-    causes,
-};
+pub use why::{BatchHolder, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, RunFacts, WhyFacts, causes};
+pub use why_fleet::{Breaker, ReplicaFacts};
 pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
 
 /// Runs that fit, newest first.
@@ -112,6 +111,8 @@ pub struct RunDetail {
     pub continued_as: Option<Uuid>,
     /// Number of its children by state.
     pub children: BTreeMap<String, i64>,
+    /// What it shows to whoever looks, by name, a hundred at most.
+    pub shown: Vec<ShownValue>,
     /// Its steps in the order in which they began.
     pub steps: Vec<StepSummary>,
     /// Number of batches by state.
@@ -120,12 +121,23 @@ pub struct RunDetail {
     pub transitions: Vec<TransitionRow>,
 }
 
+/// What a run's code has shown under a name, the newest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ShownValue {
+    /// The name.
+    pub name: String,
+    /// The value, any JSON.
+    pub value: serde_json::Value,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
 /// A step and how far it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
     /// Its path.
     pub path: String,
-    /// `fan_out`, `step`, `transaction`, `sleep`, `signal`, `child`, `version` or `publish`.
+    /// `fan_out`, `step`, `undoable`, `transaction`, `sleep`, `signal`, `child`, `version`, `select`, `publish` or `show`.
     pub kind: String,
     /// `open`, `completed`, `failed` or `dropped`.
     pub status: String,

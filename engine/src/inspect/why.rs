@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::why_fleet::{self, ReplicaFacts, with_code};
 use super::why_flow::{self, FlowCause, FlowFacts};
 
 /// What was read of one run. Times are of the database clock.
@@ -27,6 +28,8 @@ pub struct RunFacts {
     pub finished_at: Option<DateTime<Utc>>,
     /// When its code ran first.
     pub started_at: Option<DateTime<Utc>>,
+    /// Version of the code that it began with.
+    pub code_version: Option<u32>,
     /// Since when it is paused or quarantined.
     pub halted_at: Option<DateTime<Utc>>,
     /// From when its code may run.
@@ -110,36 +113,6 @@ pub struct BatchHolder {
     pub overdue_since: Option<DateTime<Utc>>,
 }
 
-/// What was read of one live replica that executes.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ReplicaFacts {
-    /// The replica.
-    pub replica: Uuid,
-    /// It takes no new work.
-    pub draining: bool,
-    /// Whose code it has.
-    pub workflows: Vec<String>,
-    /// Items sent whose outcome is not committed.
-    pub window_used: i32,
-    /// Bound of that.
-    pub window_size: i32,
-    /// Breakers that are not closed.
-    pub breakers: Vec<Breaker>,
-}
-
-/// A breaker that is not closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Breaker {
-    /// Its topic.
-    pub topic: String,
-    /// `open` or `half_open`.
-    pub state: String,
-    /// Since when.
-    pub since: Option<DateTime<Utc>>,
-    /// Why.
-    pub reason: Option<String>,
-}
-
 /// What was read of the leader's lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct LeaderFacts {
@@ -214,6 +187,11 @@ pub enum Cause {
     NoReplica {
         workflow: String,
     },
+    NoVersion {
+        workflow: String,
+        version: u32,
+        replayed: Vec<[u32; 2]>,
+    },
     AllDraining {
         workflow: String,
         replicas: usize,
@@ -287,7 +265,7 @@ pub fn causes(facts: &WhyFacts) -> Vec<Cause> {
     if run.caller_driven {
         stops.push(Cause::CallerDriven);
     } else if stops.is_empty() {
-        stops.extend(fleet(run, &facts.replicas));
+        stops.extend(why_fleet::causes(run, &facts.replicas));
     }
     let limits = why_flow::limits(run, facts.flow.as_ref());
     stops.extend(limits.into_iter().map(Cause::Queue));
@@ -343,41 +321,6 @@ fn halts(run: &RunFacts) -> Vec<Cause> {
         });
     }
     found
-}
-
-/// Nobody can take it, or nobody can send.
-fn fleet(run: &RunFacts, replicas: &[ReplicaFacts]) -> Vec<Cause> {
-    let workflow = run.workflow.clone();
-    let able = with_code(run, replicas);
-    if able.is_empty() {
-        return vec![Cause::NoReplica { workflow }];
-    }
-    if able.iter().all(|replica| replica.draining) {
-        return vec![Cause::AllDraining {
-            workflow,
-            replicas: able.len(),
-        }];
-    }
-    let mut by_topic: BTreeMap<&str, (Breaker, usize)> = BTreeMap::new();
-    for breaker in able
-        .iter()
-        .flat_map(|replica| &replica.breakers)
-        .filter(|breaker| breaker.state != "closed")
-    {
-        let entry = by_topic.entry(&breaker.topic).or_insert_with(|| (breaker.clone(), 0));
-        entry.1 += 1;
-        if breaker.since < entry.0.since {
-            entry.0 = breaker.clone();
-        }
-    }
-    let open = by_topic.into_values().map(|(breaker, replicas)| Cause::BreakerOpen {
-        topic: breaker.topic,
-        state: breaker.state,
-        since: breaker.since,
-        reason: breaker.reason,
-        replicas,
-    });
-    open.collect()
 }
 
 /// Leases that nobody renews any more.
@@ -465,13 +408,6 @@ fn waits(run: &RunFacts) -> Vec<Cause> {
     }
     found.extend(steps);
     found
-}
-
-fn with_code<'a>(run: &RunFacts, replicas: &'a [ReplicaFacts]) -> Vec<&'a ReplicaFacts> {
-    replicas
-        .iter()
-        .filter(|replica| replica.workflows.contains(&run.workflow))
-        .collect()
 }
 
 fn in_flight(run: &RunFacts) -> i64 {

@@ -25,6 +25,7 @@ fn replica() -> ReplicaFacts {
         replica: REPLICA,
         draining: false,
         workflows: vec!["mail".into()],
+        replays: None,
         window_used: 0,
         window_size: 100,
         breakers: vec![],
@@ -350,4 +351,24 @@ fn a_cause_is_tagged_for_scripts() {
         serde_json::to_value(Cause::OldSnapshot(snapshot)).unwrap()["cause"],
         "old_snapshot"
     );
+}
+
+#[test]
+fn a_run_of_a_version_that_nobody_replays_is_told_so() {
+    let of_versions = |replays: [u32; 2]| ReplicaFacts {
+        replays: Some(BTreeMap::from([("mail".to_owned(), replays)])),
+        ..replica()
+    };
+    let mut facts = with(|run| run.code_version = Some(3));
+    // A binary of before may replay it.
+    assert!(!matches!(causes(&facts)[0], Cause::NoVersion { .. }));
+    facts.replicas = vec![of_versions([1, 2]), of_versions([1, 1])];
+    assert_eq!(
+        causes(&facts)[0].to_string(),
+        "it began with version 3 of workflow mail, which no live replica replays, only 1, 1 to 2; start one whose REPLAYS has it"
+    );
+    facts.replicas.push(of_versions([2, 3]));
+    assert!(!matches!(causes(&facts)[0], Cause::NoVersion { .. }));
+    facts.replicas[2].draining = true;
+    assert!(matches!(causes(&facts)[0], Cause::AllDraining { replicas: 1, .. }));
 }

@@ -73,6 +73,22 @@ fn fleet(cause: &Cause) -> Option<String> {
         Cause::NoReplica { workflow } => {
             format!("no live replica has workflow {workflow}; start one that does (`run`)")
         }
+        Cause::NoVersion {
+            workflow,
+            version,
+            replayed,
+        } => {
+            let ranges = replayed.iter().map(|[first, last]| match first == last {
+                true => first.to_string(),
+                false => format!("{first} to {last}"),
+            });
+            let ranges: Vec<String> = ranges.collect();
+            format!(
+                "it began with version {version} of workflow {workflow}, which no live replica replays, only {}; start one whose \
+                 REPLAYS has it",
+                ranges.join(", ")
+            )
+        }
         Cause::AllDraining { workflow, replicas } => {
             format!("all {replicas} live replicas with workflow {workflow} are draining; start another one")
         }

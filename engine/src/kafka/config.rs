@@ -56,6 +56,7 @@ pub struct KafkaConfig {
 
 /// What is wrong with a [`KafkaConfig`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KafkaConfigError {
     /// No broker is named.
     #[error("no kafka brokers given: set KAFKA_BROKERS to host:port[,host:port]")]

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::config::KafkaConfig;
+use super::polled::Polled;
 use super::reports::Reports;
 use super::statistics::Statistics;
 use super::tickets::Tickets;
@@ -21,9 +21,6 @@ use crate::delivery::{Failure, Headers, Message, Outcome, PublisherEvents, Ticke
 
 /// How often people are told that no broker can be reached, while it lasts.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
-
-/// A producer with its own thread that reports to [`Reports`].
-pub(super) type Producer = ThreadedProducer<Reports>;
 
 /// Called with the number of a generation whose producer may be of no more use.
 pub(super) type OnTrouble = Box<dyn Fn(u64) + Send + Sync>;
@@ -59,7 +56,7 @@ pub(super) struct Complaint {
 /// The second producer, which sends one message per request.
 enum Lone {
     NotNeeded,
-    Made(Producer),
+    Made(Polled),
     Ended,
 }
 
@@ -117,7 +114,7 @@ impl Generation {
     }
 
     /// Takes the lone producer out for good. It must be dropped on a thread that is not its own.
-    fn end_lone(&self) -> Option<Producer> {
+    fn end_lone(&self) -> Option<Polled> {
         match std::mem::replace(&mut *self.lock_lone(), Lone::Ended) {
             Lone::Made(producer) => Some(producer),
             Lone::NotNeeded | Lone::Ended => None,
@@ -199,7 +196,7 @@ impl Drop for Settling<'_> {
 /// A producer and what is shared with its reports.
 pub(super) struct Running {
     /// There until it is dropped.
-    producer: Option<Producer>,
+    producer: Option<Polled>,
     pub(super) started: Instant,
     pub(super) generation: Arc<Generation>,
 }
@@ -208,7 +205,7 @@ impl Running {
     pub(super) fn start(generation: Generation) -> Result<Running, KafkaError> {
         let generation = Arc::new(generation);
         let reports = Reports::new(Arc::clone(&generation), false);
-        let producer = Producer::from_config_and_context(&generation.config.producer(), reports)?;
+        let producer = Polled::start(&generation.config.producer(), reports)?;
         Ok(Running {
             producer: Some(producer),
             started: Instant::now(),
@@ -252,7 +249,7 @@ impl Running {
         }
     }
 
-    pub(super) fn producer(&self) -> &Producer {
+    pub(super) fn producer(&self) -> &Polled {
         self.producer.as_ref().expect("a producer is there until it is dropped")
     }
 }
@@ -288,10 +285,7 @@ pub(super) fn send_alone(
     }
     if let Lone::NotNeeded = *lone {
         let reports = Reports::new(Arc::clone(generation), true);
-        *lone = Lone::Made(Producer::from_config_and_context(
-            &generation.config.lone_producer(),
-            reports,
-        )?);
+        *lone = Lone::Made(Polled::start(&generation.config.lone_producer(), reports)?);
     }
     let Lone::Made(producer) = &*lone else {
         return Err(KafkaError::Canceled);

@@ -10,6 +10,7 @@ mod config;
 mod consumer;
 mod generation;
 mod mock;
+mod polled;
 mod probe;
 mod publisher;
 mod reach;

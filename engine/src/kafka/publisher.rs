@@ -19,6 +19,7 @@ const OLDEST_LIBRDKAFKA: i32 = 0x0205_00ff;
 
 /// Why a publisher cannot be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The configuration is at fault.
     #[error(transparent)]

@@ -125,7 +125,7 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             Ok(vec![gauge(), gauge()])
         }
-        async fn take_untold(&self, _: i64) -> Result<Vec<Untold>, FleetError> {
+        async fn take_untold(&self, _: i64, _: i64) -> Result<Vec<Untold>, FleetError> {
             Ok(Vec::new())
         }
     }

@@ -124,13 +124,15 @@ pub trait MeasureStore: Send + Sync + 'static {
     async fn measure_fleet(&self) -> Result<Vec<FleetGauge>, FleetError>;
     /// What does not move or must not be, and how large the tables are.
     async fn measure_trouble(&self) -> Result<Vec<FleetGauge>, FleetError>;
-    /// Takes up to a page of what nobody has told of, so that nobody else does.
-    async fn take_untold(&self, page: i64) -> Result<Vec<Untold>, FleetError>;
+    /// Takes up to a page of what nobody has told of after this place, so that nobody else does.
+    async fn take_untold(&self, after: i64, page: i64) -> Result<Vec<Untold>, FleetError>;
 }
 
 /// A start or an end of a run that was done in SQL, and that nobody has told of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Untold {
+    /// Its place in the order of writing.
+    pub place: i64,
     /// The run.
     pub run: RunId,
     /// Its workflow.
@@ -172,7 +174,7 @@ impl FleetGauges for () {
 }
 
 /// The kinds of `lockgate.v_stuck`.
-pub const STUCK_KINDS: [&str; 21] = [
+pub const STUCK_KINDS: [&str; 22] = [
     "no_leader",
     "run_lease",
     "batch_lease",
@@ -186,6 +188,7 @@ pub const STUCK_KINDS: [&str; 21] = [
     "run_quarantined",
     "run_paused_long",
     "fan_out_open",
+    "fan_out_idle",
     "source_trouble",
     "schedule_late",
     "schedule_broken",

@@ -10,10 +10,11 @@ use uuid::Uuid;
 use super::counts::Counts;
 use super::ids::ItemIds;
 use super::manager::RunId;
-use super::steps::{Signal, StepState};
+use super::steps::{Runnable, Signal, StepState};
 
 /// Why a fleet verb failed. What a verb *found* (a lost claim, an empty queue) is in its answer, never here.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum FleetError {
     /// No answer within the deadline, or the connection broke: whether anything changed is not known.
     #[error("no answer from the store: {0}")]
@@ -51,6 +52,33 @@ pub struct BatchClaim {
     pub token: i64,
     /// Chosen by the claimer before the request.
     pub claim_id: Uuid,
+}
+
+/// What is recorded of a run.
+#[derive(Debug, Clone, Default)]
+pub struct RunRecord {
+    /// Finished steps with their results, and open ones.
+    pub steps: Vec<StepState>,
+    /// Signals that no step has taken, in order.
+    pub signals: Vec<Signal>,
+}
+
+/// What a step or signal takes beside its path or name, and what it carries.
+pub(crate) const BYTES_OF_ROW: usize = 200;
+/// Most bytes of a run's record that are read with a page of claims: a full page of a thousand takes 64 MiB.
+pub(crate) const SHORT_RECORD: usize = 64 * 1024;
+
+impl RunRecord {
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let carried = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let steps = self.steps.iter().map(|step| step.path.len() + carried(&step.result));
+        let signals = self
+            .signals
+            .iter()
+            .map(|signal| signal.name.len() + signal.payload.len());
+        steps.chain(signals).map(|bytes| bytes + BYTES_OF_ROW).sum()
+    }
 }
 
 /// A run as its workflow's code sees it.
@@ -96,9 +124,19 @@ pub struct WorkRun {
     pub steps: Vec<StepState>,
     /// Signals that no step has taken, in order.
     pub signals: Vec<Signal>,
+    /// Its steps and signals are more than is read with a page of claims, and are yet to be read.
+    pub unread: bool,
 }
 
 impl WorkRun {
+    /// Takes its steps and signals.
+    pub(crate) fn take_record(&mut self) -> RunRecord {
+        RunRecord {
+            steps: std::mem::take(&mut self.steps),
+            signals: std::mem::take(&mut self.signals),
+        }
+    }
+
     /// What is known of a step.
     #[must_use]
     pub fn step(&self, path: &str) -> Option<&StepState> {
@@ -298,8 +336,8 @@ pub struct Heartbeat {
     pub replica: Uuid,
     /// What it does.
     pub roles: Vec<String>,
-    /// Whose code it has.
-    pub workflows: Vec<String>,
+    /// Whose code it has, and for which versions.
+    pub runnable: Vec<Runnable>,
     /// It takes no new work.
     pub draining: bool,
     /// Batches it holds.
@@ -347,11 +385,13 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Says that the holder of this batch runs nothing else from now on.
     async fn mark_alone(&self, claim: &BatchClaim) -> Result<Ended, FleetError>;
-    /// Runs of these workflows that have batches to claim now, but for those that would be declined.
+    /// Runs that this code replays and that have batches to claim now, but for those that would be declined. In order, and
+    /// from behind one of them, so that whoever found too many comes by all of them in turn.
     async fn claimable_runs(
         &self,
-        workflows: &[String],
+        runnable: &[Runnable],
         without: &[RunId],
+        behind: Option<RunId>,
         at_most: i64,
     ) -> Result<Vec<RunId>, FleetError>;
     /// Claims the next batch of a run.

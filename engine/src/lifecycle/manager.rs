@@ -107,6 +107,7 @@ impl RunRequest {
 
 /// Why a verb did not do what was asked. Nothing was changed, except where the text says otherwise.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManagerError {
     /// Contended this moment: ask again.
     #[error("contended by another request: try again")]

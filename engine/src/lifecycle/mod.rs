@@ -1,4 +1,4 @@
-//! Run lifecycle: uniqueness, leases, progress and recovery, behind two traits on the same tables.
+//! Run lifecycle (R40.2): uniqueness, leases, progress and recovery, behind two traits on the same tables.
 
 mod attributes;
 mod check;
@@ -11,6 +11,7 @@ mod ids;
 mod manager;
 mod new_run;
 mod queues;
+mod repeat;
 mod run_store;
 mod steps;
 
@@ -23,9 +24,10 @@ pub use children::{
 pub(crate) use claims::{Claims, Held, Known};
 pub use clock::{Clock, SystemClock};
 pub use counts::Counts;
+pub(crate) use fleet::{BYTES_OF_ROW, SHORT_RECORD};
 pub use fleet::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, NotRenewed, PlanChunk,
-    PlanProgress, PlannedBatch, Renewal, RunClaim, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
+    PlanProgress, PlannedBatch, Renewal, RunClaim, RunRecord, Stuck, Swept, UndeliveredItem, Unrenewed, WorkRun,
 };
 pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
@@ -34,6 +36,7 @@ pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
 pub use new_run::{Birth, NewRun, Started};
 pub(crate) use queues::misnamed;
 pub use queues::{HIGHEST_PRIORITY, Holds, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule, QueueSettings};
+pub use repeat::{Again, RepeatRun};
 pub use run_store::RunStore;
 pub use steps::{
     Act, ClaimPage, Ending, Kind, LetGo, NewSignal, NewStep, News, OpenWait, Poked, Runnable, Saved, Share, Signal,

@@ -152,6 +152,7 @@ impl Birth {
             wake_seq: 0,
             steps: Vec::new(),
             signals: Vec::new(),
+            unread: false,
         };
         (claim, work)
     }

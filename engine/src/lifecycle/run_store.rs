@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::children::{Continuation, EndedChild, NewChild, NewPublication};
-use super::fleet::{FleetError, RunClaim, WorkRun};
+use super::fleet::{FleetError, RunClaim, RunRecord, WorkRun};
 use super::manager::RunId;
 use super::new_run::{Birth, NewRun, Started};
 use super::queues::{LimitedClaim, QueueNews};
@@ -27,12 +27,18 @@ pub trait RunStore: Send + Sync + 'static {
     /// was. [`RunStore::read_claimed_runs`] tells what became of them when the answer is lost.
     async fn start_claimed_runs(&self, births: &[&Birth], claim_id: Uuid) -> Result<DateTime<Utc>, FleetError>;
 
-    /// Claims runs whose code may go on, those that have waited longest first, with their steps and signals.
+    /// Claims runs whose code may go on, those that have waited longest first, with their steps and signals; who has more of
+    /// them than is read with a page is said to be unread.
     async fn claim_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
     /// Claims runs of one queue that has limits, as many as they allow: the page has one share.
     async fn claim_limited_runs(&self, page: &ClaimPage) -> Result<LimitedClaim, FleetError>;
     /// Reads what a claim whose answer was lost got, if anything.
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError>;
+    /// Takes the suspicion from a run that was claimed as a suspect and that its holder has not died of; answers whether it
+    /// is held.
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError>;
+    /// Reads what is recorded of one run, whatever it takes.
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError>;
 
     /// Records steps, all in one commit or none: a path that has a row, and was not said to end an open one, refuses the
     /// group. Answers in the order given.
@@ -42,7 +48,8 @@ pub trait RunStore: Send + Sync + 'static {
 
     /// Records which branch of a select won, and in the same commit: what is open in the others (paths that begin with one
     /// of these) is dropped, but for what can be undone; signals that their steps took are free again; their fan-outs
-    /// are cut short to what has been begun; children that they started are cancelled, but for detached ones. Recognises its own earlier write, and adopts another's.
+    /// are cut short to what has been begun; children that they started are cancelled, but for detached ones, and if they are
+    /// many, a page of them. Recognises its own earlier write, and adopts another's.
     async fn settle_select(&self, step: &NewStep, lost: &[String]) -> Result<Saved, FleetError>;
 
     /// Does a step's work and records it in one transaction; `step` says all but the result, which may have at most so
@@ -68,6 +75,11 @@ pub trait RunStore: Send + Sync + 'static {
     /// Cancels the children of a run that is over or asked to stop, but for detached ones, and drops the steps that waited
     /// for them once it is over. What somebody else is at is left to the sweep.
     async fn stop_children(&self, run: RunId) -> Result<(), FleetError>;
+    /// Cancels the children that branches of a run started which lost a recorded select, as far as that did not. What somebody
+    /// else is at is left to the sweep. A store that cancels all with the select has nothing to do.
+    async fn stop_lost_children(&self, _run: RunId, _lost: &[String]) -> Result<(), FleetError> {
+        Ok(())
+    }
     /// Asks a run, or the one that goes on in its place, to end as cancelled; one that is over stays as it is.
     async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError>;
 

@@ -35,10 +35,12 @@ pub enum Kind {
     Select,
     /// A command in the outbox.
     Publish,
+    /// A value for whoever looks at the run.
+    Show,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::FanOut,
         Self::Step,
         Self::Undoable,
@@ -49,6 +51,7 @@ impl Kind {
         Self::Version,
         Self::Select,
         Self::Publish,
+        Self::Show,
     ];
 
     /// As it stands in the tables.
@@ -65,6 +68,7 @@ impl Kind {
             Self::Version => "version",
             Self::Select => "select",
             Self::Publish => "publish",
+            Self::Show => "show",
         }
     }
 
@@ -400,6 +404,19 @@ pub struct Runnable {
     pub version: u32,
     /// Versions whose runs it replays.
     pub replays: RangeInclusive<u32>,
+}
+
+impl Runnable {
+    /// The versions it replays, each with the workflow, as statements compare them.
+    pub(crate) fn replayed(&self) -> impl Iterator<Item = String> {
+        let versions = self.replays.clone();
+        versions.map(|version| format!("{}@{version}", self.workflow))
+    }
+
+    /// Whether its code goes over what code of that version recorded.
+    pub(crate) fn replays(&self, workflow: &str, version: u32) -> bool {
+        self.workflow == workflow && self.replays.contains(&version)
+    }
 }
 
 /// How much to claim of a queue.

@@ -11,16 +11,17 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::database::usable;
+use super::doubt::Doubt;
 
 /// After so long a connection goes back to the pool, which looks at its age, and after so long without use.
-const KEPT: Duration = Duration::from_secs(10);
+const KEPT: Duration = Duration::from_secs(30);
 /// One that nobody used for so long may be cut off on its way, and whoever asks it waits in vain: as old as the pool has it.
 const UNUSED: Duration = Duration::from_secs(600);
 
 /// The connections of one pool.
 pub(super) struct Connections {
     pool: PgPool,
+    doubt: Arc<Doubt>,
     /// A place for each: what is kept is never more than the pool may have.
     places: Arc<Semaphore>,
     state: Mutex<State>,
@@ -41,8 +42,10 @@ struct Kept {
 }
 
 impl Connections {
-    pub(super) fn of(pool: PgPool) -> Self {
+    /// Those of a pool that looks at what it lends as we do, with this doubt.
+    pub(super) fn of(pool: PgPool, doubt: Arc<Doubt>) -> Self {
         Self {
+            doubt,
             places: Arc::new(Semaphore::new(pool.options().get_max_connections() as usize)),
             pool,
             state: Mutex::default(),
@@ -61,16 +64,28 @@ impl Connections {
         (all, (self.pool.num_idle() + kept).min(all))
     }
 
-    /// Lends one, within the time that the pool gives for it.
+    /// Lends one, within the time that the pool gives for it: first for a place, then for a connection that works.
     pub(super) async fn lend(&self) -> Result<Lent<'_>, sqlx::Error> {
         let patience = self.pool.options().get_acquire_timeout();
-        let lent = tokio::time::timeout(patience, self.lend_soon()).await;
-        lent.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        let begun = Instant::now();
+        let place = tokio::time::timeout(patience, self.places.clone().acquire_owned()).await;
+        let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
+        let left = patience.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(left, self.lend_to(Arc::new(place))).await {
+            // There was room for it, so it is not that others have them all.
+            Err(_) | Ok(Err(sqlx::Error::PoolTimedOut)) => {
+                let why = format!(
+                    "no connection could be made in {}",
+                    humantime::format_duration(patience)
+                );
+                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why).into())
+            }
+            Ok(lent) => lent,
+        }
     }
 
-    async fn lend_soon(&self) -> Result<Lent<'_>, sqlx::Error> {
-        let place = self.places.clone().acquire_owned().await;
-        let place = Arc::new(place.map_err(|_| sqlx::Error::PoolClosed)?);
+    async fn lend_to(&self, place: Arc<OwnedSemaphorePermit>) -> Result<Lent<'_>, sqlx::Error> {
         while let Some(kept) = self.take_last() {
             if kept.used.elapsed() >= UNUSED {
                 drop(kept.connection.detach());
@@ -82,8 +97,8 @@ impl Connections {
                 since: kept.since,
                 _place: place.clone(),
             };
-            // One that is not is closed here.
-            if usable(&mut lent, kept.used.elapsed()).await.unwrap_or(false) {
+            // One that does not work is closed here.
+            if self.doubt.works(&mut lent, kept.used).await.unwrap_or(false) {
                 return Ok(lent);
             }
         }
@@ -93,6 +108,11 @@ impl Connections {
             since: Instant::now(),
             _place: place,
         })
+    }
+
+    /// One that was asked at this time did not answer: those that nobody has used since are closed unasked.
+    pub(super) fn doubt(&self, asked: Instant) {
+        self.doubt.cast(asked);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -118,7 +138,11 @@ impl Connections {
         let is_old = state.kept.first().is_some_and(|kept| used - kept.used >= KEPT);
         let old = is_old.then(|| state.kept.remove(0));
         drop(state);
-        drop(old);
+        match old {
+            // The pool would ask it, for as long as that takes.
+            Some(old) if self.doubt.is_about(old.used) => drop(old.connection.detach()),
+            old => drop(old),
+        }
     }
 
     /// Closes all of them, once they are back.

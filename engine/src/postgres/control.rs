@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -10,6 +11,7 @@ use super::inspect::document;
 use crate::lifecycle::{NewRun, Started};
 use crate::telemetry::closed::StartedBy;
 
+const SHOWN: &str = include_str!("../../queries/shown.sql");
 const STATUS_OF_RUN: &str = include_str!("../../queries/status_of_run.sql");
 const CANCEL_RUN: &str = include_str!("../../queries/cancel_run.sql");
 const PAUSE_RUN: &str = include_str!("../../queries/pause_run.sql");
@@ -68,6 +70,12 @@ impl Operator {
     /// The database failed.
     pub async fn status_of_run(&self, run: Uuid) -> Result<Option<String>, DatabaseError> {
         document(&self.database, self.database.statement(STATUS_OF_RUN).bind(run)).await
+    }
+
+    /// What a run shows under a name, or the one that goes on in its place: a value or nothing yet; none: there is no such run.
+    pub(crate) async fn shown(&self, run: Uuid, name: &str) -> Result<Option<Vec<Value>>, DatabaseError> {
+        let query = self.database.statement(SHOWN).bind(run).bind(name.to_owned());
+        document(&self.database, query).await
     }
 
     /// Starts a run with patience for keys that are contended this moment and for answers that are lost.

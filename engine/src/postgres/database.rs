@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::str::FromStr;
 
 use super::connections::Connections;
+use super::doubt::{Doubt, is_of_connection};
 use super::pool_meter::PoolMeter;
 use crate::telemetry::closed::Pool;
 
@@ -58,6 +59,7 @@ impl std::fmt::Debug for DatabaseSettings {
 
 /// Why a call failed. Holds neither the URL nor values of the statement.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum DatabaseError {
     /// The URL cannot be used.
     #[error("DATABASE_URL cannot be used: {0}")]
@@ -188,14 +190,23 @@ impl Database {
     }
 
     fn with_options(settings: &DatabaseSettings, options: PgConnectOptions) -> Self {
+        let doubt = Arc::<Doubt>::default();
+        let doubted = doubt.clone();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.deadline)
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| Box::pin(usable(connection, meta.idle_for)))
+            .before_acquire(move |connection, meta| {
+                let doubt = doubted.clone();
+                Box::pin(async move {
+                    let now = Instant::now();
+                    let used = now.checked_sub(meta.idle_for).unwrap_or(now);
+                    doubt.usable(connection, used).await
+                })
+            })
             .connect_lazy_with(options);
         Self {
-            connections: Arc::new(Connections::of(pool)),
+            connections: Arc::new(Connections::of(pool, doubt)),
             deadline: settings.deadline,
             pooler_mode: settings.pooler_mode,
             idle_in_transaction: settings.idle_in_transaction,
@@ -232,6 +243,11 @@ impl Database {
     #[must_use]
     pub fn pooler_mode(&self) -> bool {
         self.pooler_mode
+    }
+
+    /// How long one call may take.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// A static statement in the mode of this database.
@@ -285,7 +301,9 @@ impl Database {
                 let decided = work(&mut transaction).await;
                 match &decided {
                     Ok(Ok(_)) => transaction.commit().await?,
-                    Ok(Err(_)) | Err(_) => transaction.rollback().await?,
+                    Ok(Err(_)) => transaction.rollback().await?,
+                    // The server may have ended it, and the connection with it: what the work met says why.
+                    Err(_) => drop(transaction.rollback().await),
                 }
                 decided
             })
@@ -304,6 +322,7 @@ impl Database {
             let lent = connections.lend().await;
             meter.waited(&connections, begin.elapsed(), lent.as_ref().map(drop));
             let mut connection = lent?;
+            let asked = Instant::now();
             // One that is dropped is closed.
             match tokio::time::timeout(deadline, work(&mut connection)).await {
                 Ok(Ok(value)) => {
@@ -311,13 +330,19 @@ impl Database {
                     Ok(value)
                 }
                 Ok(Err(error)) => {
+                    if is_of_connection(&error) {
+                        connections.doubt(asked);
+                    }
                     // A broken or demoted server's connection is of no use to anybody.
                     if matches!(&error, sqlx::Error::Database(server) if server.code().as_deref() != Some(READ_ONLY)) {
                         connection.give_back();
                     }
                     Err(DatabaseError::from(error))
                 }
-                Err(_) => Err(DatabaseError::TooSlow(deadline)),
+                Err(_) => {
+                    connections.doubt(asked);
+                    Err(DatabaseError::TooSlow(deadline))
+                }
             }
         });
         task.await
@@ -346,18 +371,6 @@ async fn bound_idling(transaction: &mut PgConnection, idle: Duration) -> Result<
         .execute(transaction)
         .await?;
     Ok(())
-}
-
-/// A connection that lay idle may have been left in a transaction, or its server demoted: clear the one, refuse the other.
-pub(super) async fn usable(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
-    if idle_for < Duration::from_millis(500) {
-        return Ok(true);
-    }
-    let row = connection
-        .fetch_one(sqlx::raw_sql("rollback; show transaction_read_only"))
-        .await?;
-    let read_only: String = sqlx::Row::try_get(&row, 0)?;
-    Ok(read_only == "off")
 }
 
 #[cfg(test)]

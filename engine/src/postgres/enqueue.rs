@@ -24,6 +24,7 @@ pub struct Outbox {
 
 /// Why nothing was enqueued.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnqueueError {
     /// The command can never be sent; no statement was made of it, and the transaction is as it was before.
     #[error(transparent)]

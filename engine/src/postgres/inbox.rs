@@ -14,6 +14,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
+use super::foreign::{IDLED, IDLED_TOO_LONG, is_of_aborted, take_back};
 use crate::delivery::{InboundPage, Record, Rejection, Settler, TakeError, Taken, identify};
 
 const REMEMBER_MESSAGES: &str = include_str!("../../queries/remember_messages.sql");
@@ -51,6 +52,7 @@ pub trait Effect: Send + Sync + 'static {
 
 /// Why effects were not written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EffectError {
     /// The database failed. Errors about values are blamed on a message, all others may pass.
     #[error(transparent)]
@@ -155,7 +157,7 @@ impl<E: Effect> Inbox<E> {
                     });
                 }
                 Ok(Err(why)) => why,
-                Err(error) => blame(&error).ok_or_else(|| TakeError::Database(error.to_string()))?,
+                Err(error) => blame(&error).ok_or_else(|| TakeError::Database(told(&error)))?,
             };
             if let [Item { at, id, .. }] = items {
                 return self
@@ -185,7 +187,7 @@ impl<E: Effect> Inbox<E> {
         items: Vec<Item<E::Prepared>>,
     ) -> Result<Result<usize, Rejection>, DatabaseError> {
         let remember = self.remember(page, &items);
-        let effect = self.effect.clone();
+        let (effect, pooler_mode) = (self.effect.clone(), self.database.pooler_mode());
         let done = self.database.decided_transaction(move |connection| {
             async move {
                 let rows = remember.fetch_all(&mut *connection).await?;
@@ -193,7 +195,7 @@ impl<E: Effect> Inbox<E> {
                     .iter()
                     .map(|row| row.try_get(0))
                     .collect::<Result<HashSet<Uuid>, _>>()?;
-                let undone = apply(effect.as_ref(), connection, &items, &new).await?;
+                let undone = apply(effect.as_ref(), connection, &items, &new, pooler_mode).await?;
                 fail::fail_point!("inbox.before_commit");
                 Ok(undone.map_or(Ok(new.len()), Err))
             }
@@ -312,22 +314,44 @@ async fn apply<E: Effect>(
     connection: &mut PgConnection,
     items: &[Item<E::Prepared>],
     new: &HashSet<Uuid>,
+    pooler_mode: bool,
 ) -> Result<Option<Rejection>, sqlx::Error> {
     let new = items.iter().filter(|item| new.contains(&item.id));
     let new: Vec<(Uuid, &E::Prepared)> = new.map(|item| (item.id, item.prepared.as_ref())).collect();
     if new.is_empty() {
         return Ok(None);
     }
-    match AssertUnwindSafe(effect.apply(connection, &new)).catch_unwind().await {
-        Ok(Ok(())) => Ok(None),
+    match AssertUnwindSafe(effect.apply(&mut *connection, &new))
+        .catch_unwind()
+        .await
+    {
+        Ok(Ok(())) => Ok((!take_back(connection, pooler_mode).await?).then(aborted)),
         Ok(Err(EffectError::Database(error))) => Err(error),
         Ok(Err(EffectError::Rejected(why))) => Ok(Some(why)),
         Err(_) => Ok(Some(panicked())),
     }
 }
 
+fn aborted() -> Rejection {
+    Rejection::new(
+        "effect_aborted",
+        "a statement of its effect failed, or ended its transaction, and its code went on: nothing can be committed",
+    )
+}
+
+/// What may pass, in words that tell whose it is.
+fn told(error: &DatabaseError) -> String {
+    match error.code() {
+        Some(IDLED) => IDLED_TOO_LONG.to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// What a failed statement says against its values; `None`: it may pass.
 fn blame(error: &DatabaseError) -> Option<Rejection> {
+    if is_of_aborted(error.code()) {
+        return Some(aborted());
+    }
     let code = error.code()?;
     // The server's message may quote a value.
     let of_values = OF_THE_VALUES.iter().any(|class| code.starts_with(class));

@@ -137,8 +137,8 @@ impl MeasureStore for PostgresLeader {
         self.gauges(query).await
     }
 
-    async fn take_untold(&self, page: i64) -> Result<Vec<Untold>, FleetError> {
-        let query = self.database.statement(TAKE_UNTOLD).bind(page);
+    async fn take_untold(&self, after: i64, page: i64) -> Result<Vec<Untold>, FleetError> {
+        let query = self.database.statement(TAKE_UNTOLD).bind(after).bind(page);
         let rows = self
             .database
             .run(move |connection| query.fetch_all(connection).boxed())
@@ -151,6 +151,7 @@ impl MeasureStore for PostgresLeader {
 fn untold(row: &PgRow) -> Result<Untold, sqlx::Error> {
     let seconds = |name: &str| row.try_get(name).map(Duration::from_secs_f64);
     Ok(Untold {
+        place: row.try_get("place")?,
         run: row.try_get("id")?,
         workflow: row.try_get("workflow")?,
         queue: row.try_get("queue")?,

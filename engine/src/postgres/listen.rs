@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,11 @@ const CHANNEL: &str = "lockgate_wake";
 pub const DEAF: &str = "deaf";
 /// Before listening again after the connection failed.
 const PAUSE: Duration = Duration::from_secs(5);
+/// After so long without a word the server is asked whether it is still there: a connection that was cut off says nothing, and
+/// listening never sends anything that could fail.
+const QUIET: Duration = Duration::from_secs(10);
+/// What its answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Calls `hint` with the payload of every notification until told to stop, and with [`DEAF`] when none can come. Give it the direct URL: a transaction
 /// pooler does not pass notifications on. Losing them costs time, never work.
@@ -44,8 +50,18 @@ async fn listen_once(url: &str, hint: &Arc<dyn Fn(&str) + Send + Sync>) -> Resul
     listener.listen(CHANNEL).await?;
     // Whatever was said before we listened: look once.
     hint("run");
-    while let Some(notification) = listener.try_recv().await? {
-        hint(notification.payload());
+    loop {
+        match tokio::time::timeout(QUIET, listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => hint(notification.payload()),
+            Ok(ended) => return ended.map(drop),
+            // What is said meanwhile is kept for the next look.
+            Err(_) => answers(&mut listener).await?,
+        }
     }
-    Ok(())
+}
+
+async fn answers(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    let answer = tokio::time::timeout(ANSWER, listener.execute("select 1")).await;
+    let silent = || std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer any more");
+    answer.unwrap_or_else(|_| Err(silent().into())).map(drop)
 }

@@ -40,6 +40,7 @@ pub struct MigrationState {
 
 /// Why a binary and a schema do not go together.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SchemaError {
     /// There is no schema, or an older one.
     #[error(

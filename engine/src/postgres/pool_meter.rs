@@ -64,7 +64,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_for_a_connection_that_is_given_up_is_counted() {
         let pool = sqlx::PgPool::connect_lazy("postgres://nobody@localhost/nothing").unwrap();
-        let pool = Arc::new(Connections::of(pool));
+        let pool = Arc::new(Connections::of(pool, Arc::default()));
         let meter = PoolMeter::new(Pool::Client);
         let given_up = || meters().total(&DB_TIMEOUTS, Some(Pool::Client.text()));
         let before = given_up();

@@ -11,7 +11,7 @@ use super::control::{LOST_TRIES, Operator};
 use super::database::{Database, DatabaseError};
 use super::inspect::document;
 use crate::inspect::{ActedRuns, NotRepeated, RunAct, RunFilter};
-use crate::lifecycle::{LARGEST_PARAMS, NewSignal, Signalled};
+use crate::lifecycle::{Again, LARGEST_PARAMS, NewSignal, RepeatRun, Signalled};
 
 const SIGNAL_RUN: &str = include_str!("../../queries/signal_run.sql");
 const REPEAT_RUN: &str = include_str!("../../queries/repeat_run.sql");
@@ -24,62 +24,6 @@ const PAGE: u64 = 500;
 const LOOKS: u32 = 200;
 /// Runs that are counted at most, about: nobody decides by more.
 const COUNTED: u64 = 100_000;
-
-/// How a run that is over is done again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Again {
-    /// The same: earlier steps are not done again, messages keep their ids, signals that were not taken are told again.
-    Retry,
-    /// One like it.
-    Fork {
-        /// Its input, exact bytes of a JSON document; none: the same.
-        params: Option<Vec<u8>>,
-        /// Its messages have the ids of that run's.
-        keep_message_ids: bool,
-    },
-}
-
-/// A run to be done again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepeatRun {
-    /// The id that the new run will have; asking again under the same id starts none twice.
-    pub id: Uuid,
-    /// The run that is over.
-    pub run: Uuid,
-    /// How.
-    pub again: Again,
-    /// Path or name of the step from which on all is done again; none: a retry begins where it failed, a fork at the
-    /// beginning.
-    pub from: Option<String>,
-    /// Why, for the record.
-    pub reason: Option<String>,
-}
-
-impl RepeatRun {
-    /// A retry from the step that failed.
-    #[must_use]
-    pub fn retry(run: Uuid) -> Self {
-        Self {
-            id: Uuid::now_v7(),
-            run,
-            again: Again::Retry,
-            from: None,
-            reason: None,
-        }
-    }
-
-    /// A fork from the beginning, with the same input.
-    #[must_use]
-    pub fn fork(run: Uuid) -> Self {
-        Self {
-            again: Again::Fork {
-                params: None,
-                keep_message_ids: false,
-            },
-            ..Self::retry(run)
-        }
-    }
-}
 
 /// Something that is done to many runs.
 #[derive(Debug, Clone, PartialEq)]

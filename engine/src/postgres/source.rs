@@ -14,6 +14,10 @@ use uuid::Uuid;
 use super::database::{Database, DatabaseError};
 use crate::workflow::{IdPages, Resources, Source};
 
+/// So many times what a call may take has one statement in a snapshot, an hour by default: it may sort millions, but a
+/// connection that was cut off meanwhile never answers, and its run would be held for ever.
+const DEADLINES: u32 = 180;
+
 /// A value bound into a source's statements.
 #[derive(Debug, Clone)]
 pub enum SqlValue {
@@ -202,7 +206,12 @@ impl IdPages for SqlPages {
             .bind(limit as i64);
         let query = bind_all(query, &self.values);
         let row = match &mut self.snapshot {
-            Some(connection) => query.fetch_one(connection).await.map_err(DatabaseError::from)?,
+            Some(connection) => {
+                let longest = self.database.deadline() * DEADLINES;
+                let asked = tokio::time::timeout(longest, query.fetch_one(connection)).await;
+                let asked = asked.map_err(|_| DatabaseError::TooSlow(longest))?;
+                asked.map_err(DatabaseError::from)?
+            }
             None => {
                 self.database
                     .run(move |connection| query.fetch_one(connection).boxed())

@@ -1,5 +1,7 @@
 //! Speaks HTTP to a collector, on the plain thread of whoever exports: nothing of it touches the runtime.
 
+use std::error::Error;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto};
 
 use super::settings::{Target, Tls};
 
@@ -90,7 +92,12 @@ impl Client {
                 self.trouble.is("tls");
                 let name = ServerName::try_from(host.to_owned())?;
                 let connection = TlsConnector::from(tls.clone()).connect(name, connection).await?;
-                self.ask(connection, request).await
+                let answer = self.ask(connection, request).await;
+                // What we show of ourselves is looked at when for us the connection is made already.
+                if matches!(&answer, Err(error) if is_of_tls(error.as_ref())) {
+                    self.trouble.is("tls");
+                }
+                answer
             }
         }
     }
@@ -141,6 +148,18 @@ impl HttpClient for Client {
         }
         answer
     }
+}
+
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if wrapped.is_some_and(|wrapped| wrapped.is::<rustls::Error>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn config_of(tls: &Tls) -> anyhow::Result<ClientConfig> {

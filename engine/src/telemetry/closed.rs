@@ -63,6 +63,7 @@ closed! {
     StepKind {
         FanOut = "fan_out", Step = "step", Undoable = "undoable", Transaction = "transaction", Sleep = "sleep",
         Signal = "signal", Child = "child", Version = "version", Select = "select", Publish = "publish",
+        Show = "show",
     }
     /// How a step ended.
     StepEnd { Completed = "completed", Failed = "failed", Adopted = "adopted" }
@@ -162,7 +163,7 @@ closed! {
         FanOutOpen = "fan_out_open", SourceTrouble = "source_trouble", ScheduleLate = "schedule_late",
         ScheduleBroken = "schedule_broken", UndeliveredDue = "undelivered_due", OutboxWaiting = "outbox_waiting",
         BreakerOpen = "breaker_open", DeadLetters = "dead_letters", OldSnapshot = "old_snapshot", RunUndoing = "run_undoing",
-        QueuePaused = "queue_paused",
+        QueuePaused = "queue_paused", FanOutIdle = "fan_out_idle",
     }
     /// What left a claim of a run.
     ExecuteEnd {

@@ -1,11 +1,11 @@
 //! Instruments, made from the catalogue: what is not in it cannot be counted.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::metrics::{BoundHistogram, Histogram, Meter};
 
 use super::catalogue::{Kind, MetricDef, all_metrics};
 use super::labels::Labels;
@@ -18,17 +18,22 @@ pub(crate) struct Instruments {
     histograms: HashMap<&'static str, Histogram<f64>>,
 }
 
-/// A histogram with its attributes, made once.
+/// A histogram with its attributes, which are looked up once; clones are the same.
 #[derive(Clone)]
-pub(crate) struct Timing {
+pub(crate) struct Timing(Arc<Unbound>);
+
+struct Unbound {
     histogram: Histogram<f64>,
-    attributes: Arc<[KeyValue]>,
+    attributes: Vec<KeyValue>,
+    /// Since it was first recorded: one that is bound and says nothing would be told.
+    bound: OnceLock<BoundHistogram<f64>>,
 }
 
 impl Timing {
     /// It took so long.
     pub(crate) fn took(&self, time: Duration) {
-        self.histogram.record(time.as_secs_f64(), &self.attributes);
+        let bind = || self.0.histogram.bind(&self.0.attributes);
+        self.0.bound.get_or_init(bind).record(time.as_secs_f64());
     }
 }
 
@@ -82,10 +87,11 @@ impl Instruments {
 
     /// A histogram with these values of its attributes, to be kept by who measures often.
     pub(crate) fn timing(&self, def: &'static MetricDef, values: &[&str]) -> Timing {
-        Timing {
+        Timing(Arc::new(Unbound {
             histogram: self.histograms[def.name].clone(),
-            attributes: self.attributes(def, values).into(),
-        }
+            attributes: self.attributes(def, values),
+            bound: OnceLock::new(),
+        }))
     }
 
     /// The sum of a metric's totals one of whose attributes has this value; of all of them, without one.

@@ -11,9 +11,11 @@ use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
+use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
 
@@ -27,13 +29,18 @@ const EXPORTERS: &[&str] = &["opentelemetry", "reqwest", "hyper", "h2", "rustls"
 /// A layer of a subscriber.
 pub(super) type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
-/// Lines on stderr.
-pub(super) fn layer<S>(format: LogFormat, default_level: &str) -> BoxedLayer<S>
+/// Lines on stderr, and the same to a collector. All through one filter: each that there is, is asked whenever a scope is
+/// entered and left, which is at every poll.
+pub(super) fn layer<S>(
+    format: LogFormat,
+    default_level: &str,
+    bridge: Option<impl Layer<S> + Send + Sync>,
+) -> BoxedLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let filter = filter(default_level);
-    let own = tracing_subscriber::filter::filter_fn(is_told);
+    let filter = filter(default_level).and(filter_fn(is_told));
+    let bridge = bridge.map(EventsOfOthers);
     match format {
         LogFormat::Human => {
             let colours =
@@ -42,16 +49,24 @@ where
                 .with_ansi(colours)
                 .event_format(Human::new(colours))
                 .with_writer(std::io::stderr);
-            layer.with_filter(own).with_filter(filter).boxed()
+            layer.and_then(bridge).with_filter(filter).boxed()
         }
         LogFormat::Json => {
             AS_JSON.store(true, Ordering::Relaxed);
             let layer = lines::layer().fmt_fields(JsonFields::new()).event_format(Json);
-            layer
-                .with_writer(std::io::stderr)
-                .with_filter(own)
-                .with_filter(filter)
-                .boxed()
+            let layer = layer.with_writer(std::io::stderr);
+            layer.and_then(bridge).with_filter(filter).boxed()
+        }
+    }
+}
+
+/// A layer that is told of events, but for those of the crates that export.
+struct EventsOfOthers<L>(L);
+
+impl<S: Subscriber, L: Layer<S>> Layer<S> for EventsOfOthers<L> {
+    fn on_event(&self, event: &Event<'_>, context: LayerContext<'_, S>) {
+        if !is_of_exporters(event.metadata()) {
+            self.0.on_event(event, context);
         }
     }
 }

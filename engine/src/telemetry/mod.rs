@@ -31,11 +31,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::trace::{Tracer, TracerProvider as _};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use tracing::Metadata;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::{Identity, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use uuid::Uuid;
@@ -134,29 +135,37 @@ pub fn start(config: &Config, service: &str, default_level: &str) -> Telemetry {
 /// Lines on stderr and nothing else. A second call changes nothing.
 pub(crate) fn lines(format: LogFormat, default_level: &str) {
     let _ = tracing_subscriber::registry()
-        .with(logs::layer(format, default_level))
+        .with(logs::layer(format, default_level, None::<Identity>))
         .try_init();
 }
 
 fn subscribe(providers: &providers::Providers, format: LogFormat, default_level: &str) {
-    let bridge = providers.logger.as_ref().map(|logger| {
-        let bridge = OpenTelemetryTracingBridge::new(logger);
-        let told = filter_fn(|metadata: &Metadata<'_>| !logs::is_of_exporters(metadata));
-        bridge.with_filter(told).with_filter(logs::filter(default_level))
-    });
-    let spans = providers.tracer.as_ref().map(|tracer| {
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer.tracer("lockgate.user"));
-        let layer = layer.with_location(false).with_threads(false);
-        layer.with_filter(filter_fn(is_of_users)).with_filter(LevelFilter::INFO)
-    });
+    let bridge = providers.logger.as_ref().map(OpenTelemetryTracingBridge::new);
+    let tracer = providers.tracer.as_ref();
+    let spans = tracer.map(|tracer| spans_of_users(tracer.tracer("lockgate.user")));
     // Set already by the binary: then its choice holds.
-    let registry = tracing_subscriber::registry().with(logs::layer(format, default_level));
-    let _ = registry.with(bridge).with(spans).try_init();
+    let registry = tracing_subscriber::registry().with(logs::layer(format, default_level, bridge));
+    let _ = registry.with(spans).try_init();
 }
 
-/// Spans that somebody else makes: ours are made at their end, and looking at each of them would cost every poll.
+/// Spans that somebody else makes: ours are made at their end, and looking at each of them would cost every poll. In one
+/// filter: a scope that the outer one of two lets through is kept and entered, though the inner one refuses it.
+fn spans_of_users<S, T>(tracer: T) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    T: Tracer + Send + Sync + 'static,
+    T::Span: Send + Sync,
+{
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+    let layer = layer.with_location(false).with_threads(false);
+    layer.with_filter(filter_fn(is_of_users).with_max_level_hint(LevelFilter::INFO))
+}
+
 fn is_of_users(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let ours = target == "lockgate" || target.starts_with("lockgate::");
-    !ours && !logs::is_of_exporters(metadata)
+    *metadata.level() <= LevelFilter::INFO && !ours && !logs::is_of_exporters(metadata)
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,9 @@ impl TestEngine {
     /// it is and run again by the new code.
     #[must_use]
     pub fn workflow<W: Workflow>(self, workflow: W) -> Self {
-        self.with(|parts| parts.registry.add(workflow))
+        self.with(|parts| {
+            parts.registry.replace(workflow);
+        })
     }
 
     /// Gives sources and steps a value to use, one a type.

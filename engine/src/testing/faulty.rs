@@ -108,33 +108,59 @@ impl Faulty {
         Ok(())
     }
 
+    /// The durable write is the commit: a crash before it finds the work done, and nothing of it kept.
     pub(super) async fn transact_in(
         &self,
         database: &TestPostgres,
         step: &NewStep,
         work: &TransactionWork,
         max_result: usize,
+        write: Write,
     ) -> Result<Transacted, FleetError> {
+        self.alive()?;
+        let (around, crashed) = (self.around.crashes.clone(), Arc::new(AtomicBool::new(false)));
+        let (crashes, writes) = (crashed.clone(), [write.clone()]);
+        let commits = move || {
+            crashes.store(around.before(&writes), Ordering::Release);
+            !crashes.load(Ordering::Acquire)
+        };
+        let (done, is_new) = self.transact_unless(database, step, work, max_result, commits).await?;
+        self.alive()?;
+        if crashed.load(Ordering::Acquire) || (is_new && self.around.crashes.after(&[write])) {
+            return self.crash();
+        }
+        Ok(done)
+    }
+
+    /// Answers also whether it was committed now.
+    async fn transact_unless(
+        &self,
+        database: &TestPostgres,
+        step: &NewStep,
+        work: &TransactionWork,
+        max_result: usize,
+        commits: impl Fn() -> bool + Send + 'static,
+    ) -> Result<(Transacted, bool), FleetError> {
         let (store, database) = (self.store.clone(), database.database());
         let (step, work, turn) = (step.clone(), work.clone(), self.around.transactions.clone());
         // A task of its own: who is dropped after the commit must not take the record along.
         let done = tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
             if let Some(recorded) = store.ended_step(step.claim.run, &step.path) {
-                return Ok(Transacted::Recorded(Box::new(recorded)));
+                return Ok((Transacted::Recorded(Box::new(recorded)), false));
             }
             let (held, claim) = (store.clone(), step.claim);
             if !held.is_held(&claim) {
-                return Ok(Transacted::Lost);
+                return Ok((Transacted::Lost, false));
             }
-            let is_held = move || held.is_held(&claim);
+            let is_held = move || held.is_held(&claim) && commits();
             Ok(
                 match transact_apart(&database, &step, &work, max_result, is_held).await? {
-                    Apart::Lost => Transacted::Lost,
-                    Apart::Failed(error) => Transacted::Failed(error),
+                    Apart::Lost => (Transacted::Lost, false),
+                    Apart::Failed(error) => (Transacted::Failed(error), false),
                     Apart::Committed(step) => match store.record_committed(&step) {
-                        Some(recorded) => Transacted::Recorded(Box::new(recorded)),
-                        None => Transacted::Lost,
+                        Some(recorded) => (Transacted::Recorded(Box::new(recorded)), true),
+                        None => (Transacted::Lost, true),
                     },
                 },
             )

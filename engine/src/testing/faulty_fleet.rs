@@ -8,7 +8,7 @@ use super::crashes::{CLAIM, Write};
 use super::faulty::Faulty;
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, ItemIds, PlanChunk, PlanProgress,
-    Renewal, RunClaim, RunId, StepState, Swept, Unrenewed, WorkRun,
+    Renewal, RunClaim, RunId, Runnable, StepState, Swept, Unrenewed, WorkRun,
 };
 
 fn of_batch(claim: &BatchClaim, what: &str) -> [Write; 1] {
@@ -82,12 +82,13 @@ impl Fleet for Faulty {
 
     async fn claimable_runs(
         &self,
-        workflows: &[String],
+        runnable: &[Runnable],
         without: &[RunId],
+        behind: Option<RunId>,
         at_most: i64,
     ) -> Result<Vec<RunId>, FleetError> {
         self.alive()?;
-        self.store.claimable_runs(workflows, without, at_most).await
+        self.store.claimable_runs(runnable, without, behind, at_most).await
     }
 
     async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {

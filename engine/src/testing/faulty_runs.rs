@@ -10,8 +10,8 @@ use super::crashes::{STEP, Write};
 use super::faulty::Faulty;
 use crate::lifecycle::{
     Act, Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
-    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
-    Transacted, TransactionWork, WorkRun,
+    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunRecord, RunStore, Saved, Signalled,
+    Started, Transacted, TransactionWork, WorkRun,
 };
 
 const START: &str = "start";
@@ -82,6 +82,16 @@ impl RunStore for Faulty {
         self.store.read_claimed_runs(page).await
     }
 
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError> {
+        self.alive()?;
+        self.store.acquit_run(claim).await
+    }
+
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError> {
+        self.alive()?;
+        self.store.read_record(run).await
+    }
+
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
         let writes: Vec<Write> = group.iter().map(step_write).collect();
         self.write(&writes, self.store.save_steps(group)).await
@@ -107,8 +117,8 @@ impl RunStore for Faulty {
             self.around.missing.note(why);
             return Err(FleetError::Refused(why.to_owned()));
         };
-        let done = self.transact_in(database, step, work, max_result);
-        self.write(&[step_write(step)], done).await
+        self.transact_in(database, step, work, max_result, step_write(step))
+            .await
     }
 
     async fn let_go_runs(&self, group: &[Ending]) -> Result<Vec<LetGo>, FleetError> {

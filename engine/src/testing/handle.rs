@@ -7,8 +7,10 @@ use serde::de::DeserializeOwned;
 
 use super::engine::TestEngine;
 use crate::client::{RunError, RunStatus};
-use crate::lifecycle::{NewSignal, RunId, RunStore as _, Signalled, StepState, StepStatus};
+use crate::inspect::NotRepeated;
+use crate::lifecycle::{Kind, NewSignal, RepeatRun, RunId, RunStore as _, Signalled, StepState, StepStatus};
 use crate::memory::RunView;
+use crate::workflow::Place;
 
 /// A run that was started in a test.
 #[derive(Clone)]
@@ -87,9 +89,53 @@ impl<O> TestHandle<O> {
         }
     }
 
+    /// What it has shown under a name, the newest; none: nothing yet.
+    ///
+    /// # Panics
+    /// It shows something else.
+    #[must_use]
+    #[track_caller]
+    pub fn shown<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let world = &self.engine.world;
+        let steps = world.store.steps(world.store.last_run(self.id)).into_iter();
+        let shown = steps.filter(|step| step.kind == Kind::Show && step.status == StepStatus::Completed);
+        let named = shown.filter(|step| Place::of_path(&step.path).is_some_and(|place| place.name == name));
+        // Of one instant, which the tests' clock has for many, the later place: its number may have a digit more.
+        let newest = named.max_by_key(|step| (step.finished_at, step.path.len(), step.path.clone()))?;
+        match serde_json::from_slice(newest.result.as_deref().unwrap_or(b"null")) {
+            Ok(value) => Some(value),
+            Err(why) => panic!("what run {} shows as {name} does not fit: {why}", self.id),
+        }
+    }
+
     /// Asks it to stop.
     pub fn cancel(&self, reason: &str) {
         self.engine.world.store.cancel_run(self.id, reason);
+    }
+
+    /// Does again what it did, once it is over, from the step that failed, as `runs retry` does.
+    ///
+    /// # Errors
+    /// Says why no run was started.
+    pub fn retry(&self, reason: &str) -> Result<Self, NotRepeated> {
+        self.repeat(RepeatRun {
+            reason: Some(reason.to_owned()),
+            ..RepeatRun::retry(self.id)
+        })
+    }
+
+    /// The same as [`RepeatRun`] says: from a named step, or with another input.
+    ///
+    /// # Errors
+    /// Says why no run was started.
+    pub fn repeat(&self, how: RepeatRun) -> Result<Self, NotRepeated> {
+        let how = RepeatRun {
+            id: self.engine.world.next_run_id(),
+            run: self.id,
+            ..how
+        };
+        let run = self.engine.world.store.repeat_run(&how)?;
+        Ok(Self::new(self.engine.clone(), run))
     }
 
     /// Lets nothing new of it begin.

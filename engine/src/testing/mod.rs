@@ -2,7 +2,7 @@
 //!
 //! What runs is the engine itself - its driver, its replays, its groups of checkpoints, its planner and its workers -
 //! over a store in memory and a clock that jumps to whatever is due next, so that a sleep of a day takes microseconds.
-//! See the page on testing in the documentation.
+//! `docs/testing.md` in the repository shows how, with an example.
 #![allow(clippy::panic)]
 
 mod asserts;

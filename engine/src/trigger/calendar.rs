@@ -12,6 +12,7 @@ const SECOND: TimeDelta = TimeDelta::seconds(1);
 
 /// Why a schedule cannot be read: always the writer's to mend, before anything is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CalendarError {
     /// The text is not made of five or six fields.
     #[error(

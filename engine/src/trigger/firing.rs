@@ -119,6 +119,7 @@ impl ScheduleRow {
 
 /// Why a schedule cannot fire until somebody mends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FiringError {
     /// Its text, zone or one of its rules.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The trigger: when a schedule fires. Everything here is a pure function of its arguments: no clock, no database.
+//! The trigger (R40.2): when a schedule fires. Everything here is a pure function of its arguments: no clock, no database.
 //!
 //! A schedule is a cron text, an IANA time zone and two rules for the nights the clocks change. It produces **slots**:
 //! nominal instants in UTC, whole seconds. A slot is an identity (`unique (schedule, slot)`), so that it fires once

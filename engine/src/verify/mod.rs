@@ -45,6 +45,7 @@ pub struct VerifyRequest {
 
 /// Why a run could not be verified.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VerifyError {
     /// There is no such run.
     #[error("there is no run {0}")]

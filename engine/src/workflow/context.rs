@@ -33,8 +33,9 @@ const LATEST: DateTime<Utc> = match DateTime::from_timestamp_secs(253_402_300_79
 /// A run, as its workflow's code sees it. Its steps are recorded: code that is run again from its start, as after the
 /// death of a replica, gets from them what they came to, and goes on where the record ends.
 ///
-/// A step is known by its place: the how-manieth it is, counted when the method is called, and its name. Several steps
-/// may be awaited at once, as with `futures::join!`; what is called must not depend on which of them ends first.
+/// A step is identified by its place: its position in the order of calls, counted when the method is called, and its name.
+/// Several steps may be awaited at once, as with `futures::join!`; what is called must not depend on which of them ends
+/// first.
 #[derive(Clone)]
 pub struct Context {
     run: Arc<WorkRun>,
@@ -136,7 +137,13 @@ impl Context {
     }
 
     /// Does something in a transaction of the host's database that also records what it returned: both, or none.
-    pub(crate) fn transact<T>(&self, name: &str, work: TransactionWork, undo: Option<Undo>) -> StepFuture<T>
+    pub(crate) fn transact<T>(
+        &self,
+        name: &str,
+        options: StepOptions,
+        work: TransactionWork,
+        undo: Option<Undo>,
+    ) -> StepFuture<T>
     where
         T: DeserializeOwned + 'static,
     {
@@ -145,7 +152,7 @@ impl Context {
         if let Some(wrong) = place.misnamed() {
             return refuse(wrong);
         }
-        let done = self.host.clone().transact(place, work, undo);
+        let done = self.host.clone().transact(place, options, work, undo);
         self.told(done, move |done| from_json(&path, done.result.as_deref()))
     }
 

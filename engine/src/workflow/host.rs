@@ -80,7 +80,13 @@ pub(crate) struct Race {
 /// when the method is called; what it has not is done when the future is awaited.
 pub(crate) trait ContextHost: Send + Sync {
     fn step(self: Arc<Self>, place: Place, options: StepOptions, action: Action, undo: Option<Undo>) -> Outcome;
-    fn transact(self: Arc<Self>, place: Place, work: TransactionWork, undo: Option<Undo>) -> Outcome;
+    fn transact(
+        self: Arc<Self>,
+        place: Place,
+        options: StepOptions,
+        work: TransactionWork,
+        undo: Option<Undo>,
+    ) -> Outcome;
     fn wait(self: Arc<Self>, place: Place, wait: WaitFor) -> Outcome;
     fn fan_out(self: Arc<Self>, place: Place, fan_out: Arc<dyn FanOut>) -> Outcome;
     /// Starts a child, unless that is recorded; answers which run it is.
@@ -88,6 +94,8 @@ pub(crate) trait ContextHost: Send + Sync {
     /// How the child ended that was started at this path.
     fn child_end(self: Arc<Self>, path: String) -> Outcome;
     fn publish(self: Arc<Self>, place: Place, publication: Publication) -> Outcome;
+    /// Records a value for whoever looks at the run.
+    fn show(self: Arc<Self>, place: Place, value: Vec<u8>) -> Outcome;
     /// The store, for steps about other runs; none: nothing is done here.
     fn runs(&self) -> Option<Arc<dyn RunStore>>;
     /// Sets an attribute of the run, or says why not.

@@ -14,6 +14,7 @@ mod registry;
 mod resources;
 mod retry;
 mod select;
+mod show;
 mod source;
 mod step;
 mod undo;
@@ -38,8 +39,9 @@ pub use registry::Registry;
 pub use resources::Resources;
 pub use retry::RetryPolicy;
 pub use select::Either;
+pub(crate) use show::{LARGEST_SHOWN, holds_zero};
 pub use source::{IdPages, Source};
-pub(crate) use step::{Action, check_size, is_fatal, to_json};
+pub(crate) use step::{Action, TimedOut, check_size, is_fatal, to_json};
 pub use step::{StepError, StepFuture, StepOptions, fatal};
 pub(crate) use undo::{TransactionUndo, Undo, UndoAction};
 

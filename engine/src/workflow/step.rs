@@ -52,6 +52,7 @@ impl StepOptions {
 /// How a step failed for good. It is recorded: a replay fails in the same words, and runs nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StepError {
     /// Its code failed as often as it may, or with an error that is not tried again.
     #[error("step {path} failed in attempt {attempts}: {message}")]
@@ -124,6 +125,11 @@ pub(crate) fn is_fatal(error: &anyhow::Error) -> bool {
     // The first sees through context that was added, the second through errors that were wrapped.
     error.downcast_ref::<Fatal>().is_some() || error.chain().any(|cause| cause.is::<Fatal>())
 }
+
+/// A try took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("it took longer than {0:?}")]
+pub(crate) struct TimedOut(pub(crate) Duration);
 
 /// A step's code with its types erased: a try, and its result as JSON.
 pub(crate) type Action = Box<dyn FnMut() -> BoxFuture<'static, anyhow::Result<Vec<u8>>> + Send>;

@@ -21,7 +21,7 @@ pub(crate) enum Undo {
     /// By code, at least once.
     Action(UndoAction, StepOptions),
     /// By rows that are committed with its record, once.
-    Transaction(TransactionUndo),
+    Transaction(TransactionUndo, StepOptions),
 }
 
 impl Context {

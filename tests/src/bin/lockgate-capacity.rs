@@ -1,4 +1,4 @@
-//! Writes what `make bench-capacity` and `make bench-replicas` have found into docs/capacity.md.
+//! Writes what `make bench-capacity`, `make bench-replicas` and `make bench-telemetry` have found into docs/capacity.md.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::Value;
 const BEGIN: &str = "<!-- figures: written by lockgate-capacity from target/bench -->\n";
 const END: &str = "<!-- /figures -->\n";
 
-/// Writes what `make bench-capacity` and `make bench-replicas` have found into docs/capacity.md
+/// Writes what `make bench-capacity`, `make bench-replicas` and `make bench-telemetry` have found into docs/capacity.md
 #[derive(Parser)]
 struct Args {
     /// Where they have left it
@@ -29,11 +29,18 @@ fn main() -> anyhow::Result<()> {
         serde_json::from_str(&text).with_context(|| file.display().to_string())
     };
     let (capacity, replicas) = (read("capacity.json")?, read("replicas.json")?);
+    let telemetry = read("telemetry.json")?;
     let path = root.join("docs/capacity.md");
     let page = std::fs::read_to_string(&path)?;
     let (head, rest) = page.split_once(BEGIN).context("the page has no place for figures")?;
     let (_, tail) = rest.split_once(END).context("the place for figures has no end")?;
-    let figures = format!("{}\n{}\n{}", batches(&capacity), idle(&capacity), rounds(&replicas));
+    let figures = [
+        batches(&capacity),
+        idle(&capacity),
+        rounds(&replicas),
+        telling(&telemetry),
+    ];
+    let figures = figures.join("\n");
     std::fs::write(path, format!("{head}{BEGIN}{figures}{END}{tail}"))?;
     Ok(())
 }
@@ -128,14 +135,44 @@ fn rounds(replicas: &Value) -> String {
 
 fn connections(replicas: &Value) -> String {
     let told = list(replicas, "rounds").map(|round| {
-        format!(
-            "{} replicas held {} connections at most",
-            round["replicas"], round["connections"]
-        )
+        let noun = if round["replicas"] == 1 { "replica" } else { "replicas" };
+        format!("{} {noun}: at most {}", round["replicas"], round["connections"])
     });
     let told: Vec<String> = told.collect();
     format!(
         "Connections under that load, the benchmark's own included: {}.\n",
         told.join("; ")
     )
+}
+
+fn telling(telemetry: &Value) -> String {
+    let mut out = format!(
+        "What telling a collector costs, by the default sampling (`make bench-telemetry`, {} rounds of two replicas that tell and two \
+         that do not; in brackets the least and the greatest of a round; the collector, a process of its own, used {:.1} % of a processor):\n\n\
+         | | speed, of that without | asked | processor time of the replica, of that without | µs of it |\n\
+         | --- | --- | --- | --- | --- |\n",
+        list(telemetry, "rounds").count(),
+        number(&telemetry["sink_cores"]) * 100.0
+    );
+    for (what, name, asked) in [
+        ("an item", "items", "0.97"),
+        ("a run of 3 steps", "runs", "0.95"),
+        ("a run without steps", "stepless", "0.95"),
+    ] {
+        let cost = &telemetry[name];
+        let ratio = |of: &str| {
+            let (least, greatest) = (&cost[format!("{of}_between")][0], &cost[format!("{of}_between")][1]);
+            let ratio = number(&cost[format!("{of}_ratio")]);
+            format!("{ratio:.3} ({:.3} to {:.3})", number(least), number(greatest))
+        };
+        let _ = writeln!(
+            out,
+            "| {what} | {} | {asked} | {} | {:.2} with, {:.2} without |",
+            ratio("speed"),
+            ratio("cpu"),
+            number(&cost["cpu_us_on"]),
+            number(&cost["cpu_us_off"]),
+        );
+    }
+    out
 }

@@ -14,6 +14,7 @@ use lockgate::postgres::SqlSource;
 use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Workflow};
 use lockgate_tests::beside::StartBeside;
 use lockgate_tests::chaos_family::ChaosFamily;
+use lockgate_tests::chaos_pair::ChaosPair;
 use lockgate_tests::chaos_steps::ChaosSteps;
 use lockgate_tests::chaos_versions;
 use lockgate_tests::place_order::PlaceOrder;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         .workflow(TaskReminders)
         .workflow(TaskReminder)
         .workflow(ChaosFamily)
+        .workflow(ChaosPair)
         .resource(Payments::from_env())
         .command(extra::<SubmitDirect>)
         .command(extra::<StartBeside>);

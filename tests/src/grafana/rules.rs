@@ -2,7 +2,7 @@
 
 use yaml_rust2::Yaml;
 
-use super::alert::{Alert, Fires, Series};
+use super::alert::{Alert, Fires};
 use super::panel::Source;
 use super::yaml::{document, list, map, put, text};
 use super::{alerts, promql};
@@ -41,9 +41,12 @@ pub fn expr(alert: &Alert) -> String {
         value
     };
     let compared = format!("{value} {}", alert.fires.text());
-    alert.or_absent.map_or(compared.clone(), |metric| {
-        format!("{compared} or absent({})", promql::written_out(&format!("<{metric}>")))
-    })
+    let of = |metric: &str| promql::written_out(&format!("<{metric}>"));
+    match alert.or_absent {
+        None => compared,
+        Some((metric, None)) => format!("{compared} or absent({})", of(metric)),
+        Some((metric, Some(other))) => format!("{compared} or (absent({}) unless on () {})", of(metric), of(other)),
+    }
 }
 
 fn labels(alert: &Alert) -> Yaml {
@@ -66,7 +69,13 @@ pub fn cases(runbook: &str) -> String {
         let (series, own) = alert.bad;
         tests.push(case(alert, "fires", series, Some(own), runbook));
         tests.push(case(alert, "is quiet", alert.good, None, runbook));
-        if alert.or_absent.is_some() {
+        if let Some((metric, _)) = alert.or_absent {
+            let others = series.iter().filter(|(of, _)| !of.contains(metric)).copied();
+            let others: Vec<_> = others.collect();
+            if !others.is_empty() {
+                let what = "fires once when only others are told of";
+                tests.push(case(alert, what, &others, Some(own), runbook));
+            }
             tests.push(case(
                 alert,
                 "fires when nothing is told",
@@ -87,7 +96,7 @@ pub fn cases(runbook: &str) -> String {
     )
 }
 
-fn case(alert: &Alert, what: &str, series: Series, fires: Option<&[(&str, &str)]>, runbook: &str) -> Yaml {
+fn case(alert: &Alert, what: &str, series: &[(&str, &str)], fires: Option<&[(&str, &str)]>, runbook: &str) -> Yaml {
     let series = series
         .iter()
         .map(|(series, values)| map([("series", text(promql::written_out(series))), ("values", text(*values))]));

@@ -86,7 +86,11 @@ async fn a_replica_that_only_serves_takes_commands_and_starts_runs_that_others_w
     cluster.seed_users(10).await;
     let mut server = cluster.replica_called(
         &["run", "--roles", "api"],
-        &[("LOCKGATE_API_LISTEN", "127.0.0.1:0"), ("LOCKGATE_API_TOKEN", TOKEN)],
+        &[
+            ("LOCKGATE_API_LISTEN", "127.0.0.1:0"),
+            ("LOCKGATE_API_TOKEN", TOKEN),
+            ("LOCKGATE_DIRECT_PATIENCE", "20s"),
+        ],
     );
     let client = client_of(&mut server).await;
     let sent = client.post(SEND, COMMAND).await.is(202).json();

@@ -28,13 +28,13 @@ async fn bounded(change: impl FnOnce(&mut ApiSettings)) -> (TestDatabase, TestAp
 
 #[tokio::test]
 async fn a_token_makes_only_so_many_requests_a_second() {
-    let (_database, api) = bounded(|bounds| bounds.requests_per_s = 3).await;
+    let (_database, api) = bounded(|bounds| bounds.requests_per_s = 1).await;
     let client = api.client().await;
     let mut answers = Vec::new();
     for _ in 0..8 {
         answers.push(client.post(SEND, COMMAND).await);
     }
-    assert!(answers.iter().take(3).all(|answer| answer.status == 202));
+    assert_eq!(answers[0].status, 202);
     let busy = answers
         .into_iter()
         .find(|answer| answer.status == 429)

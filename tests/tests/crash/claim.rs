@@ -1,4 +1,4 @@
-//! C: deaths and lost answers around a claim.
+//! C: deaths and lost answers around a claim (R40.6).
 
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::proxy::Proxy;

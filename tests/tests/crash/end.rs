@@ -2,6 +2,8 @@
 
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::proxy::Proxy;
+use lockgate_tests::replica::PATIENCE;
+use lockgate_tests::wait_until;
 use serde_json::json;
 
 use crate::dies_at;
@@ -73,4 +75,25 @@ async fn lost(lose: impl Fn(&Proxy, &str, usize)) {
         (1, 11_999),
         "{found}"
     );
+}
+
+pub async fn silence() {
+    let cluster = Cluster::new().await;
+    let proxy = Proxy::before(cluster.url()).await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 3_000}), Some(400))
+        .await;
+    let _replica = cluster.replica_with(&[
+        ("DATABASE_URL", proxy.url()),
+        ("DATABASE_URL_DIRECT", proxy.url()),
+        ("LOCKGATE_DATABASE_DEADLINE", "3s"),
+    ]);
+    wait_until(PATIENCE, "some of it is done", async || {
+        cluster.batches_done(run).await > 0
+    })
+    .await;
+    proxy.silence();
+    let found = cluster.completes(run).await;
+    println!("{found}");
+    assert_eq!(found.fates["delivered"], 3_000, "{found}");
 }

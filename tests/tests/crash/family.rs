@@ -69,7 +69,7 @@ pub async fn waking_a_parent() {
         ("suspended", 1)
     );
     let _replica = cluster.replica();
-    cluster.reaches_within(run, "completed", RECOVERY * 2).await;
+    cluster.reaches(run, "completed").await;
     assert!(leaves(&cluster).await.values().all(|count| *count == 1));
     holds(&cluster).await;
 }
@@ -140,6 +140,41 @@ pub async fn stopping_children() {
         cluster.count(open, run).await == 0
     })
     .await;
+    holds(&cluster).await;
+}
+
+/// More children of a branch that loses than a page stops; its run sleeps on.
+pub async fn stopping_lost_children() {
+    let cluster = Cluster::new().await;
+    create_effects(&cluster.pool).await;
+    let url = cluster.url().to_owned();
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
+    let plan = json!({"children": 650, "leaf_waits": true, "loses": true});
+    let run = cluster.start("chaos-family", plan).await;
+    let mut dying = cluster.replica_dying_at("stop_lost_children.mid");
+    let waits = "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'child' and status = 'open'";
+    wait_until(PATIENCE, "all children are started", async || {
+        cluster.count(waits, run).await == 650
+    })
+    .await;
+    let told: String = sqlx::query_scalar("select lockgate.signal_run($1, 'lose', 'null')")
+        .bind(run)
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
+    assert_eq!(told, "sent");
+    dying.crashes().await;
+    let left = cluster.count(waits, run).await;
+    assert!((1..650).contains(&left), "{left} are left");
+    let _replica = cluster.replica();
+    let cancelled = "select count(*) from lockgate.task_runs where parent_id = $1 and status = 'cancelled'";
+    wait_until(PATIENCE, "all are cancelled", async || {
+        cluster.count(cancelled, run).await == 650
+    })
+    .await;
+    assert_eq!(cluster.count(waits, run).await, 0);
+    let over = "select count(*) from lockgate.task_runs where id = $1 and finished_at is not null";
+    assert_eq!(cluster.count(over, run).await, 0, "it waits on");
     holds(&cluster).await;
 }
 

@@ -1,4 +1,4 @@
-//! D: deaths, refusals and lost answers around the finish of a batch.
+//! D: deaths, refusals and lost answers around the finish of a batch (R40.7).
 
 use lockgate_tests::cluster::{Cluster, WINDOW};
 use lockgate_tests::proxy::Proxy;
@@ -39,7 +39,7 @@ pub async fn rows_cannot_be_written() {
     let replica = cluster.replica();
     // Longer than a lease: it is renewed all the while.
     wait_until(PATIENCE, "the finish was tried again and again", async || {
-        replica.log().matches("finish not written yet").count() >= 14
+        replica.log().matches("finish not written yet").count() >= 32
     })
     .await;
     assert_eq!((cluster.batches_done(run).await, cluster.recovered(run).await), (0, 0));

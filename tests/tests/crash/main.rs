@@ -104,8 +104,10 @@ points! {
     "W24" w24_before_a_select_is_recorded workflow::before_a_select;
     "W25" w25_after_a_select_is_recorded workflow::after_a_select;
     "W26" w26_waking_the_run_of_the_next_slot family::waking_the_next_slot;
+    "W27" w27_stopping_children_of_a_branch_that_lost family::stopping_lost_children;
     "N1" n1_every_request_is_lost_once end::every_request_lost;
     "N2" n2_every_answer_is_lost_once end::every_answer_lost;
+    "N3" n3_all_connections_go_silent end::silence;
 }
 
 #[test]

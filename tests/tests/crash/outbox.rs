@@ -1,4 +1,4 @@
-//! O: deaths and troubles while the outbox is sent.
+//! O: deaths and troubles while the outbox is sent (R36.10).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use lockgate_tests::{kafka_brokers, wait_until};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// Rows read and sent at once by default: what a death sends twice of one lane.
-const PAGE: usize = 1000;
+/// Rows read and sent at once here: what a death sends twice of one lane.
+const PAGE: usize = 50;
 const LANES: usize = 8;
 
 async fn number(pool: &PgPool, sql: &'static str) -> i64 {
@@ -35,7 +35,7 @@ async fn enqueue(cluster: &Cluster) -> Vec<Uuid> {
 
 /// A replica dies at the point, two others send what is left; answers how much was sent twice.
 async fn dies_at(point: &str) -> usize {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.with("LOCKGATE_OUTBOX_PAGE", "50");
     let ids = enqueue(&cluster).await;
     cluster.replica_dying_at(point).crashes().await;
     let left = number(&cluster.pool, "select count(*) from lockgate.outbox").await;

@@ -1,4 +1,4 @@
-//! K and D1: deaths and troubles between worker and broker.
+//! K and D1: deaths and troubles between worker and broker (R40.6).
 
 use std::time::Duration;
 
@@ -81,7 +81,9 @@ pub async fn oversize() {
 pub async fn broker_stands_still() {
     let broker = MockKafka::start();
     let cluster = Cluster::on_topic(broker.topic()).await;
-    let run = cluster.start("chaos-items", json!({"items": 4_000})).await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 4_000}), Some(500))
+        .await;
     let replica = cluster.replica_with(&[]);
     wait_until(lockgate_tests::replica::PATIENCE, "a batch is done", async || {
         cluster.batches_done(run).await > 0

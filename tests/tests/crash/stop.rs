@@ -75,7 +75,7 @@ pub async fn drain() {
     let status = first.ends().await;
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(
-        asked.elapsed() < Duration::from_secs(16),
+        asked.elapsed() < Duration::from_secs(30),
         "it took {:?}",
         asked.elapsed()
     );
@@ -95,7 +95,9 @@ pub async fn drain() {
 pub async fn deadline_passes() {
     let broker = MockKafka::start();
     let cluster = Cluster::on_topic(broker.topic()).await;
-    let run = cluster.start("chaos-items", json!({"items": 3_000})).await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 3_000}), Some(500))
+        .await;
     let mut replica = cluster.replica_with(&[("LOCKGATE_DRAIN_DEADLINE", "500ms")]);
     wait_until(PATIENCE, "a batch is done", async || {
         cluster.batches_done(run).await > 0
@@ -111,7 +113,7 @@ pub async fn deadline_passes() {
     let status = replica.ends().await;
     assert_eq!(status.code(), Some(1), "{status}");
     assert!(
-        asked.elapsed() < Duration::from_secs(8),
+        asked.elapsed() < Duration::from_secs(25),
         "it took {:?}",
         asked.elapsed()
     );

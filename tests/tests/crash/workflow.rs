@@ -195,7 +195,7 @@ pub async fn around_a_limited_claim() {
 
 /// A holder that stood still while another took over: what it does afterwards has happened, what it writes has not.
 pub async fn zombie() {
-    let story = Story::begin(json!({"steps": 3, "step_ms": 1_000, "transactions": 1})).await;
+    let story = Story::begin(json!({"steps": 3, "step_ms": 4_000, "transactions": 1})).await;
     let mut first = story.cluster.replica();
     wait_until(Duration::from_secs(30), "a step is under way", async || {
         effects(&story.cluster.pool, story.run).await.len() == 2

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const STEP: &str = "0:reports";
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A database, a topic of its own on a real broker, and a run whose batches the test plans.
 pub struct World {

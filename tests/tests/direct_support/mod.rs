@@ -18,7 +18,7 @@ use lockgate_tests::TestDatabase;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(60);
 pub const TOPIC: &str = "email_commands";
 
 pub type Email = EmailTriggerCommand<'static>;

@@ -1,4 +1,4 @@
-//! The inbox by itself, with an effect of a test's own whose table would take a second effect.
+//! The inbox by itself, with an effect of a test's own whose table would take a second effect (R36.9).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -2,6 +2,7 @@
 //! process; what nobody can do anything with is put aside; mails arrive as they should.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod aborted;
 mod dead;
 mod inbox;
 mod once;

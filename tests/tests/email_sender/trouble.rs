@@ -77,11 +77,11 @@ async fn a_server_that_falls_silent_holds_up_neither_the_page_nor_the_end() {
         ..Manners::default()
     })
     .await;
-    let lease = Duration::from_secs(6);
+    let lease = Duration::from_secs(30);
     let room = Mailroom::new()
         .await
         .with("EMAIL_SMTP_URL", &sink.url())
-        .with("EMAIL_LEASE", "6s");
+        .with("EMAIL_LEASE", "30s");
     room.post((0..4).map(Letter::to_user).collect()).await;
     let mut sender = room.sender();
     let given_up = "select count(*) from lockgate_mail.sent_emails

@@ -41,24 +41,14 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// Its commands are looked at with those of all documents, in `tidy`.
 #[test]
-fn the_runbook_names_commands_events_and_keys_that_there_are() {
+fn the_runbook_names_events_and_keys_that_there_are() {
     let keys = lockgate::config::reference();
-    let (mut commands, mut events, mut settings) = (0, 0, 0);
+    let (mut events, mut settings) = (0, 0);
     for alert in alerts::all() {
         for words in [alert.meaning, alert.action].into_iter().flat_map(quoted) {
-            if let Some(command) = words.strip_prefix("lockgate ") {
-                let verbs = command
-                    .split(' ')
-                    .take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
-                let help = Command::new(env!("CARGO_BIN_EXE_lockgate-test"))
-                    .args(verbs)
-                    .arg("--help")
-                    .output()
-                    .unwrap();
-                assert!(help.status.success(), "{}: {words}", alert.name);
-                commands += 1;
-            } else if [alert.meaning, alert.action]
+            if [alert.meaning, alert.action]
                 .iter()
                 .any(|text| text.contains(&format!("log event `{words}`")))
             {
@@ -76,10 +66,7 @@ fn the_runbook_names_commands_events_and_keys_that_there_are() {
             }
         }
     }
-    assert!(
-        commands >= 7 && events >= 3 && settings >= 4,
-        "{commands} commands, {events} events, {settings} keys"
-    );
+    assert!(events >= 3 && settings >= 4, "{events} events, {settings} keys");
 }
 
 #[test]

@@ -89,6 +89,53 @@ async fn a_retry_begins_with_the_steps_before_the_one_that_failed() {
     is_told_of(&scene, run, again).await;
 }
 
+/// A deadline counts from when the run was to start, and so does that of a retry.
+#[tokio::test]
+async fn a_retry_has_as_long_as_the_run_had() {
+    let scene = Scene::new().await;
+    let at = "start_at => clock_timestamp() + interval '1 day', deadline => interval '1 hour'";
+    let later: Uuid = scene.one(&format!("select lockgate.start_run('orders', {at})")).await;
+    let soon: Uuid = scene
+        .one("select lockgate.start_run('orders', deadline => interval '1 hour')")
+        .await;
+    let first: Uuid = scene
+        .one(&format!(
+            "select lockgate.start_run('orders', {at}, debounce_key => 'one')"
+        ))
+        .await;
+    let again = "select lockgate.start_run('orders', start_at => clock_timestamp() + interval '2 days',
+                     deadline => interval '1 hour', debounce_key => 'one')";
+    assert_eq!(scene.one::<Uuid>(again).await, first);
+    let now: Uuid = scene
+        .one(&format!(
+            "select lockgate.start_run('orders', {at}, debounce_key => 'other')"
+        ))
+        .await;
+    scene
+        .sql("update lockgate.task_runs set created_at = created_at - interval '1 hour' where debounce_key = 'other'")
+        .await;
+    let again = "select lockgate.start_run('orders', deadline => interval '1 hour', debounce_key => 'other')";
+    assert_eq!(scene.one::<Uuid>(again).await, now);
+    for run in [later, soon, first, now] {
+        scene
+            .sql(&format!(
+                "update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp(), wake_at = null, rank = null
+                  where id = '{run}'"
+            ))
+            .await;
+        let answer = scene
+            .json(&["runs", "retry", &run.to_string(), "--reason", "again"])
+            .await;
+        let retry = answer["run_id"].as_str().unwrap();
+        let has: String = scene
+            .one(&format!(
+                "select (deadline_at - created_at)::text from lockgate.task_runs where id = '{retry}'"
+            ))
+            .await;
+        assert_eq!(has, "01:00:00", "{run}");
+    }
+}
+
 /// A retry as its batches are sent, and as its code is run.
 async fn read_and_claimed(scene: &Scene, run: Uuid) -> (WorkRun, WorkRun) {
     let answer = scene

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lockgate::client::{Client, RunError};
 use lockgate::lifecycle::{Continuation, LetGo, RunClaim, RunStore, derived_id};
 use lockgate_tests::wait_until;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -138,6 +139,51 @@ async fn who_deletes_one_of_a_chain_leads_past_it() {
     assert_eq!(left(&scene).await, [runs[0], runs[2]]);
     let told: Uuid = scene.value(&format!("select lockgate.last_run('{}')", runs[0])).await;
     assert_eq!(told, runs[2]);
+}
+
+/// Whoever has the first one's id is told that there is no such run, whoever took the last one.
+#[tokio::test]
+async fn who_asks_for_a_chain_whose_last_is_gone_is_told_so() {
+    let scene = Scene::new().await;
+    let client = Client::new(scene.database.database());
+    let ways = [
+        "select lockgate.delete_run($1)::text",
+        "select lockgate.prune_run_rows($1, 100)::text",
+    ];
+    for way in ways {
+        let (runs, claim) = chain(&scene, 2).await;
+        assert_eq!(scene.let_go(claim, complete()).await, LetGo::Done);
+        let gone = "select count(*) from lockgate.task_runs where id = $1";
+        while sqlx::query_scalar::<_, i64>(gone)
+            .bind(runs[2])
+            .fetch_one(scene.database.pool())
+            .await
+            .unwrap()
+            > 0
+        {
+            sqlx::query(way)
+                .bind(runs[2])
+                .execute(scene.database.pool())
+                .await
+                .unwrap();
+        }
+        let first = client.run::<()>(runs[0]);
+        let result = first.result().await;
+        assert!(
+            matches!(result, Err(RunError::Unknown(run)) if run == runs[2]),
+            "{way}: {result:?}"
+        );
+        assert_eq!(first.status().await.unwrap(), None);
+        let wrong = format!("select count(*) from lockgate.run_invariants('{}')", runs[0]);
+        assert_eq!(scene.value::<i64>(&wrong).await, 0);
+        assert_eq!(
+            scene
+                .value::<String>(&format!("select lockgate.signal_run('{}', 'go')", runs[0]))
+                .await,
+            "unknown"
+        );
+        scene.run("delete from lockgate.task_runs").await;
+    }
 }
 
 /// A branch lost a select and its fan-out is cut short; in the same moment its last batch is done.

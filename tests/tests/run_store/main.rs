@@ -1,6 +1,7 @@
 //! What running the code of workflows relies on: claims, checkpoints and ends of many runs, judged each by its own claim.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod batches;
 mod chains;
 mod claim;
 mod let_go;

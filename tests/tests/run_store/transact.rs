@@ -143,7 +143,7 @@ async fn work_that_goes_on_after_a_statement_of_its_own_has_failed_has_failed() 
     };
     assert_eq!(
         error.to_string(),
-        "a statement of its transaction failed and its work went on: nothing of it can be committed"
+        "a statement of its transaction failed, or ended it, and its work went on: nothing of it can be committed"
     );
     assert_eq!(recorded(do_book(&scene, claim, "once").await), "once");
 }
@@ -214,4 +214,65 @@ async fn work_that_is_tried_again_ends_the_open_row_of_the_try_before() {
     assert_eq!(recorded(do_book(&scene, next, "again").await), "again");
     assert_eq!(recorded(do_book(&scene, next, "twice").await), "again");
     assert_eq!(booked(&scene).await, ["again"]);
+}
+
+/// What its code sets stays with its transaction, however it sets it: neither the record nor whoever has the connection
+/// next meets it.
+#[tokio::test]
+async fn what_work_sets_for_its_session_ends_with_its_transaction() {
+    let (scene, claim) = scene().await;
+    let settings = scene.database.settings();
+    for pooler_mode in [false, true] {
+        let database = Database::new(&DatabaseSettings {
+            max_connections: 1,
+            pooler_mode,
+            ..settings.clone()
+        });
+        let database = database.unwrap();
+        let path = format!("{}:sets", u8::from(pooler_mode));
+        let mut set = step(claim, &path, "set");
+        let sets = transact(&database, claim, &path, move |connection| {
+            async move {
+                let sets = "set role lockgate_reader; set lock_timeout = '7s'";
+                sqlx::raw_sql(sets).execute(connection).await?;
+                set.kind = Kind::Transaction;
+                Ok(set)
+            }
+            .boxed()
+        });
+        assert_eq!(recorded(sets.await.unwrap()), "set");
+        let mut seen = step(claim, &format!("{}:seen", u8::from(pooler_mode)), "");
+        let path = seen.path.clone();
+        let looks = transact(&database, claim, &path, move |connection| {
+            async move {
+                let asked = "select current_user = session_user, current_setting('lock_timeout')";
+                let (is_ours, timeout): (bool, String) = sqlx::query_as(asked).fetch_one(connection).await?;
+                seen.result = Some(format!("{is_ours} {timeout}").into_bytes());
+                seen.kind = Kind::Transaction;
+                Ok(seen)
+            }
+            .boxed()
+        });
+        // Behind a pooler settings are the pooler's to take back.
+        let seen = if pooler_mode { "true 7s" } else { "true 0" };
+        assert_eq!(recorded(looks.await.unwrap()), seen);
+    }
+}
+
+#[tokio::test]
+async fn work_that_ends_its_transaction_itself_has_failed() {
+    let (scene, claim) = scene().await;
+    let database = scene.database.database();
+    let ends = transact(&database, claim, "0:book", move |connection| {
+        async move {
+            sqlx::raw_sql("rollback").execute(connection).await?;
+            Ok(step(claim, "0:book", "ended"))
+        }
+        .boxed()
+    });
+    let Transacted::Failed(error) = ends.await.unwrap() else {
+        panic!("it did not fail");
+    };
+    assert!(error.to_string().contains("nothing of it can be committed"), "{error}");
+    assert_eq!(recorded(do_book(&scene, claim, "once").await), "once");
 }

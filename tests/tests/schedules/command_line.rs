@@ -102,6 +102,43 @@ async fn set_list_pause_resume_remove() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_is_changed_and_the_rest_kept() {
+    let world = World::new().await;
+    let all = "--params {\"a\":1} --dst-gap skip --dst-fold both --catch-up all --catch-up-max 5 --catch-up-window 2h \
+               --overlap queue --jitter 5m --pace 100 --deadline 6h";
+    let line: Vec<&str> = DAILY.into_iter().chain(all.split_whitespace()).collect();
+    answer(&world, &line).await.unwrap();
+    let listed = async || {
+        let mut row = answer(&world, &["list"]).await.unwrap()[0].take();
+        row.as_object_mut()
+            .unwrap()
+            .retain(|field, _| !["next_slot", "revision"].contains(&field.as_str()));
+        row
+    };
+    let before = listed().await;
+    assert_eq!(
+        answer(&world, &["set", "daily", "--keep"]).await.unwrap()["outcome"],
+        "unchanged"
+    );
+    let cron = ["set", "daily", "--keep", "--cron", "0 7 * * *"];
+    assert_eq!(answer(&world, &cron).await.unwrap()["outcome"], "changed");
+    let mut wanted = before.clone();
+    wanted["cron"] = "0 7 * * *".into();
+    assert_eq!(listed().await, wanted);
+    assert_eq!(answer(&world, &DAILY).await.unwrap()["outcome"], "changed");
+    assert_eq!(
+        listed().await["overlap"],
+        "skip",
+        "without --keep what is not given is back at its default"
+    );
+    let unknown = answer(&world, &["set", "dayly", "--keep"]).await.unwrap_err();
+    assert!(
+        unknown.contains("there is no schedule dayly; nothing was changed"),
+        "{unknown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_said_and_changes_nothing() {
     let world = World::new().await;
     let good = ["--cron", "0 6 * * *"];

@@ -149,7 +149,7 @@ async fn no_slot_is_lost_or_doubled_while_leaders_die() {
     for _ in 0..8 {
         replicas.push(Replica::start(&world));
     }
-    let fired_by = |term: i64| format!("select count(*) from lockgate.task_runs where leader_term = {term}");
+    let fired_by = |term: i64| format!("select count(*) from lockgate.task_runs where leader_term >= {term}");
     for term in 1..=4 {
         world
             .until("runs of the next term", &fired_by(term), |runs| runs >= 1)
@@ -216,7 +216,8 @@ impl Replica {
 }
 
 async fn until_leader(replicas: &[Replica], term: i64) -> usize {
-    let leads = |replica: &Replica| *replica.term.borrow() == Some(term);
+    // Or a later one: on a busy machine a term may end before it is seen.
+    let leads = |replica: &Replica| replica.term.borrow().is_some_and(|led| led >= term);
     until("somebody to lead", async || replicas.iter().any(leads)).await;
     replicas.iter().position(leads).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Secrets and personal data in all places where they may be, and in none of what is told.
+//! Secrets and personal data in all places where they may be, and in none of what is told (R36.11).
 
 use lockgate_tests::cli::Program;
 use lockgate_tests::cluster::program;

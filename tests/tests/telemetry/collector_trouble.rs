@@ -63,14 +63,14 @@ async fn stops(mut replica: Replica) {
     let status = replica.ends().await;
     assert!(status.success(), "{status}");
     let took = begin.elapsed();
-    // It has nothing to drain; a busy machine is forgiven two seconds.
-    assert!(took < FLUSH + Duration::from_secs(3), "the stop took {took:?}");
+    // It has nothing to drain; a busy machine has its time, far from the minute that a slow collector takes.
+    assert!(took < FLUSH + Duration::from_secs(15), "the stop took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_freezes_and_resets_and_comes_back_costs_nobody_anything() {
     let collector = Collector::start().await;
-    let cluster = cluster(&collector).await.with("OTEL_EXPORTER_OTLP_TIMEOUT", "1000");
+    let cluster = cluster(&collector).await.with("OTEL_EXPORTER_OTLP_TIMEOUT", "5000");
     let mut replica = cluster.replica();
     let probes = Probes::of(&mut replica).await;
     replica.runs().await;
@@ -114,7 +114,7 @@ async fn a_collector_that_freezes_and_resets_and_comes_back_costs_nobody_anythin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_no_longer_for_a_collector_than_it_is_told_to() {
-    for mode in [Mode::Freeze, Mode::Slow(Duration::from_secs(30)), Mode::Dead] {
+    for mode in [Mode::Freeze, Mode::Slow(Duration::from_secs(60)), Mode::Dead] {
         let collector = Collector::start().await;
         let mut replica = waiting(&collector, &[]);
         Probes::of(&mut replica).await;

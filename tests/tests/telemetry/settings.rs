@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockgate_tests::certificates::Authority;
+use lockgate_tests::certificates::{Authority, Certificate};
 use lockgate_tests::cli::Program;
 use lockgate_tests::cluster::program;
 use lockgate_tests::collector::Collector;
@@ -11,7 +11,8 @@ use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, crypto};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
 use crate::support::{cluster, waiting};
 
@@ -113,18 +114,7 @@ async fn a_process_that_is_told_to_sends_nothing_and_is_scraped_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_is_trusted_by_the_authority_that_is_named() {
     let authority = Authority::new();
-    let certificate = authority.signs("localhost");
-    let provider = Arc::new(crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider);
-    let builder = builder
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth();
-    let chain = CertificateDer::pem_file_iter(&certificate.certificate).unwrap();
-    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
-    let tls = TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()));
-    let collector = Collector::start_with(Some(tls)).await;
+    let collector = Collector::start_with(Some(speaks_tls(&authority, None))).await;
     let mut stranger = waiting(&collector, &[]);
     stranger.says("telemetry_not_taken").await;
     stranger.says("tls").await;
@@ -135,6 +125,60 @@ async fn a_collector_is_trusted_by_the_authority_that_is_named() {
     collector
         .wait_for("metrics have come", |seen| seen.metric_exports > 0)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_is_shown_the_certificate_that_is_named() {
+    let (authority, of_clients) = (Authority::new(), Authority::new());
+    let collector = Collector::start_with(Some(speaks_tls(&authority, Some(&of_clients)))).await;
+    let trusted = authority.certificate();
+    let trusts = ("OTEL_EXPORTER_OTLP_CERTIFICATE", trusted.as_str());
+    let own = of_clients.signs_client("replica");
+    let shows = |own: &Certificate| {
+        [
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", own.certificate.clone()),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", own.key.clone()),
+        ]
+    };
+    // One that shows nothing, and one that shows what somebody else has signed.
+    for strange in [None, Some(authority.signs_client("stranger"))] {
+        let shown: Vec<_> = strange.iter().flat_map(shows).collect();
+        let shown = shown.iter().map(|(name, value)| (*name, value.as_str()));
+        let mut stranger = waiting(&collector, &shown.chain([trusts]).collect::<Vec<_>>());
+        stranger.says("telemetry_not_taken").await;
+        stranger.says("error_class=\"tls\"").await;
+        assert_eq!(collector.seen().metric_exports, 0);
+    }
+    let shown = shows(&own);
+    let shown = shown.iter().map(|(name, value)| (*name, value.as_str()));
+    let _replica = waiting(&collector, &shown.chain([trusts]).collect::<Vec<_>>());
+    collector
+        .wait_for("metrics have come", |seen| seen.metric_exports > 0)
+        .await;
+}
+
+/// What a server speaks that this authority has signed, to anybody or to those that the other one has signed.
+fn speaks_tls(authority: &Authority, clients: Option<&Authority>) -> TlsAcceptor {
+    let certificate = authority.signs("localhost");
+    let read = |path: &str| {
+        let chain = CertificateDer::pem_file_iter(path).unwrap();
+        chain.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let provider = Arc::new(crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(read(&clients.certificate()));
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
+    let config = builder.with_single_cert(read(&certificate.certificate), key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,3 +105,74 @@ async fn runs_that_end_while_nobody_holds_them_have_their_span() {
         })
         .await;
 }
+
+/// The run's one end is counted, and its span is there once.
+async fn is_told_once(collector: &Collector, run: Uuid, outcome: &str) {
+    let trace = run.simple().to_string();
+    let ended = |seen: &Seen| seen.total("lockgate.runs.ended", &[("lockgate.outcome", outcome)]);
+    let roots = |seen: &Seen| {
+        let spans = seen.spans_of(&trace);
+        spans.iter().filter(|span| span.name.starts_with("run ")).count()
+    };
+    collector
+        .wait_for("its end is told", |seen| ended(seen) >= 1.0 && roots(seen) >= 1)
+        .await;
+    let before = collector.seen().metric_exports;
+    collector
+        .wait_for("whatever was counted is told", |seen| seen.metric_exports > before + 4)
+        .await;
+    let seen = collector.seen();
+    assert_eq!((ended(&seen), roots(&seen)), (1.0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_runs_too_long_once_too_often_is_told_of() {
+    let collector = Collector::start().await;
+    let cluster = cluster(&collector).await;
+    sqlx::query("select lockgate.set_queue('chaos-steps', max_attempt => interval '1 second')")
+        .execute(&cluster.pool)
+        .await
+        .unwrap();
+    let mut replica = cluster.replica();
+    replica.runs().await;
+    let run = cluster
+        .start("chaos-steps", json!({"steps": 1, "step_ms": 600_000}))
+        .await;
+    // As four claims before this one left it.
+    do_in(
+        &cluster,
+        "update lockgate.task_runs set overruns = 4 where id = $1",
+        run,
+    )
+    .await;
+    cluster.reaches(run, "quarantined").await;
+    is_told_once(&collector, run, "quarantined").await;
+}
+
+/// It is asked to stop, and ends when its batches are back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_fails_with_batches_unfinished_is_counted_once() {
+    let collector = Collector::start().await;
+    let cluster = cluster(&collector).await;
+    let mut replica = cluster.replica();
+    replica.runs().await;
+    let plan = json!({"items": 10, "signal_ms": 600_000, "fails": true});
+    let run = cluster.start("chaos-steps", plan).await;
+    cluster.reaches(run, "suspended").await;
+    let held = "update lockgate.run_batches set status = 'claimed', claim_id = gen_random_uuid(), finished_at = null,
+                    lease_until = clock_timestamp() + interval '1 hour', delivered = null, refused = null, unknown = null,
+                    skipped = null, vanished = null where run_id = $1";
+    do_in(&cluster, held, run).await;
+    do_in(&cluster, "select lockgate.signal_run($1, 'go', 'null')", run).await;
+    let stopping =
+        "select count(*) from lockgate.task_runs where id = $1 and stop_status = 'failed' and claim_id is null";
+    lockgate_tests::wait_until(lockgate_tests::replica::PATIENCE, "it is to end", async || {
+        cluster.count(stopping, run).await == 1
+    })
+    .await;
+    let back = "update lockgate.run_batches set status = 'done', lease_until = null, finished_at = clock_timestamp(),
+                    delivered = n_items, refused = 0, unknown = 0, skipped = 0, vanished = 0 where run_id = $1";
+    do_in(&cluster, back, run).await;
+    cluster.reaches(run, "failed").await;
+    is_told_once(&collector, run, "failed").await;
+}

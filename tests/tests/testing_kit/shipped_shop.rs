@@ -100,7 +100,9 @@ async fn an_expense_goes_to_the_deputy_and_is_decided_once_wherever_it_crashes()
                 .await,
             0
         );
+        assert_eq!(run.shown("asked"), Some("approver".to_owned()));
         engine.advance(Duration::from_secs(2 * 3_600)).await;
+        assert_eq!(run.shown("asked"), Some("deputy".to_owned()));
         assert_eq!(
             database
                 .count("select count(*) from shop.approvals where escalated")

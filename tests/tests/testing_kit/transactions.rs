@@ -1,7 +1,11 @@
 //! Transactions on a test's own database.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use lockgate::testing::{TestEngine, every_crash, postgres};
 use lockgate::workflow::{Context, Workflow};
+use lockgate_tests::bounded::{Bounded, TABLE, Wrong, expected};
 
 /// Books an amount, and once more.
 struct Booking;
@@ -42,6 +46,45 @@ async fn a_transaction_is_done_once_whatever_crashes() {
     assert!(crashed >= 8, "{crashed}");
 }
 
+/// Tells somebody of what it books before that is committed.
+struct Hasty(Arc<AtomicU32>);
+
+impl Workflow for Hasty {
+    const NAME: &'static str = "hasty";
+    type Input = ();
+    type Output = ();
+
+    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<()> {
+        let told = self.0.clone();
+        let booked = ctx.transaction("book", move |tx| {
+            let told = told.clone();
+            Box::pin(async move {
+                sqlx::query("insert into bookings values (1)").execute(tx).await?;
+                told.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        });
+        booked.await
+    }
+}
+
+#[tokio::test]
+async fn what_a_transaction_does_beside_its_rows_is_done_again_after_a_crash_before_its_commit() {
+    let database = postgres().await;
+    database.execute("create table bookings (amount bigint not null)").await;
+    for (engine, times) in [
+        (TestEngine::new().crash_before("0:book"), 2),
+        (TestEngine::new().crash_after("0:book"), 1),
+    ] {
+        database.execute("truncate bookings").await;
+        let told = Arc::new(AtomicU32::new(0));
+        let engine = engine.workflow(Hasty(told.clone())).database(&database);
+        engine.start::<Hasty>(&()).await.assert_completed_with(&()).await;
+        assert_eq!(told.load(Ordering::Relaxed), times);
+        assert_eq!(database.count("select count(*) from bookings").await, 1);
+    }
+}
+
 #[tokio::test]
 #[should_panic(
     expected = "this workflow uses ctx.transaction: give the test a database with lockgate::testing::postgres()"
@@ -78,4 +121,31 @@ async fn a_transaction_that_goes_on_after_a_statement_has_failed_fails_here_too(
     let run = engine.start::<Careless>(&()).await;
     let error = run.result().await.unwrap_err().to_string();
     assert!(error.contains("nothing of it can be committed"), "{error}");
+}
+
+/// As on a server that holds the run.
+#[tokio::test]
+async fn a_transaction_keeps_to_its_options_here_too() {
+    let database = postgres().await;
+    database.execute(TABLE).await;
+    database.execute("create sequence tries").await;
+    for wrong in [
+        Wrong::Fails,
+        Wrong::AtAStatement,
+        Wrong::BetweenStatements,
+        Wrong::TooLarge,
+        Wrong::Once,
+    ] {
+        database.execute("select setval('tries', 1, false)").await;
+        let engine = TestEngine::new().workflow(Bounded).database(&database);
+        let ended = engine.start::<Bounded>(&wrong).await.result().await.unwrap();
+        let tries = database.count("select last_value from tries").await;
+        let (words, times) = expected(wrong);
+        assert_eq!(
+            (ended.map(|error| error.to_string()).as_deref(), tries),
+            (words, times),
+            "{wrong:?}"
+        );
+    }
+    assert_eq!(database.count("select count(*) from tried").await, 1);
 }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod citations;
+mod commands;
+mod errors;
 mod events;
 mod queries;
 mod rust;
@@ -63,6 +66,21 @@ fn predicates_read_the_clock_not_the_transaction() {
 #[test]
 fn log_lines_are_events_of_the_catalogue() {
     hold(events::check);
+}
+
+#[test]
+fn errors_may_get_new_cases() {
+    hold(errors::check);
+}
+
+#[test]
+fn documents_name_commands_that_there_are() {
+    hold(commands::check);
+}
+
+#[test]
+fn every_requirement_is_shown_by_what_cites_it() {
+    hold(citations::check);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockgate::leader::{MeasureStore, STUCK_KINDS};
-use lockgate::lifecycle::{Counts, Fleet, Heartbeat};
+use lockgate::lifecycle::{Counts, Fleet, Heartbeat, Runnable};
 use lockgate::postgres::{FleetSettings, PostgresFleet, PostgresLeader};
 use lockgate_tests::TestDatabase;
 use uuid::Uuid;
@@ -74,7 +74,11 @@ fn beat(replica: Uuid, counts: Counts) -> Heartbeat {
     Heartbeat {
         replica,
         roles: vec!["worker".to_owned()],
-        workflows: vec!["daily".to_owned()],
+        runnable: vec![Runnable {
+            workflow: "daily".to_owned(),
+            version: 1,
+            replays: 1..=1,
+        }],
         draining: false,
         in_flight: 0,
         window_used: 0,

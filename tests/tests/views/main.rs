@@ -1,4 +1,5 @@
-//! The views keep what they promise: their columns, who may read them, what they show, and that they name what is wrong.
+//! The views keep what they promise: their columns, who may read them, what they show, and that they name what is wrong
+//! (RC.6).
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod figures;

@@ -209,6 +209,15 @@ const STUCK: &[Stuck] = &[
          update lockgate.run_batches set finished_at = clock_timestamp() - interval '2 minutes'",
     ),
     (
+        "fan_out_idle",
+        "00000000-0000-7000-8000-000000000001 0:items",
+        1200.0,
+        "update lockgate.task_runs set status = 'running', finished_at = null;
+         update lockgate.run_steps set status = 'open', planned_at = clock_timestamp() - interval '1 hour', started_at = clock_timestamp() - interval '1 hour';
+         update lockgate.run_batches set status = 'free', delivered = null, claim_id = null, claimed_by = null where seq = 1;
+         update lockgate.transitions set at = clock_timestamp() - interval '20 minutes'",
+    ),
+    (
         "source_trouble",
         "00000000-0000-7000-8000-000000000001 0:items",
         30.0,
@@ -331,6 +340,71 @@ async fn an_old_snapshot_is_named_whoever_holds_it() {
         seen.contains("idle in transaction") && !seen.contains("v_runs"),
         "{seen}"
     );
+}
+
+/// Why the batches of a fan-out are not sent.
+const UNSENT: &[(&str, &str)] = &[
+    (
+        "no worker lives",
+        "update lockgate.replicas set stopped_at = clock_timestamp()",
+    ),
+    (
+        "no live worker has workflow daily",
+        "update lockgate.replicas set workflows = '{other}'",
+    ),
+    (
+        "claimed by nobody: has a live worker code that replays version 2 of workflow daily",
+        "select 1",
+    ),
+    (
+        "handed back: code not reached",
+        "insert into lockgate.transitions (entity, run_id, batch_seq, from_status, to_status, reason)
+             select 'batch', id, 1, 'claimed', 'free', 'code not reached' from lockgate.task_runs",
+    ),
+];
+
+/// What explains that none is sent.
+const EXPLAINED: &[&str] = &[
+    "update lockgate.task_runs set pace_per_s = 1, pace_next_at = clock_timestamp() + interval '1 minute'",
+    "update lockgate.run_batches set not_before = clock_timestamp() + interval '1 h' where seq = 1",
+    "update lockgate.run_batches set status = 'claimed', claim_id = gen_random_uuid(), claimed_by = gen_random_uuid(),
+         lease_until = clock_timestamp() + interval '1 h' where seq = 1",
+    "insert into lockgate.transitions (entity, run_id, batch_seq, from_status, to_status) select 'batch', id, 2, 'claimed', 'done' from lockgate.task_runs",
+    "insert into lockgate.transitions (entity, run_id, from_status, to_status) select 'run', id, 'paused', 'running' from lockgate.task_runs",
+    "update lockgate.task_runs set status = 'paused'",
+];
+
+#[tokio::test]
+async fn a_fan_out_whose_batches_nobody_takes_says_why() {
+    let database = well().await;
+    run(database.pool(), WITHOUT_CONSTRAINTS).await;
+    let unsent = "update lockgate.task_runs set status = 'running', finished_at = null, code_version = 2;
+        update lockgate.run_steps set status = 'open', planned_at = clock_timestamp() - interval '1 hour',
+            started_at = clock_timestamp() - interval '1 hour';
+        update lockgate.run_batches set status = 'free', delivered = null, claim_id = null, claimed_by = null where seq = 1;
+        update lockgate.transitions set at = clock_timestamp() - interval '20 minutes'";
+    run(database.pool(), unsent).await;
+    for (why, planting) in UNSENT {
+        let mut damaged = database.pool().begin().await.unwrap();
+        damaged.execute(raw_sql(AssertSqlSafe(*planting))).await.unwrap();
+        let found = stuck(&mut *damaged).await;
+        let named = found.iter().find(|(kind, ..)| kind == "fan_out_idle");
+        assert!(
+            named.is_some_and(|(.., said)| said.contains(why)),
+            "{found:?} after: {planting}"
+        );
+        damaged.rollback().await.unwrap();
+    }
+    for planting in EXPLAINED {
+        let mut well = database.pool().begin().await.unwrap();
+        well.execute(raw_sql(AssertSqlSafe(*planting))).await.unwrap();
+        let found = stuck(&mut *well).await;
+        assert!(
+            !found.iter().any(|(kind, ..)| kind == "fan_out_idle"),
+            "{found:?} after: {planting}"
+        );
+        well.rollback().await.unwrap();
+    }
 }
 
 /// Why a queue does not move.

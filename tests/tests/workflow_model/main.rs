@@ -176,7 +176,7 @@ async fn check(ops: Vec<Op>) {
         reference.follow(&step, &told, &made, &sight.runs);
         reference.check(&postgres, &sight.runs).await;
         made.tied |= told.made_ready.max(story::made_ready(&step, &made.before, &sight.runs)) > 1;
-        made.heard(&step, &told.let_go);
+        made.heard(&step, &told.let_go, &sight.runs);
         made.claims.extend(told.claims);
         promises.check(&postgres).await;
         made.before = sight.runs;

@@ -217,6 +217,12 @@ pub enum Op {
     SettleStop {
         run: RunAt,
     },
+    /// One that is over is done again: from a step, from where it failed, or, a fork, from the beginning.
+    Repeat {
+        run: RunAt,
+        from: Option<u8>,
+        forks: bool,
+    },
     Fail {
         claim: ClaimAt,
     },
@@ -398,6 +404,7 @@ fn run_act() -> impl Strategy<Value = Op> {
         2 => any::<u8>().prop_map(|run| Op::Cancel { run }),
         1 => any::<u8>().prop_map(|run| Op::ForceCancel { run }),
         1 => run().prop_map(|run| Op::SettleStop { run }),
+        3 => (any::<u8>(), option::of(0..14_u8), any::<bool>()).prop_map(|(run, from, forks)| Op::Repeat { run, from, forks }),
         1 => (run(), 0..2_u8, 0..2_u8).prop_map(|(run, waiting, held)| Op::Batches { run, waiting, held }),
     ]
 }

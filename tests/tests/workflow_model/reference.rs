@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockgate::lifecycle::{ClaimPage, Continuation, LetGo, NewChild, NewStep, RunClaim, RunId, StepStatus};
+use lockgate::lifecycle::{ClaimPage, Continuation, LetGo, NewChild, NewStep, RepeatRun, RunClaim, RunId, StepStatus};
 use lockgate_tests::conformance::runs::{RunSeen, RunWorld, Wake};
 
 use crate::gate::{Gate, Places, fresh, left_out};
@@ -53,6 +53,7 @@ impl Reference {
             }
             Step::Child(child, _) => self.start(child, &told.words),
             Step::Continue(next) => self.go_on(next, told.let_go[0]),
+            Step::Repeat(repeat) => self.repeat(repeat, &told.words, after),
             Step::Other(op) => self.other(op, told, made, after),
         }
         self.note_ends();
@@ -69,7 +70,7 @@ impl Reference {
         assert!(run.claim.is_none() && run.may_be_claimed(), "{claim:?} {run:?}");
         run.token += 1;
         assert_eq!(run.token, claim.token, "{claim:?}");
-        (run.claim, run.status) = (Some(*claim), "running");
+        (run.claim, run.status, run.begun) = (Some(*claim), "running", true);
         run.claimed_in = Some(self.now);
     }
 
@@ -195,6 +196,22 @@ impl Reference {
         if may {
             let goes_on = run.go_on_as(next.next);
             self.runs.insert(next.next, goes_on);
+        }
+    }
+
+    /// What stands before the step from which on one that is over is done again is there once more; how many signals are told
+    /// again the reference does not know.
+    fn repeat(&mut self, repeat: &RepeatRun, words: &str, after: &[RunSeen]) {
+        let may = self
+            .runs
+            .get(&repeat.run)
+            .is_some_and(|run| run.may_be_repeated(repeat));
+        assert_eq!(may, words.starts_with("Ok"), "{repeat:?} {words}");
+        if may {
+            let mut again = self.runs[&repeat.run].again(repeat);
+            let seen = after.iter().find(|seen| seen.run == repeat.id);
+            again.wake_seq = seen.map_or(0, |seen| seen.wake_seq);
+            self.runs.insert(repeat.id, again);
         }
     }
 

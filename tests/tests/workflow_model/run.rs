@@ -1,8 +1,9 @@
 //! One run as the reference has it.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockgate::lifecycle::{Kind, NewStep, RunClaim, RunId, StepStatus};
+use lockgate::lifecycle::{Again, Kind, NewStep, RepeatRun, RunClaim, RunId, StepStatus};
 
 use crate::FirstResult;
 use crate::ops::{ActOp, Op};
@@ -37,6 +38,8 @@ pub struct Run {
     pub over_in: Option<u64>,
     /// It waits until another one is over.
     pub follows: bool,
+    /// Its code has run, or steps of it are recorded.
+    pub begun: bool,
 }
 
 /// Tenant and key.
@@ -71,6 +74,7 @@ impl Run {
             claimed_in: None,
             over_in: None,
             follows: false,
+            begun: false,
         }
     }
 
@@ -80,6 +84,64 @@ impl Run {
         Self {
             wake_seq: 1,
             ..Self::queued(self.limited, self.turn.clone(), self.parent.clone())
+        }
+    }
+
+    /// Paths of the steps that a repetition is asked to begin at: of that path, else of that name.
+    fn named(&self, from: &str) -> Vec<&str> {
+        let paths = || self.open.keys().chain(self.results.keys()).map(String::as_str);
+        let own = |path: &&str| !path.starts_with("undo");
+        let is_named = |path: &&str| {
+            path.rsplit('/')
+                .next()
+                .and_then(|last| last.split_once(':'))
+                .is_some_and(|(_, name)| name == from)
+        };
+        match paths().filter(own).find(|path| *path == from) {
+            Some(path) => vec![path],
+            None => paths().filter(own).filter(is_named).collect(),
+        }
+    }
+
+    pub fn may_be_repeated(&self, repeat: &RepeatRun) -> bool {
+        let is_there = match &repeat.from {
+            Some(from) => self.named(from).len() == 1,
+            None => repeat.again != Again::Retry || self.status != "completed",
+        };
+        self.is_over() && is_there
+    }
+
+    /// The same once more: with what stands before the step that it begins at, before what was undone, and before what failed
+    /// beside these.
+    pub fn again(&self, repeat: &RepeatRun) -> Self {
+        let failed = || {
+            let own = self.results.iter().filter(|(path, _)| !path.starts_with("undo"));
+            own.filter(|(_, (status, _))| *status == StepStatus::Failed)
+                .map(|(path, _)| path.as_str())
+        };
+        let mut roots: Vec<&str> = match &repeat.from {
+            Some(from) => self.named(from),
+            None if repeat.again == Again::Retry => failed().take(1).collect(),
+            None => Vec::new(),
+        };
+        let starts_over = repeat.from.is_none() && repeat.again != Again::Retry;
+        let rows = self.open.keys().chain(self.results.keys());
+        roots.extend(rows.filter_map(|path| path.strip_prefix("undo/")));
+        let named = roots.clone();
+        roots.extend(failed().filter(|path| {
+            let stand = |wanted| named.iter().any(|root| stands(path, root) == wanted);
+            stand(Ordering::Equal) && !stand(Ordering::Greater)
+        }));
+        let is_kept = |path: &str| !path.starts_with("undo") && roots.iter().all(|root| stands(path, root).is_le());
+        let kept = self.results.iter().filter(|(path, _)| !starts_over && is_kept(path));
+        let results: BTreeMap<String, FirstResult> =
+            kept.map(|(path, result)| (path.clone(), result.clone())).collect();
+        let undoables = self.undoables.iter().filter(|path| results.contains_key(*path));
+        Self {
+            begun: !results.is_empty(),
+            undoables: undoables.cloned().collect(),
+            results,
+            ..Self::queued(self.limited, self.turn.clone(), None)
         }
     }
 
@@ -230,6 +292,20 @@ impl Run {
     }
 }
 
+/// Whether a step stands before a place, beside it in another branch, or there or behind it.
+fn stands(path: &str, place: &str) -> Ordering {
+    let numbers = |path: &str| -> Vec<u32> {
+        let parts = path.split('/').map(|part| part.split(':').next().unwrap_or(part));
+        parts.map(|number| number.parse().unwrap()).collect()
+    };
+    let (one, other) = (numbers(path), numbers(place));
+    match one.iter().zip(&other).position(|(one, other)| one != other) {
+        None => Ordering::Greater,
+        Some(at) if at % 2 == 1 => Ordering::Equal,
+        Some(at) => one[at].cmp(&other[at]),
+    }
+}
+
 /// What somebody outside does to one run.
 pub fn one(run: &mut Run, op: &Op, told: &Told) {
     let may_run = matches!(run.status, "queued" | "running" | "suspended");
@@ -238,7 +314,7 @@ pub fn one(run: &mut Run, op: &Op, told: &Told) {
         Op::Pause { .. } if may_run && run.stop.is_none() => run.status = "paused",
         Op::Resume { .. } if matches!(run.status, "paused" | "quarantined") => {
             run.wake_seq += 1;
-            run.status = if run.token > 0 { "running" } else { "queued" };
+            run.status = if run.begun { "running" } else { "queued" };
         }
         Op::Cancel { .. } if !run.is_over() => run.stop("cancelled"),
         Op::ForceCancel { .. } if !run.is_over() => {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockgate::lifecycle::{
-    ChildWishes, ClaimPage, Continuation, Kind, LetGo, NewChild, NewStep, RunClaim, RunId, Runnable, Share, StepStatus,
-    derived_id,
+    ChildWishes, ClaimPage, Continuation, Kind, LetGo, NewChild, NewStep, RepeatRun, RunClaim, RunId, Runnable, Share,
+    StepStatus, derived_id,
 };
 use lockgate::memory::RunStart;
 use lockgate_tests::conformance::runs::{RunSeen, Wake};
@@ -125,11 +125,31 @@ impl Made {
         self.before.iter().filter_map(|seen| seen.claim).collect()
     }
 
-    /// A run that goes on as another has made that one.
-    pub fn heard(&mut self, step: &Step, let_go: &[LetGo]) {
-        if let (Step::Continue(next), [LetGo::Done]) = (step, let_go) {
-            self.runs.push(next.next);
+    /// A run that goes on as another has made that one, and so has one that is done again.
+    pub fn heard(&mut self, step: &Step, let_go: &[LetGo], runs: &[RunSeen]) {
+        match (step, let_go) {
+            (Step::Continue(next), [LetGo::Done]) => self.runs.push(next.next),
+            (Step::Repeat(repeat), _) if runs.iter().any(|seen| seen.run == repeat.id) => self.runs.push(repeat.id),
+            _ => {}
         }
+    }
+
+    /// Mostly one that is over.
+    fn repeat(&self, run: RunAt, from: Option<u8>, forks: bool) -> Option<RepeatRun> {
+        self.make_room()?;
+        let is_over = |seen: &&RunSeen| matches!(seen.status.as_str(), "completed" | "failed" | "cancelled");
+        let over: Vec<RunId> = self.before.iter().filter(is_over).map(|seen| seen.run).collect();
+        let of = over.get(usize::from(run) % over.len().max(1)).copied();
+        let of = of.unwrap_or_else(|| self.run(run));
+        let again = if forks {
+            RepeatRun::fork(of)
+        } else {
+            RepeatRun::retry(of)
+        };
+        Some(RepeatRun {
+            from: from.map(step_named),
+            ..again
+        })
     }
 
     /// Its runs are claimed through the gate.
@@ -182,6 +202,7 @@ pub enum Step {
     /// A child, and in how much time it starts.
     Child(Box<NewChild>, u8),
     Continue(Continuation),
+    Repeat(RepeatRun),
     Other(Op),
 }
 
@@ -244,6 +265,7 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
             Step::Save(one_taker_a_signal(steps))
         }
         Op::Settle { step } => Step::Settle(new_step(step, made)),
+        Op::Repeat { run, from, forks } => Step::Repeat(made.repeat(*run, *from, *forks)?),
         Op::Child { .. } | Op::EndChild { .. } | Op::Continue { .. } => family(op, made)?,
         Op::Select { .. } | Op::Undo { .. } => branch(op, made),
         Op::LetGo { group } => {
@@ -331,6 +353,16 @@ pub fn child_path(path: u8) -> String {
     match path.checked_sub(2) {
         None => format!("{}:child", 5 + path),
         Some(branch) => format!("{SELECT}/{branch}/2:child"),
+    }
+}
+
+/// A step by its path, or by a name that several have.
+fn step_named(from: u8) -> String {
+    match from {
+        path if path < 10 => path_of(path),
+        10 | 11 => child_path(from - 10),
+        12 => SELECT.to_owned(),
+        _ => "a".to_owned(),
     }
 }
 

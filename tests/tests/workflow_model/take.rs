@@ -106,6 +106,7 @@ pub async fn take(world: &dyn RunWorld, step: &Step, made: &Made) -> Told {
             let_go: store.continue_runs(std::slice::from_ref(next)).await.unwrap(),
             ..Told::default()
         },
+        Step::Repeat(repeat) => Told::in_words(say(&world.repeat(repeat).await)),
         Step::Other(op) => take_other(world, op, made).await,
     }
 }

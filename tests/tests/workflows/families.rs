@@ -124,7 +124,7 @@ async fn a_whole_tree_is_cancelled_with_its_root_but_for_what_is_detached() {
         .unwrap();
     assert_eq!(state, "cancelled");
     let cancelled = "select count(*) from lockgate.task_runs where status = 'cancelled' and reason like '%: no more'";
-    wait_until(RECOVERY, "all below it are cancelled", async || {
+    wait_until(PATIENCE, "all below it are cancelled", async || {
         count(&cluster, cancelled).await == 3 + 9 + 27
     })
     .await;
@@ -147,12 +147,12 @@ async fn a_parent_that_fails_takes_its_children_along() {
     cluster.reaches(run, "failed").await;
     let cancelled = "select count(*) from lockgate.task_runs where parent_id = $1 and status = 'cancelled'
                         and reason = 'the run that started it is over: it fails as planned'";
-    wait_until(RECOVERY, "they are cancelled", async || {
+    wait_until(PATIENCE, "they are cancelled", async || {
         cluster.count(cancelled, run).await == 5
     })
     .await;
     let dropped = "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'child' and status = 'dropped'";
-    wait_until(RECOVERY, "nobody waits for them", async || {
+    wait_until(PATIENCE, "nobody waits for them", async || {
         cluster.count(dropped, run).await == 5
     })
     .await;

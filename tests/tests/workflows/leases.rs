@@ -7,7 +7,7 @@ use serde_json::json;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_run_of_a_page_is_held_for_as_long_as_its_step_takes() {
     // More than two leases.
-    let plan = json!({"steps": 1, "step_ms": 7_000});
+    let plan = json!({"steps": 1, "step_ms": 13_000});
     let story = Story::begin(plan.clone()).await;
     let mut runs = vec![story.run];
     for _ in 0..20 {

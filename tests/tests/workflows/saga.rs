@@ -87,7 +87,7 @@ async fn a_working_run_is_cancelled_after_the_step_it_is_at_and_undone() {
 /// Its holder is killed after the cancellation, and whoever comes next undoes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_holder_is_killed_while_it_is_cancelled_is_undone_by_another() {
-    let story = Story::begin(json!({"undoables": 3, "step_ms": 700})).await;
+    let story = Story::begin(json!({"undoables": 3, "step_ms": 4_000})).await;
     let mut first = story.cluster.replica();
     wait_until(PATIENCE, "the second step has begun", async || {
         story.count(BEGUN).await == 1
@@ -162,13 +162,13 @@ async fn by_force_nothing_is_undone_and_it_is_written_down() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fan_out_that_loses_a_select_is_cut_short() {
     let mut story = Story::begin(json!({"steps": 0})).await;
-    let plan = json!({"items": 20_000, "items_within_ms": 1_500});
+    let plan = json!({"items": 100_000, "items_within_ms": 8_000});
     story.run = story.cluster.start_paced("chaos-steps", plan, Some(2_000)).await;
     let _replicas = [story.cluster.replica(), story.cluster.replica()];
     story.cluster.completes(story.run).await;
     let sent = "select coalesce(sum(n_items), 0) from lockgate.run_batches where run_id = $1 and status = 'done'";
     let sent = story.count(sent).await;
-    assert!((500..20_000).contains(&sent), "{sent}");
+    assert!((500..100_000).contains(&sent), "{sent}");
     let summary = text(
         &story,
         "select convert_from(result, 'UTF8') from lockgate.run_steps

@@ -29,7 +29,7 @@ async fn stands(cluster: &Cluster) -> (i64, i64, i64) {
     sqlx::query_as(
         "select (select sum(available) from shop.stock),
                 (select coalesce(sum(charges), 0) from shop.payments where refunded_at is null),
-                (select count(*) from shop.shipments)",
+                (select count(*) from shop.shipments where recalled_at is null)",
     )
     .fetch_one(&cluster.pool)
     .await
@@ -61,7 +61,7 @@ async fn an_order_that_cannot_be_shipped_is_taken_back() {
     cluster.reaches(run, "failed").await;
     assert_eq!(stands(&cluster).await, (10, 0, 0));
     let reason = text(&cluster, "select reason from lockgate.task_runs where id = $1", run).await;
-    assert_eq!(reason, "step 3:ship failed in attempt 1: order 7 has no address");
+    assert_eq!(reason, "step 2:ship failed in attempt 1: order 7 has no address");
     let too_many = cluster.start(
         "process-order",
         json!({"id": 8, "item": "lamp", "quantity": 11, "cents": 1, "address": "x"}),
@@ -69,6 +69,37 @@ async fn an_order_that_cannot_be_shipped_is_taken_back() {
     let too_many = too_many.await;
     cluster.reaches(too_many, "failed").await;
     assert_eq!(stands(&cluster).await, (10, 0, 0));
+}
+
+/// A cancellation that comes when all is done and the run is not over takes all of it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_cancelled_when_it_has_left_is_recalled() {
+    let cluster = shop().await;
+    let run = cluster.start("process-order", order(3, "Road 1")).await;
+    cluster.replica_dying_at("endings.before_commit").crashes().await;
+    assert_eq!(stands(&cluster).await, (7, 1, 1));
+    let stops = text(&cluster, "select lockgate.cancel_run($1, 'changed my mind')", run).await;
+    assert_eq!(stops, "stopping");
+    let _replica = cluster.replica();
+    cluster.reaches(run, "cancelled").await;
+    assert_eq!(stands(&cluster).await, (10, 0, 0));
+}
+
+/// What was taken back can be tried again: nothing of the first try stands in its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_taken_back_is_done_by_a_fork_that_knows_the_address() {
+    let cluster = shop().await;
+    let run = cluster.start("process-order", order(3, " ")).await;
+    let _replica = cluster.replica();
+    cluster.reaches(run, "failed").await;
+    let fork: Uuid = sqlx::query_scalar("select lockgate.fork_run($1, params => $2, reason => 'it moved')")
+        .bind(run)
+        .bind(order(3, "Road 1"))
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
+    cluster.completes(fork).await;
+    assert_eq!(stands(&cluster).await, (7, 1, 1));
 }
 
 /// Whoever dies before or after each thing that is written, the order stands whole or not at all, and no money is charged
@@ -109,6 +140,7 @@ async fn approval(answer_within_s: u64) -> (Cluster, Uuid) {
 }
 
 const DECIDE: &str = "select lockgate.signal_run($1, 'decision', '{\"approved\": true, \"by\": \"anna\"}')";
+const SHOWN: &str = "select string_agg(name || ': ' || value, ', ') from lockgate.shown($1)";
 const DECIDED: &str = "select concat_ws(' ', asked, escalated, approved, decided_by) from shop.approvals
                         where $1 is not null and approved is not null";
 
@@ -117,15 +149,16 @@ async fn an_expense_is_approved_by_the_first_who_is_asked() {
     let (cluster, run) = approval(3_600).await;
     let _replica = cluster.replica();
     cluster.reaches(run, "suspended").await;
+    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"anna\"");
     assert_eq!(text(&cluster, DECIDE, run).await, "sent");
     cluster.completes(run).await;
     assert_eq!(text(&cluster, DECIDED, run).await, "anna f t anna");
     let waits = "select string_agg(path || ' ' || status, ', ' order by path) from lockgate.run_steps
-                  where run_id = $1 and path like '1:select%'";
+                  where run_id = $1 and path like '2:select%'";
     let waits = text(&cluster, waits, run).await;
     assert_eq!(
         waits,
-        "1:select completed, 1:select/0/0:decision completed, 1:select/1/0:sleep dropped"
+        "2:select completed, 2:select/0/0:decision completed, 2:select/1/0:sleep dropped"
     );
 }
 
@@ -135,6 +168,7 @@ async fn an_expense_that_nobody_answers_is_escalated_and_then_refused() {
     let _replica = cluster.replica();
     cluster.completes(run).await;
     assert_eq!(text(&cluster, DECIDED, run).await, "bert t f nobody");
+    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"bert\"");
 }
 
 /// It is told while somebody else is asked, and whoever dies at each step, the first decision counts.
@@ -153,7 +187,7 @@ async fn an_approval_survives_a_death_at_each_step() {
         let (cluster, run) = approval(2).await;
         cluster.replica_dying_at(point).crashes().await;
         let _replica = cluster.replica();
-        let asked = "select count(*) from lockgate.run_steps where run_id = $1 and path = '2:escalate'";
+        let asked = "select count(*) from lockgate.run_steps where run_id = $1 and path = '3:escalate'";
         wait_until(PATIENCE, "somebody else is asked", async || {
             cluster.count(asked, run).await == 1
         })

@@ -91,3 +91,67 @@ async fn each_run_stays_with_the_code_it_began_with_and_waits_for_it() {
     let old = told.values().filter(|(version, ..)| *version == 1).count();
     assert!((RUNS..=2 * RUNS).contains(&old), "{old} of {}", told.len());
 }
+
+/// Code of another version may come to the same place and send something else there: whose code plans a run's fan-out, his
+/// kind alone sends its batches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_are_sent_by_code_of_the_version_that_planned_them() {
+    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCH_SIZE", "5");
+    create_effects(&cluster.pool).await;
+    let url = cluster.url().to_owned();
+    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        let input = json!({ "nap_ms": 1, "items": 500 });
+        runs.push(cluster.start_paced("chaos-versions", input, Some(50)).await);
+    }
+    let new = replica(&cluster, &NEW).await;
+    let of_new = "select count(*) from lockgate.run_steps s join lockgate.task_runs r on r.id = s.run_id
+                   where s.kind = 'fan_out' and r.code_version = 2";
+    wait_until(PATIENCE, "the new code sends", async || {
+        count(&cluster, of_new).await == 4
+    })
+    .await;
+    let old = replica(&cluster, &OLD).await;
+    runs.push(
+        cluster
+            .start("chaos-versions", json!({ "nap_ms": 1, "items": 500 }))
+            .await,
+    );
+    for run in &runs {
+        cluster.reaches(*run, "completed").await;
+    }
+    let versions: BTreeMap<Uuid, i32> = told(&cluster)
+        .await
+        .into_iter()
+        .map(|(run, (of, ..))| (run, of))
+        .collect();
+    let mut wrong = BTreeMap::<_, u32>::new();
+    let sent = cluster.topic.sent().await;
+    assert!(sent.len() >= runs.len() * 500, "{} messages", sent.len());
+    for message in sent {
+        let run: Uuid = message
+            .headers
+            .iter()
+            .find(|(name, _)| name == "run-id")
+            .unwrap()
+            .1
+            .parse()
+            .unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        let version = versions[&run].to_string();
+        if body["whose"].as_str() != Some(version.as_str()) {
+            *wrong.entry((run, version)).or_default() += 1;
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "messages of the other code, by run and version: {wrong:?}"
+    );
+    for replica in [&old, &new] {
+        assert!(
+            !replica.log().contains("cannot be run here"),
+            "a replica took what it cannot run"
+        );
+    }
+}

@@ -6,16 +6,16 @@ use lockgate_tests::steps_story::{Story, assert_once_but};
 use lockgate_tests::wait_until;
 use serde_json::json;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_goes_on_after_its_nap_where_it_was() {
-    let story = Story::begin(json!({"steps": 2, "transactions": 1, "nap_ms": 1_500})).await;
+    let story = Story::begin(json!({"steps": 2, "transactions": 1, "nap_ms": 6_000})).await;
     let _replica = story.cluster.replica();
     let (told, effects) = story.ends().await;
     assert_once_but(&effects, &[]);
     assert!(
-        told.to - told.from >= chrono::TimeDelta::milliseconds(1_500),
+        told.to - told.from >= chrono::TimeDelta::milliseconds(6_000),
         "{told:?}"
     );
     assert_eq!(

@@ -20,8 +20,10 @@ create table if not exists shop.payments (
 );
 create table if not exists shop.shipments (
     order_id bigint primary key,
-    address text not null
+    address text not null,
+    recalled_at timestamptz
 );
+alter table shop.shipments add column if not exists recalled_at timestamptz;
 create table if not exists shop.approvals (
     expense_id bigint primary key,
     cents bigint not null,

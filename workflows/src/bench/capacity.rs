@@ -162,8 +162,10 @@ async fn idle(place: &Place, meters: &mut Meters, count: usize, time: Duration) 
     meters.with_replicas(processes.pids());
     let before = meters.start().await?;
     // Nobody looks meanwhile: a look is a transaction too.
-    let done = transactions(&place.pool).await?;
+    let (done, replicas_s) = (transactions(&place.pool).await?, meters.replicas_s());
     tokio::time::sleep(time).await;
+    // Without this process, which waits for them.
+    let replicas_s = meters.replicas_s() - replicas_s;
     let done = transactions(&place.pool).await? - done;
     let used = meters.stop(&before).await?;
     let watch = Watch::start(&place.pool);
@@ -172,7 +174,7 @@ async fn idle(place: &Place, meters: &mut Meters, count: usize, time: Duration) 
     let (seconds, each) = (time.as_secs_f64(), count as f64);
     let idle = Idle {
         replicas: count,
-        cores_each: used.cpu.client / seconds / each,
+        cores_each: replicas_s / seconds / each,
         postgres_cores: used.cpu.postgres.map(|used| used / seconds),
         transactions_per_s: done as f64 / seconds,
         wal_bytes_per_hour: used.wal_bytes / seconds * 3_600.0,

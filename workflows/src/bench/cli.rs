@@ -3,13 +3,14 @@
 use clap::{Args, Subcommand, ValueEnum};
 use lockgate::cli::{Changed, Context, Execute, Exit, Failure, Outcome};
 
+use super::telemetry_sink::sink;
 use super::{
     BigSettings, CommandsSettings, Density, FanoutSettings, HttpSettings, OutboxSettings, Part, SenderSettings,
     WorkflowsSettings, commands, fanout, http, outbox, sender, workflows,
 };
 use super::{CapacitySettings, ReplicasSettings, TelemetrySettings, capacity, processes, replicas, telemetry};
 
-/// Measures the engine against a loop written by hand, in a database and topics made for it
+/// Measure the engine against a loop written by hand, in a database and topics made for it
 #[derive(Args)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -40,6 +41,9 @@ enum BenchCommand {
     /// A replica of `replicas`, `capacity` and `telemetry`
     #[command(hide = true)]
     Replica,
+    /// The collector of `telemetry`
+    #[command(hide = true)]
+    Sink,
 }
 
 #[derive(Args)]
@@ -73,9 +77,9 @@ struct TelemetryArgs {
     /// Runs of each backlog
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
     runs: u32,
-    /// Pairs of one that tells and one that does not; the ratios are their medians
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pairs: u32,
+    /// Rounds of two replicas that tell and two that do not; the ratios are their medians
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
 }
 
 #[derive(Args)]
@@ -227,6 +231,10 @@ impl Execute for BenchArgs {
                 ran.map_err(|error| failed("replica", &error))?;
                 Ok(Exit::Ok)
             }
+            BenchCommand::Sink => {
+                sink().await.map_err(|error| failed("sink", &error))?;
+                Ok(Exit::Ok)
+            }
             BenchCommand::Workflows(args) => {
                 let report = workflows(&args.settings(context)?, &tell)
                     .await
@@ -292,7 +300,7 @@ impl TelemetryArgs {
             brokers: brokers(context)?,
             items: self.items,
             runs: self.runs as usize,
-            pairs: self.pairs as usize,
+            rounds: self.rounds as usize,
         })
     }
 }

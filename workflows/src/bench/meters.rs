@@ -157,10 +157,15 @@ impl Meters {
     /// Processor time used so far.
     pub(super) fn cpu(&self) -> Cpu {
         Cpu {
-            client: own_seconds() + self.replicas.iter().filter_map(|pid| seconds(*pid, false)).sum::<f64>(),
+            client: own_seconds() + self.replicas_s(),
             postgres: self.postmaster.and_then(family_seconds),
             kafka: self.broker.and_then(|pid| seconds(pid, true)),
         }
+    }
+
+    /// Processor seconds of the replicas so far, without those of this process.
+    pub(super) fn replicas_s(&self) -> f64 {
+        self.replicas.iter().filter_map(|pid| seconds(*pid, false)).sum()
     }
 
     async fn read(&self) -> anyhow::Result<Reading> {
@@ -244,7 +249,8 @@ impl Stat {
     }
 }
 
-fn seconds(pid: i32, with_ended_children: bool) -> Option<f64> {
+/// Processor seconds of a process so far.
+pub(super) fn seconds(pid: i32, with_ended_children: bool) -> Option<f64> {
     let stat = Stat::of(pid)?;
     Some(
         stat.own

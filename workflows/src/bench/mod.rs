@@ -30,7 +30,7 @@ pub use outbox::{OutboxPair, OutboxReport, OutboxSample, OutboxSettings, outbox}
 pub use replicas::{ReplicasReport, ReplicasSettings, Round, Work as ReplicasWork, replicas};
 pub use report::{Case, FanoutReport, Latency, Memory, Pair, Parts, Sample};
 pub use sender::{SenderReport, SenderRun, SenderSettings, sender};
-pub use telemetry::{TelemetryPair, TelemetryReport, TelemetrySettings, telemetry};
+pub use telemetry::{TelemetryReport, TelemetryRound, TelemetrySettings, telemetry};
 pub use workflows::{
     Backlog, BigReport, BigSettings, LatencyMs, LimitsCost, Part, SeldomReport, WorkflowsParts, WorkflowsReport,
     WorkflowsSettings, workflows,

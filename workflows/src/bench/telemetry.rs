@@ -1,16 +1,17 @@
 //! `lockgate bench telemetry`: what it costs a replica to tell a collector of its work, with the default sampling. The same work
-//! is done by a replica that tells one and by a replica that tells nobody, in pairs whose order alternates.
+//! is done by a replica that tells one and by a replica that tells nobody, in rounds in which either is first and last as often.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use sqlx::Executor as _;
 
 use super::meters::{Meters, processors};
 use super::place::Place;
 use super::processes::Processes;
 use super::replica::fan_out;
 use super::replicas::{Bench, Work};
-use super::telemetry_sink::Sink;
+use super::telemetry_sink::{Sink, Taken};
 use super::workflows::{Nothing, ThreeSteps};
 use super::workload::Density;
 
@@ -25,45 +26,60 @@ pub struct TelemetrySettings {
     pub items: i64,
     /// Runs of each backlog.
     pub runs: usize,
-    /// Pairs; the ratios are their medians.
-    pub pairs: usize,
+    /// Rounds; the ratios are their medians.
+    pub rounds: usize,
 }
 
-/// What was found. A ratio is the speed of the replica that tells by that of the one that does not.
+/// What was found. A ratio is that of the replica that tells to the one that does not.
 #[derive(Debug, Serialize)]
 pub struct TelemetryReport {
     /// How each figure was taken.
     pub how: Vec<String>,
     /// Processors of the machine.
     pub processors: usize,
-    /// Items a second; at least 0.97 is asked for.
-    pub fanout_ratio: f64,
-    /// Runs of three steps a second; at least 0.95 is asked for.
-    pub workflows_ratio: f64,
-    /// Runs without steps a second; at least 0.95 is asked for.
-    pub stepless_ratio: f64,
-    /// Processor time that the replica and this process use for an item, by that of the one that does not tell: steadier than
-    /// speed where other things run.
-    pub fanout_cpu_ratio: f64,
-    /// The same of a run of three steps.
-    pub workflows_cpu_ratio: f64,
-    /// The same of a run without steps.
-    pub stepless_cpu_ratio: f64,
-    /// Each pair.
-    pub pairs: Vec<TelemetryPair>,
+    /// Items of a fan-out; at least 0.97 of the speed is asked for.
+    pub items: Cost,
+    /// Runs of three steps; at least 0.95.
+    pub runs: Cost,
+    /// Runs without steps; at least 0.95.
+    pub stepless: Cost,
+    /// Processor seconds that the sink used of each second that a replica told it of its work; in no other figure.
+    pub sink_cores: f64,
+    /// Each round.
+    pub rounds: Vec<TelemetryRound>,
 }
 
-/// One replica that tells, and one that does not.
+/// What telling costs some work.
 #[derive(Debug, Serialize)]
-pub struct TelemetryPair {
-    /// The one that tells.
-    pub on: Side,
-    /// The one that does not.
-    pub off: Side,
+pub struct Cost {
+    /// Of the speed, the median of the rounds.
+    pub speed_ratio: f64,
+    /// The least and the greatest of a round.
+    pub speed_between: (f64, f64),
+    /// Of the processor time of the replica alone: steadier than speed where other things run.
+    pub cpu_ratio: f64,
+    /// The least and the greatest of a round.
+    pub cpu_between: (f64, f64),
+    /// Processor time of the replica for one, of all sides that tell.
+    pub cpu_us_on: f64,
+    /// The same of all that do not.
+    pub cpu_us_off: f64,
+}
+
+/// Two replicas that tell and two that do not, one after the other: on, off, off, on or the other way round, so that what
+/// changes evenly with time changes neither.
+#[derive(Debug, Serialize)]
+pub struct TelemetryRound {
+    /// Those that tell.
+    pub on: Vec<Side>,
+    /// Those that do not.
+    pub off: Vec<Side>,
     /// Bytes of traces that came, not compressed.
     pub trace_bytes: u64,
     /// Bytes of metrics and logs that came.
     pub other_bytes: u64,
+    /// Processor seconds of the sink.
+    pub sink_cpu_s: f64,
 }
 
 /// The work of one of them.
@@ -78,22 +94,18 @@ pub struct Side {
 }
 
 /// Some work.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Speed {
     /// How many in a second.
     pub per_s: f64,
-    /// Processor time of one, of the replica and this process.
-    pub client_cpu_us: f64,
+    /// Processor time of one, of the replica alone.
+    pub cpu_us: f64,
+    /// How long all of it took.
+    pub took_s: f64,
 }
 
-impl From<Work> for Speed {
-    fn from(work: Work) -> Self {
-        Self {
-            per_s: work.per_s,
-            client_cpu_us: work.cpu_us.client,
-        }
-    }
-}
+/// Runs that a replica does before it is measured: connections, plans, pages of its memory.
+const WARM_UP: usize = 2_000;
 
 /// Measures it, telling `progress` where it is.
 ///
@@ -120,95 +132,160 @@ async fn measure(
         meters,
         processors: processors as f64,
     };
-    let sink = Sink::start().await?;
-    let mut pairs = Vec::new();
-    for number in 0..settings.pairs {
-        let pair = bench.pair(settings, &sink, number.is_multiple_of(2)).await?;
-        let ratio = |of: fn(&Side) -> &Speed| of(&pair.on).per_s / of(&pair.off).per_s;
+    let mut sink = Sink::start().await?;
+    let mut rounds = Vec::new();
+    for number in 0..settings.rounds {
+        let round = bench.told_round(settings, &mut sink, number.is_multiple_of(2)).await?;
+        let of = |speed: fn(&Side) -> Speed| (round.speed(speed), round.cpu(speed));
+        let (items, runs, stepless) = (of(|side| side.items), of(|side| side.runs), of(|side| side.stepless));
         progress(&format!(
-            "pair {} of {}: items {:.3}, runs {:.3}, without steps {:.3}",
+            "round {} of {}, speed and processor: items {:.3} {:.3}, runs {:.3} {:.3}, without steps {:.3} {:.3}",
             number + 1,
-            settings.pairs,
-            ratio(|side| &side.items),
-            ratio(|side| &side.runs),
-            ratio(|side| &side.stepless)
+            settings.rounds,
+            items.0,
+            items.1,
+            runs.0,
+            runs.1,
+            stepless.0,
+            stepless.1,
         ));
-        pairs.push(pair);
+        rounds.push(round);
     }
-    Ok(report(how, processors, pairs))
+    Ok(report(how, processors, rounds))
 }
 
 impl Bench<'_> {
-    async fn pair(
+    async fn told_round(
         &mut self,
         settings: &TelemetrySettings,
-        sink: &Sink,
+        sink: &mut Sink,
         on_first: bool,
-    ) -> anyhow::Result<TelemetryPair> {
-        let (mut on, mut off) = (None, None);
-        for tells in [on_first, !on_first] {
+    ) -> anyhow::Result<TelemetryRound> {
+        let mut round = TelemetryRound {
+            on: Vec::new(),
+            off: Vec::new(),
+            trace_bytes: 0,
+            other_bytes: 0,
+            sink_cpu_s: -sink.cpu_s(),
+        };
+        for tells in [on_first, !on_first, !on_first, on_first] {
+            let endpoint = sink.endpoint.clone();
             let telling = match tells {
-                true => ("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint.as_str()),
+                true => ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
                 false => ("OTEL_SDK_DISABLED", "true"),
             };
             let side = self.side(settings, telling).await?;
-            let taken = sink.taken();
+            let Taken { traces, others } = sink.taken().await?;
+            round.trace_bytes += traces;
+            round.other_bytes += others;
             if tells {
-                anyhow::ensure!(taken.0 > 0 && taken.1 > 0, "the replica told nothing");
-                on = Some((side, taken));
+                anyhow::ensure!(traces > 0 && others > 0, "the replica told nothing");
+                round.on.push(side);
             } else {
-                anyhow::ensure!(taken == (0, 0), "the replica told something that was to tell nothing");
-                off = Some(side);
+                let told = traces + others;
+                anyhow::ensure!(told == 0, "the replica told something that was to tell nothing");
+                round.off.push(side);
             }
         }
-        let (Some((on, taken)), Some(off)) = (on, off) else {
-            anyhow::bail!("a pair has two sides");
-        };
-        Ok(TelemetryPair {
-            on,
-            off,
-            trace_bytes: taken.0,
-            other_bytes: taken.1,
-        })
+        round.sink_cpu_s += sink.cpu_s();
+        Ok(round)
     }
 
     async fn side(&mut self, settings: &TelemetrySettings, telling: (&str, &str)) -> anyhow::Result<Side> {
+        // Each begins with as much behind it as the others.
+        self.place.pool.execute("truncate lockgate.task_runs cascade").await?;
+        self.place.pool.execute("vacuum (analyze)").await?;
         let topic = self.place.make_topic().await?;
         let processes = Processes::start_with(self.place, &topic, 1, telling).await?;
         self.meters.with_replicas(processes.pids());
         // Whoever is first would pay for what a broker compiles while it works.
         fan_out(&self.place.pool, (Density::Dense, 1, 1), || true).await?;
+        self.runs::<ThreeSteps>(WARM_UP).await?;
+        let (items, runs) = (settings.items, settings.runs);
         let side = Side {
-            items: self.items(settings.items).await?.0.into(),
-            runs: self.runs::<ThreeSteps>(settings.runs).await?.0.into(),
-            stepless: self.runs::<Nothing>(settings.runs).await?.0.into(),
+            items: self.speed(items as f64, self.items(items)).await?,
+            runs: self.speed(runs as f64, self.runs::<ThreeSteps>(runs)).await?,
+            stepless: self.speed(runs as f64, self.runs::<Nothing>(runs)).await?,
         };
         processes.stop().await?;
         self.meters.with_replicas(Vec::new());
         self.place.remove_topic(&topic).await?;
         Ok(side)
     }
+
+    async fn speed(&self, done: f64, work: impl Future<Output = anyhow::Result<(Work, i64)>>) -> anyhow::Result<Speed> {
+        let before = self.meters.replicas_s();
+        let (work, _) = work.await?;
+        Ok(Speed {
+            per_s: work.per_s,
+            cpu_us: (self.meters.replicas_s() - before) * 1e6 / done,
+            took_s: done / work.per_s,
+        })
+    }
 }
 
-fn report(how: Vec<String>, processors: usize, pairs: Vec<TelemetryPair>) -> TelemetryReport {
-    let median = |of: fn(&Side) -> f64| {
-        let mut ratios: Vec<f64> = pairs.iter().map(|pair| of(&pair.on) / of(&pair.off)).collect();
-        ratios.sort_by(f64::total_cmp);
-        let (below, above) = ((ratios.len().max(1) - 1) / 2, ratios.len() / 2);
-        let at = |place: usize| ratios.get(place).copied().unwrap_or(f64::NAN);
-        f64::midpoint(at(below), at(above))
-    };
+impl TelemetryRound {
+    /// Of the time that those took that do not tell, by that of those that do.
+    fn speed(&self, of: fn(&Side) -> Speed) -> f64 {
+        let took = |sides: &[Side]| sides.iter().map(|side| of(side).took_s).sum::<f64>();
+        took(&self.off) / took(&self.on)
+    }
+
+    fn cpu(&self, of: fn(&Side) -> Speed) -> f64 {
+        let used = |sides: &[Side]| sides.iter().map(|side| of(side).cpu_us).sum::<f64>();
+        used(&self.on) / used(&self.off)
+    }
+
+    fn told_s(&self) -> f64 {
+        let of = |side: &Side| side.items.took_s + side.runs.took_s + side.stepless.took_s;
+        self.on.iter().map(of).sum()
+    }
+}
+
+fn report(how: Vec<String>, processors: usize, rounds: Vec<TelemetryRound>) -> TelemetryReport {
+    let told_s: f64 = rounds.iter().map(TelemetryRound::told_s).sum();
+    let sink_s: f64 = rounds.iter().map(|round| round.sink_cpu_s).sum();
     TelemetryReport {
         how,
         processors,
-        fanout_ratio: median(|side| side.items.per_s),
-        workflows_ratio: median(|side| side.runs.per_s),
-        stepless_ratio: median(|side| side.stepless.per_s),
-        fanout_cpu_ratio: median(|side| side.items.client_cpu_us),
-        workflows_cpu_ratio: median(|side| side.runs.client_cpu_us),
-        stepless_cpu_ratio: median(|side| side.stepless.client_cpu_us),
-        pairs,
+        items: cost(&rounds, |side| side.items),
+        runs: cost(&rounds, |side| side.runs),
+        stepless: cost(&rounds, |side| side.stepless),
+        sink_cores: sink_s / told_s,
+        rounds,
     }
+}
+
+fn cost(rounds: &[TelemetryRound], of: fn(&Side) -> Speed) -> Cost {
+    let (speeds, cpus): (Vec<f64>, Vec<f64>) = rounds.iter().map(|round| (round.speed(of), round.cpu(of))).unzip();
+    let (speed_ratio, speed_between) = median(speeds);
+    let (cpu_ratio, cpu_between) = median(cpus);
+    let mean = |sides: fn(&TelemetryRound) -> &[Side]| {
+        let all: Vec<f64> = rounds
+            .iter()
+            .flat_map(|round| sides(round).iter().map(|side| of(side).cpu_us))
+            .collect();
+        all.iter().sum::<f64>() / all.len() as f64
+    };
+    Cost {
+        speed_ratio,
+        speed_between,
+        cpu_ratio,
+        cpu_between,
+        cpu_us_on: mean(|round| &round.on),
+        cpu_us_off: mean(|round| &round.off),
+    }
+}
+
+/// The median, the least and the greatest.
+fn median(mut all: Vec<f64>) -> (f64, (f64, f64)) {
+    all.sort_by(f64::total_cmp);
+    let (below, above) = ((all.len().max(1) - 1) / 2, all.len() / 2);
+    let at = |place: usize| all.get(place).copied().unwrap_or(f64::NAN);
+    (
+        f64::midpoint(at(below), at(above)),
+        (at(0), at(all.len().saturating_sub(1))),
+    )
 }
 
 impl TelemetryReport {
@@ -216,25 +293,74 @@ impl TelemetryReport {
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = format!(
-            "{} processors, medians of {} pairs\n",
+            "{} processors, medians of {} rounds and the least and greatest of them\n",
             self.processors,
-            self.pairs.len()
+            self.rounds.len()
         );
-        for (what, ratio, cpu, asked) in [
-            ("items of a fan-out", self.fanout_ratio, self.fanout_cpu_ratio, 0.97),
-            (
-                "runs of three steps",
-                self.workflows_ratio,
-                self.workflows_cpu_ratio,
-                0.95,
-            ),
-            ("runs without steps", self.stepless_ratio, self.stepless_cpu_ratio, 0.95),
+        for (what, cost, asked) in [
+            ("items of a fan-out", &self.items, 0.97),
+            ("runs of three steps", &self.runs, 0.95),
+            ("runs without steps", &self.stepless, 0.95),
         ] {
             let _ = writeln!(
                 out,
-                "{what}: {ratio:.3} of the speed without telling (asked {asked}), {cpu:.3} of the processor time"
+                "{what}: {:.3} of the speed without telling ({:.3} to {:.3}, asked {asked}), {:.3} of the replica's processor \
+                 time ({:.3} to {:.3}; {:.2} to {:.2} µs)",
+                cost.speed_ratio,
+                cost.speed_between.0,
+                cost.speed_between.1,
+                cost.cpu_ratio,
+                cost.cpu_between.0,
+                cost.cpu_between.1,
+                cost.cpu_us_on,
+                cost.cpu_us_off,
             );
         }
+        let _ = writeln!(
+            out,
+            "the sink, a process of its own: {:.3} processors while it was told",
+            self.sink_cores
+        );
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(per_s: f64, cpu_us: f64) -> Side {
+        let speed = Speed {
+            per_s,
+            cpu_us,
+            took_s: 1_000.0 / per_s,
+        };
+        Side {
+            items: speed,
+            runs: speed,
+            stepless: speed,
+        }
+    }
+
+    #[test]
+    fn what_changes_evenly_with_time_changes_no_ratio() {
+        // Each side takes a tenth longer than the first took, and the telling costs nothing.
+        let took = [1.0, 1.1, 1.2, 1.3].map(|times| side(1_000.0 / times, times));
+        let [first, second, third, fourth] = took;
+        let round = TelemetryRound {
+            on: vec![first, fourth],
+            off: vec![second, third],
+            trace_bytes: 1,
+            other_bytes: 1,
+            sink_cpu_s: 1.0,
+        };
+        assert!((round.speed(|side| side.items) - 1.0).abs() < 1e-9);
+        assert!((round.cpu(|side| side.runs) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), (2.5, (1.0, 4.0)));
+        assert_eq!(median(vec![7.0]), (7.0, (7.0, 7.0)));
     }
 }

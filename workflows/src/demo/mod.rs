@@ -31,7 +31,7 @@ const PARTITIONS: i32 = 12;
 /// Messages shown at the end.
 const SHOWN: usize = 3;
 
-/// Shows the whole path: seeds users, starts two replicas, sends reports, proves the delivery
+/// Show the whole path: seed users, start two replicas, send reports, prove the delivery
 #[derive(Args)]
 pub struct DemoArgs {
     #[command(subcommand)]

@@ -72,7 +72,7 @@ pub struct Args {
     /// Sender's address
     #[arg(long, env = "EMAIL_FROM", default_value = "tracker@localhost.localdomain")]
     pub from: String,
-    /// How long an e-mail that is being sent is nobody else's
+    /// How long a sender owns an e-mail it is sending
     #[arg(long, env = "EMAIL_LEASE", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub lease: Duration,
     /// How long an e-mail is tried again that the server puts off, from its first attempt on

@@ -34,7 +34,7 @@ pub struct SchedulesArgs {
 pub enum SchedulesCommand {
     /// List all schedules
     List,
-    /// Create a schedule or change it; what is not given gets its default, a pause stays
+    /// Create a schedule or replace all of it; what is not given is back at its default, see --keep; a pause stays
     Set(SetArgs),
     /// Remove a schedule; its runs stay and go on
     Remove {
@@ -78,13 +78,14 @@ pub struct PreviewArgs {
     /// From when, RFC 3339; now unless given
     #[arg(long)]
     pub from: Option<DateTime<Utc>>,
-    /// Suppose that nothing leads in this time: FROM..TO, RFC 3339
+    /// Suppose that there is no leader in this time: FROM..TO, RFC 3339
     #[arg(long, value_parser = parse_outage, value_name = "FROM..TO")]
     pub outage: Option<Outage>,
 }
 
 /// Why a verb did nothing.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SchedulesError {
     /// The request is wrong.
     #[error("{0}; nothing was changed")]
@@ -179,7 +180,11 @@ async fn set(
     format: ScheduleFormat,
     out: &mut dyn Write,
 ) -> Result<(), SchedulesError> {
-    let spec = args.checked(registry).map_err(SchedulesError::Invalid)?;
+    let kept = match args.keep {
+        true => Some(read(schedules, &args.name).await?),
+        false => None,
+    };
+    let spec = args.checked(kept.as_ref(), registry).map_err(SchedulesError::Invalid)?;
     let outcome = match schedules.set(&spec).await? {
         SetOutcome::Created => "created",
         SetOutcome::Changed => "changed",

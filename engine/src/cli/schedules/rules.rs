@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::de::IgnoredAny;
 
-use crate::postgres::ScheduleSpec;
+use crate::postgres::{ScheduleSpec, ScheduleView};
 use crate::trigger::{Calendar, CatchUp, CatchUpRules, FoldRule, GapRule, Overlap, ScheduleRow};
 use crate::workflow::Registry;
 
@@ -33,7 +33,7 @@ pub struct RuleArgs {
     /// A fixed local time that comes twice: `first`, `second` or `both` [default: first]
     #[arg(long)]
     pub dst_fold: Option<FoldRule>,
-    /// Slots missed while nothing led [default: last]
+    /// Slots missed while there was no leader [default: last]
     #[arg(long)]
     pub catch_up: Option<CatchUpArg>,
     /// Most missed slots fired at once under `--catch-up all` [default: 10]
@@ -86,27 +86,30 @@ impl RuleArgs {
 pub struct SetArgs {
     /// Its name
     pub name: String,
+    /// Change only what is given; without it what is not given gets its default
+    #[arg(long)]
+    pub keep: bool,
     /// The workflow it starts
-    #[arg(long)]
-    pub workflow: String,
+    #[arg(long, required_unless_present = "keep")]
+    pub workflow: Option<String>,
     /// When, such as `30 6 * * MON-FRI`, `*/15 * * * *` or `@daily`
-    #[arg(long)]
-    pub cron: String,
-    /// The IANA time zone of the cron text
-    #[arg(long, visible_alias = "tz", default_value = "UTC")]
-    pub timezone: String,
-    /// The input of its runs
-    #[arg(long, value_name = "JSON", default_value = "{}")]
-    pub params: String,
+    #[arg(long, required_unless_present = "keep")]
+    pub cron: Option<String>,
+    /// The IANA time zone of the cron text [default: UTC]
+    #[arg(long, visible_alias = "tz")]
+    pub timezone: Option<String>,
+    /// The input of its runs [default: {}]
+    #[arg(long, value_name = "JSON")]
+    pub params: Option<String>,
     /// The rules
     #[command(flatten)]
     pub rules: RuleArgs,
-    /// A slot comes while a run of it is not over: `skip` it, `queue` behind it, or `allow` both
-    #[arg(long, default_value_t)]
-    pub overlap: Overlap,
-    /// Its runs start up to this long after their slot
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "0s")]
-    pub jitter: Duration,
+    /// A slot comes while a run of it is not over: `skip` it, `queue` behind it, or `allow` both [default: skip]
+    #[arg(long)]
+    pub overlap: Option<Overlap>,
+    /// Its runs start up to this long after their slot [default: 0s]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub jitter: Option<Duration>,
     /// Messages per second of its runs
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
     pub pace: Option<i32>,
@@ -116,41 +119,56 @@ pub struct SetArgs {
 }
 
 impl SetArgs {
-    /// The schedule, when all of it can be used.
-    pub(super) fn checked(&self, registry: Option<&Registry>) -> Result<ScheduleSpec, String> {
-        if self.name.trim().is_empty() || self.workflow.is_empty() {
+    /// The schedule, when all of it can be used. What is not given is as in `kept`, else the default.
+    pub(super) fn checked(
+        &self,
+        kept: Option<&ScheduleView>,
+        registry: Option<&Registry>,
+    ) -> Result<ScheduleSpec, String> {
+        let spec = self.spec(kept)?;
+        if spec.name.trim().is_empty() || spec.workflow.is_empty() {
             return Err("a schedule needs a name and a workflow".to_owned());
         }
-        let (dst_gap, dst_fold) = self.rules.clock_rules(None)?;
-        Calendar::parse(&self.cron, &self.timezone, dst_gap, dst_fold).map_err(text)?;
-        let rules = self.rules.catch_up_rules(None)?;
-        serde_json::from_str::<IgnoredAny>(&self.params)
+        Calendar::parse(&spec.cron, &spec.timezone, spec.dst_gap, spec.dst_fold).map_err(text)?;
+        serde_json::from_slice::<IgnoredAny>(&spec.params)
             .map_err(|error| format!("--params is not JSON: {error}; for example '{{\"day\": \"yesterday\"}}'"))?;
         if let Some(registry) = registry {
             registry
-                .check(&self.workflow, self.params.as_bytes())
+                .check(&spec.workflow, &spec.params)
                 .map_err(|error| format!("{error:#}"))?;
         }
-        if self.jitter > LONGEST_JITTER {
+        if spec.jitter > LONGEST_JITTER {
             return Err("--jitter is longer than a day".to_owned());
         }
-        if self.deadline.is_some_and(|deadline| deadline.is_zero()) {
+        if spec.deadline.is_some_and(|deadline| deadline.is_zero()) {
             return Err("--deadline is zero; leave it out for none".to_owned());
         }
+        Ok(spec)
+    }
+
+    fn spec(&self, kept: Option<&ScheduleView>) -> Result<ScheduleSpec, String> {
+        let row = kept.map(|view| &view.row);
+        let (dst_gap, dst_fold) = self.rules.clock_rules(row)?;
+        let rules = self.rules.catch_up_rules(row)?;
+        let kept_overlap = kept.map(|view| view.overlap.parse()).transpose().map_err(text)?;
+        let params = self.params.as_ref().map(|params| params.clone().into_bytes());
+        let or = |given: &Option<String>, kept: Option<&String>| given.clone().or(kept.cloned());
         Ok(ScheduleSpec {
             name: self.name.clone(),
-            workflow: self.workflow.clone(),
-            cron: self.cron.clone(),
-            timezone: self.timezone.clone(),
-            params: self.params.clone().into_bytes(),
+            workflow: or(&self.workflow, kept.map(|view| &view.workflow)).unwrap_or_default(),
+            cron: or(&self.cron, row.map(|row| &row.cron)).unwrap_or_default(),
+            timezone: or(&self.timezone, row.map(|row| &row.timezone)).unwrap_or_else(|| "UTC".to_owned()),
+            params: params
+                .or(kept.map(|view| view.params.clone()))
+                .unwrap_or_else(|| b"{}".to_vec()),
             dst_gap,
             dst_fold,
             catch_up: rules.policy,
             catch_up_window: rules.window,
-            overlap: self.overlap,
-            jitter: self.jitter,
-            pace_per_s: self.pace,
-            deadline: self.deadline,
+            overlap: self.overlap.or(kept_overlap).unwrap_or_default(),
+            jitter: self.jitter.or(row.map(|row| row.jitter)).unwrap_or_default(),
+            pace_per_s: self.pace.or(kept.and_then(|view| view.pace_per_s)),
+            deadline: self.deadline.or(kept.and_then(|view| view.deadline)),
         })
     }
 }

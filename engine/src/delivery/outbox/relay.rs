@@ -31,7 +31,7 @@ pub struct OutboxSettings {
     pub page_bytes: u64,
     /// Lanes held at once; with `page` the bound of what a kill can send twice, for each route.
     pub lanes: usize,
-    /// How often a busy replica looks for what is due; an idle one four times as rarely.
+    /// How often a busy replica looks for what is due; an idle one more and more rarely, down to an eighth of that.
     pub poll: Duration,
     /// How long a claim of a lane holds without renewal.
     pub lease: Duration,

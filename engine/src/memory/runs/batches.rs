@@ -7,7 +7,7 @@ use super::Runs;
 use super::run::{Run, Status};
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Ended, HandBack, ItemIds, Kind, PlanChunk, PlanProgress, RunClaim, RunId,
-    StepState, StepStatus, UndeliveredItem,
+    Runnable, StepState, StepStatus, UndeliveredItem,
 };
 use crate::workflow::FanOutSummary;
 
@@ -133,10 +133,12 @@ impl Runs {
         PlanProgress::Written
     }
 
-    /// Runs of these workflows with a batch that may be claimed now.
-    pub(super) fn with_batches(&self, workflows: &[String], now: DateTime<Utc>) -> Vec<RunId> {
+    /// Runs that this code replays with a batch that may be claimed now.
+    pub(super) fn with_batches(&self, runnable: &[Runnable], now: DateTime<Utc>) -> Vec<RunId> {
         let ready = |run: &&Run| {
-            workflows.contains(&run.request.workflow) && run.next_batch().is_some_and(|(_, from)| from <= now)
+            let (workflow, version) = (&run.request.workflow, run.code_version.unwrap_or(1));
+            runnable.iter().any(|runnable| runnable.replays(workflow, version))
+                && run.next_batch().is_some_and(|(_, from)| from <= now)
         };
         self.by_id.values().filter(ready).map(Run::id).collect()
     }

@@ -124,8 +124,11 @@ impl Runs {
 
 /// A run that has not begun takes the code's own version; one that has is replayed by code that knows its version.
 fn runs(runnable: &Runnable, run: &Run) -> bool {
-    let replays = || runnable.replays.contains(&run.code_version.unwrap_or(1));
-    runnable.workflow == run.request.workflow && (run.started_at.is_none() || replays())
+    let workflow = &run.request.workflow;
+    match run.started_at {
+        None => runnable.workflow == *workflow,
+        Some(_) => runnable.replays(workflow, run.code_version.unwrap_or(1)),
+    }
 }
 
 impl Run {

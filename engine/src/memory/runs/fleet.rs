@@ -8,7 +8,7 @@ use super::MemoryRunStore;
 use super::batches::BatchHolder;
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, ItemIds, NotRenewed, PlanChunk,
-    PlanProgress, Renewal, RunClaim, RunId, StepState, Swept, Unrenewed, WorkRun,
+    PlanProgress, Renewal, RunClaim, RunId, Runnable, StepState, Swept, Unrenewed, WorkRun,
 };
 
 impl MemoryRunStore {
@@ -97,13 +97,15 @@ impl Fleet for MemoryRunStore {
 
     async fn claimable_runs(
         &self,
-        workflows: &[String],
+        runnable: &[Runnable],
         without: &[RunId],
+        behind: Option<RunId>,
         at_most: i64,
     ) -> Result<Vec<RunId>, FleetError> {
         let now = self.clock.now();
-        let mut runs = self.lock().with_batches(workflows, now);
+        let mut runs = self.lock().with_batches(runnable, now);
         runs.retain(|run| !without.contains(run));
+        runs.sort_by_key(|run| (behind.is_some_and(|behind| *run <= behind), *run));
         runs.truncate(usize::try_from(at_most).unwrap_or(0));
         Ok(runs)
     }

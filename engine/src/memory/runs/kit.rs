@@ -35,8 +35,8 @@ impl MemoryRunStore {
                 pulse.held.push((claim, run.wake_seq, halted));
             }
             pulse.ready |= runs.is_let_through(run, asked) || runs.is_let_through(run, suspects);
-            pulse.ready_batches |= run.next_batch().is_some_and(|(_, from)| from <= now);
         }
+        pulse.ready_batches = !runs.with_batches(runnable, now).is_empty();
         pulse.ready |= runs.any_limited(asked) || runs.any_limited(suspects);
         pulse
     }

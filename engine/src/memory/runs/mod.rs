@@ -18,6 +18,7 @@ mod kit_queues;
 mod publish;
 mod queues;
 mod recover;
+mod repeat;
 mod run;
 mod signals;
 mod start;
@@ -34,11 +35,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::inspect::NotRepeated;
 use crate::lifecycle::{
     Birth, ClaimPage, Clock, Continuation, Ended, EndedChild, Ending, FleetError, LetGo, LimitedClaim, ManagerError,
     NewChild, NewPublication, NewRun, NewSignal, NewStep, News, Poked, QueueNews, QueueSettings, QueuedCommand,
-    RunClaim, RunId, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted, TransactionWork,
-    UndeliveredItem, WorkRun, storable_reason,
+    RepeatRun, RunClaim, RunId, RunRecord, RunStore, Saved, Signalled, Started, StepState, Swept, Transacted,
+    TransactionWork, UndeliveredItem, WorkRun, storable_reason,
 };
 pub use clock::VirtualClock;
 #[cfg(feature = "testing")]
@@ -184,6 +186,15 @@ impl MemoryRunStore {
     fn cancel(&self, run: RunId, reason: &str, force: bool) -> &'static str {
         let now = self.clock.now();
         self.lock().cancel(run, &storable_reason(reason), force, now)
+    }
+
+    /// Starts a run that begins with the steps of one that is over.
+    ///
+    /// # Errors
+    /// [`NotRepeated`] says why nothing was started.
+    pub fn repeat_run(&self, repeat: &RepeatRun) -> Result<RunId, NotRepeated> {
+        let now = self.clock.now();
+        self.lock().repeat(repeat, now)
     }
 
     /// Asks a run to end as failed; answers the state it is in now.
@@ -334,6 +345,15 @@ impl RunStore for MemoryRunStore {
 
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         Ok(self.lock().claimed(page.claim_id))
+    }
+
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError> {
+        Ok(self.lock().acquit(claim))
+    }
+
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError> {
+        let runs = self.lock();
+        Ok(runs.by_id.get(&run).map(Run::recorded).unwrap_or_default())
     }
 
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {

@@ -9,7 +9,7 @@ use crate::lifecycle::RunClaim;
 
 /// Deaths of holders in a row after which a run is claimed apart.
 pub(super) const SUSPECT_AFTER: u16 = 2;
-/// Deaths after which a run's code is set aside.
+/// Deaths after which a run's code is set aside; twice as many where its holders had lived with it.
 const MOST_DEATHS: u16 = 5;
 
 impl Runs {
@@ -22,6 +22,14 @@ impl Runs {
             }
         }
         gone
+    }
+
+    pub(super) fn acquit(&mut self, claim: &RunClaim) -> bool {
+        let Some(run) = self.held(claim) else { return false };
+        if let Some(holder) = run.holder.as_mut() {
+            holder.alone = false;
+        }
+        true
     }
 
     pub(super) fn end_leases(&mut self, claim_id: Option<Uuid>, now: DateTime<Utc>) -> usize {
@@ -50,19 +58,15 @@ impl Runs {
 }
 
 impl Run {
-    /// Only what a suspect's holder dies of is counted beyond suspicion: the runs beside it are innocent. A run that
-    /// recorded something under its last claim begins anew: it is not what kills whoever claims it.
+    /// A run that recorded something under its last claim begins anew: it is not what kills whoever claims it.
     fn recover(&mut self, ready: Ready) {
         let was = self.status;
         let alone = self.holder.is_some_and(|holder| holder.alone);
         let progressed = self.steps.values().any(|step| step.claim_token == self.token);
         let deaths = self.attempts.saturating_add(1);
-        let guilty = alone && !progressed && was == Status::Running && deaths >= MOST_DEATHS;
-        self.attempts = match progressed {
-            true => 1,
-            false if alone || self.attempts < SUSPECT_AFTER => deaths,
-            false => self.attempts,
-        };
+        let most = if alone { MOST_DEATHS } else { MOST_DEATHS * 2 };
+        let guilty = !progressed && was == Status::Running && deaths >= most;
+        self.attempts = if progressed { 1 } else { deaths };
         self.ready = Some(ready).filter(|_| !guilty);
         if guilty {
             self.status = Status::Quarantined;

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::batches::StoredBatch;
 use super::views::RunChange;
-use crate::lifecycle::{Holds, Kind, Poked, RunClaim, RunId, RunRequest, Signal, StepState, WorkRun};
+use crate::lifecycle::{
+    Holds, Kind, Poked, RunClaim, RunId, RunRecord, RunRequest, SHORT_RECORD, Signal, StepState, WorkRun,
+};
 
 /// A run goes before one of a priority lower by one that became ready this much earlier.
 const PRIORITY_STEP: Duration = Duration::from_secs(15);
@@ -129,6 +131,17 @@ pub(super) struct Run {
     pub(super) parent: Option<Parent>,
     /// The run that goes on in its place.
     pub(super) continued_as: Option<RunId>,
+    /// It does again what another one did.
+    pub(super) repeats: Option<Repeats>,
+}
+
+/// Of a run that does again what another one did: what its code must see again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Repeats {
+    /// By what its draws are made; none: its origin.
+    pub(super) seed_id: Option<RunId>,
+    pub(super) slot: Option<DateTime<Utc>>,
+    pub(super) nominal_at: DateTime<Utc>,
 }
 
 /// Of a child, who started it.
@@ -204,32 +217,49 @@ impl Run {
             token: self.token,
             claim_id: holder.claim_id,
         };
-        (claim, self.read(holder.since))
+        let mut run = self.read(holder.since);
+        let record = run.take_record();
+        run.unread = record.bytes() > SHORT_RECORD;
+        if !run.unread {
+            (run.steps, run.signals) = (record.steps, record.signals);
+        }
+        (claim, run)
+    }
+
+    pub(super) fn recorded(&self) -> RunRecord {
+        RunRecord {
+            steps: self.steps.values().cloned().collect(),
+            signals: self.waiting_signals(),
+        }
     }
 
     /// As its code sees it, read or claimed then.
     pub(super) fn read(&self, claimed_at: DateTime<Utc>) -> WorkRun {
+        let own_slot = self.request.slot.as_ref().map(|(_, slot)| *slot);
+        let repeats = self.repeats.as_ref();
+        let RunRecord { steps, signals } = self.recorded();
         WorkRun {
             id: self.id(),
             workflow: self.request.workflow.clone(),
             queue: self.queue().to_owned(),
             params: self.request.params.clone(),
             origin_id: self.request.origin_id.unwrap_or(self.id()),
-            slot: self.request.slot.as_ref().map(|(_, slot)| *slot),
-            created_at: self.created_at,
+            slot: own_slot.or(repeats.and_then(|repeats| repeats.slot)),
+            created_at: repeats.map_or(self.created_at, |repeats| repeats.nominal_at),
             traceparent: self.request.traceparent.clone(),
             started_at: self.started_at,
             claimed_at,
             attempts: self.attempts,
             code_version: self.code_version.unwrap_or(1),
-            seed_id: None,
+            seed_id: repeats.and_then(|repeats| repeats.seed_id),
             parent_id: self.parent.as_ref().map(|parent| parent.run),
             depth: self.parent.as_ref().map_or(0, |parent| parent.depth),
             undoing: self.undoing == Some(true),
             scheduled: self.request.slot.is_some(),
             wake_seq: self.wake_seq,
-            steps: self.steps.values().cloned().collect(),
-            signals: self.waiting_signals(),
+            steps,
+            signals,
+            unread: false,
         }
     }
 

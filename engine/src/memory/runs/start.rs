@@ -81,6 +81,7 @@ impl Runs {
             changes: VecDeque::new(),
             parent,
             continued_as: None,
+            repeats: None,
             claimed_at: None,
             finished_at: None,
         };

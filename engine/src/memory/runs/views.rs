@@ -76,6 +76,8 @@ pub struct RunView {
     pub attempts: u16,
     /// How it is to end.
     pub stopping: Option<&'static str>,
+    /// It began with the steps of another.
+    pub repeats: bool,
 }
 
 impl RunView {
@@ -99,6 +101,7 @@ impl RunView {
             }),
             attempts: run.attempts,
             stopping: run.stop.as_ref().map(|stop| stop.status.as_str()),
+            repeats: run.repeats.is_some(),
         }
     }
 }

@@ -7,7 +7,9 @@ use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use super::PostgresFleet;
-use crate::lifecycle::{Batch, BatchClaim, BatchOutcome, Ended, FleetError, ItemIds, RunId, UndeliveredItem, pack_ids};
+use crate::lifecycle::{
+    Batch, BatchClaim, BatchOutcome, Ended, FleetError, ItemIds, RunId, Runnable, UndeliveredItem, pack_ids,
+};
 use crate::postgres::database::DatabaseError;
 
 const CLAIMABLE_RUNS: &str = include_str!("../../../queries/claimable_runs.sql");
@@ -21,16 +23,18 @@ const FIND_BATCH_CLAIM: &str = include_str!("../../../queries/find_batch_claim.s
 impl PostgresFleet {
     pub(super) async fn claimable(
         &self,
-        workflows: Vec<String>,
+        runnable: &[Runnable],
         without: Vec<RunId>,
+        behind: Option<RunId>,
         at_most: i64,
     ) -> Result<Vec<RunId>, FleetError> {
         let query = self
             .database
             .statement(CLAIMABLE_RUNS)
-            .bind(workflows)
+            .bind(runnable.iter().flat_map(Runnable::replayed).collect::<Vec<_>>())
             .bind(without)
-            .bind(at_most);
+            .bind(at_most)
+            .bind(behind);
         let rows = self
             .database
             .run(move |connection| query.fetch_all(connection).boxed())

@@ -5,9 +5,10 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::PostgresFleet;
+use super::sweep::Failures;
 use crate::lifecycle::FleetError;
 use crate::postgres::database::DatabaseError;
-use crate::postgres::run_store::{WAKE_RUNS, stop_children_of};
+use crate::postgres::run_store::{WAKE_RUNS, stop_children_of, stop_lost_children_of};
 
 const CHILDREN_TO_LOOK_AFTER: &str = include_str!("../../../queries/children_to_look_after.sql");
 
@@ -23,12 +24,15 @@ struct Parent {
     steps: i64,
     stops: bool,
     sleeps: bool,
+    /// Branches of it in which steps wait though another one won.
+    lost: Vec<String>,
 }
 
 impl PostgresFleet {
-    /// Wakes parents that sleep though a child of theirs is over, and stops the children of those that are over.
+    /// Wakes parents that sleep though a child of theirs is over, and stops the children of those that are over, and of branches
+    /// that lost.
     pub(super) async fn look_after_children(&self) -> Result<u64, FleetError> {
-        let mut changed = 0;
+        let (mut changed, mut failed) = (0, Failures::default());
         for _ in 0..ROUNDS {
             let parents = self.parents_page().await?;
             let asleep: Vec<Uuid> = parents
@@ -41,16 +45,27 @@ impl PostgresFleet {
             }
             let mut stopped = 0;
             for parent in parents.iter().filter(|parent| parent.stops) {
-                stopped += u64::from(stop_children_of(&self.database, parent.run).await? > 0);
+                let done = stop_children_of(&self.database, parent.run).await;
+                stopped += failed.count(done.map(|children| u64::from(children > 0)).map_err(FleetError::from));
+                if failed.are_many() {
+                    break;
+                }
+            }
+            for parent in parents.iter().filter(|parent| !parent.lost.is_empty()) {
+                let done = stop_lost_children_of(&self.database, parent.run, &parent.lost).await;
+                stopped += failed.count(done.map(|children| u64::from(children > 0)).map_err(FleetError::from));
+                if failed.are_many() {
+                    break;
+                }
             }
             changed += stopped;
-            if stopped == 0 {
+            if stopped == 0 || failed.are_many() {
                 break;
             }
             // What was stopped may have children in turn, wherever they are in the order.
             *self.lock_looked_at() = None;
         }
-        Ok(changed)
+        failed.end(changed)
     }
 
     /// The parents of the next page of waiting steps; the one after that begins behind it, or at the start.
@@ -75,6 +90,7 @@ impl PostgresFleet {
                     steps: row.try_get("steps")?,
                     stops: row.try_get("stops")?,
                     sleeps: row.try_get("sleeps")?,
+                    lost: row.try_get("lost")?,
                 })
             };
             parents.push(read().map_err(DatabaseError::from)?);

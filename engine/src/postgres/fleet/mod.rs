@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::database::{Database, DatabaseError};
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Ended, Fleet, FleetError, HandBack, Heartbeat, ItemIds, PlanChunk, PlanProgress,
-    Renewal, RunClaim, RunId, StepState, Swept, Unrenewed, WorkRun,
+    Renewal, RunClaim, RunId, Runnable, StepState, Swept, Unrenewed, WorkRun,
 };
 
 /// What a replica's verbs need to know.
@@ -124,11 +124,12 @@ impl Fleet for PostgresFleet {
     }
     async fn claimable_runs(
         &self,
-        workflows: &[String],
+        runnable: &[Runnable],
         without: &[RunId],
+        behind: Option<RunId>,
         at_most: i64,
     ) -> Result<Vec<RunId>, FleetError> {
-        self.claimable(workflows.to_vec(), without.to_vec(), at_most).await
+        self.claimable(runnable, without.to_vec(), behind, at_most).await
     }
     async fn claim_next_batch(&self, run: RunId, claim_id: Uuid) -> Result<Option<Batch>, FleetError> {
         self.claim_next(run, claim_id).await

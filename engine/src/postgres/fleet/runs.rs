@@ -20,13 +20,19 @@ const REQUEST_STOP: &str = include_str!("../../../queries/request_stop.sql");
 impl PostgresFleet {
     pub(super) async fn heartbeat_row(&self, beat: &Heartbeat) -> Result<DateTime<Utc>, FleetError> {
         let counts = beat.counts;
+        let workflows: Vec<String> = beat.runnable.iter().map(|one| one.workflow.clone()).collect();
+        let replays = beat.runnable.iter().map(|one| {
+            let versions = [*one.replays.start(), *one.replays.end()];
+            (one.workflow.clone(), serde_json::json!(versions))
+        });
+        let replays: serde_json::Map<_, _> = replays.collect();
         let query = self
             .database
             .statement(HEARTBEAT)
             .bind(beat.replica)
             .bind(env!("CARGO_PKG_VERSION"))
             .bind(beat.roles.clone())
-            .bind(beat.workflows.clone())
+            .bind(workflows)
             .bind(self.settings.stale_after.as_secs_f64())
             .bind(beat.draining)
             .bind(beat.in_flight)
@@ -47,7 +53,8 @@ impl PostgresFleet {
             .bind(counts.outbox_delivered)
             .bind(counts.redelivered)
             .bind(counts.dead)
-            .bind(counts.leases_lost);
+            .bind(counts.leases_lost)
+            .bind(serde_json::Value::Object(replays));
         let row = self
             .database
             .run(move |connection| query.fetch_one(connection).boxed())

@@ -9,7 +9,6 @@ use super::batches::{read_ids, read_key};
 use crate::delivery::message_id;
 use crate::lifecycle::{FleetError, ItemIds, Stuck, Swept, pack_ids};
 use crate::postgres::database::DatabaseError;
-use crate::postgres::run_store::SUSPECT_AFTER;
 
 const RECOVER_BATCHES: &str = include_str!("../../../queries/recover_batches.sql");
 const STUCK_BATCHES: &str = include_str!("../../../queries/stuck_batches.sql");
@@ -26,25 +25,19 @@ const IDLE_FAN_OUTS: &str = include_str!("../../../queries/idle_fan_outs.sql");
 const PAGE: i64 = 500;
 /// Statements after which the rest is left to the next sweep: what many replicas held when they died together.
 const PAGES: usize = 40;
-/// Deaths after which a run's code is set aside; its batches have their own count.
+/// Rows that may fail before a part is left to the next sweep.
+const MANY: usize = 3;
+/// Deaths after which a run's code is set aside, twice as many where its holders had lived with it; its batches have their own count.
 const RUN_DEATHS: i16 = 5;
 
 impl PostgresFleet {
     /// Every part is tried, whatever became of those before it: one that fails must not keep the rest from recovery.
     pub(super) async fn sweep_once(&self) -> Result<Swept, FleetError> {
         let max_deaths = self.settings.max_deaths;
-        let (database, mut failed) = (&self.database, None);
-        let mut part = |done: Result<u64, FleetError>| {
-            done.unwrap_or_else(|error| {
-                failed.get_or_insert(error);
-                0
-            })
-        };
+        let (database, mut failed) = (&self.database, Failures::default());
+        let mut part = |done: Result<u64, FleetError>| failed.count(done);
         let batches = || database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE);
-        let runs = || {
-            let recover = database.statement(RECOVER_RUNS).bind(RUN_DEATHS);
-            recover.bind(SUSPECT_AFTER).bind(PAGE)
-        };
+        let runs = || database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE);
         let overdue = || database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
         let stopped = || database.statement(SETTLE_STOPS).bind(PAGE);
         let places = database.statement(HOLD_PLACES);
@@ -61,7 +54,7 @@ impl PostgresFleet {
         };
         // What was claimed by who did not know of a limit counts from here on.
         part(self.counted(places).await);
-        failed.map_or(Ok(swept), Err)
+        failed.end(swept)
     }
 
     pub(super) async fn affected(&self, query: Query) -> Result<u64, FleetError> {
@@ -86,15 +79,18 @@ impl PostgresFleet {
             .database
             .run(move |connection| query.fetch_all(connection).boxed())
             .await?;
-        let mut completed = 0;
+        let (mut completed, mut failed) = (0, Failures::default());
         for row in &rows {
             let (run, path): (Uuid, String) = (
                 row.try_get(0).map_err(DatabaseError::from)?,
                 row.try_get(1).map_err(DatabaseError::from)?,
             );
-            completed += u64::from(self.complete_fan_out_row(run, path).await?);
+            completed += failed.count(self.complete_fan_out_row(run, path).await.map(u64::from));
+            if failed.are_many() {
+                break;
+            }
         }
-        Ok(completed)
+        failed.end(completed)
     }
 
     async fn split_stuck(&self) -> Result<u64, FleetError> {
@@ -107,18 +103,21 @@ impl PostgresFleet {
             .database
             .run(move |connection| query.fetch_all(connection).boxed())
             .await?;
-        let mut split = 0;
+        let (mut split, mut failed) = (0, Failures::default());
         for row in &rows {
             match stuck(row) {
-                Ok(stuck) if stuck.ids.len() == 1 => split += self.refuse_stuck(&stuck).await?,
-                Ok(stuck) => split += self.split(&stuck).await?,
+                Ok(stuck) if stuck.ids.len() == 1 => split += failed.count(self.refuse_stuck(&stuck).await),
+                Ok(stuck) => split += failed.count(self.split(&stuck).await),
                 // One damaged row must not keep the others from being recovered.
                 Err(error) => {
                     tracing::error!(name: "stuck_batch_unreadable", %error, "a stuck batch cannot be read; someone must look at it")
                 }
             }
+            if failed.are_many() {
+                break;
+            }
         }
-        Ok(split)
+        failed.end(split)
     }
 
     async fn split(&self, stuck: &Stuck) -> Result<u64, FleetError> {
@@ -151,6 +150,34 @@ impl PostgresFleet {
             .bind(Uuid::now_v7())
             .bind(message_id(stuck.origin_id, &stuck.step, item));
         self.affected(query).await
+    }
+}
+
+/// What failed of a pass over rows. A row that fails each time must not keep those behind it from their turn, since every
+/// pass begins with it; when many fail it is the database, which is not asked for each of the rest.
+#[derive(Default)]
+pub(super) struct Failures {
+    first: Option<FleetError>,
+    count: usize,
+}
+
+impl Failures {
+    /// How much was done; nothing when it failed.
+    pub(super) fn count(&mut self, done: Result<u64, FleetError>) -> u64 {
+        done.unwrap_or_else(|error| {
+            self.first.get_or_insert(error);
+            self.count += 1;
+            0
+        })
+    }
+
+    pub(super) fn are_many(&self) -> bool {
+        self.count >= MANY
+    }
+
+    /// What was done, if nothing failed.
+    pub(super) fn end<T>(self, done: T) -> Result<T, FleetError> {
+        self.first.map_or(Ok(done), Err)
     }
 }
 

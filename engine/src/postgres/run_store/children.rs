@@ -15,6 +15,8 @@ const STOP_CHILDREN: &str = include_str!("../../../queries/stop_children.sql");
 const CONTINUE_RUNS: &str = include_str!("../../../queries/continue_runs.sql");
 const CANCEL_RUN: &str = include_str!("../../../queries/cancel_run.sql");
 
+const STOP_LOST_CHILDREN: &str = include_str!("../../../queries/stop_lost_children.sql");
+
 /// Children that one statement stops.
 const STOPS: i32 = 200;
 /// Ends of children that one statement reads.
@@ -167,5 +169,26 @@ pub(in crate::postgres) async fn stop_children_of(database: &Database, run: Uuid
         }
         changed += now.unsigned_abs();
         fail::fail_point!("stop_children.mid");
+    }
+}
+
+/// Stops what branches of a run that lost a select have started, a page a statement; answers how many.
+pub(in crate::postgres) async fn stop_lost_children_of(
+    database: &Database,
+    run: Uuid,
+    lost: &[String],
+) -> Result<u64, DatabaseError> {
+    let mut stopped = 0;
+    loop {
+        let query = database.statement(STOP_LOST_CHILDREN).bind(run).bind(lost.to_vec());
+        let row = database
+            .run(move |connection| query.fetch_one(connection).boxed())
+            .await?;
+        let now: i32 = row.try_get(0)?;
+        if now == 0 {
+            return Ok(stopped);
+        }
+        stopped += u64::from(now.unsigned_abs());
+        fail::fail_point!("stop_lost_children.mid");
     }
 }

@@ -24,6 +24,8 @@ const SUSPECT_QUEUES: &str = include_str!("../../../queries/suspect_queues.sql")
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Nobody asks for the next token more often.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+/// Before whoever found nothing, among as many as one looks at, looks at the next.
+const VAIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the locked row of a queue says.
 struct Gate {
@@ -256,7 +258,7 @@ impl Claim {
 fn next_look(gate: &Gate, picked: &Picked) -> Option<Duration> {
     let spent = i64::try_from(picked.fit.len()).unwrap_or(i64::MAX);
     if picked.more && spent < picked.room {
-        return Some(SHORTEST_PAUSE);
+        return Some(if spent == 0 { VAIN_PAUSE } else { SHORTEST_PAUSE });
     }
     let (rate, allowance) = (gate.rate_per_s?, gate.allowance?);
     let left = allowance - f64::from(u32::try_from(picked.fit.len()).unwrap_or(u32::MAX));

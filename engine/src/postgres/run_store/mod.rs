@@ -10,11 +10,12 @@ pub(super) mod rows;
 mod steps;
 mod transact;
 
-pub(super) use children::stop_children_of;
+pub(super) use children::{stop_children_of, stop_lost_children_of};
 pub(super) use news::WAKE_RUNS;
+pub(super) use transact::is_of;
 pub use transact::transact;
 #[cfg(feature = "testing")]
-pub(super) use transact::{aborted, too_slow};
+pub(super) use transact::{aborted, idled_too_long, too_slow};
 
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ use super::database::Database;
 use super::run_control::send;
 use crate::lifecycle::{
     Birth, ClaimPage, Continuation, EndedChild, Ending, FleetError, LetGo, LimitedClaim, NewChild, NewPublication,
-    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunStore, Saved, Signalled, Started,
-    Transacted, TransactionWork, WorkRun,
+    NewRun, NewSignal, NewStep, News, Poked, QueueNews, RunClaim, RunId, RunRecord, RunStore, Saved, Signalled,
+    Started, Transacted, TransactionWork, WorkRun,
 };
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -94,6 +95,12 @@ impl RunStore for PostgresRunStore {
     async fn read_claimed_runs(&self, page: &ClaimPage) -> Result<Vec<(RunClaim, WorkRun)>, FleetError> {
         self.read_claimed_page(page).await
     }
+    async fn acquit_run(&self, claim: &RunClaim) -> Result<bool, FleetError> {
+        self.acquit(claim).await
+    }
+    async fn read_record(&self, run: RunId) -> Result<RunRecord, FleetError> {
+        self.read_record_of(run).await
+    }
     async fn save_steps(&self, group: &[NewStep]) -> Result<Vec<Saved>, FleetError> {
         self.save_step_rows(group).await
     }
@@ -125,6 +132,9 @@ impl RunStore for PostgresRunStore {
     }
     async fn stop_children(&self, run: RunId) -> Result<(), FleetError> {
         Ok(stop_children_of(&self.database, run).await.map(|_| ())?)
+    }
+    async fn stop_lost_children(&self, run: RunId, lost: &[String]) -> Result<(), FleetError> {
+        Ok(stop_lost_children_of(&self.database, run, lost).await.map(|_| ())?)
     }
     async fn cancel_run(&self, run: RunId, reason: &str) -> Result<(), FleetError> {
         self.cancel_run_row(run, reason).await

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::FutureExt;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::rows::{read_steps, steps_of};
@@ -81,11 +82,15 @@ pub(super) async fn read_signals(
 ) -> Result<HashMap<RunId, Vec<Signal>>, sqlx::Error> {
     let mut signals: HashMap<RunId, Vec<Signal>> = HashMap::new();
     for row in &query.fetch_all(connection).await? {
-        signals.entry(row.try_get("run_id")?).or_default().push(Signal {
-            seq: row.try_get("seq")?,
-            name: row.try_get("name")?,
-            payload: row.try_get("payload")?,
-        });
+        signals.entry(row.try_get("run_id")?).or_default().push(signal(row)?);
     }
     Ok(signals)
+}
+
+pub(super) fn signal(row: &PgRow) -> Result<Signal, sqlx::Error> {
+    Ok(Signal {
+        seq: row.try_get("seq")?,
+        name: row.try_get("name")?,
+        payload: row.try_get("payload")?,
+    })
 }

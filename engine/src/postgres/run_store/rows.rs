@@ -33,6 +33,7 @@ pub(in crate::postgres) fn work_run(row: &PgRow) -> Result<(i64, WorkRun), sqlx:
         wake_seq: row.try_get("wake_seq")?,
         steps: Vec::new(),
         signals: Vec::new(),
+        unread: false,
     };
     Ok((row.try_get("claim_token")?, run))
 }

@@ -11,12 +11,9 @@ use sqlx::PgConnection;
 use super::steps::{read_step, step_query};
 use crate::lifecycle::{FleetError, NewStep, RunClaim, StepState, StepStatus, Transacted};
 use crate::postgres::database::{Database, DatabaseError};
+use crate::postgres::foreign::{IDLED, IDLED_TOO_LONG, code_of, take_back};
 
 const SAVE_STEP_IN: &str = include_str!("../../../queries/save_step_in.sql");
-/// The server ended a transaction that idled.
-const IDLED: &str = "25P03";
-/// A statement was asked of a transaction in which one had failed.
-const ABORTED: &str = "25P02";
 
 /// Why a transaction decided against itself.
 enum Undone {
@@ -45,15 +42,15 @@ where
                     return Ok(Err(Undone::Failed(error)));
                 }
             };
-            match step_query(&own, SAVE_STEP_IN, &step).execute(&mut *connection).await {
-                Ok(done) if done.rows_affected() == 1 => {
+            match record(&own, connection, &step).await {
+                Ok(Some(1)) => {
                     fail::fail_point!("transaction.before_commit");
                     Ok(Ok(step))
                 }
                 // Recorded by somebody else, or not ours any more: what is recorded tells. The index waits for whoever writes
                 // the same path, so that one is committed.
-                Ok(_) => Ok(Err(Undone::Taken)),
-                Err(error) if code_of(&error).as_deref() == Some(ABORTED) => Ok(Err(Undone::Failed(aborted()))),
+                Ok(Some(_)) => Ok(Err(Undone::Taken)),
+                Ok(None) => Ok(Err(Undone::Failed(aborted()))),
                 Err(error) => {
                     has_idled.store(code_of(&error).as_deref() == Some(IDLED), Ordering::Relaxed);
                     Err(error)
@@ -71,9 +68,7 @@ where
             .await?
             .map_or(Transacted::Lost, |state| Transacted::Recorded(Box::new(state)))),
         // The server itself has taken it back, and will do so each time.
-        Err(_) if idled.load(Ordering::Relaxed) => Ok(Transacted::Failed(anyhow::anyhow!(
-            "its transaction idled for longer than the server lets it: what waits for others belongs outside"
-        ))),
+        Err(_) if idled.load(Ordering::Relaxed) => Ok(Transacted::Failed(idled_too_long())),
         // At the commit, as by a constraint that is looked at only then.
         Err(error) if error.is_for_good() => Ok(Transacted::Failed(error.into())),
         Err(error) if error.is_unanswered() => match (ended_step(database, claim, path).await?, error) {
@@ -86,20 +81,32 @@ where
     }
 }
 
-fn code_of(error: &sqlx::Error) -> Option<String> {
-    let code = error.as_database_error()?.code()?;
-    Some(code.into_owned())
+/// Records the step under our own settings, whatever its work set; answers how many rows that were, or nothing of an aborted
+/// transaction.
+async fn record(own: &Database, connection: &mut PgConnection, step: &NewStep) -> Result<Option<u64>, sqlx::Error> {
+    if !take_back(connection, own.pooler_mode()).await? {
+        return Ok(None);
+    }
+    let recorded = step_query(own, SAVE_STEP_IN, step).execute(connection).await?;
+    Ok(Some(recorded.rows_affected()))
 }
 
 /// Whether the work failed of this, whatever it was wrapped in.
-fn is_of(error: &anyhow::Error, code: &str) -> bool {
+pub(in crate::postgres) fn is_of(error: &anyhow::Error, code: &str) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
     causes.any(|cause| code_of(cause).as_deref() == Some(code))
 }
 
 /// Why work failed that went on after one of its statements had.
 pub(in crate::postgres) fn aborted() -> anyhow::Error {
-    anyhow::anyhow!("a statement of its transaction failed and its work went on: nothing of it can be committed")
+    anyhow::anyhow!(
+        "a statement of its transaction failed, or ended it, and its work went on: nothing of it can be committed"
+    )
+}
+
+/// Why work failed whose transaction the server has ended.
+pub(in crate::postgres) fn idled_too_long() -> anyhow::Error {
+    anyhow::anyhow!(IDLED_TOO_LONG)
 }
 
 /// Why work failed that took longer than one call to the database may.

@@ -36,6 +36,7 @@ pub struct Backfill {
 
 /// Why no slot was made good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotBackfilled {
     /// There is no such schedule.
     #[error("there is no schedule {0}")]

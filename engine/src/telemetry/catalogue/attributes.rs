@@ -18,7 +18,7 @@ const fn closed<T: Closed>() -> Values {
 }
 
 attributes! {
-    WORKFLOW = "lockgate.workflow" Bounded(64) => "the workflow";
+    WORKFLOW = "lockgate.workflow" Bounded(59) => "the workflow";
     QUEUE = "lockgate.queue" Bounded(64) => "the queue of runs";
     TABLE = "lockgate.table" Bounded(64) => "a table of ours";
     ITEM_OUTCOME = "lockgate.outcome" closed::<ItemEnd>() => "what became of the item";

@@ -24,6 +24,7 @@ events! {
     INFO "health_told" (address) => "health and metrics are told at this address";
     INFO "api_listens" (address) => "the HTTP API listens";
     ERROR "commands_unplaced" (count) => "commands were neither sent nor stored when the time of the stop was over";
+    ERROR "loop_broken" (kind) => "a loop of the replica panicked, which is a defect; it begins again";
     WARN "queue_not_declared" (queue, error) => "what the binary says of a queue could not be set yet";
 
     WARN "leadership_unreachable" (error) => "nobody can be asked who leads";
@@ -40,7 +41,7 @@ events! {
 
     WARN "looking_failed" (kind, queue, error) => "work could not be looked for; it is looked for again";
     WARN "claim_unanswered" (run, kind, error) => "a claim or start was not answered: it may have been granted";
-    ERROR "code_not_reached" (run, step, error) => "the code of a batch cannot be run here: the batch is handed back";
+    ERROR "code_not_reached" (run, step, pause_ms, error) => "the code of a run's batches cannot be run here: they are left to others";
     WARN "suspect_waits" (run, batch, error) => "a batch whose holders died waits for its turn alone";
     WARN "lease_lost" (kind, run, batch, token, lane, topic) => "a lease was lost: nothing is written";
     WARN "taken_over" (run, batch, token) => "a batch was taken over before it was finished";
@@ -57,12 +58,13 @@ events! {
     WARN "run_dropped" (run, reason) => "the code of a run took too long and is dropped";
     WARN "run_again" (run, why) => "the code of a run is run again in a moment";
     WARN "run_not_let_go" (run, error) => "a run could not be let go of: its lease ends by itself";
+    WARN "run_not_acquitted" (run, error) => "the suspicion could not be taken from a run that its holder lives with: tried again in a lease";
     WARN "news_not_read" (run, error) => "what reached a run could not be read; it is read again";
     WARN "step_failed" (run, step, attempts) => "a step failed for good";
     INFO "step_retried" (run, step, attempts, pause_ms) => "a step failed and is tried again";
     WARN "transaction_retried" (run, step, error) => "a transaction was not answered and is tried again";
     WARN "select_retried" (run, step, error) => "a select could not be settled and is settled again";
-    WARN "children_not_stopped" (run, error) => "children of a run that is over could not be stopped: the sweep does it";
+    WARN "children_not_stopped" (run, error) => "children of a run that is over, or of a branch that lost, could not be stopped: the sweep does it";
     WARN "followers_not_woken" (run, error) => "runs that wait for one that is over could not be woken: the sweep does it";
     WARN "parents_not_woken" (count, error) => "parents could not be woken: the sweep does it";
     WARN "store_not_now" (count, why) => "the store cannot take a group of writes now; it is asked again";

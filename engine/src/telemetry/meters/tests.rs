@@ -155,7 +155,16 @@ fn workflows_beyond_the_bound_share_their_counts() {
         told.meters.workflow(&format!("w{number}")).run_claimed(Suspect::No);
     }
     told.says("lockgate_runs_claimed_total{lockgate_suspect=\"no\",lockgate_workflow=\"w0\"} 1");
-    told.says("lockgate_runs_claimed_total{lockgate_suspect=\"no\",lockgate_workflow=\"_other\"} 6");
+    told.says("lockgate_runs_claimed_total{lockgate_suspect=\"no\",lockgate_workflow=\"_other\"} 11");
+}
+
+#[test]
+fn of_too_many_workflows_those_have_names_that_something_happens_to() {
+    let told = Told::new();
+    let all: Vec<String> = (0..70).map(|number| format!("w{number}")).collect();
+    told.meters.has_code_of(&all);
+    told.meters.workflow("w69").run_claimed(Suspect::No);
+    told.says("lockgate_runs_claimed_total{lockgate_suspect=\"no\",lockgate_workflow=\"w69\"} 1");
 }
 
 #[test]
@@ -163,7 +172,7 @@ fn the_first_of_a_trouble_is_one_more_than_none() {
     let told = Told::new();
     told.meters.holds_leases(&[LeaseKind::Batch]);
     told.meters.is_candidate();
-    told.meters.workflow("mails").begin();
+    told.meters.has_code_of(&["mails".to_owned()]);
     told.says("lockgate_leases_lost_total{lockgate_kind=\"batch\"} 0");
     told.says("lockgate_leader_elections_total{lockgate_end=\"lost\"} 0");
     told.says("lockgate_runs_ended_total{lockgate_outcome=\"failed\",lockgate_workflow=\"mails\"} 0");

@@ -10,8 +10,8 @@ use super::{Timed, measured, timed};
 use crate::lifecycle::{
     Batch, BatchClaim, BatchOutcome, Birth, ClaimPage, Continuation, Ended, EndedChild, Ending, Fleet, FleetError,
     HandBack, Heartbeat, ItemIds, LetGo, LimitedClaim, NewChild, NewPublication, NewRun, NewSignal, NewStep, News,
-    PlanChunk, PlanProgress, Poked, QueueNews, Renewal, RunClaim, RunId, RunStore, Saved, Signalled, Started,
-    StepState, Swept, Transacted, TransactionWork, Unrenewed, WorkRun,
+    PlanChunk, PlanProgress, Poked, QueueNews, Renewal, RunClaim, RunId, RunRecord, RunStore, Runnable, Saved,
+    Signalled, Started, StepState, Swept, Transacted, TransactionWork, Unrenewed, WorkRun,
 };
 use crate::telemetry::Timing;
 
@@ -26,7 +26,7 @@ timed! { Fleet, FleetError {
     waiting_batches(run: RunId, at_most: i64) -> i64;
     complete_fan_out(run: RunId, path: &str) -> bool;
     mark_alone(claim: &BatchClaim) -> Ended;
-    claimable_runs(workflows: &[String], without: &[RunId], at_most: i64) -> Vec<RunId>;
+    claimable_runs(runnable: &[Runnable], without: &[RunId], behind: Option<RunId>, at_most: i64) -> Vec<RunId>;
     claim_next_batch(run: RunId, claim_id: Uuid) -> Option<Batch>;
     finish_and_claim_batch(claim: &BatchClaim, next_run: RunId, next_claim_id: Uuid) -> (Ended, Option<Batch>);
     finish_batch(claim: &BatchClaim, ids: &ItemIds, outcome: &BatchOutcome) -> Ended;
@@ -45,6 +45,8 @@ timed! { RunStore, FleetError {
     claim_runs(page: &ClaimPage) -> Vec<(RunClaim, WorkRun)>;
     claim_limited_runs(page: &ClaimPage) -> LimitedClaim;
     read_claimed_runs(page: &ClaimPage) -> Vec<(RunClaim, WorkRun)>;
+    acquit_run(claim: &RunClaim) -> bool;
+    read_record(run: RunId) -> RunRecord;
     save_steps(group: &[NewStep]) -> Vec<Saved>;
     settle_step(step: &NewStep) -> Saved;
     settle_select(step: &NewStep, lost: &[String]) -> Saved;
@@ -54,6 +56,7 @@ timed! { RunStore, FleetError {
     start_children(group: &[NewChild]) -> Vec<bool>;
     ended_children(parent: RunId, paths: &[String]) -> Vec<EndedChild>;
     stop_children(run: RunId) -> ();
+    stop_lost_children(run: RunId, lost: &[String]) -> ();
     cancel_run(run: RunId, reason: &str) -> ();
     publish(group: &[NewPublication]) -> Vec<Saved>;
     wake_runs(runs: &[RunId]) -> u64;

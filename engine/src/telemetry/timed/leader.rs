@@ -28,7 +28,7 @@ timed! { ScheduleStore, FleetError {
 timed! { MeasureStore, FleetError {
     measure_fleet() -> Vec<FleetGauge>;
     measure_trouble() -> Vec<FleetGauge>;
-    take_untold(page: i64) -> Vec<Untold>;
+    take_untold(after: i64, page: i64) -> Vec<Untold>;
 } }
 
 timed! { RetentionStore, FleetError {

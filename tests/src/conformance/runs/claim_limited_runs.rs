@@ -177,6 +177,56 @@ pub(super) async fn a_small_tenant_is_served_beside_a_large_one(world: &dyn RunW
     assert_eq!(got.iter().filter(|run| small.contains(run)).count(), 3, "{got:?}");
 }
 
+/// One look, or two where the turn is just behind, finds all that may go on, whoever else sleeps or has no room.
+async fn found_in_two_looks(world: &dyn RunWorld, store: &dyn RunStore) {
+    let ready: BTreeSet<RunId> = {
+        let mut ready = BTreeSet::new();
+        for _ in 0..40 {
+            ready.insert(start_of(world, Some("tenant 150, ready"), None).await);
+        }
+        ready
+    };
+    let mut got = BTreeSet::new();
+    for _ in 0..2 {
+        got.extend(ids(&limited(store, &page(40)).await));
+    }
+    assert_eq!(got, ready);
+}
+
+pub(super) async fn tenants_that_sleep_are_in_nobodys_way(world: &dyn RunWorld) {
+    let store = world.replica();
+    world.set_queue(queue().max_running(1_000).fair()).await;
+    let later = world.now().await + HOUR;
+    for number in 0..300 {
+        let mut start = RunStart {
+            tenant: Some(format!("tenant {number:03}")),
+            ..RunStart::new(WORKFLOW)
+        };
+        start.request.start_at = Some(later);
+        world.start(start).await.unwrap();
+    }
+    found_in_two_looks(world, &*store).await;
+}
+
+pub(super) async fn tenants_that_have_no_room_are_in_nobodys_way(world: &dyn RunWorld) {
+    let store = world.replica();
+    world.set_queue(queue().max_running(1_000).max_per_key(1).fair()).await;
+    for number in 0..300 {
+        let tenant = format!("tenant {number:03}");
+        for _ in 0..2 {
+            start_of(world, Some(&tenant), Some(&tenant)).await;
+        }
+    }
+    let mut first = 0;
+    while first < 300 {
+        let more = limited(&*store, &page(300)).await.len();
+        assert!(more > 0, "{first}");
+        first += more;
+    }
+    assert_eq!(first, 300);
+    found_in_two_looks(world, &*store).await;
+}
+
 pub(super) async fn tenants_take_turns_where_one_place_is_free(world: &dyn RunWorld) {
     let store = world.replica();
     world.set_queue(queue().max_running(1).fair()).await;

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use lockgate::lifecycle::{Clock, Ended, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState};
+use lockgate::inspect::NotRepeated;
+use lockgate::lifecycle::{
+    Clock, Ended, NewRun, QueueSettings, RepeatRun, RunClaim, RunId, RunStore, Started, StepState,
+};
 use lockgate::memory::{MemoryRunStore, RunStart, RunView, VirtualClock};
 use uuid::Uuid;
 
@@ -45,6 +48,7 @@ impl MemoryWorld {
             claim: view.claim,
             attempts: view.attempts,
             stopping: view.stopping.map(str::to_owned),
+            repeats: view.repeats,
         }
     }
 }
@@ -102,6 +106,9 @@ impl RunWorld for MemoryWorld {
     }
     async fn force_cancel(&self, run: RunId) -> String {
         self.store.force_cancel_run(run, "by a test").to_owned()
+    }
+    async fn repeat(&self, repeat: &RepeatRun) -> Result<RunId, NotRepeated> {
+        self.store.repeat_run(repeat)
     }
     async fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState> {
         self.store.open_fan_out(claim, path)

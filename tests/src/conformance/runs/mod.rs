@@ -9,7 +9,9 @@ mod let_go_runs;
 mod memory_world;
 mod postgres_world;
 mod publish;
+mod read_record;
 mod recover_runs;
+mod repeat_run;
 mod save_steps;
 mod settle_select;
 mod settle_step;
@@ -57,6 +59,12 @@ macro_rules! every_run_case {
                 a_claim_brings_what_is_recorded_and_what_waits,
                 many_replicas_claim_each_run_once,
             }
+            read_record {
+                a_page_takes_a_short_record_of_each_run_at_most,
+                a_large_record_is_read_by_itself,
+                a_page_of_many_small_steps_comes_whole,
+                large_signals_are_not_read_with_the_page,
+            }
             claim_limited_runs {
                 no_more_run_at_once_than_may,
                 a_place_is_free_when_its_run_waits,
@@ -67,6 +75,8 @@ macro_rules! every_run_case {
                 a_full_key_holds_up_no_other,
                 what_has_no_key_has_no_limit_of_a_key,
                 a_small_tenant_is_served_beside_a_large_one,
+                tenants_that_sleep_are_in_nobodys_way,
+                tenants_that_have_no_room_are_in_nobodys_way,
                 tenants_take_turns_where_one_place_is_free,
                 the_rate_holds_and_a_pause_saves_up_a_burst,
                 a_rate_of_runs_counts_first_claims_only,
@@ -119,6 +129,10 @@ macro_rules! every_run_case {
                 a_zombie_decides_nothing,
                 a_fan_out_that_loses_ends_with_what_was_begun,
                 children_of_a_branch_that_lost_are_stopped_but_for_detached_ones,
+            }
+            repeat_run {
+                a_retry_keeps_what_stands_before_the_step_that_failed,
+                what_cannot_be_done_again_is_said,
             }
             stop_run {
                 a_run_with_something_to_undo_is_woken_and_ends_when_it_is_undone,
@@ -211,6 +225,7 @@ macro_rules! every_run_case {
                 all_runs_of_a_page_are_taken_together,
                 two_deaths_make_a_suspect_that_is_claimed_apart,
                 suspects_are_claimed_one_at_a_time,
+                a_suspect_that_its_holder_lives_with_is_acquitted,
                 a_run_that_kills_five_holders_is_set_aside,
                 who_stood_beside_is_not_set_aside,
                 a_run_that_recorded_something_begins_anew,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use lockgate::inspect::NotRepeated;
 use lockgate::lifecycle::{
-    Ended, Fleet, Kind, NewRun, QueueSettings, RunClaim, RunId, RunStore, Started, StepState, StepStatus,
+    Ended, Fleet, Kind, NewRun, QueueSettings, RepeatRun, RunClaim, RunId, RunStore, Started, StepState, StepStatus,
     TaskRunManager,
 };
 use lockgate::memory::RunStart;
@@ -159,6 +160,10 @@ impl RunWorld for PostgresWorld {
         self.answer("select lockgate.cancel_run($1, 'by a test', force => true)", run)
             .await
     }
+    async fn repeat(&self, repeat: &RepeatRun) -> Result<RunId, NotRepeated> {
+        let operator = Operator::new(self.database.clone(), Some("a test".to_owned()));
+        operator.repeat_run(repeat).await.unwrap()
+    }
     async fn open_fan_out(&self, claim: &RunClaim, path: &str) -> Option<StepState> {
         self.fleet.open_fan_out(claim, path, false).await.unwrap()
     }
@@ -257,6 +262,7 @@ fn run_seen(row: &PgRow) -> RunSeen {
         claim: claim_id.map(|claim_id| RunClaim { run, token, claim_id }),
         attempts: row.get::<i16, _>("attempts").unsigned_abs(),
         stopping: row.get("stop_status"),
+        repeats: row.get::<Option<Uuid>, _>("forked_from").is_some(),
     }
 }
 

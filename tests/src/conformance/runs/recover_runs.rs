@@ -99,6 +99,36 @@ pub(super) async fn suspects_are_claimed_one_at_a_time(world: &dyn RunWorld) {
     assert_eq!(all, runs);
 }
 
+pub(super) async fn a_suspect_that_its_holder_lives_with_is_acquitted(world: &dyn RunWorld) {
+    let store = world.replica();
+    let run = start(world).await;
+    for _ in 0..2 {
+        kill(world, &*store, false).await;
+    }
+    let got = store.claim_runs(&suspects()).await.unwrap();
+    let claim = got[0].0;
+    let other = RunClaim { token: 9, ..claim };
+    assert!(!store.acquit_run(&other).await.unwrap(), "another's claim");
+    assert!(store.acquit_run(&claim).await.unwrap());
+    assert!(
+        store.acquit_run(&claim).await.unwrap(),
+        "the answer of the first was lost"
+    );
+    let acquitted = seen(world, run).await;
+    assert_eq!((acquitted.attempts, acquitted.claim), (2, Some(claim)));
+    die(world, &claim).await;
+    assert!(!store.acquit_run(&claim).await.unwrap(), "it is another's now");
+    // What kills slowly is set aside too, when it has killed twice as many.
+    for deaths in 3..10 {
+        let so_far = seen(world, run).await;
+        assert_eq!((so_far.status.as_str(), so_far.attempts), ("running", deaths));
+        let claim = store.claim_runs(&suspects()).await.unwrap()[0].0;
+        assert!(store.acquit_run(&claim).await.unwrap());
+        die(world, &claim).await;
+    }
+    assert_eq!(seen(world, run).await.status, "quarantined");
+}
+
 pub(super) async fn a_run_that_kills_five_holders_is_set_aside(world: &dyn RunWorld) {
     let store = world.replica();
     let run = start(world).await;

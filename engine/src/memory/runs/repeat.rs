@@ -1,0 +1,243 @@
+//! Runs that begin with the steps of others, which are over.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use super::Runs;
+use super::run::{Repeats, Run, Status};
+use super::views::RunStart;
+use crate::inspect::NotRepeated;
+use crate::lifecycle::{Again, Kind, LARGEST_PARAMS, RepeatRun, RunId, RunRequest, StepState, StepStatus};
+use crate::telemetry::link_after;
+use crate::workflow::{Place, is_undo};
+
+/// The numbers of a step's path: ordinal, then branch and ordinal for each branch; none for what has no ordinal.
+type Numbers = Vec<Option<u32>>;
+
+/// How a step stands to a place from which on all is done again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stands {
+    Before,
+    /// In another branch.
+    Beside,
+    /// There, or behind it.
+    Behind,
+}
+
+impl Runs {
+    /// Starts a run that does again what another one did, which is over.
+    pub(super) fn repeat(&mut self, repeat: &RepeatRun, now: DateTime<Utc>) -> Result<RunId, NotRepeated> {
+        if self.by_id.contains_key(&repeat.id) {
+            return Ok(repeat.id);
+        }
+        let was = self.by_id.get(&repeat.run).ok_or(NotRepeated::Unknown(repeat.run))?;
+        let roots = was.roots(repeat)?;
+        let starts_over = matches!(repeat.again, Again::Fork { .. }) && repeat.from.is_none();
+        let kept = if starts_over {
+            BTreeSet::new()
+        } else {
+            was.steps_before(&roots)
+        };
+        let (params, keep_ids) = match &repeat.again {
+            Again::Retry => (None, true),
+            Again::Fork {
+                params,
+                keep_message_ids,
+            } => (params.clone(), *keep_message_ids),
+        };
+        let key = &was.request.singleton_key;
+        let holds_key = |run: &Run| !run.status.is_over() && run.request.singleton_key == *key;
+        if let Some(key) = key.as_ref().filter(|_| self.by_id.values().any(holds_key)) {
+            return Err(NotRepeated::Held(key.clone()));
+        }
+        let is_untaken = |taken: &Option<String>| taken.as_ref().is_none_or(|path| !kept.contains(path));
+        let untaken = was.signals.iter().filter(|stored| is_untaken(&stored.consumed_by));
+        let mut signals: Vec<_> = untaken.filter(|_| params.is_none()).cloned().collect();
+        signals.iter_mut().for_each(|stored| stored.consumed_by = None);
+        let steps = kept.iter().filter_map(|path| was.steps.get(path));
+        let steps = steps.map(|step| (step.path.clone(), copied(step))).collect();
+        let begun = (!kept.is_empty()).then_some((was.code_version, was.started_at));
+        let (start, repeats) = was.again(repeat.id, params, keep_ids);
+        self.queue(start, None, now);
+        if let Some(run) = self.by_id.get_mut(&repeat.id) {
+            run.wake_seq = i64::try_from(signals.len()).unwrap_or(i64::MAX);
+            (run.signals, run.steps, run.repeats) = (signals, steps, Some(repeats));
+            (run.code_version, run.started_at) = begun.unwrap_or_default();
+        }
+        let (how, reason) = (repeat.again.in_words(), repeat.reason.clone());
+        if let Some(was) = self.by_id.get_mut(&repeat.run) {
+            was.note(Some(was.status), how, reason);
+        }
+        Ok(repeat.id)
+    }
+}
+
+impl Again {
+    fn in_words(&self) -> &'static str {
+        match self {
+            Self::Retry => "retried",
+            Self::Fork { .. } => "forked",
+        }
+    }
+}
+
+impl Run {
+    /// Where it is to begin again; nowhere: where its record ends.
+    fn roots(&self, repeat: &RepeatRun) -> Result<Vec<String>, NotRepeated> {
+        let run = self.id();
+        if !self.status.is_over() {
+            return Err(NotRepeated::NotOver(run, self.status.as_str().to_owned()));
+        }
+        if let Again::Fork {
+            params: Some(params), ..
+        } = &repeat.again
+            && params.len() > LARGEST_PARAMS
+        {
+            return Err(NotRepeated::TooLarge);
+        }
+        if let Some(from) = &repeat.from {
+            return self.find_step(from).map(|path| vec![path]);
+        }
+        if repeat.again != Again::Retry {
+            return Ok(Vec::new());
+        }
+        if self.status == Status::Completed {
+            return Err(NotRepeated::Completed(run));
+        }
+        let failed = self.done().filter(|step| step.status == StepStatus::Failed);
+        let last = failed.min_by_key(|step| (Reverse(step.finished_at), step.path.clone()));
+        Ok(last.map(|step| step.path.clone()).into_iter().collect())
+    }
+
+    /// The step of this path, or else the one of this name.
+    fn find_step(&self, from: &str) -> Result<String, NotRepeated> {
+        const NAMED: usize = 5;
+        let (run, step) = (self.id(), from.to_owned());
+        let steps = || self.done().filter(|step| step.kind != Kind::Version);
+        if steps().any(|step| step.path == from) {
+            return Ok(step);
+        }
+        let is_named = |step: &&StepState| Place::of_path(&step.path).is_some_and(|place| place.name == from);
+        let named: Vec<&str> = steps()
+            .filter(is_named)
+            .map(|step| step.path.as_str())
+            .take(NAMED)
+            .collect();
+        match named.as_slice() {
+            [] => Err(NotRepeated::NoStep { run, step }),
+            [path] => Ok((*path).to_owned()),
+            several => Err(NotRepeated::Ambiguous {
+                run,
+                step,
+                paths: several.join(", "),
+            }),
+        }
+    }
+
+    /// All steps but those that undo others.
+    fn done(&self) -> impl Iterator<Item = &StepState> {
+        self.steps.values().filter(|step| !is_undo(&step.path))
+    }
+
+    /// The steps that are over and that what is done again from these places on does not touch.
+    fn steps_before(&self, from: &[String]) -> BTreeSet<String> {
+        let undone = self.steps.keys().filter(|path| is_undo(path));
+        // What was taken back is done again.
+        let named: BTreeSet<Numbers> = from
+            .iter()
+            .chain(undone)
+            .map(|path| numbers(path))
+            .filter(|place| !place.is_empty())
+            .collect();
+        // So is what failed beside it.
+        let failed = self.done().filter(|step| step.status == StepStatus::Failed);
+        let beside = failed.map(|step| numbers(&step.path)).filter(|place| {
+            let stands: Vec<_> = named.iter().map(|root| stands(place, root)).collect();
+            stands.contains(&Some(Stands::Beside)) && !stands.contains(&Some(Stands::Behind))
+        });
+        let roots: BTreeSet<Numbers> = beside.chain(named.iter().cloned()).collect();
+        let judged = |step: &StepState| {
+            let place = numbers(&step.path);
+            let stands: Vec<_> = roots.iter().map(|root| stands(&place, root)).collect();
+            (stands.iter().flatten().max().copied(), stands.contains(&None))
+        };
+        let behind = self.done().filter(|step| judged(step).0 == Some(Stands::Behind));
+        let cut = behind.map(|step| step.started_at).min();
+        let kept = self.done().filter(|step| {
+            let (worst, unknown) = judged(step);
+            // Of what has no ordinal the clock tells whether it came before.
+            let is_late = unknown && cut.is_some_and(|cut| step.started_at > cut);
+            step.status != StepStatus::Open && worst != Some(Stands::Behind) && !is_late
+        });
+        kept.map(|step| step.path.clone()).collect()
+    }
+
+    /// The same once more, under this id.
+    fn again(&self, id: RunId, params: Option<Vec<u8>>, keep_ids: bool) -> (RunStart, Repeats) {
+        let (was, before) = (&self.request, self.repeats.as_ref());
+        let own_origin = was.origin_id.unwrap_or(self.id());
+        let origin = if keep_ids { own_origin } else { id };
+        let seed = before.and_then(|before| before.seed_id).unwrap_or(own_origin);
+        let slot = was.slot.as_ref().map(|(_, slot)| *slot);
+        let repeats = Repeats {
+            seed_id: (seed != origin).then_some(seed),
+            slot: slot.or(before.and_then(|before| before.slot)),
+            nominal_at: before.map_or(self.created_at, |before| before.nominal_at),
+        };
+        let start = RunStart {
+            request: RunRequest {
+                id,
+                params: params.unwrap_or_else(|| was.params.clone()),
+                origin_id: Some(origin),
+                traceparent: was.traceparent.as_deref().map(|given| link_after(self.id(), given)),
+                idempotency_key: None,
+                slot: None,
+                start_at: None,
+                ..was.clone()
+            },
+            queue: self.queue.clone(),
+            priority: self.priority,
+            after_run: None,
+            tenant: self.tenant.clone(),
+            limit_key: self.limit_key.clone(),
+            debounce_key: None,
+            attributes: self.attributes.clone(),
+        };
+        (start, repeats)
+    }
+}
+
+/// As the run that it is copied to has it.
+fn copied(step: &StepState) -> StepState {
+    StepState {
+        due_at: None,
+        claim_token: 0,
+        plan_cursor: None,
+        ..step.clone()
+    }
+}
+
+fn numbers(path: &str) -> Numbers {
+    let parts = path.split('/').filter(|part| *part != "undo");
+    let number = |part: &str| {
+        let digits = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
+        part[..digits].parse().ok()
+    };
+    parts.map(number).collect()
+}
+
+/// Where the two part: at a number of a branch they stand beside each other, at an ordinal one is before the other. None:
+/// places do not tell.
+fn stands(place: &Numbers, root: &Numbers) -> Option<Stands> {
+    let Some(at) = place.iter().zip(root).position(|(one, other)| one != other) else {
+        return Some(Stands::Behind);
+    };
+    match (place[at], root[at]) {
+        _ if at % 2 == 1 => Some(Stands::Beside),
+        (Some(one), Some(other)) if one < other => Some(Stands::Before),
+        (Some(_), _) => Some(Stands::Behind),
+        (None, _) => None,
+    }
+}

@@ -1,0 +1,22 @@
+do $$
+declare
+    after text := 'n.workflow <> run.workflow';
+    was text := pg_get_functiondef('lockgate.run_invariants(uuid)'::regprocedure);
+begin
+    if strpos(was, after) = 0 then raise exception 'run_invariants is not as it was'; end if;
+    execute replace(was, after, 'n.workflow is distinct from run.workflow');
+end $$;
+
+create or replace function lockgate.lead_past(p_run uuid) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from lockgate.task_runs r join lockgate.task_runs x on x.id in (r.continues, r.continued_as)
+      where r.id = p_run for no key update of x nowait;
+    update lockgate.task_runs b set continued_as = r.continued_as
+      from lockgate.task_runs r where r.id = p_run and b.id = r.continues;
+    update lockgate.task_runs a set continues = r.continues
+      from lockgate.task_runs r where r.id = p_run and a.id = r.continued_as;
+    return true;
+exception when lock_not_available then
+    return false;
+end $$;

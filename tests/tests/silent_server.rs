@@ -1,0 +1,99 @@
+//! Connections that die without a word, as when the server's node vanishes and its address moves on: whoever draws one does
+//! not wait as long as a call may take, and whoever listens notices.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use lockgate::lifecycle::{FleetError, RunStore};
+use lockgate::postgres::{DEAF, Database, DatabaseSettings, PostgresRunStore, listen};
+use lockgate_tests::TestDatabase;
+use lockgate_tests::proxy::Proxy;
+use lockgate_tests::wait_until;
+use sqlx::Executor;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const CONNECTIONS: usize = 6;
+
+/// A database behind a proxy, all of whose connections are made and kept.
+async fn warm(database: &TestDatabase, deadline: Duration) -> (Proxy, PostgresRunStore) {
+    let proxy = Proxy::before(database.url()).await;
+    let settings = DatabaseSettings {
+        max_connections: CONNECTIONS as u32,
+        deadline,
+        ..DatabaseSettings::new(proxy.url())
+    };
+    let through = PostgresRunStore::new(Database::new(&settings).unwrap(), Uuid::now_v7(), deadline);
+    proxy.slow_down(
+        "Queues with runs that holders died on",
+        Duration::from_millis(300),
+        CONNECTIONS,
+    );
+    for answer in join_all((0..CONNECTIONS).map(|_| through.suspect_queues())).await {
+        answer.unwrap();
+    }
+    (proxy, through)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_lay_idle_and_are_dead_cost_one_caller_a_moment() {
+    let database = TestDatabase::new().await;
+    let (proxy, through) = warm(&database, Duration::from_secs(20)).await;
+    // Long enough that they are asked before they are used.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    proxy.silence();
+    let begun = Instant::now();
+    through.suspect_queues().await.unwrap();
+    let first = begun.elapsed();
+    assert!(first < Duration::from_secs(6), "the first waited {first:?}");
+    let begun = Instant::now();
+    for answer in join_all((0..CONNECTIONS).map(|_| through.suspect_queues())).await {
+        answer.unwrap();
+    }
+    let others = begun.elapsed();
+    // One after the other they would wait two seconds each.
+    assert!(others < Duration::from_secs(5), "the others waited {others:?}");
+}
+
+/// Nobody asks one that was used a moment ago; when it does not answer, it speaks for the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_not_answered_closes_the_others_that_were_used_before() {
+    let database = TestDatabase::new().await;
+    let (proxy, through) = warm(&database, Duration::from_secs(8)).await;
+    proxy.silence();
+    let unanswered = through.suspect_queues().await.unwrap_err();
+    assert!(matches!(unanswered, FleetError::Unanswered(_)), "{unanswered}");
+    let begun = Instant::now();
+    for answer in join_all((0..CONNECTIONS).map(|_| through.suspect_queues())).await {
+        answer.unwrap();
+    }
+    let others = begun.elapsed();
+    assert!(others < Duration::from_secs(6), "the others waited {others:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_whose_connection_is_dead_says_so_and_listens_again() {
+    let database = TestDatabase::new().await;
+    let proxy = Proxy::before(database.url()).await;
+    let heard = Arc::<Mutex<Vec<String>>>::default();
+    let (hears, stop) = (heard.clone(), CancellationToken::new());
+    let hint = Arc::new(move |payload: &str| hears.lock().unwrap().push(payload.to_owned()));
+    let listening = tokio::spawn(listen(proxy.url().to_owned(), hint, stop.clone()));
+    let hears = async |count: usize, what: &str| {
+        wait_until(Duration::from_secs(40), what, async || {
+            heard.lock().unwrap().len() >= count
+        })
+        .await;
+    };
+    hears(1, "it listens").await;
+    proxy.silence();
+    // It is deaf, and then it looks once and listens.
+    hears(3, "it has noticed").await;
+    database.pool().execute("notify lockgate_wake, 'again'").await.unwrap();
+    hears(4, "it hears").await;
+    assert_eq!(*heard.lock().unwrap(), ["run", DEAF, "run", "again"]);
+    stop.cancel();
+    listening.await.unwrap();
+}
