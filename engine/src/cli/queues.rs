@@ -52,7 +52,7 @@ pub(super) enum Command {
 pub(super) struct SetArgs {
     /// Its name; a workflow without a queue has its own
     name: String,
-    /// Change only what is given, and keep the other settings; a new rate has a burst of its own
+    /// Change only what is given, and keep the other settings; a new rate has a burst of its own. To take a limit away, repeat the others without this
     #[arg(long)]
     keep: bool,
     /// Most runs at once, in the whole fleet

@@ -45,7 +45,7 @@ impl Context {
     }
 
     /// The same with something to say about it. A try that takes longer than the timeout is taken back whole, also when the
-    /// server is at a statement of it; `database.deadline` bounds all tries.
+    /// server is at a statement of it; `database.deadline` bounds each try, whatever its timeout.
     pub fn transaction_with<T, F>(&self, name: &str, options: StepOptions, work: F) -> StepFuture<T>
     where
         T: Serialize + DeserializeOwned + Send + 'static,

@@ -124,7 +124,8 @@ impl<O> TestHandle<O> {
         })
     }
 
-    /// The same as [`RepeatRun`] says: from a named step, or with another input.
+    /// The same as [`RepeatRun`] says: from a named step, or with another input. It is this run that is repeated, whichever
+    /// is named there, under an id of the test's.
     ///
     /// # Errors
     /// Says why no run was started.

@@ -92,12 +92,17 @@ pub async fn leaders_die() {
                 > 0
         })
         .await;
-        let leads: Uuid = sqlx::query_scalar("select holder from lockgate.leader_lease")
-            .fetch_one(&cluster.pool)
-            .await
-            .unwrap();
-        let dies = replicas.iter().position(|replica| replica.id() == Some(leads)).unwrap();
-        replicas.remove(dies).kill();
+        let mut dies = None;
+        wait_until(PATIENCE, "one that lives leads", async || {
+            let leads: Uuid = sqlx::query_scalar("select holder from lockgate.leader_lease")
+                .fetch_one(&cluster.pool)
+                .await
+                .unwrap();
+            dies = replicas.iter().position(|replica| replica.id() == Some(leads));
+            dies.is_some()
+        })
+        .await;
+        replicas.remove(dies.unwrap()).kill();
         replicas.push(cluster.replica());
     }
     each_slot_fired_once(&cluster).await;
