@@ -149,7 +149,7 @@ async fn an_expense_is_approved_by_the_first_who_is_asked() {
     let (cluster, run) = approval(3_600).await;
     let _replica = cluster.replica();
     cluster.reaches(run, "suspended").await;
-    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"anna\"");
+    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"approver\"");
     assert_eq!(text(&cluster, DECIDE, run).await, "sent");
     cluster.completes(run).await;
     assert_eq!(text(&cluster, DECIDED, run).await, "anna f t anna");
@@ -168,7 +168,7 @@ async fn an_expense_that_nobody_answers_is_escalated_and_then_refused() {
     let _replica = cluster.replica();
     cluster.completes(run).await;
     assert_eq!(text(&cluster, DECIDED, run).await, "bert t f nobody");
-    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"bert\"");
+    assert_eq!(text(&cluster, SHOWN, run).await, "asked: \"deputy\"");
 }
 
 /// It is told while somebody else is asked, and whoever dies at each step, the first decision counts.
