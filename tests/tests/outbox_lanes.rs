@@ -73,7 +73,7 @@ async fn a_lane_has_one_holder_and_who_lost_it_deletes_and_reads_nothing() {
     assert_eq!(seqs.len(), 4);
     assert!(zombie.renew_lane(&held, lease).await.unwrap());
     world
-        .execute("update lockgate.outbox_lanes set lease_until = clock_timestamp() - interval '1 s'")
+        .execute("update lockgate.outbox_lanes set lease_until = clock_timestamp() - interval '1 s' where lease_until is not null")
         .await;
     let taken = claim_only_lane(&world, &other, lease).await.unwrap();
     assert_eq!(taken.token, held.token + 1);
