@@ -11,4 +11,5 @@ with stopping as (
      limit $1
        for no key update skip locked
 )
-select count(*) filter (where lockgate.settle_stop(stopping.id)) from stopping
+-- All are locked before the first is ended: that writes to the row of its parent, which would then be passed over.
+select count(*) filter (where lockgate.settle_stop(s.id)) from unnest(array(select id from stopping)) s (id)

@@ -176,6 +176,7 @@ macro_rules! every_run_case {
                 the_children_of_a_run_that_is_over_are_cancelled,
                 cancelling_a_run_cancels_its_children_and_theirs,
                 a_cancelled_child_wakes_its_parent,
+                one_sweep_ends_a_parent_and_its_child_whose_holders_died,
             }
             continue_runs {
                 a_run_goes_on_as_another_in_one_commit,

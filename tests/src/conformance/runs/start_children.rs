@@ -360,6 +360,25 @@ pub(super) async fn cancelling_a_run_cancels_its_children_and_theirs(world: &dyn
     }
 }
 
+/// Whichever of them is ended first: a child's end writes to the row of its parent.
+pub(super) async fn one_sweep_ends_a_parent_and_its_child_whose_holders_died(world: &dyn RunWorld) {
+    let store = world.replica();
+    for child_first in [true, false] {
+        let parent = with_children(world, &*store, &[child(nobody(), "0:one")]).await;
+        let (one, _) = claim(&*store).await;
+        assert_eq!(world.cancel(parent.run).await, "stopping");
+        for claim in if child_first { [one, parent] } else { [parent, one] } {
+            world.end_leases(&claim).await;
+        }
+        world.sweep().await;
+        assert_eq!(
+            states(world, &[parent.run, one.run]).await,
+            ["cancelled"; 2],
+            "{child_first}"
+        );
+    }
+}
+
 pub(super) async fn a_cancelled_child_wakes_its_parent(world: &dyn RunWorld) {
     let store = world.replica();
     let parent = with_children(world, &*store, &[child(nobody(), "0:one")]).await;
