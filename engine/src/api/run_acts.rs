@@ -222,9 +222,11 @@ async fn repeat(operator: &Operator, mut repeat: RepeatRun) -> Result<Response, 
         let text = why.to_string();
         match why {
             NotRepeated::Unknown(run) => unknown(run),
-            NotRepeated::Pruned(_) | NotRepeated::NoStep { .. } => Problem::new(StatusCode::NOT_FOUND, text),
+            NotRepeated::Pruned(_) => Problem::new(StatusCode::NOT_FOUND, text),
             NotRepeated::TooLarge => Problem::field("params", "is larger than 1 MiB"),
-            NotRepeated::Ambiguous { .. }
+            // The run is there: what is not found is in the request.
+            NotRepeated::NoStep { .. }
+            | NotRepeated::Ambiguous { .. }
             | NotRepeated::NotOver(..)
             | NotRepeated::NoCode(_)
             | NotRepeated::Completed(_)

@@ -112,7 +112,7 @@ async fn a_run_that_is_over_is_retried_forked_and_deleted() {
     client
         .post(&of("/retry"), r#"{"from":"nowhere"}"#)
         .await
-        .is_problem(404, "");
+        .is_problem(409, "");
     client
         .post(&format!("{RUNS}/{again}/retry"), "{}")
         .await
