@@ -201,7 +201,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ("complete_fan_out", &[RUN, "'0:items'"]),
     ("recover_batches", &["3", "500"]),
     ("stuck_batches", &["3", "500"]),
-    ("recover_runs", &["5", "2", "500"]),
+    ("recover_runs", &["5", "500"]),
     ("stop_overdue_runs", &["500"]),
     ("settle_stops", &["500"]),
     ("idle_fan_outs", &["500"]),
