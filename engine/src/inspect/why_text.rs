@@ -92,6 +92,13 @@ fn fleet(cause: &Cause) -> Option<String> {
         Cause::AllDraining { workflow, replicas } => {
             format!("all {replicas} live replicas with workflow {workflow} are draining; start another one")
         }
+        Cause::NoBrokers { workflow, replicas } => {
+            let none = match replicas {
+                1 => format!("the only live replica with workflow {workflow} has no brokers"),
+                _ => format!("none of the {replicas} live replicas with workflow {workflow} has brokers"),
+            };
+            format!("{none}: its batches wait; start one that has KAFKA_BROKERS")
+        }
         Cause::BreakerOpen {
             topic,
             state,
