@@ -3,6 +3,8 @@
 # short: everything but the targets whose names begin with long_. long: only those, the matrix, and a Java consumer.
 # matrix: the conformance suites through a real PgBouncer, on this Postgres and on another release. build: compile them,
 # run nothing. one: that target (--test=NAME, --lib or --bins), shown when it has ended.
+# What is drawn at random is the same each time in the short ones, unless LOCKGATE_SEED says otherwise, so that no change is
+# refused for what chance drew; the long ones draw, say what, and play the models for longer.
 # Fail points are compiled in (they do nothing until a test arms one), so that one build serves all tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -31,6 +33,8 @@ side_by_side=4
 [ "$kind" != long ] || side_by_side=2
 readonly side_by_side
 
+# Played against the stores at random.
+readonly models=(--test=workflow_model --test=model)
 # What every store must do, whatever lies between it and the engine.
 readonly suites=(--test conformance --test run_stores)
 
@@ -48,7 +52,7 @@ all() {
   {
     [ "$1" = long ] || printf -- '--test=%s\n' "${longest[@]}"
     targets "$1"
-    [ "$1" = long ] || printf -- '%s\n' --lib --bins
+    if [ "$1" = long ]; then printf -- '%s\n' "${models[@]}"; else printf -- '%s\n' --lib --bins; fi
   } | awk '!seen[$0]++' | xargs -P "$side_by_side" -I{} ops/dev/test.sh one {}
 }
 
@@ -81,7 +85,7 @@ case $kind$what in
     "$cargo" build "${options[@]}" --bins
     case $kind in
       short) mapfile -t wanted < <(targets short) && wanted+=(--lib --bins) ;;
-      long) mapfile -t wanted < <(targets long) && wanted+=("${suites[@]}") ;;
+      long) mapfile -t wanted < <(targets long) && wanted+=("${suites[@]}" "${models[@]}") ;;
       matrix) wanted=("${suites[@]}") ;;
     esac
     exec "$cargo" test "${options[@]}" --no-run "${wanted[@]}"
@@ -92,7 +96,10 @@ if [ "$kind" = one ]; then
   exit
 fi
 failed=0
-[ "$kind" != long ] || export LOCKGATE_LONG=1
+case $kind in
+  short) export LOCKGATE_SEED=${LOCKGATE_SEED-1} PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED-1} ;;
+  long) export LOCKGATE_LONG=1 PROPTEST_CASES=${PROPTEST_CASES-128} ;;
+esac
 [ "$kind" = matrix ] || all "$kind" || failed=$?
 if [ "$kind" = short ]; then
   # Cargo runs documentation tests only by themselves.

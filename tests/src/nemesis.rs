@@ -78,13 +78,11 @@ pub struct Nemesis<'a> {
 }
 
 impl<'a> Nemesis<'a> {
-    /// Two replicas and a first run of so many items; the seed is printed, and taken from `LOCKGATE_SEED` when set.
+    /// Two replicas and a first run of so many items; its seed is [`seed`](crate::seed())'s.
     pub async fn new(cluster: &'a Cluster, items: i64) -> Self {
-        let seed = std::env::var("LOCKGATE_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-        println!("LOCKGATE_SEED={seed}");
         let mut nemesis = Self {
             cluster,
-            random: StdRng::seed_from_u64(seed),
+            random: StdRng::seed_from_u64(crate::seed()),
             replicas: vec![cluster.replica(), cluster.replica()],
             runs: Vec::new(),
             items,

@@ -61,8 +61,7 @@ impl Impatient {
 }
 
 async fn check(test_database: &TestDatabase, database: Database) {
-    let seed: u64 = rand::random();
-    println!("seed {seed}");
+    let seed = lockgate_tests::seed();
     let dropped = Arc::new(AtomicUsize::new(0));
     let tasks = (0..TASKS).map(|task| {
         let manager = PostgresTaskRunManager::new(database.clone(), Duration::from_secs(60));

@@ -52,9 +52,7 @@ async fn all_is_sent(cluster: &Cluster) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_out_of_order_over_twenty_four_kills() {
-    let seed = rand::random();
-    println!("seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(lockgate_tests::seed());
     let cluster = Cluster::new().await;
     let stop = CancellationToken::new();
     let service = service(&cluster, stop.clone());

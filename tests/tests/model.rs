@@ -73,8 +73,8 @@ async fn stored_shape(test_database: &TestDatabase, run: RunId) -> Shape {
 async fn postgres_answers_as_memory_does() {
     let test_database = TestDatabase::new().await;
     let database = test_database.database();
-    for _ in 0..4 {
-        let seed: u64 = rand::random();
+    let first = lockgate_tests::seed();
+    for seed in (0..4).map(|round| first.wrapping_add(round)) {
         let mut random = StdRng::seed_from_u64(seed);
         let (birth, elapsed_s) = (Instant::now(), Arc::new(AtomicU64::new(0)));
         let hand = Arc::clone(&elapsed_s);

@@ -3,7 +3,8 @@
 use lockgate_tests::mailroom::{Letter, Mailroom};
 use lockgate_tests::replica::PATIENCE;
 use lockgate_tests::wait_until;
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use std::time::Duration;
 
 const MISSING: &str = "select count(*) from lockgate.inbox i
@@ -78,7 +79,7 @@ async fn killed_again_and_again_it_gives_each_message_one_effect() {
         .with("EMAIL_PAGE", "50");
     room.post(letters_with_copies(USERS)).await;
     let (mut kills, mut midway) = (0, 0);
-    let mut random = rand::rng();
+    let mut random = StdRng::seed_from_u64(lockgate_tests::seed());
     while kills < KILLS {
         let before = room.mails().await.max(0);
         let mut sender = room.sender();

@@ -16,7 +16,7 @@ use std::time::Duration;
 use lockgate::lifecycle::{LetGo, RunId, StepStatus};
 use lockgate_tests::conformance::runs::{MemoryWorld, PostgresWorld, RunSeen, RunWorld, Wake, check_runs};
 use proptest::collection::vec;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use ops::{Op, op};
 use reference::Reference;
@@ -194,6 +194,7 @@ fn postgres_answers_as_memory_does() {
         cases: asked.unwrap_or(CASES),
         max_shrink_iters: 400,
         failure_persistence: None,
+        rng_seed: RngSeed::Fixed(lockgate_tests::seed()),
         ..Config::default()
     };
     let ran = TestRunner::new(config).run(&vec(op(), 1..MOST_OPS), |ops| {

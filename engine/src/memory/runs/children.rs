@@ -174,25 +174,27 @@ impl Runs {
     }
 
     /// What branches started that have lost a select is stopped, but for detached children; nobody waits for it any more.
-    pub(super) fn stop_lost_children(&mut self, run: RunId, lost: &[String], now: DateTime<Utc>) {
+    /// Whether there was anything to stop.
+    pub(super) fn stop_lost_children(&mut self, run: RunId, lost: &[String], now: DateTime<Utc>) -> bool {
         let Some(parent) = self.by_id.get(&run) else {
-            return;
+            return false;
         };
         let is_lost = |path: &String| lost.iter().any(|prefix| path.starts_with(prefix));
         let open: Vec<String> = parent.open_children().filter(is_lost).collect();
-        let children = self.by_id.values().filter(|child| child.is_to_stop(run, &open));
-        for child in children.map(Run::id).collect::<Vec<RunId>>() {
+        let to_stop = self.by_id.values().filter(|child| child.is_to_stop(run, &open));
+        let children: Vec<RunId> = to_stop.map(Run::id).collect();
+        for child in &children {
             let reason = "the branch that started it lost a select";
-            self.request_stop(child, Status::Cancelled, reason, false, now);
+            self.request_stop(*child, Status::Cancelled, reason, false, now);
         }
-        let Some(parent) = self.by_id.get_mut(&run) else {
-            return;
-        };
-        for path in open {
-            if let Some(step) = parent.steps.get_mut(&path) {
-                (step.status, step.finished_at) = (StepStatus::Dropped, Some(now));
+        if let Some(parent) = self.by_id.get_mut(&run) {
+            for path in open {
+                if let Some(step) = parent.steps.get_mut(&path) {
+                    (step.status, step.finished_at) = (StepStatus::Dropped, Some(now));
+                }
             }
         }
+        !children.is_empty()
     }
 
     /// The run itself, or the one that goes on in its place by now.
@@ -215,7 +217,8 @@ impl Runs {
         state
     }
 
-    /// Wakes parents that sleep though a child of theirs is over, and stops the children of those that are over.
+    /// Wakes parents that sleep though a child of theirs is over, and stops the children of those that are over, and of branches
+    /// that lost.
     pub(super) fn look_after_children(&mut self, now: DateTime<Utc>) -> u64 {
         let with_open = |run: &&Run| run.open_children().next().is_some();
         let parents: Vec<RunId> = self.by_id.values().filter(with_open).map(Run::id).collect();
@@ -242,9 +245,11 @@ impl Runs {
         while more {
             more = false;
             for run in self.by_id.keys().copied().collect::<Vec<_>>() {
-                let stopped = self.stop_children(run, now);
-                more |= stopped;
-                changed += u64::from(stopped);
+                let lost = self.by_id.get(&run).map(Run::lost_branches).unwrap_or_default();
+                for stopped in [self.stop_children(run, now), self.stop_lost_children(run, &lost, now)] {
+                    more |= stopped;
+                    changed += u64::from(stopped);
+                }
             }
         }
         changed
@@ -256,6 +261,25 @@ impl Run {
         let steps = self.steps.values();
         let open = steps.filter(|step| step.kind == Kind::Child && step.status == StepStatus::Open);
         open.map(|step| step.path.clone())
+    }
+
+    /// Branches in which steps wait for children though another one won the select.
+    fn lost_branches(&self) -> Vec<String> {
+        let mut lost = Vec::new();
+        for path in self.open_children() {
+            let slashes: Vec<usize> = path.match_indices('/').map(|(at, _)| at).collect();
+            // Each branch adds two parts to a path: its place and its own number.
+            let branches = slashes.chunks_exact(2).filter_map(|ends| {
+                let select = self.steps.get(path.get(..ends[0])?)?;
+                let number = path.get(ends[0] + 1..ends[1])?;
+                let is_lost = select.kind == Kind::Select
+                    && select.status == StepStatus::Completed
+                    && select.result.as_deref() != Some(number.as_bytes());
+                is_lost.then(|| path[..=ends[1]].to_owned())
+            });
+            lost.extend(branches);
+        }
+        lost
     }
 
     /// A child of that run, started at one of these steps, that is neither over nor asked to stop, nor detached.

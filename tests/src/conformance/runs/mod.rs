@@ -129,6 +129,7 @@ macro_rules! every_run_case {
                 a_zombie_decides_nothing,
                 a_fan_out_that_loses_ends_with_what_was_begun,
                 children_of_a_branch_that_lost_are_stopped_but_for_detached_ones,
+                the_sweep_stops_what_a_branch_started_after_it_lost,
             }
             repeat_run {
                 a_retry_keeps_what_stands_before_the_step_that_failed,

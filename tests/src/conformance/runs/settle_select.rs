@@ -201,3 +201,33 @@ pub(super) async fn children_of_a_branch_that_lost_are_stopped_but_for_detached_
     ];
     assert_eq!(states(world, claim).await[..3], expected);
 }
+
+/// As a call that was on its way when the select ended would.
+pub(super) async fn the_sweep_stops_what_a_branch_started_after_it_lost(world: &dyn RunWorld) {
+    let store = world.replica();
+    let claim = start_and_claim(world, &*store).await;
+    assert_eq!(settle(&*store, claim, "0").await, Saved::Done);
+    let (wins, loses) = (child(claim, "0:select/0/0:kid"), child(claim, "0:select/1/0:kid"));
+    let below = child(claim, "0:select/0/1:select/0/0:kid");
+    let runs = [wins.id, loses.id, below.id];
+    assert_eq!(store.start_children(&[wins, loses, below]).await.unwrap(), [true; 3]);
+    let nested = NewStep {
+        path: "0:select/0/1:select".to_owned(),
+        ..won(claim, "1")
+    };
+    // Nothing is named lost, as if whoever recorded it had died before its children were stopped.
+    assert_eq!(store.settle_select(&nested, &[]).await.unwrap(), Saved::Done);
+    world.sweep().await;
+    let mut statuses = Vec::new();
+    for run in runs {
+        statuses.push(seen(world, run).await.status);
+    }
+    assert_eq!(statuses, ["queued", "cancelled", "cancelled"]);
+    let expected = [
+        is_state("0:select/0/0:kid", StepStatus::Open),
+        is_state("0:select/0/1:select", StepStatus::Completed),
+        is_state("0:select/0/1:select/0/0:kid", StepStatus::Dropped),
+        is_state("0:select/1/0:kid", StepStatus::Dropped),
+    ];
+    assert_eq!(states(world, claim).await[1..], expected);
+}
