@@ -120,7 +120,10 @@ async fn is_told(cluster: &Cluster, replica: &Replica, probes: &Probes, run: Uui
     assert_eq!(log.matches("no brokers are configured").count(), 1, "{log}");
     let asked = Program::new(program().to_str().unwrap(), cluster.url());
     let why = asked.run(&["runs", "why", &run.to_string()]).await.exits(0).out;
-    assert!(why.contains("has no brokers: its batches wait"), "{why}");
+    assert!(
+        why.contains("no live replica with workflow chaos-steps has brokers"),
+        "{why}"
+    );
     let doctor = asked.run(&["doctor", "--output", "json"]).await.exits(0).json();
     let said = |id: &str| {
         let check = doctor.as_array().unwrap().iter().find(|check| check["id"] == id);

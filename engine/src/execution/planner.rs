@@ -92,11 +92,11 @@ async fn try_plan(
     let mut chunk_batches = FIRST_CHUNK;
     loop {
         // Also before the first chunk: who goes on with a plan may find as much ahead as it was left with.
-        if !consistent
-            && cursor.is_some()
-            && let Some(left) = keep_distance(shared, held).await
-        {
-            return Ok(left);
+        if !consistent && cursor.is_some() {
+            shared.offer_batches(claim.run);
+            if let Some(left) = keep_distance(shared, held).await {
+                return Ok(left);
+            }
         }
         let limit = chunk_batches * shared.settings.batch_size;
         let tries = if consistent { 1 } else { SOURCE_TRIES };
@@ -123,10 +123,8 @@ async fn try_plan(
             Err(error) => return Ok(PlanEnd::Retry(error.to_string())),
         }
         fail::fail_point!("plan.after_chunk", |_| Ok(PlanEnd::Lost));
-        if last || !consistent {
-            shared.offer_batches(claim.run);
-        }
         if last {
+            shared.offer_batches(claim.run);
             return Ok(PlanEnd::Whole);
         }
         chunk_batches = (chunk_batches * 4).min(LARGEST_CHUNK);

@@ -385,12 +385,12 @@ fn a_fan_out_waits_for_brokers_and_nothing_else_does() {
     facts.replicas[1].draining = true;
     assert_eq!(
         causes(&facts)[0].to_string(),
-        "the only live replica with workflow mail has no brokers: its batches wait; start one that has KAFKA_BROKERS"
+        "no live replica with workflow mail has brokers, of 1: its batches wait; start one that has KAFKA_BROKERS"
     );
     facts.replicas = vec![without(), without()];
     assert_eq!(
         causes(&facts)[0].to_string(),
-        "none of the 2 live replicas with workflow mail has brokers: its batches wait; start one that has KAFKA_BROKERS"
+        "no live replica with workflow mail has brokers, of 2: its batches wait; start one that has KAFKA_BROKERS"
     );
     facts.run.as_mut().unwrap().fan_out_open = false;
     assert!(!matches!(causes(&facts)[0], Cause::NoBrokers { .. }));
