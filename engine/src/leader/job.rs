@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::FleetError;
@@ -28,7 +28,7 @@ pub struct Reign {
 pub trait Job: Send + Sync + 'static {
     /// Its name in logs.
     fn name(&self) -> &'static str;
-    /// How long from one start to the next.
+    /// How long from the start of the last turn to the next one.
     fn every(&self) -> Duration;
     /// Does it once and answers how many things that came to. Between statements it looks whether the reign is over, and
     /// then stops.
@@ -37,15 +37,14 @@ pub trait Job: Send + Sync + 'static {
 
 /// Repeats a job until the reign is over. Nothing a job does ends the repetition.
 pub(super) async fn repeat(job: Arc<dyn Job>, reign: Reign) {
-    let mut timer = interval(job.every());
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
+    let (mut next, mut failing) = (tokio::time::Instant::now(), false);
     loop {
         tokio::select! {
             biased;
             () = reign.over.cancelled() => return,
-            _ = timer.tick() => {}
+            () = sleep_until(next) => {}
         }
+        let started = tokio::time::Instant::now();
         let begin = (Instant::now(), SystemTime::now());
         let outcome = AssertUnwindSafe(job.run_once(&reign)).catch_unwind().await;
         let turn = match &outcome {
@@ -60,6 +59,7 @@ pub(super) async fn repeat(job: Arc<dyn Job>, reign: Reign) {
             Err(_) => Some("it panicked; the panic's message is above".to_owned()),
         };
         report(job.name(), reign.term, failure.as_deref(), &mut failing);
+        next = started + job.every();
     }
 }
 

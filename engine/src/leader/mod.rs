@@ -32,8 +32,8 @@ pub use measure::Measure;
 pub use retention::{Retention, RetentionSettings};
 pub use scheduler::{Scheduler, Ticked};
 pub use store::{
-    DueSchedule, FleetGauge, FleetGauges, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, STUCK_KINDS,
-    ScheduleStore, StepOutcome, Untold,
+    DueSchedule, DueSchedules, FleetGauge, FleetGauges, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore,
+    STUCK_KINDS, ScheduleStore, StepOutcome, Untold,
 };
 pub use sweep::Sweeper;
 pub use untold::TellUntold;
@@ -47,7 +47,7 @@ pub struct LeaderSettings {
     pub renew: Duration,
     /// How often the fleet is swept.
     pub sweep: Duration,
-    /// How often schedules are looked at.
+    /// How often schedules are looked at when no slot is due: how late an edit is seen. A slot is looked at when it is due.
     pub tick: Duration,
     /// The age up to which a slot is on time; covers a change of leader.
     pub tolerance: Duration,
@@ -65,7 +65,7 @@ impl Default for LeaderSettings {
             lease: Duration::from_secs(15),
             renew: Duration::from_secs(5),
             sweep: Duration::from_secs(10),
-            tick: Duration::from_millis(500),
+            tick: Duration::from_secs(2),
             tolerance: Duration::from_secs(60),
             prune: Duration::from_secs(60),
             measure: Duration::from_secs(15),

@@ -1,8 +1,8 @@
 //! The leader's tick: looks at due schedules and fires their slots.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
@@ -18,6 +18,11 @@ use crate::trigger::{Step, decide};
 const PAGE: i64 = 100;
 /// Pages a tick reads at most; the rest is due at the next.
 const PAGES: usize = 50;
+
+/// After a look that not all was done in.
+const AGAIN: Duration = Duration::from_millis(500);
+/// From one look to the next at least, however close a slot is.
+const LEAST: Duration = Duration::from_millis(5);
 
 /// What one tick did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub struct Scheduler {
     tolerance: Duration,
     /// The term whose first tick looked again at the schedules that cannot fire.
     retried_in: AtomicI64,
+    /// From the start of the last tick to the next one.
+    wait: Mutex<Duration>,
 }
 
 /// How the look at one schedule ended.
@@ -50,7 +57,7 @@ enum Look {
 }
 
 impl Scheduler {
-    /// A tick each `every`.
+    /// A tick whenever a slot is due, and each `every`.
     #[must_use]
     pub fn new(store: Arc<dyn ScheduleStore>, every: Duration, tolerance: Duration) -> Self {
         Self {
@@ -58,6 +65,7 @@ impl Scheduler {
             every,
             tolerance,
             retried_in: AtomicI64::new(0),
+            wait: Mutex::new(every),
         }
     }
 
@@ -76,16 +84,19 @@ impl Scheduler {
 
     /// What was done, and the last refusal among it.
     pub(super) async fn look_at_all(&self, reign: &Reign) -> Result<(Ticked, Option<FleetError>), FleetError> {
+        let begun = Instant::now();
+        self.wait(AGAIN);
         let mut ticked = Ticked::default();
         let mut refusal = None;
         // What stays due after it was tried must not fill the pages of those behind it.
         let mut tried = Vec::new();
         for _ in 0..PAGES {
             let due = self.store.due_schedules(PAGE, &tried).await?;
-            if due.is_empty() {
+            if due.schedules.is_empty() {
+                self.wait(begun.elapsed() + self.until_next(due.next_in));
                 break;
             }
-            for look in due {
+            for look in due.schedules {
                 if reign.over.is_cancelled() {
                     return Ok((ticked, refusal));
                 }
@@ -99,6 +110,19 @@ impl Scheduler {
             }
         }
         Ok((ticked, refusal))
+    }
+
+    fn wait(&self, wait: Duration) {
+        *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
+    }
+
+    /// How long to wait where nothing is left to do: a slot that has come all the same was tried and refused.
+    fn until_next(&self, next_in: Option<Duration>) -> Duration {
+        match next_in {
+            Some(Duration::ZERO) => AGAIN,
+            Some(next_in) => next_in.max(LEAST).min(self.every),
+            None => self.every,
+        }
     }
 
     async fn look_at(&self, term: i64, look: &DueSchedule, ticked: &mut Ticked) -> Result<Look, FleetError> {
@@ -155,7 +179,7 @@ impl Job for Scheduler {
     }
 
     fn every(&self) -> Duration {
-        self.every
+        *self.wait.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {

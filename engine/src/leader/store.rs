@@ -30,6 +30,15 @@ pub struct DueSchedule {
     pub workflow: String,
 }
 
+/// What one look found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DueSchedules {
+    /// Those to look at.
+    pub schedules: Vec<DueSchedule>,
+    /// How long it is until the first slot of all schedules; zero: it has come; `None`: there is none.
+    pub next_in: Option<Duration>,
+}
+
 /// What became of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepOutcome {
@@ -51,7 +60,7 @@ pub enum StepOutcome {
 #[async_trait]
 pub trait ScheduleStore: Send + Sync + 'static {
     /// Up to a page of due, new or edited schedules of each kind, without those named.
-    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<Vec<DueSchedule>, FleetError>;
+    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<DueSchedules, FleetError>;
     /// Takes one step in one transaction.
     async fn take_step(&self, term: i64, schedule: &ScheduleRow, step: &Step) -> Result<StepOutcome, FleetError>;
     /// Sets a schedule aside until it is edited; `true` when the problem is news.

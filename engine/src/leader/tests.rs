@@ -268,10 +268,13 @@ struct Refusing;
 
 #[async_trait]
 impl ScheduleStore for Refusing {
-    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<Vec<DueSchedule>, FleetError> {
+    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<DueSchedules, FleetError> {
         let names = (0..300).map(|n| n.to_string()).filter(|name| !without.contains(name));
         let page = usize::try_from(page).unwrap();
-        Ok(names.take(page).map(due).collect())
+        Ok(DueSchedules {
+            schedules: names.take(page).map(due).collect(),
+            next_in: Some(Duration::ZERO),
+        })
     }
     async fn take_step(&self, _term: i64, schedule: &ScheduleRow, _step: &Step) -> Result<StepOutcome, FleetError> {
         match schedule.name.as_str() {

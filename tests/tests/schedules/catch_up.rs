@@ -80,7 +80,7 @@ async fn a_leader_that_dies_between_two_slots_leaves_the_rest_to_the_next() {
     let world = World::new().await;
     ten_minutes_missed(&world, "a", ", catch_up = 'all', overlap = 'allow'").await;
     let first = Led::new(&world).await;
-    let due = first.store.due_schedules(10, &[]).await.unwrap().remove(0);
+    let due = first.store.due_schedules(10, &[]).await.unwrap().schedules.remove(0);
     let steps = lockgate::trigger::decide(&due.schedule, due.now, Duration::from_secs(60)).unwrap();
     let taken = first
         .store

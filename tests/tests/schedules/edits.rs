@@ -42,7 +42,7 @@ async fn a_pause_or_an_edit_that_comes_between_look_and_fire_wins() {
         ("fewer", "catch_up = 'skip'"),
     ] {
         ten_minutes_missed(&world, name, "").await;
-        let due = led.store.due_schedules(10, &[]).await.unwrap();
+        let due = led.store.due_schedules(10, &[]).await.unwrap().schedules;
         let look = due.into_iter().find(|look| look.schedule.name == name).unwrap();
         let step = decide(&look.schedule, look.now, Duration::from_secs(60))
             .unwrap()

@@ -36,7 +36,7 @@ async fn a_term_that_is_over_writes_nothing() {
     let world = World::new().await;
     ten_minutes_missed(&world, "a", "").await;
     let old = Led::new(&world).await;
-    let due = old.store.due_schedules(10, &[]).await.unwrap().remove(0);
+    let due = old.store.due_schedules(10, &[]).await.unwrap().schedules.remove(0);
     let step = decide(&due.schedule, due.now, TOLERANCE).unwrap().remove(0);
 
     world
@@ -80,7 +80,7 @@ async fn somebody_else_with_the_same_term_writes_nothing() {
     ten_minutes_missed(&world, "a", "").await;
     let leader = Led::new(&world).await;
     let impostor = world.leader();
-    let due = impostor.due_schedules(10, &[]).await.unwrap().remove(0);
+    let due = impostor.due_schedules(10, &[]).await.unwrap().schedules.remove(0);
     let step = decide(&due.schedule, due.now, TOLERANCE).unwrap().remove(0);
     let taken = impostor.take_step(leader.reign.term, &due.schedule, &step).await;
     assert_eq!(taken.unwrap(), StepOutcome::Deposed);
@@ -96,7 +96,7 @@ async fn a_look_at_what_was_settled_since_writes_nothing() {
         .run("insert into lockgate.schedules (name, workflow, cron) values ('settled', 'reports', '* * * * *')")
         .await;
     let led = Led::new(&world).await;
-    let looks = led.store.due_schedules(10, &[]).await.unwrap();
+    let looks = led.store.due_schedules(10, &[]).await.unwrap().schedules;
     assert_eq!(looks.len(), 2);
     led.tick().await;
     world
@@ -135,16 +135,28 @@ async fn an_election_waits_for_the_write_of_the_old_term() {
     assert_eq!(election.await.unwrap().unwrap(), Some(2));
 }
 
+/// Who asks once an hour whether schedules were edited still knows when the next slot is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_fired_when_it_is_due_however_rarely_schedules_are_looked_at() {
+    let world = World::new().await;
+    each_second(&world).await;
+    let replica = Replica::start_with(&world, Duration::from_secs(3_600));
+    world.until("three slots", RUNS, |runs| runs >= 3).await;
+    replica.stop.cancel();
+    replica.task.await.unwrap();
+}
+
+async fn each_second(world: &World) {
+    let sql = "insert into lockgate.schedules (name, workflow, cron, overlap, catch_up)
+               values ('each-second', 'reports', '* * * * * *', 'allow', 'skip')";
+    world.run(sql).await;
+}
+
 /// Eight replicas, leaders that die and leaders that resign, a slot each second: none is lost and none fires twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_slot_is_lost_or_doubled_while_leaders_die() {
     let world = World::new().await;
-    world
-        .run(
-            "insert into lockgate.schedules (name, workflow, cron, overlap, catch_up)
-             values ('each-second', 'reports', '* * * * * *', 'allow', 'skip')",
-        )
-        .await;
+    each_second(&world).await;
     let mut replicas = Vec::new();
     for _ in 0..8 {
         replicas.push(Replica::start(&world));
@@ -193,6 +205,10 @@ struct Replica {
 
 impl Replica {
     fn start(world: &World) -> Self {
+        Self::start_with(world, Duration::from_millis(100))
+    }
+
+    fn start_with(world: &World, tick: Duration) -> Self {
         let leader = Arc::new(world.leader());
         let stores = LeaderStores {
             lease: leader.clone(),
@@ -205,7 +221,7 @@ impl Replica {
         let settings = LeaderSettings {
             lease: Duration::from_millis(1_500),
             renew: Duration::from_millis(400),
-            tick: Duration::from_millis(100),
+            tick,
             ..LeaderSettings::default()
         };
         let (term, seen) = watch::channel(None);

@@ -257,6 +257,16 @@ impl Reference {
         stopped || (is_over && !open.is_empty())
     }
 
+    /// Of branches that lost a select; answers whether that stopped any.
+    fn stop_lost_children(&mut self, run: RunId) -> bool {
+        let lost = self.runs[&run].lost_children();
+        let stopped = self.stop_those(run, &lost);
+        if let Some(parent) = self.runs.get_mut(&run) {
+            parent.drop_steps(&lost);
+        }
+        stopped
+    }
+
     fn wake(&mut self, run: RunId) {
         if let Some(run) = self.runs.get_mut(&run) {
             run.wake();
@@ -311,7 +321,7 @@ impl Reference {
     }
 
     /// Who lost a lease is nobody's, in the state that it was in or set aside. Who sleeps though a child is over is woken,
-    /// and the children of those that are over or to stop are stopped, and theirs.
+    /// and the children of those that are over or to stop are stopped, and theirs, and those of branches that lost.
     fn swept(&mut self, before: &[RunSeen], after: &[RunSeen]) {
         for seen in after {
             self.change(seen.run, |run| {
@@ -345,7 +355,7 @@ impl Reference {
         while more {
             more = false;
             for run in self.runs.keys().copied().collect::<Vec<_>>() {
-                more |= self.stop_children(run);
+                more |= self.stop_children(run) | self.stop_lost_children(run);
             }
         }
     }

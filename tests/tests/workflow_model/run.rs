@@ -160,6 +160,23 @@ impl Run {
         open.map(|(path, _)| path.clone()).collect()
     }
 
+    /// Those of branches that lost, however late they were started.
+    pub fn lost_children(&self) -> Vec<String> {
+        let mut children = self.open_children();
+        children.retain(|path| {
+            let mut parts = path.splitn(3, '/');
+            let (Some(place), Some(branch), Some(_)) = (parts.next(), parts.next(), parts.next()) else {
+                return false;
+            };
+            let won = self
+                .results
+                .get(place)
+                .filter(|(status, _)| *status == StepStatus::Completed);
+            won.is_some_and(|(_, winner)| winner.as_deref() != Some(branch.as_bytes()))
+        });
+        children
+    }
+
     pub fn drop_steps(&mut self, paths: &[String]) {
         for path in paths {
             self.open.remove(path);

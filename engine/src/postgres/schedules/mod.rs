@@ -16,7 +16,7 @@ pub use control::{ScheduleSpec, ScheduleView, Schedules, SetOutcome};
 
 use super::database::DatabaseError;
 use super::leader::{PostgresLeader, Query};
-use crate::leader::{DueSchedule, ScheduleStore, StepOutcome};
+use crate::leader::{DueSchedule, DueSchedules, ScheduleStore, StepOutcome};
 use crate::lifecycle::FleetError;
 use crate::trigger::{MAX_QUEUED, Overlap, Overlapping, ScheduleRow, Step, overlap};
 
@@ -31,14 +31,13 @@ const RETRY_SCHEDULE_PROBLEMS: &str = include_str!("../../../queries/retry_sched
 
 #[async_trait]
 impl ScheduleStore for PostgresLeader {
-    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<Vec<DueSchedule>, FleetError> {
+    async fn due_schedules(&self, page: i64, without: &[String]) -> Result<DueSchedules, FleetError> {
         let query = self.database.statement(DUE_SCHEDULES).bind(page).bind(without.to_vec());
         let rows = self
             .database
             .run(move |connection| query.fetch_all(connection).boxed())
             .await?;
-        let due: Result<_, sqlx::Error> = rows.iter().map(due_schedule).collect();
-        Ok(due.map_err(DatabaseError::from)?)
+        Ok(due_schedules(&rows).map_err(DatabaseError::from)?)
     }
 
     async fn take_step(&self, term: i64, schedule: &ScheduleRow, step: &Step) -> Result<StepOutcome, FleetError> {
@@ -211,6 +210,17 @@ fn hopeless(error: DatabaseError) -> FleetError {
         }
         _ => error.into(),
     }
+}
+
+fn due_schedules(rows: &[PgRow]) -> Result<DueSchedules, sqlx::Error> {
+    let mut due = DueSchedules::default();
+    for row in rows {
+        due.next_in = row.try_get::<Option<f64>, _>("next_in")?.map(seconds);
+        if row.try_get::<Option<&str>, _>("name")?.is_some() {
+            due.schedules.push(due_schedule(row)?);
+        }
+    }
+    Ok(due)
 }
 
 fn due_schedule(row: &PgRow) -> Result<DueSchedule, sqlx::Error> {

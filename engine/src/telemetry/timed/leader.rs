@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Timed, measured, timed};
 use crate::leader::{
-    DueSchedule, FleetGauge, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, ScheduleStore, StepOutcome,
+    DueSchedules, FleetGauge, LeaderStore, MeasureStore, Prunable, Pruned, RetentionStore, ScheduleStore, StepOutcome,
     Untold,
 };
 use crate::lifecycle::FleetError;
@@ -19,7 +19,7 @@ timed! { LeaderStore, FleetError {
 } }
 
 timed! { ScheduleStore, FleetError {
-    due_schedules(page: i64, without: &[String]) -> Vec<DueSchedule>;
+    due_schedules(page: i64, without: &[String]) -> DueSchedules;
     take_step(term: i64, schedule: &ScheduleRow, step: &Step) -> StepOutcome;
     mark_schedule_problem(term: i64, schedule: &ScheduleRow, problem: &str) -> bool;
     retry_schedule_problems(term: i64) -> ();
