@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::brokers::{breaker_policy, publisher};
 use crate::config::Config;
 use crate::delivery::{
     Breakers, DirectSettings, FallbackStore, KeyHash, NotificationOrchestrator, OrchestratorParts, OutcomeHandler,
     OwnRuntime, Topics,
 };
-use crate::engine::{breaker_policy, kafka_config};
-use crate::kafka::KafkaPublisher;
 use crate::postgres::{Database, DatabaseSettings, PostgresFallback};
 use crate::telemetry::Timed;
 use crate::telemetry::closed::Pool;
@@ -19,7 +18,8 @@ use crate::telemetry::closed::Pool;
 pub(crate) const CONNECTIONS: u32 = 3;
 
 /// Starts an orchestrator with a producer, connections and threads of its own, in a replica or in any service. Neither
-/// Kafka nor Postgres need be reachable yet. The handler, if any, is told what became of commands.
+/// Kafka nor Postgres need be reachable yet; without brokers in the configuration all commands are stored, and sent by
+/// replicas that have some. The handler, if any, is told what became of commands.
 ///
 /// # Errors
 /// The configuration cannot be used, or the system has no more threads.
@@ -38,7 +38,7 @@ pub fn orchestrator(
         let _on_own_threads = runtime.enter();
         (
             Database::new(&database)?.named(Pool::Direct),
-            Arc::new(KafkaPublisher::start(kafka_config(config)?, breakers.clone())?),
+            publisher(config, breakers.clone())?,
         )
     };
     for topic in topics.all().cloned().collect::<Vec<_>>() {

@@ -1,4 +1,4 @@
-//! An engine: workflows, put together with Postgres and Kafka into a replica.
+//! An engine: workflows, put together with Postgres, and Kafka where brokers are configured, into a replica.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -13,16 +13,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::brokers::{breaker_policy, has_brokers, kafka_config, publisher};
 use crate::cli::{ExtraCommand, Host, Roles};
 use crate::client::Client;
 use crate::config::Config;
 use crate::delivery::{
-    BreakerPolicy, Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxStore, Publisher, RedeliveryLoop,
-    RedeliveryParts, Topics, UndeliveredStore,
+    Breakers, CommandDoor, OutboxParts, OutboxRelay, OutboxStore, Publisher, RedeliveryLoop, RedeliveryParts, Topics,
+    UndeliveredStore,
 };
 use crate::execution::{Executor, ExecutorParts, Hints, be_present, going_on};
 use crate::health::{Health, Watched, watch};
-use crate::kafka::{KafkaConfig, KafkaPublisher};
+use crate::kafka::KafkaPublisher;
 use crate::leader::{
     LeaderSettings, LeaderStore, LeaderStores, MeasureStore, RetentionSettings, RetentionStore, ScheduleStore,
 };
@@ -225,7 +226,7 @@ impl EngineBuilder {
 
     async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {
         let breakers = Arc::new(Breakers::new(breaker_policy(config)));
-        let publisher = Arc::new(KafkaPublisher::start(kafka_config(config)?, breakers.clone())?);
+        let publisher = publisher(config, breakers.clone())?;
         for topic in config.topics.values() {
             publisher.warm_up(topic).await;
         }
@@ -264,14 +265,20 @@ impl EngineBuilder {
             hints: place.hints,
             clock: Arc::new(SystemClock),
         });
-        let (executed, redelivered, relayed) = tokio::join!(
-            executor.run(stop.clone()),
-            going_on("redelivery", || redelivery.run(stop.clone())),
-            going_on("outbox", || outbox.run(stop.clone()))
-        );
-        let drained = executed && redelivered && relayed;
+        let send_what_waits = async {
+            // Nothing is claimed that could not be sent: others may have brokers.
+            if !has_brokers(config) {
+                return true;
+            }
+            let (redelivered, relayed) = tokio::join!(
+                going_on("redelivery", || redelivery.run(stop.clone())),
+                going_on("outbox", || outbox.run(stop.clone()))
+            );
+            redelivered && relayed
+        };
+        let (executed, sent) = tokio::join!(executor.run(stop.clone()), send_what_waits);
         publisher.shutdown(LAST_OUTCOMES).await;
-        Ok(drained)
+        Ok(executed && sent)
     }
 }
 
@@ -441,30 +448,6 @@ fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
             _ => hints.ring(),
         }
     }
-}
-
-/// When the breakers of this process open.
-pub(crate) fn breaker_policy(config: &Config) -> BreakerPolicy {
-    BreakerPolicy {
-        window: config.kafka.window.min(1000),
-        ..BreakerPolicy::default()
-    }
-}
-
-/// How this process reaches the brokers.
-///
-/// # Errors
-/// No brokers are configured.
-pub fn kafka_config(config: &Config) -> anyhow::Result<KafkaConfig> {
-    let brokers = config
-        .kafka
-        .brokers
-        .clone()
-        .context("no brokers: set KAFKA_BROKERS or kafka.brokers")?;
-    let mut kafka = KafkaConfig::new(brokers);
-    kafka.message_timeout = config.kafka.message_timeout;
-    kafka.properties = config.kafka.properties.clone();
-    Ok(kafka)
 }
 
 /// On connections of their own: busy workers must not hold up checkpoints.

@@ -50,6 +50,7 @@
 //! Manuals are in `docs` of the repository, the decisions behind all this in `ARCHITECTURE.md`.
 
 pub mod api;
+mod brokers;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -77,5 +78,6 @@ pub mod trigger;
 pub mod verify;
 pub mod workflow;
 
+pub use brokers::kafka_config;
 pub use direct::orchestrator;
-pub use engine::{Engine, EngineBuilder, kafka_config};
+pub use engine::{Engine, EngineBuilder};

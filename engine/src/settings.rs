@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::brokers::has_brokers;
 use crate::cli::Roles;
 use crate::config::Config;
 use crate::delivery::{OutboxSettings, RedeliverySettings};
@@ -22,7 +23,11 @@ pub(crate) fn execution_settings(config: &Config, roles: Roles, replica: Uuid) -
         lease: config.lease.duration,
         renew: config.lease.renew,
         suspect_after: u16::try_from(config.lease.max_deaths.saturating_sub(1).max(1)).unwrap_or(u16::MAX),
-        window: config.kafka.window as usize,
+        window: if has_brokers(config) {
+            config.kafka.window as usize
+        } else {
+            0
+        },
         topics: config.topics.clone(),
         key_hash: crate::direct::key_hash(config),
         drain: config.drain.deadline,

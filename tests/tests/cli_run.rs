@@ -157,8 +157,6 @@ async fn what_waiting_cannot_mend_ends_it_at_once() {
         "{}",
         finished.err
     );
-    let finished = Program::new(BIN, database.url()).run(&["run"]).await.exits(2);
-    finished.says(&["no kafka brokers given"]);
     let finished = on(&database).run(&["run", "--set", "lease.renew=59s"]).await.exits(2);
     finished.says(&["lease.renew = 59s: two missed renewals lose a lease of 1m; set it to 20s or less"]);
     let finished = on(&TestDatabase::empty().await).run(&["run"]).await.exits(4);
@@ -170,6 +168,16 @@ async fn what_waiting_cannot_mend_ends_it_at_once() {
         .await
         .exits(5);
     finished.says(&["does not exist", "hint: create the database"]);
+}
+
+#[tokio::test]
+async fn brokers_that_are_not_configured_are_not_waited_for() {
+    let database = TestDatabase::new().await;
+    let mut replica = Program::new(BIN, database.url()).start(&["run", "--wait", "1s"]);
+    let said = replica.says("running as leader,worker").await;
+    assert!(!said.iter().any(|line| line.contains("Kafka")), "{said:?}");
+    replica.signal("TERM").await;
+    assert_eq!(replica.ended().await.0, 0);
 }
 
 #[tokio::test]

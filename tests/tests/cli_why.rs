@@ -248,6 +248,25 @@ async fn all_replicas_are_draining() {
 }
 
 #[tokio::test]
+async fn no_replica_has_brokers() {
+    let scene = Scene::new().await.planned().await;
+    scene.sql("update lockgate.replicas set window_size = 0").await;
+    let cause = scene.cause().await;
+    assert_eq!(
+        (cause["cause"].as_str(), cause["replicas"].as_u64()),
+        (Some("no_brokers"), Some(1))
+    );
+    // One that has some sends it.
+    scene
+        .sql(
+            "insert into lockgate.replicas (id, version, roles, workflows, stale_after, window_size)
+                 values (gen_random_uuid(), 'test', '{worker}', '{daily-mail}', '1 hour', 100)",
+        )
+        .await;
+    assert_eq!(scene.cause().await["cause"], "nothing_holds");
+}
+
+#[tokio::test]
 async fn a_breaker_is_open() {
     let scene = Scene::new().await.planned().await;
     scene

@@ -25,7 +25,7 @@ pub(super) enum Status {
     Warn,
     /// It does not work.
     Fail,
-    /// Not looked at, because something before it failed.
+    /// Not looked at, because something before it failed or it is not there.
     Skip,
 }
 

@@ -74,7 +74,12 @@ fn alive(context: &Context, replicas: &[ReplicaSummary]) -> Check {
         .filter(|workflow| !working(workflow))
         .collect();
     if orphans.is_empty() {
-        return Check::ok(id, format!("{} replicas are alive", replicas.len()));
+        let sends = replicas.iter().any(|replica| replica.window_size > 0);
+        let what_waits = match sends {
+            true => "",
+            false => ", none with brokers: fan-outs, the outbox and redelivery wait",
+        };
+        return Check::ok(id, format!("{} replicas are alive{what_waits}", replicas.len()));
     }
     let evidence = format!("no live replica has {}", orphans.join(", "));
     Check::warn(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Context;
 use super::connect::topic_fix;
 use super::doctor::Check;
+use crate::brokers::{NO_BROKERS, has_brokers};
 use crate::config::Config;
 use crate::delivery::{TopicError, TopicInfo};
 
@@ -13,13 +14,16 @@ const LARGEST_BY_DEFAULT: usize = 1_000_000;
 
 pub(super) async fn checks(context: &Context, checks: &mut Vec<Check>) {
     let config = context.config();
+    if !has_brokers(config) {
+        return checks.push(Check::skip("kafka.config", NO_BROKERS));
+    }
     let publisher = match context.host.publisher(config) {
         Ok(publisher) => publisher,
         Err(error) => {
             checks.push(Check::fail(
                 "kafka.config",
                 format!("{error:#}"),
-                "set KAFKA_BROKERS and look at kafka.properties",
+                "look at KAFKA_BROKERS and kafka.properties",
             ));
             return;
         }

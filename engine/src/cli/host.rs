@@ -36,7 +36,8 @@ pub trait Host: Send + Sync + 'static {
         stop: CancellationToken,
     ) -> BoxFuture<'static, anyhow::Result<()>>;
 
-    /// A publisher of its own, to ask the brokers about topics; whoever asks for it shuts it down.
+    /// A publisher of its own, to ask the brokers about topics; asked for where brokers are configured, or a command cannot do
+    /// without. Whoever asks for it shuts it down.
     ///
     /// # Errors
     /// The configuration of the brokers cannot be used.
@@ -47,7 +48,7 @@ pub trait Host: Send + Sync + 'static {
     /// # Errors
     /// The configuration of the brokers cannot be used.
     fn topic_reader(&self, config: &Config) -> anyhow::Result<Arc<dyn TopicReader>> {
-        Ok(Arc::new(KafkaTopicReader::new(crate::engine::kafka_config(config)?)))
+        Ok(Arc::new(KafkaTopicReader::new(crate::brokers::kafka_config(config)?)))
     }
 
     /// Further commands, such as a demo.

@@ -56,7 +56,7 @@ use crate::telemetry::{lines, say};
 
 /// Durable runs on Postgres, leased batches into Kafka, and the proof of delivery.
 ///
-/// Most commands need DATABASE_URL; those that send, verify or check need KAFKA_BROKERS too.
+/// Most commands need DATABASE_URL; those that send or read messages need KAFKA_BROKERS too.
 #[derive(Parser)]
 #[command(name = "lockgate", version, after_help = exit::EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {

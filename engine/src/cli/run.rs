@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::{Patience, wait_for_kafka, wait_for_postgres};
 use super::{Changed, Context, Exit, Failure, Outcome, Roles};
+use crate::brokers::has_brokers;
 use crate::health::{Health, Part, tell};
 use crate::postgres::{Database, Migrator, SchemaError};
 use crate::telemetry::{have_roles, say};
@@ -120,7 +121,7 @@ impl Args {
         let checked = Migrator::new(database.clone()).check().await;
         database.close().await;
         checked?;
-        if !roles.worker {
+        if !roles.worker || !has_brokers(config) {
             return Ok(());
         }
         let unusable = |error: anyhow::Error| Failure::new(Exit::Usage, format!("{error:#}"));

@@ -150,6 +150,12 @@ pub trait Publisher: Send + Sync + 'static {
     /// Waits until the queue has room again (or a short time has passed).
     fn capacity(&self) -> BoxFuture<'_, ()>;
 
+    /// Connects and learns the topic's partitions, so that the first message does not wait for it. Whatever fails here only
+    /// costs time.
+    fn warm_up<'a>(&'a self, _topic: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
     /// Asks the broker about a topic.
     fn check_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicInfo, TopicError>>;
 

@@ -25,7 +25,7 @@ use super::work::WorkList;
 use super::{driver, gauges, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
 use crate::health::Pulse;
-use crate::lifecycle::{Clock, Counts, Fleet, Heartbeat, NewRun, RunStore};
+use crate::lifecycle::{Clock, Counts, Fleet, Heartbeat, NewRun, RunId, RunStore};
 use crate::local::{Beside, Local};
 use crate::telemetry::catalogue::{DRAIN, IN_FLIGHT, IN_TIME};
 use crate::telemetry::{Spanned, TraceContext};
@@ -154,6 +154,13 @@ impl Shared {
         }
     }
 
+    /// Batches of this run may be claimed. Nobody looks into the list where none are.
+    pub(crate) fn offer_batches(&self, run: RunId) {
+        if self.settings.sends() {
+            self.work.offer(run);
+        }
+    }
+
     /// As if the process had died: nothing more is begun, and what is under way is left where it is.
     #[cfg(feature = "testing")]
     pub(crate) fn die(&self) {
@@ -239,12 +246,15 @@ impl Executor {
         let shared = &self.shared;
         let _watching = gauges::watch(shared);
         let tasks = TaskTracker::new();
-        for _ in 0..shared.settings.batches {
-            let shared = shared.clone();
-            tasks.spawn(async move { going_on("worker", || worker::run(shared.clone())).await });
+        if shared.settings.sends() {
+            for _ in 0..shared.settings.batches {
+                let shared = shared.clone();
+                tasks.spawn(async move { going_on("worker", || worker::run(shared.clone())).await });
+            }
+            let scouting = shared.clone();
+            tasks.spawn(async move { going_on("scout", || worker::scout(scouting.clone())).await });
         }
-        let (scouting, driving) = (shared.clone(), shared.clone());
-        tasks.spawn(async move { going_on("scout", || worker::scout(scouting.clone())).await });
+        let driving = shared.clone();
         tasks.spawn(async move { going_on("driver", || driver::run(driving.clone())).await });
         let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
         shared.hints.local.join(eager.clone());

@@ -68,7 +68,7 @@ impl<'a> PlanTold<'a> {
             return;
         }
         let failed = match end {
-            Ok(PlanEnd::Whole | PlanEnd::Halted) => None,
+            Ok(PlanEnd::Whole | PlanEnd::FarAhead | PlanEnd::Halted) => None,
             Ok(PlanEnd::Lost) => Some("lost"),
             Ok(PlanEnd::Retry(_)) => Some("store"),
             Err(_) => Some("source"),

@@ -16,6 +16,8 @@ const LARGEST_CHUNK: usize = 64;
 /// How often to look whether the workers have caught up.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const SLOWEST_LOOK: Duration = Duration::from_millis(500);
+/// How many polls a replica without brokers waits for those who have some before it goes on later.
+const POLLS_OF_OTHERS: u32 = 10;
 /// How often a source is asked for the same page before the run fails.
 const SOURCE_TRIES: u32 = 6;
 /// Half the pause before the second try; doubled for each next one, half a minute in all: a database restarts meanwhile.
@@ -25,6 +27,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) enum PlanEnd {
     /// Every id is in a batch.
     Whole,
+    /// As much is planned ahead as may be, and nobody here takes any of it: gone on with later.
+    FarAhead,
     /// The run was paused or asked to stop.
     Halted,
     /// Somebody took over.
@@ -79,7 +83,7 @@ async fn try_plan(
         Err(error) => return Ok(PlanEnd::Retry(error.to_string())),
     };
     if step.planned {
-        shared.work.offer(claim.run);
+        shared.offer_batches(claim.run);
         return Ok(PlanEnd::Whole);
     }
     fail::fail_point!("plan.before_chunk", |_| Ok(PlanEnd::Lost));
@@ -87,6 +91,13 @@ async fn try_plan(
     let mut pages = known.fan_out.ids(&shared.resources, cursor).await?;
     let mut chunk_batches = FIRST_CHUNK;
     loop {
+        // Also before the first chunk: who goes on with a plan may find as much ahead as it was left with.
+        if !consistent && cursor.is_some() {
+            shared.offer_batches(claim.run);
+            if let Some(left) = keep_distance(shared, held).await {
+                return Ok(left);
+            }
+        }
         let limit = chunk_batches * shared.settings.batch_size;
         let tries = if consistent { 1 } else { SOURCE_TRIES };
         let began = Instant::now();
@@ -113,14 +124,9 @@ async fn try_plan(
             Err(error) => return Ok(PlanEnd::Retry(error.to_string())),
         }
         fail::fail_point!("plan.after_chunk", |_| Ok(PlanEnd::Lost));
-        if last || !consistent {
-            shared.work.offer(claim.run);
-        }
         if last {
+            shared.offer_batches(claim.run);
             return Ok(PlanEnd::Whole);
-        }
-        if !consistent && let Some(left) = keep_distance(shared, held).await {
-            return Ok(left);
         }
         chunk_batches = (chunk_batches * 4).min(LARGEST_CHUNK);
     }
@@ -184,7 +190,7 @@ fn into_batches(ids: Vec<i64>, size: usize) -> anyhow::Result<Vec<PlannedBatch>>
 /// Waits until the workers have taken some of what is planned. Answers why it is left there: the cursor knows where to go on.
 async fn keep_distance(shared: &Shared, held: &HeldRun) -> Option<PlanEnd> {
     let ahead = i64::try_from(shared.settings.plan_ahead).unwrap_or(i64::MAX);
-    let mut look = FIRST_LOOK;
+    let (mut look, began) = (FIRST_LOOK, Instant::now());
     loop {
         // Whoever would take batches of a paused run may come in days.
         if held.is_paused() {
@@ -195,6 +201,10 @@ async fn keep_distance(shared: &Shared, held: &HeldRun) -> Option<PlanEnd> {
         }
         match shared.fleet.waiting_batches(held.claim.run, ahead).await {
             Ok(waiting) if waiting < ahead => return None,
+            // Those who would take them may come in days, and others want this run's slot.
+            Ok(_) if !shared.settings.sends() && began.elapsed() >= shared.settings.poll * POLLS_OF_OTHERS => {
+                return Some(PlanEnd::FarAhead);
+            }
             // The next chunk meets the same store and says so.
             Err(_) => return None,
             Ok(_) => {}

@@ -39,7 +39,7 @@ pub struct ExecutionSettings {
     pub renew: Duration,
     /// Deaths of holders in a row after which a batch runs alone.
     pub suspect_after: u16,
-    /// Items sent whose outcome is not committed.
+    /// Items sent whose outcome is not committed. With none this replica has no brokers: it plans, and claims no batches.
     pub window: usize,
     /// Where each kind of command goes.
     pub topics: BTreeMap<String, String>,
@@ -72,6 +72,11 @@ impl ExecutionSettings {
             key_hash: KeyHash::none(),
             drain: Duration::from_secs(25),
         }
+    }
+
+    /// Whether batches are claimed here: not without brokers.
+    pub(crate) fn sends(&self) -> bool {
+        self.window > 0
     }
 
     /// A worker trusts its own lease a little shorter than the database does, from before it asked.

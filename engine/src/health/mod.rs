@@ -140,6 +140,18 @@ impl Health {
         };
     }
 
+    /// Says that a part is not there and not meant to be, and why that is well.
+    pub(crate) fn does_without(&self, part: Part, reason: &str) {
+        let mut all = lock(&self.0.said);
+        let said = &mut all[part as usize];
+        *said = Said {
+            ok: true,
+            reason: reason.to_owned(),
+            since: said.since,
+            heard: false,
+        };
+    }
+
     /// Watches a loop that should turn at least this often.
     #[must_use]
     pub fn watch_loop(&self, name: &'static str, longest: Duration) -> Pulse {
@@ -195,12 +207,15 @@ impl Health {
     }
 
     /// Why requests should not be sent here. Commands are durable with either server, and all replicas see the same
-    /// outage: one of the two away takes none out.
+    /// outage: one of the two away takes none out, unless there is no other.
     pub(crate) fn turns_away(&self) -> Option<&'static str> {
         let said = lock(&self.0.said);
         let away = |part: Part| said[part as usize].heard && !said[part as usize].ok;
+        let without = |part: Part| !said[part as usize].heard && said[part as usize].ok;
         if away(Part::Schema) {
             Some("the schema is not one that this binary may write under")
+        } else if away(Part::Postgres) && without(Part::Kafka) {
+            Some("Postgres does not answer, and there are no brokers")
         } else if away(Part::Postgres) && away(Part::Kafka) {
             Some("neither Postgres nor Kafka answers")
         } else {

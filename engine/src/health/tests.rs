@@ -84,4 +84,12 @@ async fn requests_are_turned_away_when_nothing_can_make_them_durable() {
     assert_eq!(health.turns_away(), None);
     health.say(Part::Schema, Err::<&str, _>("too new"));
     assert!(health.turns_away().is_some());
+    let alone = Health::default();
+    alone.does_without(Part::Kafka, "there are none");
+    assert_eq!(alone.turns_away(), None);
+    well(&alone, &[Part::Replica, Part::Postgres, Part::Schema]);
+    assert!(alone.ready().ok, "it is not meant to have any");
+    assert_eq!(check(&alone, "kafka").reason, "there are none");
+    alone.say(Part::Postgres, Err::<&str, _>("away"));
+    assert!(alone.turns_away().unwrap().contains("no brokers"));
 }

@@ -8,8 +8,8 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Health, Part};
+use crate::brokers::{NO_BROKERS, has_brokers, kafka_config};
 use crate::config::Config;
-use crate::engine::kafka_config;
 use crate::kafka::KafkaReach;
 use crate::postgres::{Database, Migrator, SchemaError};
 
@@ -29,14 +29,16 @@ pub fn watch(
     stop: &CancellationToken,
 ) -> anyhow::Result<JoinHandle<Option<SchemaError>>> {
     let period = period(config);
-    match kafka_config(config) {
-        Ok(kafka) if with_kafka => {
-            // Any name does: what the brokers say of it is not asked for.
-            let topic = config.topics.values().next().map_or("lockgate", String::as_str);
-            let kafka = KafkaReach::new(&kafka, topic)?;
-            tokio::spawn(watch_kafka(kafka, health.clone(), period, stop.clone()));
-        }
-        _ => health.say(Part::Kafka, Ok::<_, String>("not used by these roles")),
+    if !with_kafka {
+        health.say(Part::Kafka, Ok::<_, String>("not used by these roles"));
+    } else if has_brokers(config) {
+        // Any name does: what the brokers say of it is not asked for.
+        let topic = config.topics.values().next().map_or("lockgate", String::as_str);
+        let kafka = KafkaReach::new(&kafka_config(config)?, topic)?;
+        tokio::spawn(watch_kafka(kafka, health.clone(), period, stop.clone()));
+    } else {
+        tracing::info!(name: "no_brokers", "no brokers are configured: this replica sends nothing, which waits for one that has KAFKA_BROKERS");
+        health.does_without(Part::Kafka, NO_BROKERS);
     }
     let schema = watch_schema(database.clone(), health.clone(), period, stop.clone());
     let (health, stop) = (health.clone(), stop.clone());

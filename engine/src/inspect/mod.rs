@@ -261,7 +261,7 @@ pub struct ReplicaSummary {
     pub in_flight: i32,
     /// Items sent whose outcome is not committed.
     pub window_used: i32,
-    /// Bound of that.
+    /// Bound of that; 0: it has no brokers, or is no worker.
     pub window_size: i32,
     /// Breakers that are not closed.
     pub breakers: Vec<Breaker>,

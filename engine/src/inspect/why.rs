@@ -196,6 +196,10 @@ pub enum Cause {
         workflow: String,
         replicas: usize,
     },
+    NoBrokers {
+        workflow: String,
+        replicas: usize,
+    },
     BreakerOpen {
         topic: String,
         state: String,

@@ -22,7 +22,7 @@ pub struct ReplicaFacts {
     pub replays: Option<BTreeMap<String, [u32; 2]>>,
     /// Items sent whose outcome is not committed.
     pub window_used: i32,
-    /// Bound of that.
+    /// Bound of that; 0: it has no brokers.
     pub window_size: i32,
     /// Breakers that are not closed.
     pub breakers: Vec<Breaker>,
@@ -60,6 +60,13 @@ pub(super) fn causes(run: &RunFacts, replicas: &[ReplicaFacts]) -> Vec<Cause> {
         return vec![Cause::AllDraining {
             workflow,
             replicas: able.len(),
+        }];
+    }
+    let ready = able.iter().filter(|replica| !replica.draining);
+    if run.fan_out_open && ready.clone().all(|replica| replica.window_size == 0) {
+        return vec![Cause::NoBrokers {
+            workflow,
+            replicas: ready.count(),
         }];
     }
     let mut by_topic: BTreeMap<&str, (Breaker, usize)> = BTreeMap::new();

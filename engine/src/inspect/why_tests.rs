@@ -372,3 +372,26 @@ fn a_run_of_a_version_that_nobody_replays_is_told_so() {
     facts.replicas[2].draining = true;
     assert!(matches!(causes(&facts)[0], Cause::AllDraining { replicas: 1, .. }));
 }
+
+#[test]
+fn a_fan_out_waits_for_brokers_and_nothing_else_does() {
+    let without = || ReplicaFacts {
+        window_size: 0,
+        ..replica()
+    };
+    let mut facts = with(|run| run.fan_out_open = true);
+    facts.replicas = vec![without(), replica()];
+    assert!(!matches!(causes(&facts)[0], Cause::NoBrokers { .. }));
+    facts.replicas[1].draining = true;
+    assert_eq!(
+        causes(&facts)[0].to_string(),
+        "no live replica with workflow mail has brokers, of 1: its batches wait; start one that has KAFKA_BROKERS"
+    );
+    facts.replicas = vec![without(), without()];
+    assert_eq!(
+        causes(&facts)[0].to_string(),
+        "no live replica with workflow mail has brokers, of 2: its batches wait; start one that has KAFKA_BROKERS"
+    );
+    facts.run.as_mut().unwrap().fan_out_open = false;
+    assert!(!matches!(causes(&facts)[0], Cause::NoBrokers { .. }));
+}

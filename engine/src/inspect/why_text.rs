@@ -78,20 +78,18 @@ fn fleet(cause: &Cause) -> Option<String> {
             version,
             replayed,
         } => {
-            let ranges = replayed.iter().map(|[first, last]| match first == last {
-                true => first.to_string(),
-                false => format!("{first} to {last}"),
-            });
-            let ranges: Vec<String> = ranges.collect();
             format!(
                 "it began with version {version} of workflow {workflow}, which no live replica replays, only {}; start one whose \
                  REPLAYS has it",
-                ranges.join(", ")
+                ranges(replayed)
             )
         }
         Cause::AllDraining { workflow, replicas } => {
             format!("all {replicas} live replicas with workflow {workflow} are draining; start another one")
         }
+        Cause::NoBrokers { workflow, replicas } => format!(
+            "no live replica with workflow {workflow} has brokers, of {replicas}: its batches wait; start one that has KAFKA_BROKERS"
+        ),
         Cause::BreakerOpen {
             topic,
             state,
@@ -199,6 +197,14 @@ fn work(cause: &Cause) -> Option<String> {
         ),
         _ => return None,
     })
+}
+
+fn ranges(versions: &[[u32; 2]]) -> String {
+    let ranges = versions.iter().map(|[first, last]| match first == last {
+        true => first.to_string(),
+        false => format!("{first} to {last}"),
+    });
+    ranges.collect::<Vec<_>>().join(", ")
 }
 
 fn batches_in_words(count: i64) -> String {

@@ -66,13 +66,6 @@ impl KafkaPublisher {
     pub fn outstanding(&self) -> usize {
         self.service.outstanding()
     }
-
-    /// Connects and learns the topic's partitions, so that the first message does not wait for it.
-    pub async fn warm_up(&self, topic: &str) {
-        let (service, topic) = (Arc::clone(&self.service), topic.to_owned());
-        // A cold start only costs time: whatever fails here is reported by the first message.
-        let _ = tokio::task::spawn_blocking(move || service.warm_up(&topic)).await;
-    }
 }
 
 impl Publisher for KafkaPublisher {
@@ -91,6 +84,14 @@ impl Publisher for KafkaPublisher {
 
     fn capacity(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.service.wake.next(Instant::now() + CAPACITY_WAIT))
+    }
+
+    fn warm_up<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, ()> {
+        let (service, topic) = (Arc::clone(&self.service), topic.to_owned());
+        Box::pin(async move {
+            // What fails is reported by the first message.
+            let _ = tokio::task::spawn_blocking(move || service.warm_up(&topic)).await;
+        })
     }
 
     fn check_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicInfo, TopicError>> {

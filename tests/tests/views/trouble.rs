@@ -11,8 +11,8 @@ const RUN: &str = "00000000-0000-7000-8000-000000000001";
 
 /// Somebody leads and nothing is wrong.
 const WELL: &str = "insert into lockgate.leader_lease values ('engine', 2, gen_random_uuid(), clock_timestamp(), clock_timestamp() + interval '1 h');
-    insert into lockgate.replicas (id, version, roles, workflows, stale_after)
-        values ('00000000-0000-4000-8000-000000000001', '0.1.0', '{leader,worker}', '{daily}', interval '1 day')";
+    insert into lockgate.replicas (id, version, roles, workflows, stale_after, window_size)
+        values ('00000000-0000-4000-8000-000000000001', '0.1.0', '{leader,worker}', '{daily}', interval '1 day', 16000)";
 const HELD: &str = "update lockgate.task_runs set status = 'running', finished_at = null, claim_id = gen_random_uuid(),
     claimed_by = gen_random_uuid(), lease_until = clock_timestamp() + interval '1 h', claimed_at = clock_timestamp()";
 
@@ -351,6 +351,16 @@ const UNSENT: &[(&str, &str)] = &[
     (
         "no live worker has workflow daily",
         "update lockgate.replicas set workflows = '{other}'",
+    ),
+    (
+        "no live worker with workflow daily has brokers",
+        "update lockgate.replicas set window_size = 0",
+    ),
+    (
+        "no live worker with workflow daily has brokers",
+        "update lockgate.replicas set window_size = 0;
+         insert into lockgate.replicas (id, version, roles, workflows, stale_after, window_size)
+             values ('00000000-0000-4000-8000-000000000002', '0.1.0', '{worker}', '{other}', interval '1 day', 16000)",
     ),
     (
         "claimed by nobody: has a live worker code that replays version 2 of workflow daily",

@@ -35,7 +35,7 @@ impl Reason {
             Self::BreakerOpen => ("breaker_open", "its topic cannot take messages"),
             Self::Stalled => ("stalled", "the brokers do not answer"),
             Self::Unconfirmed => ("unconfirmed", "the brokers have not answered for it in time"),
-            Self::Unavailable => ("unavailable", "the producer could not take it"),
+            Self::Unavailable => ("unavailable", "no producer could take it"),
             Self::Stopping => ("stopping", "its process stopped before it was sent"),
         }
     }
