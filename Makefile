@@ -10,7 +10,7 @@ export CARGO
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
+	@grep -E '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
 build: tools ## the release binaries, target/release/lockgate and email-sender
 	$(CARGO) build --release --locked -p lockgate-workflows --bins

@@ -39,6 +39,8 @@ use crate::telemetry::closed::Pool;
 use crate::telemetry::{self, FleetTold, Timed};
 use crate::workflow::{Registry, Resources, Workflow};
 
+/// What the loop that leads is called in health.
+const LEADERSHIP: &str = "leadership";
 /// Renewal, schedules, sweep and retention at once.
 const LEADER_CONNECTIONS: u32 = 3;
 /// Four groups of checkpoints on their way, two of starts and two of runs that are let go of, or a page that is claimed.
@@ -364,7 +366,7 @@ fn lead(
     let schedules: Arc<dyn ScheduleStore> = leader.clone();
     let retention: Arc<dyn RetentionStore> = leader.clone();
     let measures: Arc<dyn MeasureStore> = leader;
-    let pulse = health.watch_loop("leadership", longest_turn(config, config.leader.lease));
+    let pulse = health.watch_loop(LEADERSHIP, longest_turn(config, config.leader.lease));
     let stores = LeaderStores {
         lease: Arc::new(Watched {
             store: Timed::new(lease),
@@ -378,7 +380,11 @@ fn lead(
     };
     let settings = leader_settings(config)?;
     let (term, _) = watch::channel(None);
-    Ok(async move { crate::leader::lead(settings, stores, hints.leader.clone(), term, stop).await })
+    Ok(async move {
+        crate::leader::lead(settings, stores, hints.leader.clone(), term, stop).await;
+        // What is drained beside it may take longer than a turn of it.
+        health.forget_loop(LEADERSHIP);
+    })
 }
 
 fn leader_settings(config: &Config) -> anyhow::Result<LeaderSettings> {

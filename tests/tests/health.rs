@@ -1,6 +1,8 @@
 //! What a platform's probes are told by replicas of every role, while their servers go away and come back.
 #![allow(clippy::unwrap_used)]
 
+use std::time::{Duration, Instant};
+
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::mailroom::Mailroom;
 use lockgate_tests::own_servers::OwnServers;
@@ -54,20 +56,52 @@ async fn every_role_tells_of_what_it_depends_on() {
     }
 }
 
+/// Longer than any of its loops may take a turn with the times of the test: twice the leader's lease and the deadline.
+const HANGS: Duration = Duration::from_secs(2 * (3 + 2) + 4);
+
+/// Begins a run so slow that what is in flight is not over before somebody says so, and waits until something is.
+async fn hold_a_batch(cluster: &Cluster) {
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": 5_000}), Some(20))
+        .await;
+    wait_until(PATIENCE, "something is in flight", async || {
+        let sql = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
+        cluster.count(sql, run).await > 0
+    })
+    .await;
+}
+
+async fn lives_for(probes: &Probes, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let (status, report) = probes.get("/health/live").await;
+        assert_eq!(status, 200, "{report}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_is_not_ready_while_a_server_is_away_and_lives_all_the_while() {
     let servers = OwnServers::up(&["postgres", "kafka"]);
     let cluster = servers.cluster().await.with(LISTEN.0, LISTEN.1).with(EVERY.0, EVERY.1);
+    let cluster = cluster.with("LOCKGATE_DATABASE_DEADLINE", "2s");
     let mut replica = cluster.replica();
     let probes = Probes::of(&mut replica).await;
     probes.until_amiss(&[]).await;
     for (away, back) in [("kill", "start"), ("freeze", "thaw")] {
         for server in ["postgres", "kafka"] {
+            let hangs = (away, server) == ("freeze", "postgres");
+            if hangs {
+                hold_a_batch(&cluster).await;
+            }
             servers.act(away, server);
             let report = probes.until_amiss(&[server]).await;
             let why = reason(&report, server);
             assert!(!why.is_empty() && !why.contains("answers"), "{report}");
             println!("{away} of {server}: {why}");
+            if hangs {
+                lives_for(&probes, HANGS).await;
+            }
             servers.act(back, server);
             let report = probes.until_amiss(&[]).await;
             assert_eq!(reason(&report, server), "answers");
@@ -104,15 +138,7 @@ async fn a_draining_replica_is_live_and_not_ready() {
     let mut replica = cluster.replica();
     let probes = Probes::of(&mut replica).await;
     probes.until_amiss(&[]).await;
-    // Slow enough that what is in flight is not over when it is asked to stop.
-    let run = cluster
-        .start_paced("chaos-items", json!({"items": 5_000}), Some(20))
-        .await;
-    wait_until(PATIENCE, "something is in flight", async || {
-        let sql = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
-        cluster.count(sql, run).await > 0
-    })
-    .await;
+    hold_a_batch(&cluster).await;
     replica.terminate();
     let report = probes.until_amiss(&["replica"]).await;
     assert_eq!(reason(&report, "replica"), "draining");

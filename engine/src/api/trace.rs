@@ -11,8 +11,8 @@ use crate::telemetry::catalogue::{HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, REQUEST,
 use crate::telemetry::closed::{Closed, Method};
 use crate::telemetry::{Spanned, TraceContext, meters};
 
-/// What a request is whose path is none of ours.
-const NO_ROUTE: &str = "none";
+/// What is wrong with a request that is answered with 5xx.
+const SERVER_ERROR: &str = "server_error";
 
 /// The trace context that messages and runs of a request carry on.
 #[derive(Debug, Clone, Default)]
@@ -41,29 +41,37 @@ pub(super) async fn follow(mut request: Request, next: Next) -> Response {
         false => given,
     };
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    // None where the path is none of ours.
+    let route = matched.as_ref().map_or("", MatchedPath::as_str);
     let method = Method::of(request.method().as_str());
     let parent = given.map(TraceContext::span_id);
     let mut span = context.map_or_else(Spanned::default, |own| Spanned::begin(&REQUEST, "", own, parent));
     request.extensions_mut().insert(Incoming {
         traceparent: context.map(|own| own.traceparent().into()),
     });
-    let active = meters().request_begins();
+    let active = meters().request_begins(method);
     let response = match context {
         Some(context) => context.around(next.run(request)).await,
         None => next.run(request).await,
     };
     drop(active);
     let status = response.status().as_u16();
-    meters().request(method, route, status, begin.elapsed());
+    let error = if response.status().is_server_error() {
+        SERVER_ERROR
+    } else {
+        ""
+    };
+    meters().request(method, route, status, error, begin.elapsed());
     if span.is_on() {
-        span.name(&format!("{} {route}", method.text()));
+        span.name(format!("{} {route}", method.text()).trim_end());
         span.set(&HTTP_METHOD, method.text());
-        span.set(&HTTP_ROUTE, route.to_owned());
+        if !route.is_empty() {
+            span.set(&HTTP_ROUTE, route.to_owned());
+        }
         span.set(&HTTP_STATUS, i64::from(status));
         span.set(&URL_SCHEME, "http");
-        if response.status().is_server_error() {
-            span.failed("server_error");
+        if !error.is_empty() {
+            span.failed(error);
         }
         span.end();
     }

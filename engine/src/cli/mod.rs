@@ -77,7 +77,7 @@ struct Global {
         help_heading = "Global options"
     )]
     config: Option<PathBuf>,
-    /// Where Postgres is, instead of $DATABASE_URL
+    /// Where Postgres is, instead of $DATABASE_URL; others on this machine can see it
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     database_url: Option<String>,
     /// Where the brokers are, instead of $KAFKA_BROKERS

@@ -19,7 +19,9 @@ pub(super) fn begin<'a>(
         return span;
     }
     span.set(&MESSAGING_SYSTEM, "kafka");
-    span.set(&MESSAGING_OPERATION, "send");
+    // A span is called by its operation and its topic.
+    let operation = def.name.split_once(' ').map_or(def.name, |(operation, _)| operation);
+    span.set(&MESSAGING_OPERATION, operation);
     span.set(&MESSAGING_TYPE, "send");
     span.set(&TOPIC, topic.to_owned());
     span.set(&MESSAGE_COUNT, traceparents.len() as i64);

@@ -9,6 +9,7 @@ use super::planner::PlanEnd;
 use crate::lifecycle::{PlannedBatch, RunClaim};
 use crate::telemetry::catalogue::{ATTEMPT, BATCHES, CHUNKS, ITEMS, PLAN, RUN_ID, STEP_PATH, WORKFLOW};
 use crate::telemetry::{Spanned, TraceContext};
+use crate::workflow::Place;
 
 /// So many chunks of a plan each have spans of their statements.
 const TRACED_CHUNKS: usize = 100;
@@ -25,7 +26,10 @@ pub(super) struct PlanTold<'a> {
 impl<'a> PlanTold<'a> {
     pub(super) fn begin(claim: &RunClaim, known: &'a KnownFanOut) -> Self {
         let within = known.trace.claim(claim.token);
-        let mut span = Spanned::begin(&PLAN, &known.path, within.child(), Some(within.span_id()));
+        // The name, not the path: there are as many paths as turns of a loop.
+        let place = Place::of_path(&known.path);
+        let name = place.as_ref().map_or(known.path.as_str(), |place| place.name.as_str());
+        let mut span = Spanned::begin(&PLAN, name, within.child(), Some(within.span_id()));
         if span.is_on() {
             span.set(&RUN_ID, claim.run.to_string());
             span.set(&WORKFLOW, known.run.workflow.clone());

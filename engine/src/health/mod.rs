@@ -165,6 +165,11 @@ impl Health {
         lock(&self.0.loops).push(Loop { name, pulse, longest });
     }
 
+    /// This loop has ended, as it should, before the replica does.
+    pub(crate) fn forget_loop(&self, name: &str) {
+        lock(&self.0.loops).retain(|watched| watched.name != name);
+    }
+
     /// No loop is watched any more: they end with the replica.
     pub(crate) fn forget_loops(&self) {
         lock(&self.0.loops).clear();

@@ -68,6 +68,11 @@ async fn a_loop_that_stands_still_is_neither_ready_nor_live() {
     pulse.beat();
     assert!(health.live().ok && health.ready().ok);
     tokio::time::advance(Duration::from_secs(11)).await;
+    let _other = health.watch_loop("leadership", Duration::from_secs(10));
+    health.forget_loop("leases");
+    assert!(health.live().ok, "one that ended before the replica is not stuck");
+    tokio::time::advance(Duration::from_secs(11)).await;
+    assert!(!health.live().ok);
     health.forget_loops();
     assert!(health.live().ok);
 }

@@ -26,6 +26,8 @@ pub struct Measure {
 /// What was read last of what is read less often.
 #[derive(Default)]
 struct Trouble {
+    /// In which term it was read.
+    term: i64,
     round: u32,
     read: Vec<FleetGauge>,
 }
@@ -69,6 +71,11 @@ impl Job for Measure {
     async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {
         let mut measured = self.store.measure_fleet().await?;
         let mut trouble = self.trouble.lock().await;
+        // What was wrong when this replica led before may be well by now.
+        if trouble.term != reign.term {
+            trouble.term = reign.term;
+            trouble.round = 0;
+        }
         if trouble.round.is_multiple_of(TROUBLE_EVERY) {
             trouble.read = self.store.measure_trouble().await?;
         }
@@ -153,5 +160,12 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(told.0.lock().unwrap().len(), 6, "a term that is over tells nothing");
+        let next = Reign {
+            term: 5,
+            over: CancellationToken::new(),
+        };
+        job.run_once(&next).await.unwrap();
+        let read = store.0.load(Ordering::Relaxed);
+        assert_eq!(read, 3, "what was wrong in its last term is not told in this one");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,13 +14,25 @@ use super::instruments::Instruments;
 use super::series::Watching;
 use super::workflow_meter::WorkflowMeter;
 
+/// What requests come by: TLS ends before us.
+const HTTP: &str = "http";
+
 /// What this process counts and measures. What happens often has its own count, kept by who counts it: see
 /// [`Instruments::count`] and [`Meters::workflow`].
 pub(crate) struct Meters {
     instruments: Arc<Instruments>,
     workflows: RwLock<HashMap<Box<str>, Arc<WorkflowMeter>>>,
-    requests: Arc<AtomicI64>,
-    _requests: Watching,
+    /// By method, in the order of its values.
+    requests: Vec<Arc<Active>>,
+    _requests: Vec<Watching>,
+}
+
+/// Requests of one method.
+#[derive(Default)]
+struct Active {
+    now: AtomicI64,
+    /// Whether there ever was one: who serves nothing has nothing to say.
+    ever: AtomicBool,
 }
 
 impl Deref for Meters {
@@ -35,9 +47,15 @@ impl Meters {
     /// Makes the instruments. Once a provider: each makes series of its own.
     pub(crate) fn on(meter: &Meter) -> Self {
         let instruments = Arc::new(Instruments::on(meter));
-        let requests = Arc::new(AtomicI64::new(0));
-        let read = requests.clone();
-        let watching = instruments.watch(&c::HTTP_ACTIVE, &[], move || Some(read.load(Ordering::Relaxed) as f64));
+        let requests: Vec<Arc<Active>> = Method::VALUES.iter().map(|_| Arc::default()).collect();
+        let watch = |(method, active): (&&'static str, &Arc<Active>)| {
+            let active = active.clone();
+            instruments.watch(&c::HTTP_ACTIVE, &[method, HTTP], move || {
+                let ever = active.ever.load(Ordering::Relaxed);
+                ever.then(|| active.now.load(Ordering::Relaxed) as f64)
+            })
+        };
+        let watching = Method::VALUES.iter().zip(&requests).map(watch).collect();
         Self {
             instruments,
             workflows: RwLock::default(),
@@ -237,24 +255,27 @@ impl Meters {
         self.add(&c::DB_TIMEOUTS, &[pool.text()], 1);
     }
 
-    /// A request to the HTTP API was answered; its route is the pattern.
-    pub(crate) fn request(&self, method: Method, route: &str, status: u16, time: Duration) {
-        self.took(&c::HTTP_DURATION, &[method.text(), route, &status.to_string()], time);
+    /// A request to the HTTP API was answered; its route is the pattern, its error what stands for 5xx, if it is one.
+    pub(crate) fn request(&self, method: Method, route: &str, status: u16, error: &str, time: Duration) {
+        let values = [method.text(), HTTP, route, &status.to_string(), error];
+        self.took(&c::HTTP_DURATION, &values, time);
     }
 
     /// A request is being answered, until this is dropped.
-    pub(crate) fn request_begins(&self) -> ActiveRequest {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        ActiveRequest(self.requests.clone())
+    pub(crate) fn request_begins(&self, method: Method) -> ActiveRequest {
+        let active = &self.requests[method.index()];
+        active.now.fetch_add(1, Ordering::Relaxed);
+        active.ever.store(true, Ordering::Relaxed);
+        ActiveRequest(active.clone())
     }
 }
 
 /// A request that is being answered.
-pub(crate) struct ActiveRequest(Arc<AtomicI64>);
+pub(crate) struct ActiveRequest(Arc<Active>);
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 //! They are ours and not the SDK's so that counting costs one atomic addition, and so that a heartbeat can read them.
 
 use std::collections::HashMap;
+use std::ops::Add as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -37,7 +38,7 @@ impl Value {
 /// Reads a value when it is asked for: must not wait. `None`: there is none at the moment.
 pub(crate) type Read = Box<dyn Fn() -> Option<f64> + Send + Sync>;
 
-/// Something that is read when the metric is; no more once this is dropped.
+/// Something that is read when the metric is; no more once this is dropped. What a total had come to then stays in it.
 #[must_use = "what is watched is watched as long as this lives"]
 pub(crate) struct Watching {
     series: Arc<Series>,
@@ -47,7 +48,16 @@ pub(crate) struct Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         let mut watched = lock(&self.series.watched);
-        watched.retain(|watch| watch.number != self.number);
+        let Some(at) = watched.iter().position(|watch| watch.number == self.number) else {
+            return;
+        };
+        let gone = watched.remove(at);
+        // Totals never fall, and the last export is yet to come. Within the lock: nobody sees it twice, or not at all.
+        if self.series.def.kind == Kind::Counter
+            && let Some(last) = gone.value()
+        {
+            put_together(&mut lock(&self.series.kept), gone.attributes, last, f64::add);
+        }
     }
 }
 
@@ -55,6 +65,13 @@ struct Watch {
     number: u64,
     attributes: Vec<KeyValue>,
     read: Read,
+}
+
+impl Watch {
+    fn value(&self) -> Option<f64> {
+        // The reader's thread would die of a panic, for good.
+        catch_unwind(AssertUnwindSafe(|| (self.read)())).ok().flatten()
+    }
 }
 
 #[derive(Clone)]
@@ -68,9 +85,14 @@ pub(super) struct Series {
     def: &'static MetricDef,
     rows: RwLock<HashMap<String, Row>>,
     watched: Mutex<Vec<Watch>>,
+    /// What totals had come to that are watched no more. Locked within `watched`.
+    kept: Mutex<Vec<Told>>,
     /// What the leader measured last.
-    told: Mutex<Vec<(Vec<KeyValue>, f64)>>,
+    told: Mutex<Vec<Told>>,
 }
+
+/// The attributes of a series, and its value.
+type Told = (Vec<KeyValue>, f64);
 
 impl Series {
     pub(super) fn new(def: &'static MetricDef) -> Self {
@@ -78,6 +100,7 @@ impl Series {
             def,
             rows: RwLock::default(),
             watched: Mutex::default(),
+            kept: Mutex::default(),
             told: Mutex::default(),
         }
     }
@@ -126,9 +149,14 @@ impl Series {
         }
     }
 
-    /// These are all values there are, in place of those told before.
-    pub(super) fn tell(&self, values: Vec<(Vec<KeyValue>, f64)>) {
-        *lock(&self.told) = values;
+    /// These are all values there are, in place of those told before; those of the same name, as all beyond the bound
+    /// are, put together.
+    pub(super) fn tell(&self, values: Vec<Told>) {
+        let mut told = Vec::with_capacity(values.len());
+        for (attributes, value) in values {
+            put_together(&mut told, attributes, value, self.both());
+        }
+        *lock(&self.told) = told;
     }
 
     /// The sum of all totals one of whose closed attributes has this value; of all, without one.
@@ -183,26 +211,31 @@ impl Series {
         }
     }
 
-    /// What is watched, with those of the same attributes put together: two producers in one process have one series.
-    fn read_watched(&self) -> Vec<(Vec<KeyValue>, f64)> {
-        let mut read: Vec<(Vec<KeyValue>, f64)> = Vec::new();
-        for watch in lock(&self.watched).iter() {
-            // The reader's thread would die of a panic, for good.
-            let Ok(Some(value)) = catch_unwind(AssertUnwindSafe(|| (watch.read)())) else {
-                continue;
-            };
-            match read.iter_mut().find(|(attributes, _)| *attributes == watch.attributes) {
-                Some((_, earlier)) if self.is_a_state() => *earlier = earlier.max(value),
-                Some((_, earlier)) => *earlier += value,
-                None => read.push((watch.attributes.clone(), value)),
+    /// What is watched or was, with those of the same attributes put together: two producers in one process have one
+    /// series.
+    fn read_watched(&self) -> Vec<Told> {
+        let watched = lock(&self.watched);
+        let mut read = lock(&self.kept).clone();
+        for watch in watched.iter() {
+            if let Some(value) = watch.value() {
+                put_together(&mut read, watch.attributes.clone(), value, self.both());
             }
         }
         read
     }
 
-    /// Two of it are not twice as much.
-    fn is_a_state(&self) -> bool {
-        self.def.kind == Kind::Gauge && ["s", "{state}", "{leader}", "{term}"].contains(&self.def.unit)
+    /// What two values are together: of a state the greater one, of an amount the sum.
+    fn both(&self) -> fn(f64, f64) -> f64 {
+        let is_a_state =
+            self.def.kind == Kind::Gauge && ["s", "{state}", "{leader}", "{term}"].contains(&self.def.unit);
+        if is_a_state { f64::max } else { f64::add }
+    }
+}
+
+fn put_together(all: &mut Vec<Told>, attributes: Vec<KeyValue>, value: f64, both: fn(f64, f64) -> f64) {
+    match all.iter_mut().find(|(known, _)| *known == attributes) {
+        Some((_, earlier)) => *earlier = both(*earlier, value),
+        None => all.push((attributes, value)),
     }
 }
 

@@ -74,6 +74,7 @@ impl Settings {
         let (share, parent_decides) = reading.sampler();
         let interval = reading.milliseconds("OTEL_METRIC_EXPORT_INTERVAL");
         reading.propagators();
+        reading.others();
         Self {
             traces: reading.target(Signal::Traces),
             metrics: reading.target(Signal::Metrics),
@@ -269,6 +270,47 @@ impl Reading<'_> {
         {
             // Baggage may hold anything of anybody.
             self.ignore("OTEL_PROPAGATORS", "only tracecontext is carried on");
+        }
+    }
+}
+
+/// Those that nothing is made of, and those that the SDK reads itself, which passes over what it does not understand
+/// without a word.
+impl Reading<'_> {
+    fn others(&mut self) {
+        for variable in [
+            "OTEL_BSP_EXPORT_TIMEOUT",
+            "OTEL_BLRP_EXPORT_TIMEOUT",
+            "OTEL_METRIC_EXPORT_TIMEOUT",
+        ] {
+            self.ignore_if_set(variable, "OTEL_EXPORTER_OTLP_TIMEOUT bounds each export");
+        }
+        for variable in [
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "OTEL_METRICS_EXEMPLAR_FILTER",
+            "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+            "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            "OTEL_CONFIG_FILE",
+        ] {
+            self.ignore_if_set(variable, "not heeded");
+        }
+        for queue in ["BSP", "BLRP"] {
+            for what in ["SCHEDULE_DELAY", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE"] {
+                // Only to say it where it is none.
+                let _ = self.limit(&format!("OTEL_{queue}_{what}"));
+            }
+        }
+        let preference = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+        if let Some(given) = self.value(preference)
+            && !["cumulative", "delta", "lowmemory"].contains(&given.to_lowercase().as_str())
+        {
+            self.ignore(preference, "expected cumulative, delta or lowmemory");
+        }
+    }
+
+    fn ignore_if_set(&mut self, variable: &str, reason: &'static str) {
+        if self.value(variable).is_some() {
+            self.ignore(variable, reason);
         }
     }
 }

@@ -8,7 +8,7 @@ use opentelemetry::trace::{Event, Link, SpanId, SpanKind, Status};
 use opentelemetry::{InstrumentationScope, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks, SpanProcessor};
 
-use super::catalogue::{Attribute, ERROR_TYPE, REPLICA, SpanDef};
+use super::catalogue::{Attribute, ERROR_TYPE, PROCESS, REPLICA, REQUEST, RUN, SEND_MAIL, SpanDef};
 use super::sampling::sampling;
 use super::trace_context::TraceContext;
 
@@ -172,7 +172,7 @@ impl Making {
         SpanData {
             span_context: self.context.span_context(),
             parent_span_id: self.parent.map_or(SpanId::INVALID, SpanId::from),
-            parent_span_is_remote: false,
+            parent_span_is_remote: self.parent.is_some() && begun_elsewhere(self.def),
             span_kind: kind(self.def.kind),
             name: self.name,
             start_time: self.begin,
@@ -185,6 +185,13 @@ impl Making {
             instrumentation_scope: scope(),
         }
     }
+}
+
+/// Whether what it is within came in a header or a row.
+fn begun_elsewhere(def: &SpanDef) -> bool {
+    [&REQUEST, &RUN, &PROCESS, &SEND_MAIL]
+        .iter()
+        .any(|own| own.name == def.name)
 }
 
 /// What every span says, with room for so many attributes; the id is written once.
@@ -251,6 +258,9 @@ mod tests {
         assert_eq!(items, [&KeyValue::new(ITEMS.name, 4i64)]);
         assert_eq!((data.events.len(), data.links.len()), (1, 1));
         assert_eq!(data.status, Status::error(""));
+        assert!(!data.parent_span_is_remote);
+        let request = Spanned::making(&REQUEST, "", context.with_span(7), Some(context.span_id()));
+        assert!(request.0.unwrap().data().parent_span_is_remote);
     }
 
     #[test]

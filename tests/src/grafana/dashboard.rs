@@ -240,7 +240,9 @@ fn defaults(panel: &Panel, view: View) -> Value {
         (Some(from), _) => vec![step("green", None), step("red", Some(from))],
         (None, below) => vec![step("red", None), step("green", below)],
     };
-    let mut defaults = json!({"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}});
+    // A table has columns of many kinds; those with a unit of their own are overridden.
+    let unit = if view == View::Table { "none" } else { panel.unit };
+    let mut defaults = json!({"unit": unit, "thresholds": {"mode": "absolute", "steps": steps}});
     if panel.title != "Clock offset" && view != View::Table {
         defaults["min"] = json!(0);
     }

@@ -50,11 +50,12 @@ pub const PANELS: &[Panel] = &[
             "select queue, coalesce(oldest_ready_age_s, 0) as oldest_ready_age_s from lockgate.v_queue_health order by 2 desc limit 10",
             "",
         )]),
-    table("What is stuck, and why", "none", "Each thing that does not move, since when, and what to look at.")
+    table("What is stuck, and why", "none", "How many things of each kind do not move; the views say which, since when and why.")
         .empty_when_well()
         .prom(&[q("max by (lockgate_kind) (<lockgate.stuck>{J}) > 0", "{{lockgate_kind}}")])
         .sql(&[q("select kind, subject, run_id, since, why from lockgate.v_stuck order by since limit 50", "")]),
-    table("Schedules", "none", "The next slots; what is late or cannot be fired.")
+    table("Schedules", "none", "How many are late or cannot be fired; the views show the next slots.")
+        .over_time()
         .prom(&[
             q("max(<lockgate.schedules.overdue>{J})", "overdue"),
             q("max(<lockgate.schedules.with_problem>{J})", "with a problem"),

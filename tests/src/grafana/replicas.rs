@@ -26,10 +26,10 @@ pub const PANELS: &[Panel] = &[
              from lockgate.v_replicas order by started_at desc limit 100",
             "",
         )]),
-    lines("Leases lost, things recovered", "ops", "Leases that ended under their holder, and what the leader gave to others.")
+    lines("Leases lost, things recovered", "none", "Leases that ended under their holder, and what the leader gave to others, each step.")
         .prom(&[
-            q("sum by (lockgate_kind) (rate(<lockgate.leases.lost>{J}[$__rate_interval]))", "lost: {{lockgate_kind}}"),
-            q("sum by (lockgate_kind) (rate(<lockgate.recovered>{J}[$__rate_interval]))", "recovered: {{lockgate_kind}}"),
+            q("sum by (lockgate_kind) (increase(<lockgate.leases.lost>{J}[$__rate_interval]))", "lost: {{lockgate_kind}}"),
+            q("sum by (lockgate_kind) (increase(<lockgate.recovered>{J}[$__rate_interval]))", "recovered: {{lockgate_kind}}"),
         ])
         .empty_when_well()
         .sql(&[q("T(leases_lost)", "")]),

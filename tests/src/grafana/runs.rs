@@ -4,13 +4,12 @@ use super::panel::{Panel, lines, q, table};
 
 /// From top to bottom.
 pub const PANELS: &[Panel] = &[
-    lines("Started, claimed, ended a second", "ops", "Runs in, taken up and over; SQL starts are in the second and third only.")
+    lines("Started, claimed, ended a second", "ops", "Runs in, taken up and over; what the command line, SQL and a caller's transaction start is counted by the leader, up to lease.sweep later.")
         .prom(&[
             q("sum(rate(<lockgate.runs.started>{J,W}[$__rate_interval]))", "started"),
             q("sum(rate(<lockgate.runs.claimed>{J,W}[$__rate_interval]))", "claimed"),
             q("sum(rate(<lockgate.runs.ended>{J,W}[$__rate_interval]))", "ended"),
-        ])
-        .sql(&[q("T(runs_completed_per_s, runs_failed_per_s, steps_per_s)", "")]),
+        ]),
     lines("Duration of runs", "s", "From start to end; the views show the newest 5,000 runs by workflow.")
         .rows()
         .prom(&[
@@ -71,7 +70,7 @@ pub const PANELS: &[Panel] = &[
             "select run_id, seq, step, items, holder, lease_until, overdue from lockgate.v_batches where status = 'claimed' order by lease_until limit 100",
             "",
         )]),
-    table("Failed and cancelled", "none", "Runs that did not complete, newest first.")
+    table("Failed and cancelled", "none", "Runs that did not complete over the time shown, by workflow; the views name them, newest first.")
         .empty_when_well()
         .prom(&[q("sum by (lockgate_workflow, lockgate_outcome) (increase(<lockgate.runs.ended>{J,W,lockgate_outcome=~\"failed|cancelled\"}[$__range])) > 0", "{{lockgate_workflow}} {{lockgate_outcome}}")])
         .sql(&[q(

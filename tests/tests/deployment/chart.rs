@@ -9,14 +9,14 @@ use lockgate_tests::TestDatabase;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
-use crate::files::{documents, is_pinned, path, stopping, text};
+use crate::files::{documents, is_pinned, path, stopping, stopping_sender, text};
 use crate::names;
 
 const CHART: &str = "ops/helm/lockgate";
 /// The oldest that the chart takes, and one of today.
 const KUBERNETES: [&str; 2] = ["1.27.0", "1.34.0"];
 /// Everything that can be switched on.
-const ALL: [&str; 7] = [
+const ALL: [&str; 9] = [
     "autoscaling.enabled=true",
     "emailSender.replicas=2",
     "emailSender.secretFiles.EMAIL_SMTP_URL_FILE=smtp-url",
@@ -24,6 +24,8 @@ const ALL: [&str; 7] = [
     "certificateFiles.ca=ca.pem",
     "migration.secretFiles.DATABASE_URL_FILE=migrator-url",
     "env.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318",
+    "tolerations[0].operator=Exists",
+    "podAnnotations.mesh=joined",
 ];
 
 /// A helm; none where it cannot be had, which is said once a test.
@@ -136,10 +138,10 @@ fn hold_deployment(deployment: &Value) {
     let listens = |listen: &Option<String>| listen.as_deref().map(crate::files::port);
     assert_eq!(listens(&config.health.listen), Some(ports["health"]), "{what}");
     assert_eq!(listens(&config.api.listen), ports.get("api").copied(), "{what}");
-    for kind in ["livenessProbe", "readinessProbe"] {
+    for kind in ["livenessProbe", "startupProbe", "readinessProbe"] {
         let asked = &container[kind]["httpGet"];
         let told = match (asked["port"].as_str().unwrap(), asked["path"].as_str().unwrap()) {
-            ("health", "/health/live") => kind == "livenessProbe",
+            ("health", "/health/live") => kind != "readinessProbe",
             ("health", "/health/ready") | ("api", "/readyz") => kind == "readinessProbe",
             _ => false,
         };
@@ -153,7 +155,12 @@ fn hold_deployment(deployment: &Value) {
         None => 0,
     };
     let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
-    let needed = before + stopping(&env["LOCKGATE_DRAIN_DEADLINE"]);
+    // What a replica takes is bounded by its drain, what email-sender takes by a lease.
+    let takes = match env.get("EMAIL_LEASE") {
+        Some(lease) => stopping_sender(lease),
+        None => stopping(&env["LOCKGATE_DRAIN_DEADLINE"]),
+    };
+    let needed = before + takes;
     assert!(
         grace >= needed,
         "{what} is killed after {grace} s and may take {needed}"
@@ -162,6 +169,25 @@ fn hold_deployment(deployment: &Value) {
     assert_eq!(
         &selector(&deployment["spec"]["selector"]["matchLabels"], labels),
         labels,
+        "{what}"
+    );
+}
+
+/// What is said of the place of pods and of their annotations holds of all of them, and none may take what it likes.
+fn hold_place(workload: &Value, is_said: bool) {
+    let (what, template) = (name(workload), &workload["spec"]["template"]);
+    assert_eq!(
+        template["spec"]["tolerations"][0]["operator"] == "Exists",
+        is_said,
+        "{what}"
+    );
+    assert_eq!(
+        template["metadata"]["annotations"]["mesh"].is_null(),
+        !is_said,
+        "{what}"
+    );
+    assert!(
+        container(workload)["resources"]["limits"]["memory"].is_string(),
         "{what}"
     );
 }
@@ -193,6 +219,9 @@ fn it_lints_and_what_it_makes_goes_together() {
             deployments.iter().for_each(|deployment| hold_deployment(deployment));
             let jobs: Vec<&Value> = of_kind(&all, "Job").collect();
             assert_eq!(jobs.len(), 1);
+            for workload in deployments.iter().chain(&jobs) {
+                hold_place(workload, !values.is_empty());
+            }
             let hook = &jobs[0]["metadata"]["annotations"]["helm.sh/hook"];
             assert_eq!(hook, "pre-install,pre-upgrade");
             assert_eq!(container(jobs[0])["args"], serde_json::json!(["migrate", "up"]));
@@ -214,7 +243,7 @@ fn it_lints_and_what_it_makes_goes_together() {
                 });
                 assert!(chosen, "{} protects nobody", name(budget));
             }
-            assert_eq!(of_kind(&all, "PodDisruptionBudget").count(), 3);
+            assert_eq!(of_kind(&all, "PodDisruptionBudget").count(), deployments.len());
             let service = of_kind(&all, "Service").next().unwrap();
             let api = deployments
                 .iter()
@@ -281,11 +310,18 @@ fn its_configuration_file_is_one_that_the_code_takes() {
 #[test]
 fn values_that_make_no_sense_are_refused() {
     let Some(helm) = helm() else { return };
+    let no_workers = ["autoscaling.enabled=true", "roles.worker.replicas=0"];
+    assert!(
+        !run(&helm, &["template", "shop"], KUBERNETES[1], &no_workers)
+            .status
+            .success()
+    );
     for value in [
         "replicaCount=3",
         "image.tag=latest",
         "roles.worker.runs=boss",
         "drainDeadlineSeconds=0",
+        "emailSender.leaseSeconds=9",
         "existingSecret=",
         "podDisruptionBudget.maxUnavailable=0",
     ] {

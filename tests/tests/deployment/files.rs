@@ -98,6 +98,11 @@ pub fn stopping(drain: &str) -> u64 {
     seconds(drain) + lockgate::cli::GRACE.as_secs()
 }
 
+/// What email-sender may take: while its database is silent a lease, and then ten seconds to leave its group.
+pub fn stopping_sender(lease: &str) -> u64 {
+    seconds(lease) + 10
+}
+
 #[test]
 fn every_yaml_is_one() {
     let mut found = 0;

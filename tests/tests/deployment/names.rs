@@ -21,6 +21,15 @@ fn known() -> BTreeSet<String> {
     all.chain(of_config).chain(of_sender).collect()
 }
 
+/// `EMAIL_LEASE` where nobody says anything else.
+pub fn lease_of_sender() -> String {
+    let command = Args::command();
+    let mut arguments = command.get_arguments();
+    let lease = arguments.find(|argument| argument.get_env().is_some_and(|name| name == "EMAIL_LEASE"));
+    let default = lease.unwrap().get_default_values().first().unwrap();
+    default.to_string_lossy().into_owned()
+}
+
 /// Is there somebody who reads it?
 pub fn is_known(name: &str) -> bool {
     // The standard variables of OpenTelemetry: docs/telemetry.md says what becomes of each.

@@ -45,6 +45,13 @@ fn faults(board: &Value) -> Vec<String> {
         if !UNITS.contains(&panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default()) {
             fault("it has no unit");
         }
+        if panel["type"] == "table" && panel["fieldConfig"]["defaults"]["unit"] != "none" {
+            fault("its unit is that of every number in its rows");
+        }
+        // Prometheus answers each query with a table of its own, of which one is shown.
+        if panel["type"] == "table" && panel["targets"].as_array().is_some_and(|targets| targets.len() > 1) {
+            fault("it shows the first of its tables");
+        }
         let about = panel["description"].as_str().unwrap_or_default();
         if title.is_empty() || !about.ends_with('.') {
             fault("it has no title, or no sentence about it");
@@ -200,6 +207,14 @@ fn a_bad_dashboard_is_complained_about() {
         with("/fieldConfig/defaults/unit", json!("lengths")),
         "A: it has no unit"
     );
+    let mut table = panel(2, 12);
+    table["type"] = json!("table");
+    let said = faults(&board(vec![panel(1, 0), table.clone()]));
+    assert_eq!(said, ["A: its unit is that of every number in its rows"]);
+    table["fieldConfig"]["defaults"]["unit"] = json!("none");
+    table["targets"] = json!([table["targets"][0], table["targets"][0]]);
+    let said = faults(&board(vec![panel(1, 0), table]));
+    assert_eq!(said, ["A: it shows the first of its tables"]);
     assert_eq!(
         with("/description", json!("")),
         "A: it has no title, or no sentence about it"

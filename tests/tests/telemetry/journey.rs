@@ -120,13 +120,14 @@ fn holds(seen: &Seen, topic: &str) {
             .all(|mail| of_batches.contains(mail.parent.as_str()) && mail.service == "email-sender")
     );
     // A page is a trace of its own, linked to those whose messages were in it; and they to it.
-    let pages = seen.spans_called("receive ");
+    let pages = seen.spans_called("poll ");
     let linked: BTreeSet<&str> = pages
         .iter()
         .flat_map(|page| &page.links)
         .map(|(_, span)| span.as_str())
         .collect();
     assert_eq!(linked, of_batches);
+    assert!(pages.iter().all(|page| page.kind == "Client"));
     let pages: BTreeSet<&str> = pages.iter().map(|page| page.id.as_str()).collect();
     assert!(
         processes

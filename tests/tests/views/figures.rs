@@ -177,7 +177,32 @@ async fn queues_show_what_waits_what_is_set_and_who_holds_places() {
     );
     let holders = "select string_agg(concat_ws(' ', queue, limit_key, status, replica is not null), ', ') from lockgate.v_queue_holders";
     assert_eq!(value::<String>(&database, holders).await, "daily k1 running t");
-    assert_eq!(value::<i64>(&database, "select lockgate.scaler_depth()").await, 4);
+    assert_eq!(
+        value::<i64>(&database, "select lockgate.scaler_depth()").await,
+        1,
+        "one place is left for the four"
+    );
+}
+
+#[tokio::test]
+async fn workers_are_not_scaled_by_what_a_limit_holds_back() {
+    let database = TestDatabase::new().await;
+    let planted = "
+        select lockgate.start_run(queue) from unnest(array['free', 'slow', 'kept']) queue, generate_series(1, 5);
+        select lockgate.set_queue('slow', rate_per_s => 0.001, burst => 1);
+        select lockgate.set_queue('kept', max_running => 1, holds => 'run');
+        update lockgate.task_runs set status = 'running', started_at = clock_timestamp(), holds = 'run'
+         where id = (select min(id::text)::uuid from lockgate.task_runs where workflow = 'kept')";
+    run(database.pool(), planted).await;
+    let depths = "select concat_ws(' ', lockgate.scaler_depth('free'), lockgate.scaler_depth('slow'), lockgate.scaler_depth('kept'))";
+    // Of the second the rate lets one go; of the third one goes on in the place that it holds.
+    assert_eq!(value::<String>(&database, depths).await, "5 1 1");
+    run(
+        database.pool(),
+        "select lockgate.set_queue('kept', max_running => 3, holds => 'run')",
+    )
+    .await;
+    assert_eq!(value::<String>(&database, depths).await, "5 1 3");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ impl Submitted {
         if span.is_on() {
             span.since(SystemTime::now() - since.elapsed());
             span.set(&MESSAGING_SYSTEM, "kafka");
-            span.set(&MESSAGING_OPERATION, "send");
+            span.set(&MESSAGING_OPERATION, "submit");
             span.set(&MESSAGING_TYPE, "send");
             span.set(&TOPIC, message.topic.to_string());
             span.set(&MESSAGE_ID, message_id.to_string());

@@ -60,7 +60,7 @@ attributes! {
     STUCK_KIND = "lockgate.kind" closed::<StuckKind>() => "what is stuck, as in lockgate.v_stuck";
 
     MESSAGING_SYSTEM = "messaging.system" Values::Closed(&["kafka"]) => "kafka";
-    MESSAGING_OPERATION = "messaging.operation.name" Values::Closed(&["send", "poll", "process"]) => "what is done to messages";
+    MESSAGING_OPERATION = "messaging.operation.name" Values::Closed(&["send", "redeliver", "relay", "submit", "poll", "process"]) => "what is done to messages";
     MESSAGING_TYPE = "messaging.operation.type" Values::Closed(&["send", "receive", "process"]) => "the same, in the words of the conventions";
     MESSAGING_SEND = "messaging.operation.name" Values::Closed(&["send"]) => "send";
     MESSAGING_POLL = "messaging.operation.name" Values::Closed(&["poll"]) => "poll";
@@ -79,6 +79,7 @@ attributes! {
     HTTP_METHOD = "http.request.method" closed::<Method>() => "the method";
     HTTP_ROUTE = "http.route" Bounded(80) => "the pattern of the path, never the path";
     HTTP_STATUS = "http.response.status_code" Number => "the status";
+    HTTP_ERROR = "error.type" Values::Closed(&["server_error"]) => "whether the status is 5xx";
     URL_SCHEME = "url.scheme" Values::Closed(&["http"]) => "http";
     CPU_MODE = "cpu.mode" closed::<CpuMode>() => "on whose behalf";
 

@@ -22,7 +22,7 @@ metrics! { FLEET_METRICS:
     OLDEST_SNAPSHOT = Gauge "lockgate.db.oldest_snapshot.age" ["s"] () NONE Leader Always => "age of the oldest transaction that keeps deleted rows";
     DEAD_ROWS = Gauge "lockgate.db.dead_rows" ["{row}"] (TABLE) NONE Leader Always => "deleted rows that are still there";
     TABLE_SIZE = Gauge "lockgate.db.table.size" ["By"] (TABLE) NONE Leader Always => "bytes of a table with its indexes";
-    FLEET_MEASURED = Gauge "lockgate.fleet.measured.age" ["s"] () NONE Leader Always => "how long ago the fleet was measured";
+    FLEET_MEASURED = Gauge "lockgate.fleet.measured.age" ["s"] () NONE Leader Always => "how long ago the fleet was measured; what is stuck, and tables, up to four times as long";
 }
 
 /// All metrics there are.

@@ -2,9 +2,13 @@
 
 use super::*;
 
-/// Bounds of times of messages, statements and requests, as the conventions advise.
+/// Bounds of times of messages and requests, as the conventions advise.
 const CALL: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+/// Bounds of times of statements: those of the conventions, and finer ones, as most take less than their least.
+const STATEMENT: &[f64] = &[
+    0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0,
 ];
 /// Bounds of times of runs, steps and batches.
 const WORK: &[f64] = &[
@@ -60,7 +64,7 @@ metrics! { PROCESS_METRICS:
     STEP_DURATION = Histogram "lockgate.step.duration" ["s"] (WORKFLOW, STEP_KIND, STEP_OUTCOME) WORK Worker AtWork => "one try of the code of a step";
     STEP_RETRIES = Counter "lockgate.step.retries" ["{try}"] (WORKFLOW) NONE Worker InTrouble => "tries of steps that failed and are repeated";
     GROUP_SIZE = Histogram "lockgate.group.size" ["{write}"] (GROUP) SIZE Worker AtWork => "writes of many runs that went in one statement";
-    GROUP_DURATION = Histogram "lockgate.group.duration" ["s"] (GROUP, STORE_ERROR) CALL Worker AtWork => "how long such a statement took";
+    GROUP_DURATION = Histogram "lockgate.group.duration" ["s"] (GROUP, STORE_ERROR) STATEMENT Worker AtWork => "how long such a statement took";
     GROUP_WAITING = Gauge "lockgate.group.waiting" ["{write}"] (GROUP) NONE Worker Always => "writes that wait for theirs";
 
     LEASES_RENEWED = Counter "lockgate.leases.renewed" ["{lease}"] (LEASE_KIND) NONE Worker AtWork => "leases that were renewed";
@@ -70,7 +74,7 @@ metrics! { PROCESS_METRICS:
     LEADERLESS_DURATION = Gauge "lockgate.leaderless.duration" ["s"] () NONE Candidate Always => "for how long this candidate has not known of a leader";
     LEADER_TERM = Gauge "lockgate.leader.term" ["{term}"] () NONE Candidate AtWork => "the term in which it leads";
     ELECTIONS = Counter "lockgate.leader.elections" ["{election}"] (ELECTION_END) NONE Candidate AtWork => "how candidacies and terms ended";
-    JOB_DURATION = Histogram "lockgate.leader.job.duration" ["s"] (JOB, JOB_OUTCOME) CALL Candidate AtWork => "one turn of a job of the leader";
+    JOB_DURATION = Histogram "lockgate.leader.job.duration" ["s"] (JOB, JOB_OUTCOME) STATEMENT Candidate AtWork => "one turn of a job of the leader";
     SCHEDULE_SLOTS = Counter "lockgate.schedule.slots" ["{slot}"] (SLOT_OUTCOME) NONE Candidate AtWork => "slots of schedules that came";
     SCHEDULE_LAG = Histogram "lockgate.schedule.lag" ["s"] () WORK Candidate AtWork => "from the instant of a slot to its firing";
     RETENTION_ROWS = Counter "lockgate.retention.rows" ["{row}"] (PRUNED) NONE Candidate AtWork => "rows that retention deleted";
@@ -101,18 +105,18 @@ metrics! { PROCESS_METRICS:
     INBOX_MESSAGES = Counter "lockgate.inbox.messages" ["{message}"] (CONSUMER_GROUP, INBOX_OUTCOME) NONE Consumer AtWork => "messages that were settled, by what became of them";
     MAILS = Counter "lockgate.mails" ["{mail}"] (MAIL_OUTCOME) NONE Consumer AtWork => "e-mails that were tried, by what became of them";
 
-    DB_DURATION = Histogram "db.client.operation.duration" ["s"] (DB_SYSTEM, DB_VERB, STORE_ERROR) CALL Process AtWork => "one verb of a store";
+    DB_DURATION = Histogram "db.client.operation.duration" ["s"] (DB_SYSTEM, DB_VERB, STORE_ERROR) STATEMENT Process AtWork => "one verb of a store";
     DB_CONNECTIONS = Gauge "db.client.connection.count" ["{connection}"] (POOL, CONNECTION_STATE) NONE Process Always => "connections to Postgres";
     DB_CONNECTIONS_MAX = Gauge "db.client.connection.max" ["{connection}"] (POOL) NONE Process Always => "most connections of that pool";
-    DB_WAIT_TIME = Histogram "db.client.connection.wait_time" ["s"] (POOL) CALL Process AtWork => "waiting for a free connection";
+    DB_WAIT_TIME = Histogram "db.client.connection.wait_time" ["s"] (POOL) STATEMENT Process AtWork => "waiting for a free connection";
     DB_TIMEOUTS = Counter "db.client.connection.timeouts" ["{timeout}"] (POOL) NONE Process InTrouble => "waits for a connection that were given up";
-    HTTP_DURATION = Histogram "http.server.request.duration" ["s"] (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS) CALL Door AtWork => "requests to the HTTP API";
-    HTTP_ACTIVE = Gauge "http.server.active_requests" ["{request}"] () NONE Door AtWork => "requests that are being answered";
+    HTTP_DURATION = Histogram "http.server.request.duration" ["s"] (HTTP_METHOD, URL_SCHEME, HTTP_ROUTE, HTTP_STATUS, HTTP_ERROR) CALL Door AtWork => "requests to the HTTP API";
+    HTTP_ACTIVE = Gauge "http.server.active_requests" ["{request}"] (HTTP_METHOD, URL_SCHEME) NONE Door AtWork => "requests that are being answered";
     CLOCK_OFFSET = Gauge "lockgate.clock.offset" ["s"] () NONE Process Always => "the database's clock less this process's";
 
     PROCESS_CPU = Counter "process.cpu.time" ["s"] (CPU_MODE) NONE Process Always => "time of processors that this process used";
     PROCESS_MEMORY = Gauge "process.memory.usage" ["By"] () NONE Process Always => "memory of this process that is resident";
-    PROCESS_FILES = Gauge "process.open_file_descriptor.count" ["{count}"] () NONE Process Always => "open files and connections";
+    PROCESS_FILES = Gauge "process.unix.file_descriptor.count" ["{file_descriptor}"] () NONE Process Always => "open files and connections";
     RUNTIME_TASKS = Gauge "lockgate.runtime.tasks" ["{task}"] () NONE Process Always => "tasks of the runtime that are alive";
     RUNTIME_QUEUE = Gauge "lockgate.runtime.queue" ["{task}"] () NONE Process Always => "tasks that wait for a thread";
     RUNTIME_BUSY = Counter "lockgate.runtime.busy" ["s"] () NONE Process Always => "time in which the runtime's threads worked";

@@ -36,20 +36,20 @@ spans! {
     SEND = producer "send {topic}" in "run" linked ""
         (RUN_ID, WORKFLOW, STEP_PATH, BATCH_SEQ, TOKEN, BATCH_ITEMS, MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_COUNT, DELIVERED, REFUSED, UNKNOWN, SKIPPED, VANISHED, BATCH_END, HAND_BACK_REASON, ERROR_TYPE)
         ["read", "sent", "settled", "finished"] AtWork => "the work of a replica on a batch; the first 1,000 of a fan-out have one, then one in sixteen, and each that did not end clean";
-    REDELIVER = producer "redeliver {topic}" in "" linked "the contexts of its messages, at most 32"
+    REDELIVER = client "redeliver {topic}" in "" linked "the contexts of its messages, at most 32"
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_COUNT, DELIVERED, REFUSED, RETRIED, DEAD, HANDED_BACK, ERROR_TYPE) [] InTrouble => "a page of undelivered messages";
-    RELAY = producer "relay {topic}" in "" linked "the contexts of its messages, at most 32"
+    RELAY = client "relay {topic}" in "" linked "the contexts of its messages, at most 32"
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, LANE, MESSAGE_COUNT, DELIVERED, REFUSED, KEPT, ERROR_TYPE) [] AtWork => "a page of the outbox";
-    SUBMIT = producer "submit {topic}" in "the span in which the command was made" linked ""
+    SUBMIT = client "submit {topic}" in "the span in which the command was made" linked ""
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_ID, PLACED, STORED_REASON, ERROR_TYPE) [] AtWork => "a direct command whose context is sampled";
-    RECEIVE = consumer "receive {topic}" in "" linked "each context of its messages, at most 128"
+    RECEIVE = client "poll {topic}" in "" linked "each context of its messages, at most 128"
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, CONSUMER_GROUP, MESSAGE_COUNT, NEW, REPEATED, DEAD, ERROR_TYPE) [] AtWork => "a page of messages that was consumed";
     PROCESS = consumer "process {topic}" in "the span that sent the messages" linked "the page"
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, CONSUMER_GROUP, MESSAGE_COUNT, MESSAGE_ID, ERROR_TYPE) [] AtWork => "the messages of one sampled context in a page";
     SEND_MAIL = client "send mail" in "the span that sent the command" linked ""
         (MESSAGE_ID, MAIL_ATTEMPTS, MAIL_OUTCOME, ERROR_TYPE) [] AtWork => "an e-mail that is handed to the mail server";
     REQUEST = server "{method} {route}" in "the client's" linked ""
-        (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, URL_SCHEME, ERROR_TYPE) [] AtWork => "a request to the HTTP API; none for health and metrics";
+        (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, URL_SCHEME, ERROR_TYPE) [] AtWork => "a request to the HTTP API, without `url.path`, which may hold names and keys; none for health and metrics";
     VERB = client "{verb}" in "the current one" linked ""
         (DB_SYSTEM, DB_VERB, DB_SUMMARY, ERROR_TYPE) [] AtWork => "a verb of a store, within a sampled span";
     FIRE = producer "fire {schedule}" in "the run that it started" linked ""

@@ -102,10 +102,40 @@ fn what_is_watched_is_read_each_time_and_put_together() {
 #[test]
 fn totals_that_are_counted_elsewhere_count_too() {
     let told = Told::new();
-    let _watching = told.meters.watch(&c::DIRECT_COMMANDS, &["delivered"], || Some(12.0));
+    let watching = told.meters.watch(&c::DIRECT_COMMANDS, &["delivered"], || Some(12.0));
     let _other = told.meters.watch(&c::DIRECT_COMMANDS, &["accepted"], || Some(20.0));
-    told.says("lockgate_direct_commands_total{lockgate_outcome=\"delivered\"} 12");
-    assert_eq!(told.meters.total(&c::DIRECT_COMMANDS, Some("delivered")), 12);
+    let delivered = |count: u64| {
+        told.says(&format!(
+            "lockgate_direct_commands_total{{lockgate_outcome=\"delivered\"}} {count}"
+        ));
+        assert_eq!(told.meters.total(&c::DIRECT_COMMANDS, Some("delivered")), count);
+    };
+    delivered(12);
+    drop(watching);
+    // The last export comes after what is stopped: it tells what was counted until then.
+    delivered(12);
+    let again = told.meters.watch(&c::DIRECT_COMMANDS, &["delivered"], || Some(5.0));
+    delivered(17);
+    drop(again);
+    delivered(17);
+}
+
+#[test]
+fn queues_beyond_the_bound_share_their_sum_and_the_oldest_of_them() {
+    let told = Told::new();
+    let queues: Vec<String> = (0..70).map(|number| format!("q{number:02}")).collect();
+    let aged = |queue: &str| if queue == "q65" { 900.0 } else { 1.0 };
+    let of = |queue| {
+        [
+            (&c::QUEUE_OLDEST_READY, vec![queue], aged(queue)),
+            (&c::QUEUE_READY, vec![queue], 2.0),
+        ]
+    };
+    let measured: Vec<(&'static MetricDef, Vec<&str>, f64)> = queues.iter().flat_map(|queue| of(queue)).collect();
+    told.meters.fleet_measured(&measured);
+    told.says("lockgate_queue_oldest_ready_age_seconds{lockgate_queue=\"q63\"} 1");
+    told.says("lockgate_queue_oldest_ready_age_seconds{lockgate_queue=\"_other\"} 900");
+    told.says("lockgate_queue_ready{lockgate_queue=\"_other\"} 12");
 }
 
 #[test]
@@ -139,13 +169,31 @@ fn a_value_is_told_from_when_it_is_set_until_there_is_none() {
 #[test]
 fn requests_are_active_while_they_are_answered() {
     let told = Told::new();
-    let (one, two) = (told.meters.request_begins(), told.meters.request_begins());
-    told.says("http_server_active_requests 2");
+    told.says_nothing_of("http_server_active_requests");
+    let begin = || told.meters.request_begins(Method::Get);
+    let (one, two) = (begin(), begin());
+    let active = |count: u8| {
+        let get = "http_request_method=\"GET\",url_scheme=\"http\"";
+        told.says(&format!("http_server_active_requests{{{get}}} {count}"));
+    };
+    active(2);
     drop(one);
-    told.says("http_server_active_requests 1");
+    active(1);
     drop(two);
-    told.meters.request(Method::of("PROPFIND"), "none", 404, Duration::ZERO);
-    told.says("http_server_request_duration_seconds_count{http_request_method=\"_OTHER\",http_response_status_code=\"404\",http_route=\"none\"} 1");
+    active(0);
+    let answered = |method: &str, route, status, error| {
+        told.meters
+            .request(Method::of(method), route, status, error, Duration::ZERO);
+    };
+    answered("PROPFIND", "", 404, "");
+    answered("GET", "/api/v1/runs", 500, "server_error");
+    let count = "http_server_request_duration_seconds_count";
+    told.says(&format!(
+        "{count}{{http_request_method=\"_OTHER\",http_response_status_code=\"404\",url_scheme=\"http\"}} 1"
+    ));
+    told.says(&format!(
+        "{count}{{error_type=\"server_error\",http_request_method=\"GET\",http_response_status_code=\"500\",http_route=\"/api/v1/runs\",url_scheme=\"http\"}} 1"
+    ));
 }
 
 #[test]

@@ -200,3 +200,28 @@ fn what_a_span_may_hold_is_said_for_all_and_for_each() {
     assert_eq!(own.limits.value_length, Some(5));
     assert_eq!(ignored(&own), ["OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"]);
 }
+
+#[test]
+fn what_is_not_heeded_and_what_the_sdk_would_not_understand_is_said() {
+    for variable in [
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_BLRP_EXPORT_TIMEOUT",
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "OTEL_CONFIG_FILE",
+    ] {
+        assert_eq!(ignored(&read(&[(variable, "1")])), [variable]);
+    }
+    for (variable, wrong, right) in [
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s", "5000"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many", "4096"),
+        ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "-1", "512"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "deltas", "Delta"),
+    ] {
+        assert_eq!(ignored(&read(&[(variable, wrong)])), [variable]);
+        assert!(ignored(&read(&[(variable, right)])).is_empty(), "{variable}");
+    }
+}

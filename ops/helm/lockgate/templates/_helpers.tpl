@@ -59,3 +59,16 @@ seccompProfile: {type: RuntimeDefault}
       - {key: {{ $key }}, path: {{ $path }}}
       {{- end }}
 {{- end -}}
+
+{{/* Where pods may run. */}}
+{{- define "lockgate.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
