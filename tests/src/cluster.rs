@@ -40,6 +40,16 @@ const TEST_CLOCK: &[(&str, &str)] = &[
     ("NO_COLOR", "1"),
     ("RUST_BACKTRACE", "1"),
 ];
+/// The same where no holder dies and nothing is to be lost, so that nobody waits for either to end: what takes half a minute
+/// to come is still in time.
+const PATIENT: &[(&str, &str)] = &[
+    ("LOCKGATE_LEASE_DURATION", "60s"),
+    ("LOCKGATE_LEASE_RENEW", "1s"),
+    ("LOCKGATE_LEADER_LEASE", "10s"),
+    ("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "30s"),
+    ("LOCKGATE_DATABASE_IDLE_IN_TRANSACTION", "15s"),
+    ("LOCKGATE_DATABASE_DEADLINE", "20s"),
+];
 
 /// A database, a topic, and replicas that work on them.
 pub struct Cluster {
@@ -74,10 +84,7 @@ impl Cluster {
     pub fn on(url: &str, pool: PgPool, topic: Topic, database: Option<TestDatabase>) -> Self {
         let logs = std::env::temp_dir().join(format!("lockgate-chaos-{}", Uuid::new_v4().simple()));
         std::fs::create_dir(&logs).unwrap();
-        let mut settings: Vec<(String, String)> = TEST_CLOCK
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let mut settings = owned(TEST_CLOCK);
         settings.push(("DATABASE_URL".to_owned(), url.to_owned()));
         settings.push(("KAFKA_BROKERS".to_owned(), topic.brokers().to_owned()));
         settings.push(("LOCKGATE_TOPICS_EMAIL".to_owned(), topic.name().to_owned()));
@@ -97,6 +104,13 @@ impl Cluster {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// For a test in which no holder dies or stands still: a busy machine makes none of them lose a lease or a message.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.settings.extend(owned(PATIENT));
         self
     }
 
@@ -135,10 +149,7 @@ impl Cluster {
     pub fn replica_called(&self, args: &[&str], env: &[(&str, &str)]) -> Replica {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let mut all = self.settings.clone();
-        all.extend(
-            env.iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
+        all.extend(owned(env));
         let log = self.logs.join(format!("replica-{number}.log"));
         Replica::start(&program(), args, &all, log, self.killed.clone())
     }
@@ -261,6 +272,11 @@ impl Drop for Cluster {
             let _ = std::fs::remove_dir_all(&self.logs);
         }
     }
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    settings.iter().map(owned).collect()
 }
 
 /// The binary with the tests' workflows, which cargo builds beside the tests.
