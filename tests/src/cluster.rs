@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use lockgate_workflows::tracker;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
 use crate::invariants::{Comparison, compare, liveness_violations, proof_problems, safety_violations};
 use crate::replica::{Killed, PATIENCE, Replica};
 use crate::topic::Topic;
-use crate::{TestDatabase, kafka_brokers};
+use crate::{TestDatabase, kafka_brokers, wait_until};
 
 /// Items a replica may have sent without a committed outcome; what a kill can send again.
 pub const WINDOW: usize = 500;
@@ -136,6 +136,41 @@ impl Cluster {
     #[must_use]
     pub fn replica_dying_at(&self, point: &str) -> Replica {
         self.replica_with(&[("LOCKGATE_CRASH_AT", point)])
+    }
+
+    /// Has one die at a crash point, and what it held be over at once: that leases end, and when, is another test's.
+    pub async fn dies_at(&self, point: &str) {
+        self.replica_dying_at(point).crashes().await;
+        self.end_leases().await;
+    }
+
+    /// Ends all leases, whose holders must be dead, so that nobody waits for that.
+    pub async fn end_leases(&self) {
+        self.settles().await;
+        self.pool
+            .execute(sqlx::raw_sql(include_str!("../sql/end_leases.sql")))
+            .await
+            .unwrap();
+    }
+
+    /// Waits until the server has done what the dead asked it for: that may still be committed.
+    pub async fn settles(&self) {
+        let busy = "select count(*) from pg_stat_activity where datname = current_database()
+                       and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'";
+        wait_until(PATIENCE, "the server has done what the dead asked for", async || {
+            let busy: i64 = sqlx::query_scalar(busy).fetch_one(&self.pool).await.unwrap();
+            busy == 0
+        })
+        .await;
+    }
+
+    /// Lets an hour pass for all that is waited for.
+    pub async fn an_hour_passes(&self) {
+        let pass = "with steps as (
+                update lockgate.run_steps set due_at = due_at - interval '1 hour' where due_at is not null)
+            update lockgate.task_runs set wake_at = wake_at - interval '1 hour', rank = rank - interval '1 hour'
+             where wake_at is not null";
+        self.pool.execute(pass).await.unwrap();
     }
 
     /// Starts one with settings of its own.
