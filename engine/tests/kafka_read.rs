@@ -125,7 +125,10 @@ async fn a_vanished_topic_is_an_error_at_the_start_and_in_the_middle() {
     assert_eq!(delivered(&sink.outcomes(40).await), 40);
     let (runtime, read_topic) = (tokio::runtime::Handle::current(), Arc::clone(&topic));
     let (error, seen) = tokio::task::spawn_blocking(move || {
-        let (mut seen, reader) = (0, KafkaTopicReader::new(config()).stall_timeout(Duration::from_secs(5)));
+        let (mut seen, reader) = (
+            0,
+            KafkaTopicReader::new(config()).stall_timeout(Duration::from_secs(60)),
+        );
         let error = reader.read_since(&read_topic, DateTime::UNIX_EPOCH, &mut |_| {
             seen += 1;
             if seen == 1 {

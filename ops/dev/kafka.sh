@@ -78,7 +78,9 @@ kafka_format() {
   touch "$state/kafka/formatted"
 }
 
-# A killed broker is let back in once its session is over, so the session is short; every internal topic has one partition.
+# A broker that stands still for longer than its session is shut out, and then answers everybody that there are no brokers: no
+# busy machine must do that to those who share it. One that was killed is let back in once its session is over, by the time it
+# is started with: who kills it asks for a short one. Every internal topic has one partition.
 kafka_properties() { # PORT CONTROLLER_PORT
   cat <<PROPERTIES
 process.roles=broker,controller
@@ -92,7 +94,7 @@ log.dirs=$state/kafka/data
 num.partitions=12
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=3000
+broker.session.timeout.ms=${KAFKA_SESSION_MS:-30000}
 broker.heartbeat.interval.ms=500
 num.network.threads=2
 num.io.threads=4

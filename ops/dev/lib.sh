@@ -8,8 +8,9 @@ die() {
   exit 1
 }
 
-# Longest wait for a server to come up or go away. A Kafka restart has been seen to take 11 s on an idle machine.
-readonly wait_seconds=60
+# Longest wait for a server to come up or go away. A Kafka restart has been seen to take 11 s on an idle machine; a busy one
+# may take ten times as long.
+readonly wait_seconds=180
 # What a launch answers when somebody else took the port between our look and the server's bind.
 readonly port_taken=75
 

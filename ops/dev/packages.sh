@@ -41,7 +41,7 @@ need_build() {
 }
 
 install_packages() {
-  local -a install=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=120)
+  local -a install=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=600)
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     say "missing on this machine: $*. On Debian, run:"
     say "  sudo apt-get update"
@@ -53,10 +53,13 @@ install_packages() {
   (
     export DEBIAN_FRONTEND=noninteractive
     log=$(mktemp)
+    # One after the other: the first to end would remove the policy under the others.
+    exec 7>/tmp/lockgate-packages.lock
+    flock 7
     hold_daemons
     trap 'release_daemons; rm -f "$log"' EXIT
     {
-      apt-get update
+      apt-get update -o DPkg::Lock::Timeout=600
       # A machine that had no Postgres must not get a running cluster of Debian's beside ours.
       case " $* " in *" postgresql "*) "${install[@]}" postgresql-common && no_main_cluster ;; esac
       # Debian 13 has newer Java only; Kafka wants 17 or newer.

@@ -37,7 +37,7 @@ postgres_launch() { # PORT
     die "user $server_user cannot run $bin/postgres; is it there, and below directories which that user may enter?"
   [ -s "$home/data/PG_VERSION" ] || postgres_init "$home" "$bin" || return 1
   # No unix socket: its path may be too long for the system (107 bytes), and everybody comes over TCP.
-  local settings="-p $1 -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200 $options"
+  local settings="-p $1 -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=500 $options"
   (
     close_fds
     cd /

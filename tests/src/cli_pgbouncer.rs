@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+
+use crate::replica::PATIENCE;
+use crate::wait_until;
 
 /// A PgBouncer that runs as long as this value.
 pub struct PgBouncer {
@@ -21,9 +23,7 @@ impl PgBouncer {
     pub async fn before(url: &str, settings: &str) -> Self {
         let (_, server, _) = parts(url);
         let (host, server_port) = server.split_once(':').unwrap_or((server, "5432"));
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = crate::free_port();
         let home = std::env::temp_dir().join(format!("lockgate-pgbouncer-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir(&home).unwrap();
         let ini = home.join("pgbouncer.ini");
@@ -49,20 +49,18 @@ impl PgBouncer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let bouncer = Self { child, port, home };
+        let mut bouncer = Self { child, port, home };
         bouncer.up().await;
         bouncer
     }
 
-    async fn up(&self) {
-        let connected = async {
-            while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), connected)
-            .await
-            .expect("pgbouncer comes up");
+    async fn up(&mut self) {
+        wait_until(PATIENCE, "pgbouncer comes up", async || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "pgbouncer ended: {ended:?}");
+            TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
+        })
+        .await;
     }
 
     /// The same database through it.

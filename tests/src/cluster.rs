@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use lockgate_workflows::tracker;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
 use crate::invariants::{Comparison, compare, liveness_violations, proof_problems, safety_violations};
 use crate::replica::{Killed, PATIENCE, Replica};
 use crate::topic::Topic;
-use crate::{TestDatabase, kafka_brokers};
+use crate::{TestDatabase, kafka_brokers, wait_until};
 
 /// Items a replica may have sent without a committed outcome; what a kill can send again.
 pub const WINDOW: usize = 500;
@@ -39,6 +39,16 @@ const TEST_CLOCK: &[(&str, &str)] = &[
     ("RUST_LOG", "info"),
     ("NO_COLOR", "1"),
     ("RUST_BACKTRACE", "1"),
+];
+/// The same where no holder dies and nothing is to be lost, so that nobody waits for either to end: what takes half a minute
+/// to come is still in time.
+const PATIENT: &[(&str, &str)] = &[
+    ("LOCKGATE_LEASE_DURATION", "60s"),
+    ("LOCKGATE_LEASE_RENEW", "1s"),
+    ("LOCKGATE_LEADER_LEASE", "10s"),
+    ("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "30s"),
+    ("LOCKGATE_DATABASE_IDLE_IN_TRANSACTION", "15s"),
+    ("LOCKGATE_DATABASE_DEADLINE", "20s"),
 ];
 
 /// A database, a topic, and replicas that work on them.
@@ -74,10 +84,7 @@ impl Cluster {
     pub fn on(url: &str, pool: PgPool, topic: Topic, database: Option<TestDatabase>) -> Self {
         let logs = std::env::temp_dir().join(format!("lockgate-chaos-{}", Uuid::new_v4().simple()));
         std::fs::create_dir(&logs).unwrap();
-        let mut settings: Vec<(String, String)> = TEST_CLOCK
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let mut settings = owned(TEST_CLOCK);
         settings.push(("DATABASE_URL".to_owned(), url.to_owned()));
         settings.push(("KAFKA_BROKERS".to_owned(), topic.brokers().to_owned()));
         settings.push(("LOCKGATE_TOPICS_EMAIL".to_owned(), topic.name().to_owned()));
@@ -97,6 +104,13 @@ impl Cluster {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// For a test in which no holder dies or stands still: a busy machine makes none of them lose a lease or a message.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.settings.extend(owned(PATIENT));
         self
     }
 
@@ -124,6 +138,41 @@ impl Cluster {
         self.replica_with(&[("LOCKGATE_CRASH_AT", point)])
     }
 
+    /// Has one die at a crash point, and what it held be over at once: that leases end, and when, is another test's.
+    pub async fn dies_at(&self, point: &str) {
+        self.replica_dying_at(point).crashes().await;
+        self.end_leases().await;
+    }
+
+    /// Ends all leases, whose holders must be dead, so that nobody waits for that.
+    pub async fn end_leases(&self) {
+        self.settles().await;
+        self.pool
+            .execute(sqlx::raw_sql(include_str!("../sql/end_leases.sql")))
+            .await
+            .unwrap();
+    }
+
+    /// Waits until the server has done what the dead asked it for: that may still be committed.
+    pub async fn settles(&self) {
+        let busy = "select count(*) from pg_stat_activity where datname = current_database()
+                       and pid <> pg_backend_pid() and backend_type = 'client backend' and state <> 'idle'";
+        wait_until(PATIENCE, "the server has done what the dead asked for", async || {
+            let busy: i64 = sqlx::query_scalar(busy).fetch_one(&self.pool).await.unwrap();
+            busy == 0
+        })
+        .await;
+    }
+
+    /// Lets an hour pass for all that is waited for.
+    pub async fn an_hour_passes(&self) {
+        let pass = "with steps as (
+                update lockgate.run_steps set due_at = due_at - interval '1 hour' where due_at is not null)
+            update lockgate.task_runs set wake_at = wake_at - interval '1 hour', rank = rank - interval '1 hour'
+             where wake_at is not null";
+        self.pool.execute(pass).await.unwrap();
+    }
+
     /// Starts one with settings of its own.
     #[must_use]
     pub fn replica_with(&self, env: &[(&str, &str)]) -> Replica {
@@ -135,10 +184,7 @@ impl Cluster {
     pub fn replica_called(&self, args: &[&str], env: &[(&str, &str)]) -> Replica {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let mut all = self.settings.clone();
-        all.extend(
-            env.iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
+        all.extend(owned(env));
         let log = self.logs.join(format!("replica-{number}.log"));
         Replica::start(&program(), args, &all, log, self.killed.clone())
     }
@@ -261,6 +307,11 @@ impl Drop for Cluster {
             let _ = std::fs::remove_dir_all(&self.logs);
         }
     }
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    settings.iter().map(owned).collect()
 }
 
 /// The binary with the tests' workflows, which cargo builds beside the tests.

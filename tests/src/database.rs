@@ -159,7 +159,7 @@ async fn make_template(server: &mut PgConnection, name: &str) {
     Migrator::new(database.clone()).up(None).await.unwrap();
     database.close().await;
     crate::wait_until(
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         "the migrator has left the template",
         async || {
             let left = "select not exists (select 1 from pg_stat_activity where datname = $1)";

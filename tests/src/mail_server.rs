@@ -34,15 +34,9 @@ impl MailServer {
             "there is no mail server to test with; LOCKGATE_WITHOUT_PYPI=1 leaves it out where PyPI is out of reach: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        // Free a moment ago; nobody else here takes ports of this kind meanwhile.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
         Some(Self {
             python: String::from_utf8(output.stdout).unwrap().trim().to_owned(),
-            port,
+            port: crate::free_port(),
             maildir: std::env::temp_dir().join(format!("lockgate-maildir-{}", uuid::Uuid::new_v4().simple())),
             options: Vec::new(),
             child: None,

@@ -25,7 +25,8 @@ pub const GROUP: &str = "email-sender";
 
 const SETTINGS: &[(&str, &str)] = &[
     ("EMAIL_PAGE", "200"),
-    ("EMAIL_LEASE", "3s"),
+    // A mail server has a third of it for each answer, on a machine that may be busy.
+    ("EMAIL_LEASE", "30s"),
     ("LOCKGATE_DATABASE_DEADLINE", "5s"),
     // A member that was killed is missed after the shortest time that the broker takes.
     ("LOCKGATE_KAFKA_PROPERTIES_SESSION_TIMEOUT_MS", "6000"),

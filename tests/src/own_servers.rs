@@ -107,9 +107,13 @@ impl OwnServers {
 
     fn run(&self, arguments: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/dev/services.sh");
+        // A broker may stand still for a minute without being shut out, until it is started again: then one that was killed is
+        // to be let back in soon.
+        let session = if arguments[0] == "start" { "3000" } else { "60000" };
         let output = Command::new(script)
             .args(arguments)
             .env("LOCKGATE_SERVICES_DIR", &self.state)
+            .env("KAFKA_SESSION_MS", session)
             .envs(self.env.iter().cloned())
             .output()
             .unwrap();

@@ -1,10 +1,11 @@
 //! A replica as a process of its own, which tests kill, freeze and ask to stop.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -19,6 +20,31 @@ const SHOWN_LINES: usize = 60;
 /// Replicas that were ended at once: what each had in flight, and no more, may be sent again.
 pub(crate) type Killed = Arc<Mutex<Vec<Uuid>>>;
 
+/// A shell that sends signals for us, there before they are needed: a busy machine may take seconds to start a program, and
+/// then what a replica was to be frozen in is over.
+struct Signals {
+    _shell: Child,
+    asked: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+static SIGNALS: LazyLock<Mutex<Signals>> = LazyLock::new(|| {
+    let mut shell = Command::new("sh")
+        .args([
+            "-c",
+            "while read -r name pid; do kill -s \"$name\" \"$pid\"; echo \"$?\"; done",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    Mutex::new(Signals {
+        asked: shell.stdin.take().unwrap(),
+        answers: BufReader::new(shell.stdout.take().unwrap()),
+        _shell: shell,
+    })
+});
+
 /// A running `lockgate run`.
 pub struct Replica {
     child: Child,
@@ -29,6 +55,7 @@ pub struct Replica {
 impl Replica {
     /// Starts a program with nothing but this environment; it writes to `log`.
     pub(crate) fn start(program: &Path, args: &[&str], env: &[(String, String)], log: PathBuf, killed: Killed) -> Self {
+        LazyLock::force(&SIGNALS);
         let file = File::create(&log).unwrap();
         let child = Command::new(program)
             .args(args)
@@ -148,10 +175,12 @@ impl Replica {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.pid().to_string()])
-            .status();
-        assert!(sent.unwrap().success(), "signal {name} was not sent");
+        let mut signals = SIGNALS.lock().unwrap();
+        writeln!(signals.asked, "{name} {}", self.pid()).unwrap();
+        let mut answer = String::new();
+        signals.answers.read_line(&mut answer).unwrap();
+        drop(signals);
+        assert_eq!(answer, "0\n", "signal {name} was not sent");
     }
 
     /// Waits for its end.

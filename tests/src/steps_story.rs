@@ -17,9 +17,13 @@ pub struct Story {
 }
 
 impl Story {
-    /// Starts one, with nobody to run it yet.
+    /// Starts one where no lease has to end, with nobody to run it yet.
     pub async fn begin(plan: Value) -> Self {
-        let mut cluster = Cluster::new().await;
+        Self::begin_on(Cluster::new().await.patient(), plan).await
+    }
+
+    /// Starts one on a cluster with settings of its own.
+    pub async fn begin_on(mut cluster: Cluster, plan: Value) -> Self {
         create_effects(&cluster.pool).await;
         let url = cluster.url().to_owned();
         cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);

@@ -1,6 +1,5 @@
 //! A real Prometheus behind a real OpenTelemetry Collector, with the configuration that is shipped.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -159,9 +158,5 @@ async fn answers(url: &str) -> bool {
 }
 
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
+    format!("127.0.0.1:{}", crate::free_port())
 }

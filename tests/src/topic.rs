@@ -1,13 +1,14 @@
 //! A topic for a test, and what is in it, read by a client that shares nothing with the engine.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use uuid::Uuid;
 
@@ -80,7 +81,36 @@ impl Topic {
         for made in admin.create_topics([&new], &options).await.unwrap() {
             made.unwrap_or_else(|(name, code)| panic!("topic {name} cannot be made: {code}"));
         }
+        topic.is_known(PARTITIONS).await;
         topic
+    }
+
+    /// Waits until the brokers tell of it: they answer that it was made, and hear of it themselves a moment later.
+    ///
+    /// # Panics
+    /// They do not.
+    pub async fn is_known(&self, partitions: i32) {
+        let topic = self.clone();
+        let known = tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer = topic.client().create().unwrap();
+            let until = Instant::now() + TIMEOUT;
+            let is_led = |partition: &MetadataPartition| partition.error().is_none() && partition.leader() >= 0;
+            loop {
+                let told = client.fetch_metadata(Some(&topic.name), TIMEOUT).unwrap();
+                let known = &told.topics()[0];
+                if known.partitions().iter().filter(|one| is_led(one)).count() == usize::try_from(partitions).unwrap() {
+                    return;
+                }
+                assert!(
+                    Instant::now() < until,
+                    "nobody tells of {}: {:?}",
+                    topic.name,
+                    known.error()
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        known.await.unwrap();
     }
 
     /// Changes a setting of it.
@@ -164,14 +194,24 @@ impl Topic {
                 .unwrap();
         }
         consumer.assign(&all).unwrap();
-        let (mut copies, mut ends) = (Vec::new(), 0);
-        while ends < partitions {
-            match consumer.poll(TIMEOUT) {
-                Some(Ok(message)) => copies.push(each(&message)),
-                Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
-                Some(Err(error)) => panic!("topic {} cannot be read: {error}", self.name),
-                None => panic!("topic {} cannot be read: no answer", self.name),
+        // A topic that grows has more than one end in a partition. What a broker complains of may pass: the client asks again.
+        let (mut copies, mut ended, mut heard) = (Vec::new(), HashSet::new(), Instant::now());
+        let mut trouble = None;
+        while ended.len() < partitions {
+            match consumer.poll(Duration::from_secs(1)) {
+                Some(Err(error)) if !matches!(error, KafkaError::PartitionEOF(_)) => trouble = Some(error),
+                Some(read) => {
+                    heard = Instant::now();
+                    match read {
+                        Ok(message) => copies.push(each(&message)),
+                        Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
+                        Err(_) => {}
+                    }
+                }
+                None => {}
             }
+            let waits = heard.elapsed();
+            assert!(waits < TIMEOUT, "topic {} cannot be read: {trouble:?}", self.name);
         }
         copies
     }

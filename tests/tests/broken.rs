@@ -29,12 +29,9 @@ async fn rows(cluster: &Cluster, count: i64) {
 async fn an_item_that_kills_its_worker_is_alone_in_the_end_and_stored() {
     let cluster = Cluster::new()
         .await
+        .patient()
         .with("LOCKGATE_WORKER_BATCH_SIZE", "8")
         .with("LOCKGATE_CHAOS_KILLS", "1");
-    let cluster = cluster
-        .with("LOCKGATE_LEASE_DURATION", "2200ms")
-        .with("LOCKGATE_LEASE_RENEW", "700ms")
-        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "1500ms");
     let run = cluster.start("chaos-items", json!({"items": 40, "kills": [21]})).await;
     let deadline = Instant::now() + PATIENCE * 2;
     let mut deaths = 0;
@@ -44,6 +41,8 @@ async fn an_item_that_kills_its_worker_is_alone_in_the_end_and_stored() {
         if !replica.is_alive() {
             assert!(replica.log().contains("item 21 kills its worker"));
             deaths += 1;
+            // A death more than there were would be counted if a lease ended that somebody is only slow to renew.
+            cluster.end_leases().await;
             replica = cluster.replica();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -66,7 +65,7 @@ async fn an_item_that_kills_its_worker_is_alone_in_the_end_and_stored() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_in_trouble_for_a_while_and_items_that_cannot_be_stored_end_no_run() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     // More panics and failures at once than there may be in a row: all workers meet the same trouble.
     let input = json!({"items": 20_000, "rows_panic": 20, "rows_fail": 20, "unfit": [7, 12_007]});
     let run = cluster.start("chaos-items", input).await;
@@ -101,7 +100,7 @@ async fn a_source_that_can_never_be_read_fails_its_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_item_and_one_item_are_runs_like_any_other() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let none = cluster.start("chaos-items", json!({"items": 0})).await;
     let one = cluster.start("chaos-items", json!({"items": 1})).await;
     let all_skipped = cluster
@@ -118,11 +117,11 @@ async fn no_item_and_one_item_are_runs_like_any_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_go_between_plan_and_reading_are_counted_as_vanished() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     rows(&cluster, 900).await;
     let run = cluster.start("chaos-rows", json!({})).await;
     // Plans all of it, and dies before the first message.
-    cluster.replica_dying_at("claim.after_commit").crashes().await;
+    cluster.dies_at("claim.after_commit").await;
     let gone = cluster
         .pool
         .execute("delete from chaos.rows where id % 10 = 3")
@@ -142,7 +141,7 @@ async fn rows_that_go_between_plan_and_reading_are_counted_as_vanished() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_that_come_twice_or_descend_fail_the_run_by_name() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let twice = cluster
         .start("chaos-items", json!({"items": 3_000, "repeats": 2_500}))
         .await;
@@ -171,7 +170,7 @@ async fn ids_that_come_twice_or_descend_fail_the_run_by_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_run_claims_nothing_more_and_hands_back_what_is_in_flight() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let run = cluster
         .start_paced("chaos-items", json!({"items": 5_000}), Some(5))
         .await;
@@ -218,7 +217,7 @@ async fn a_cancelled_run_claims_nothing_more_and_hands_back_what_is_in_flight() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_run_rests_until_it_is_resumed() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let run = cluster
         .start_paced("chaos-items", json!({"items": 25_000}), Some(500))
         .await;
@@ -263,7 +262,7 @@ async fn a_paused_run_rests_until_it_is_resumed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_past_its_deadline_fails_and_says_so() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let sql = "select lockgate.start_run('chaos-items', '{\"items\": 5000}', pace_per_s => 20, deadline => '3 s')";
     let run: Uuid = sqlx::query_scalar(sql).fetch_one(&cluster.pool).await.unwrap();
     let _replica = cluster.replica();
@@ -282,12 +281,19 @@ async fn a_run_past_its_deadline_fails_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paced_run_keeps_its_pace_over_the_whole_fleet() {
     const PACE: i32 = 600;
-    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCH_SIZE", "100");
+    let cluster = Cluster::new().await.patient().with("LOCKGATE_WORKER_BATCH_SIZE", "100");
     let run = cluster
-        .start_paced("chaos-items", json!({"items": 6_000}), Some(PACE))
+        .start_paced("chaos-items", json!({"items": 12_000}), Some(PACE))
         .await;
     let _replicas = [cluster.replica(), cluster.replica()];
     let found = cluster.completes(run).await;
+    let begun = "select min(at) from lockgate.transitions
+                  where run_id = $1 and entity = 'batch' and to_status = 'claimed'";
+    let begun: chrono::DateTime<chrono::Utc> = sqlx::query_scalar(begun)
+        .bind(run)
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
     let mut times: Vec<i64> = cluster
         .topic
         .read()
@@ -304,19 +310,26 @@ async fn a_paced_run_keeps_its_pace_over_the_whole_fleet() {
     let pace = (to - from) as f64 / seconds;
     println!("{pace:.0} a second over {seconds:.1} s: {found}");
     assert!(seconds >= 5.0, "too short to say: {seconds} s");
-    // Never faster; a machine that has much else to do is slower.
+    // A machine that has much else to do is slower,
     assert!(
-        (0.3..1.15).contains(&(pace / f64::from(PACE))),
+        pace / f64::from(PACE) >= 0.3,
         "{pace:.0} messages a second instead of {PACE}"
     );
+    // and catches up with no more than was claimed ahead: two seconds, and the batch that each replica has begun.
+    let ahead = 2 * i64::from(PACE) + 2 * 100;
+    let early = times.iter().zip(1_i64..).find(|(at, number)| {
+        let since = *at - begun.timestamp_millis();
+        *number > since * i64::from(PACE) / 1_000 + ahead
+    });
+    assert_eq!(early, None, "faster than {PACE} a second from {begun} on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_from_one_snapshot_begins_anew_when_its_planner_dies() {
-    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCH_SIZE", "100");
+    let cluster = Cluster::new().await.patient().with("LOCKGATE_WORKER_BATCH_SIZE", "100");
     rows(&cluster, 1_500).await;
     let run = cluster.start("chaos-rows", json!({"consistent": true})).await;
-    cluster.replica_dying_at("plan.after_chunk:1").crashes().await;
+    cluster.dies_at("plan.after_chunk:1").await;
     let unplanned = "select count(*) from lockgate.run_batches where run_id = $1";
     assert_eq!(cluster.count(unplanned, run).await, 2, "it died after two batches");
     let claims = "select count(*) from lockgate.transitions where run_id = $1 and entity = 'batch'";
@@ -357,7 +370,7 @@ async fn refuse_finishes(cluster: &Cluster, code: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_full_for_a_while_fails_no_run() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     refuse_finishes(&cluster, "53100").await;
     let mut replica = cluster.replica();
     let run = cluster.start("chaos-items", json!({"items": 2_000})).await;
@@ -378,7 +391,7 @@ async fn a_disk_that_is_full_for_a_while_fails_no_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_end_can_never_be_written_fails_its_run_by_name() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     refuse_finishes(&cluster, "23514").await;
     let mut replica = cluster.replica();
     let run = cluster.start("chaos-items", json!({"items": 300})).await;
@@ -394,10 +407,10 @@ async fn a_batch_whose_end_can_never_be_written_fails_its_run_by_name() {
 /// A stop inside somebody's own transaction is decided there, and known to the claims of others only when it commits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_cancelled_in_an_open_transaction_is_claimed_by_nobody_meanwhile() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let mut replica = cluster.replica();
     let run = cluster
-        .start_paced("chaos-items", json!({"items": 5_000}), Some(500))
+        .start_paced("chaos-items", json!({"items": 20_000}), Some(500))
         .await;
     wait_until(PATIENCE, "some batches are done", async || {
         cluster.batches_done(run).await >= 2

@@ -241,7 +241,7 @@ async fn kafka_is_looked_at_topic_by_topic() {
 }
 
 async fn between(url: &str) -> Between {
-    test_pooler(&DatabaseSettings::new(url), Duration::from_secs(5))
+    test_pooler(&DatabaseSettings::new(url), Duration::from_secs(60))
         .await
         .unwrap()
         .between

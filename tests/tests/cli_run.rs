@@ -1,8 +1,8 @@
 //! `run`: waiting for servers that are not there yet, refusing what cannot work, draining on signals; and `migrate`.
 #![allow(clippy::unwrap_used)]
 
-use lockgate_tests::TestDatabase;
 use lockgate_tests::cli::Program;
+use lockgate_tests::{TestDatabase, free_port};
 use sqlx::Executor;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -64,16 +64,19 @@ async fn a_drain_that_fails_exits_1() {
     );
 }
 
+/// Many tries fail for one reason; a busy machine may have another, such as that a try took too long.
+fn says_each_reason_once(said: &str, beginning: &str) {
+    let mut lines: Vec<&str> = said.lines().filter(|line| line.contains(beginning)).collect();
+    let all = lines.len();
+    lines.dedup();
+    assert!(lines.len() == all && (1..=3).contains(&all), "{said}");
+}
+
 #[tokio::test]
 async fn an_unreachable_postgres_is_waited_for_with_one_line_and_no_longer_than_asked() {
     let program = Program::new(BIN, "postgres://nobody@127.0.0.1:9/nothing").env("KAFKA_BROKERS", "unused:9092");
     let finished = program.run(&["run", "--wait", "2s"]).await.exits(5);
-    assert_eq!(
-        finished.err.matches("waiting for Postgres: ").count(),
-        1,
-        "{}",
-        finished.err
-    );
+    says_each_reason_once(&finished.err, "waiting for Postgres: ");
     finished.says(&["error: Postgres cannot be used", "nothing was changed", "hint: "]);
 }
 
@@ -81,9 +84,7 @@ async fn an_unreachable_postgres_is_waited_for_with_one_line_and_no_longer_than_
 async fn a_postgres_that_comes_up_is_used() {
     let database = TestDatabase::new().await;
     // A port that nobody listens on until the gate opens.
-    let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = gate.local_addr().unwrap().port();
-    drop(gate);
+    let port = free_port();
     let real = database
         .url()
         .split(['@', '/'])
@@ -151,12 +152,7 @@ async fn what_waiting_cannot_mend_ends_it_at_once() {
         .run(&["run", "--wait", "1s"])
         .await
         .exits(5);
-    assert_eq!(
-        finished.err.matches("waiting for Kafka: ").count(),
-        1,
-        "{}",
-        finished.err
-    );
+    says_each_reason_once(&finished.err, "waiting for Kafka: ");
     let finished = on(&database).run(&["run", "--set", "lease.renew=59s"]).await.exits(2);
     finished.says(&["lease.renew = 59s: two missed renewals lose a lease of 1m; set it to 20s or less"]);
     let finished = on(&TestDatabase::empty().await).run(&["run"]).await.exits(4);

@@ -32,7 +32,7 @@ async fn set(database: &TestDatabase, run: &RunHandle<u32>, sql: &'static str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_workflow_returned_is_its_result() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     cluster.seed_users(100).await;
     let _replica = cluster.replica();
     let client = Client::new(Database::new(&DatabaseSettings::new(cluster.url())).unwrap());

@@ -1,6 +1,7 @@
 //! Starts that go together, and clients in the process of a replica: their runs begin at once and their ends are told.
 #![allow(clippy::unwrap_used)]
 
+use std::pin::pin;
 use std::time::Duration;
 
 use lockgate::client::{Client, RunStatus};
@@ -10,6 +11,7 @@ use lockgate::{Engine, EngineBuilder};
 use lockgate_tests::beside::{InProcess, database};
 use lockgate_tests::{TestDatabase, wait_until};
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 
 /// Says what it is told.
 struct Echo;
@@ -22,7 +24,7 @@ impl Workflow for Echo {
     async fn run(&self, ctx: Context, input: u32) -> anyhow::Result<u32> {
         ctx.step("say", move || async move {
             if input == SLOW {
-                tokio::time::sleep(Duration::from_secs(3)).await;
+                let _open = GATE.acquire().await?;
             }
             anyhow::Ok(input)
         })
@@ -30,8 +32,9 @@ impl Workflow for Echo {
     }
 }
 
-/// Said after three seconds.
+/// Said once the gate is open.
 const SLOW: u32 = 5;
+static GATE: Semaphore = Semaphore::const_new(0);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of whom nobody is to be found by it.
 const NO_POLL: Duration = Duration::from_secs(600);
@@ -143,7 +146,10 @@ async fn a_run_started_beside_a_replica_begins_at_once_and_its_end_is_told() {
     let run = client.start::<Echo>(&SLOW).send().await.unwrap();
     // Nobody can be asked any more, and it is not over.
     own.close().await;
-    assert_eq!(result(&client, run.id()).await, SLOW);
+    let mut end = pin!(result(&client, run.id()));
+    assert!(futures::poll!(&mut end).is_pending());
+    GATE.add_permits(1);
+    assert_eq!(end.await, SLOW);
     let born = "select count(*) from lockgate.task_runs
                  where started_at = created_at and claimed_at = created_at and claim_token = 1 and status = 'completed'";
     assert_eq!(number(place.pool(), born).await, 1);

@@ -103,7 +103,7 @@ async fn check(test_database: &TestDatabase, database: Database) {
     let idle = "select not exists (select from pg_stat_activity
         where datname = current_database() and state like 'idle in transaction%')";
     wait_until(
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         "no session is idle in a transaction",
         async || {
             sqlx::query_scalar::<_, bool>(idle)

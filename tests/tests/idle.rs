@@ -48,7 +48,7 @@ async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_pr
         .execute("create extension pg_stat_statements")
         .await
         .unwrap();
-    let replica = cluster.replica_called(
+    let mut replica = cluster.replica_called(
         &["run", "--roles", "worker"],
         &[
             ("LOCKGATE_LEASE_DURATION", "60s"),
@@ -57,6 +57,7 @@ async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_pr
             ("LOCKGATE_OUTBOX_POLL", "250ms"),
         ],
     );
+    replica.runs().await;
     // What it does is only seen in how rarely it asks.
     tokio::time::sleep(CALM).await;
     cluster.pool.execute("select pg_stat_statements_reset()").await.unwrap();

@@ -6,9 +6,10 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use lockgate::leader::{LeaderLoop, LeaderStore};
 use lockgate::lifecycle::{Fleet, FleetError};
 use lockgate::postgres::PostgresLeader;
@@ -22,7 +23,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const LEASE: Duration = Duration::from_secs(6);
+/// A fifth of it is what a leader stands down early, on a machine that may stand still for a second or two.
+const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(600);
 
@@ -190,7 +192,7 @@ impl LeaderStore for Freezable {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_leader_is_followed_in_under_two_leases() {
+async fn a_killed_leader_is_followed_soon_after_its_lease() {
     let world = World::new().await;
     let mut first = Replica::start(&world, LEASE, RENEW);
     assert_eq!(first.leads().await, 1);
@@ -199,9 +201,9 @@ async fn a_killed_leader_is_followed_in_under_two_leases() {
     world.until("a renewal", EXPIRES, |expires| expires > renewed).await;
     assert_eq!(*second.term.borrow(), None);
     first.task.abort();
-    let killed = Instant::now();
     assert_eq!(second.leads().await, 2);
-    assert!(killed.elapsed() < 2 * LEASE, "took {:?}", killed.elapsed());
+    let late = elected(&world, 2).await.0 - ended(&world, 1).await;
+    assert!(late.to_std().unwrap() < LEASE, "took {late} after the lease");
     assert_terms_do_not_overlap(&world, 2).await;
     second.stopped().await;
 }
@@ -253,23 +255,36 @@ async fn a_frozen_leader_stands_down_before_its_lease_ends() {
     ];
     for term in 1..=2 {
         let leader = leader_of(&replicas, term).await;
-        let left = "select (extract(epoch from expires_at - clock_timestamp()) * 1000)::bigint
-            from lockgate.leader_lease where term = ";
         replicas[leader].frozen.store(true, Ordering::SeqCst);
         replicas[leader].stands_down().await;
-        let left_ms = world.number(&format!("{left}{term}")).await;
-        assert!(
-            left_ms > 0,
-            "stood down {}ms after the lease of term {term} ended",
-            -left_ms
-        );
+        let stood_down = Utc::now();
         leader_of(&replicas, term + 1).await;
+        let ended = ended(&world, term).await;
+        assert!(
+            stood_down < ended,
+            "stood down at {stood_down}, when the lease of term {term} had ended at {ended}"
+        );
         replicas[leader].frozen.store(false, Ordering::SeqCst);
     }
     for replica in replicas {
         replica.stopped().await;
     }
     assert_terms_do_not_overlap(&world, 3).await;
+}
+
+/// When the lease of a term ended, as whoever came next has written down.
+async fn ended(world: &World, term: i64) -> DateTime<Utc> {
+    let (_, reason) = elected(world, term + 1).await;
+    let (_, at) = reason.split_once("ended at ").unwrap();
+    at.parse().unwrap()
+}
+
+/// When a term began, and what was written down then.
+async fn elected(world: &World, term: i64) -> (DateTime<Utc>, String) {
+    let elected = "select at, reason from lockgate.transitions
+                    where entity = 'leader' and to_status = 'elected' and term = $1";
+    let elected = sqlx::query_as(elected).bind(term).fetch_one(&world.pool).await;
+    elected.unwrap()
 }
 
 async fn leader_of(replicas: &[Replica], term: i64) -> usize {

@@ -9,6 +9,8 @@ use lockgate_tests::wait_until;
 use serde_json::json;
 
 const ITEMS: i64 = 60_000;
+/// Messages a second at most, so that it is not over before the disk is full.
+const PACE: i32 = 3_000;
 /// The server's catalogue and log of changes take some 120 of it.
 const DISK_MIB: u32 = 256;
 /// Little log, so that it does not take the disk itself.
@@ -20,12 +22,18 @@ async fn a_run_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
         println!("skipped: only root can mount a small disk, and not everywhere");
         return;
     };
-    let cluster = servers.cluster().await;
+    let cluster = servers
+        .cluster()
+        .await
+        .with("LOCKGATE_LEASE_DURATION", "20s")
+        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "12s");
     let mut replicas = [cluster.replica(), cluster.replica()];
     for replica in &mut replicas {
         replica.runs().await;
     }
-    let run = cluster.start("chaos-items", json!({"items": ITEMS})).await;
+    let run = cluster
+        .start_paced("chaos-items", json!({"items": ITEMS}), Some(PACE))
+        .await;
     wait_until(PATIENCE, "some batches are done", async || {
         cluster.batches_done(run).await >= 5
     })
@@ -38,7 +46,7 @@ async fn a_run_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
     })
     .await;
     // Longer than a lease: what is held now cannot be renewed, and is not to be taken for finished.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(22)).await;
     assert_ne!(
         cluster.status(run).await,
         "completed",

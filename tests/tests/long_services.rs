@@ -28,7 +28,7 @@ struct Instance {
 impl Instance {
     fn up(name: &str, services: &[&str]) -> Result<Self> {
         let instance = Self {
-            state: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
+            state: Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", uuid::Uuid::new_v4().simple())),
         };
         instance.run(&["down"])?;
         instance.run(&[&["up"], services].concat())?;
@@ -40,6 +40,8 @@ impl Instance {
         let output = Command::new(script)
             .args(arguments)
             .env("LOCKGATE_SERVICES_DIR", &self.state)
+            // One that was killed is let back in soon.
+            .env("KAFKA_SESSION_MS", "3000")
             .output()?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(

@@ -2,8 +2,6 @@
 //! authority, another host or a wrong password does not.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::net::TcpListener;
-
 use lockgate_tests::certificates::{Authority, Certificate};
 use lockgate_tests::cli::Program;
 use lockgate_tests::cluster::{Cluster, program};
@@ -11,7 +9,7 @@ use lockgate_tests::mail_server::MailServer;
 use lockgate_tests::mailroom::{Letter, Mailroom};
 use lockgate_tests::own_servers::OwnServers;
 use lockgate_tests::replica::PATIENCE;
-use lockgate_tests::wait_until;
+use lockgate_tests::{free_port, wait_until};
 use serde_json::json;
 
 const ITEMS: i64 = 3_000;
@@ -45,7 +43,7 @@ fn verified(url: &str, host: &str, mode: &str, authority: &Authority) -> String 
 async fn replicas_work_over_a_verified_connection_to_postgres() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let servers = postgres(&authority.signs("localhost"));
-    let plain = servers.cluster().await;
+    let plain = servers.cluster().await.patient();
     let url = plain.url().to_owned();
     let cluster = plain.with("DATABASE_URL", &verified(&url, "localhost", "verify-full", &authority));
     let encrypted = "select count(*) from pg_stat_ssl s join pg_stat_activity a using (pid)
@@ -109,7 +107,7 @@ fn broker(port: u16, certificate: &Certificate) -> OwnServers {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_send_over_tls_after_a_login_by_scram() {
     let (authority, stranger) = (Authority::new(), Authority::new());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let servers = broker(port, &authority.signs("localhost"));
     let folder = std::env::temp_dir().join(format!("lockgate-passwords-{}", uuid::Uuid::new_v4().simple()));
     std::fs::create_dir(&folder).unwrap();
@@ -122,6 +120,7 @@ async fn replicas_send_over_tls_after_a_login_by_scram() {
     let cluster = servers
         .cluster()
         .await
+        .patient()
         .with("KAFKA_BROKERS", &format!("localhost:{port}"))
         .with(&property("SECURITY_PROTOCOL"), "sasl_ssl")
         .with(&property("SSL_CA_LOCATION"), &authority.certificate())
@@ -140,7 +139,7 @@ async fn replicas_send_over_tls_after_a_login_by_scram() {
         // The certificate is not one for this name.
         ("KAFKA_BROKERS", elsewhere.as_str(), "certificate"),
     ] {
-        let mut replica = cluster.replica_called(&["run", "--wait", "8s"], &[(name, value)]);
+        let mut replica = cluster.replica_called(&["run", "--wait", "30s"], &[(name, value)]);
         assert_eq!(replica.ends().await.code(), Some(5), "{}", replica.log());
         let log = replica.log().to_lowercase();
         assert!(log.contains(says), "{name}: no {says:?} in {log}");

@@ -46,9 +46,9 @@ async fn with_lease(lease: &str, message_timeout: &str) -> Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_are_kept_while_heartbeats_and_looks_for_stops_are_slow() {
-    let cluster = with_lease("6s", "4s").await;
+    let cluster = with_lease("18s", "6s").await;
     let slow = ["Registers a replica", "Which of these runs"];
-    let (run, found) = run_with_slow(&cluster, &slow, Duration::from_secs(7), usize::MAX).await;
+    let (run, found) = run_with_slow(&cluster, &slow, Duration::from_secs(20), usize::MAX).await;
     assert_eq!(cluster.count(IN_DOUBT, run).await, 0, "{found}");
     assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
 }
@@ -65,7 +65,7 @@ async fn a_batch_whose_lease_is_in_doubt_goes_back_with_what_is_known_of_it() {
 /// Each costs a third of the lease when the next one is awaited.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewals_that_fail_at_once_are_soon_asked_for_again() {
-    let cluster = with_lease("9s", "4s").await.with("LOCKGATE_LEASE_RENEW", "3s");
+    let cluster = with_lease("18s", "6s").await.with("LOCKGATE_LEASE_RENEW", "6s");
     let proxy = Proxy::before(cluster.url()).await;
     proxy.lose_request("All leases of a process", 2);
     let run = cluster

@@ -32,7 +32,8 @@ pub(super) struct SignalRequest {
     /// Its name, for which the run's code waits: up to 100 printable ASCII characters.
     #[schemars(extend("pattern" = "^[ -~]{1,100}$"))]
     name: String,
-    /// What is told, any JSON; `null` when not given. At most 64 KiB.
+    /// What is told, any JSON whose numbers are within the range of a double, without a zero character, nested at most 126
+    /// deep; `null` when not given. At most 64 KiB.
     #[serde(default)]
     payload: serde_json::Value,
     /// Told once, however often it is asked for under this key.

@@ -10,7 +10,7 @@ use super::{Exit, Failure};
 use crate::config::Config;
 use crate::delivery::{Publisher, TopicError};
 use crate::health::{Health, Part};
-use crate::postgres::{DatabaseSettings, ServerVersion, probe, test_pooler};
+use crate::postgres::{DatabaseSettings, PoolerVerdict, ServerVersion, probe, test_pooler};
 use crate::telemetry::say;
 
 /// One try takes no longer, so that a frozen server is noticed.
@@ -108,12 +108,27 @@ pub(super) async fn wait_for_postgres(settings: &DatabaseSettings, patience: &mu
             Err(error) => return Err(error.into()),
         }
     }
-    let verdict = test_pooler(settings, ONE_TRY).await?;
+    let verdict = look_for_pooler(settings, patience).await?;
     if verdict.is_safe() {
         return Ok(());
     }
     let what = format!("{} would mix up answers", verdict.evidence());
     Err(Failure::new(Exit::Conflict, what).hint(verdict.fix()))
+}
+
+/// What stands before Postgres. A server that answered may take its time for the next answer.
+async fn look_for_pooler(settings: &DatabaseSettings, patience: &mut Patience) -> Result<PoolerVerdict, Failure> {
+    loop {
+        match test_pooler(settings, ONE_TRY).await {
+            Err(error) if error.may_pass() => {
+                patience.say(format!("waiting for Postgres: {error}"));
+                if !patience.wait().await {
+                    return Err(error.into());
+                }
+            }
+            tested => return Ok(tested?),
+        }
+    }
 }
 
 /// Waits until the brokers answer for every configured topic.

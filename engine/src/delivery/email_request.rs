@@ -25,7 +25,8 @@ pub struct EmailCommandRequest<'a> {
     #[serde(borrow)]
     #[schemars(length(min = 1, max = 200), extend("pattern" = NAME_PATTERN))]
     pub template_id: Cow<'a, str>,
-    /// What the template needs, any JSON; with it the command takes at most 64 KiB.
+    /// What the template needs, any JSON whose numbers are within the range of a double, of whole characters, nested at most
+    /// 127 deep; with it the command takes at most 64 KiB.
     #[schemars(with = "Value")]
     pub template_context: &'a RawValue,
     /// Language of the recipient, a BCP 47 tag.
@@ -213,6 +214,22 @@ mod tests {
             serde_json::to_string(&direct.command).unwrap(),
             r#"{"recipientEmail":"ada@example.org","templateId":"welcome","templateContext":{"a": [1.50]},"locale":"pt-BR","correlationId":"0af7651916cd43dd8448eb211c80319c","userId":7}"#
         );
+    }
+
+    /// The largest double there is, as a whole number and by its exponent: no reader may take one and refuse the other.
+    #[test]
+    fn a_number_is_taken_or_refused_whatever_its_spelling() {
+        let whole = format!("{:.0}", f64::MAX);
+        assert_eq!(whole.len(), 309);
+        for spelled in [&*whole, &format!("-{whole}.0"), "1.7976931348623157e+308", "5e-324"] {
+            let json = WHOLE.replace("1.50", spelled);
+            let direct = EmailCommandRequest::read(json.as_bytes()).unwrap().into_direct(None);
+            assert!(direct.unwrap().command.template_context.get().contains(spelled));
+            let read: f64 = serde_json::from_str(spelled).unwrap();
+            assert_eq!(read, spelled.parse::<f64>().unwrap());
+        }
+        let beyond = WHOLE.replace("1.50", &format!("{whole}0"));
+        assert_eq!(refusal(&beyond).field.as_deref(), Some("templateContext"));
     }
 
     fn refusal(json: &str) -> InvalidRequest {

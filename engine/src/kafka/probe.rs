@@ -15,9 +15,8 @@ use crate::delivery::{TopicError, TopicInfo, TopicTrouble};
 
 /// How long the brokers may take to answer one question.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Brokers that do not know the question never answer it, and whoever asks about a topic waits no longer than
-/// [`CHECK_TIMEOUT`] for all of it.
-const CONFIG_TIMEOUT: Duration = Duration::from_secs(1);
+/// Brokers that do not know the question never answer it. A busy one needs time: the connection to it may be new.
+const CONFIG_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What the brokers say of the topic. Blocking. `complaint` tells what the running producer last
 /// complained of, which explains better than a timeout why nobody answers.

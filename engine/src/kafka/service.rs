@@ -21,8 +21,9 @@ use crate::delivery::{Failure, PublisherEvents, Rejected, TopicError, TopicInfo}
 use crate::telemetry::catalogue::KAFKA_OUTSTANDING;
 use crate::telemetry::{Watching, meters};
 
-/// How long purged messages may take to be reported before they are settled without a report.
-const PURGE_GRACE: Duration = Duration::from_secs(1);
+/// How long purged messages may take to be reported before they are settled without a report. Waited out only where a report
+/// is missing.
+const PURGE_GRACE: Duration = Duration::from_secs(5);
 /// First and last pause before a failed producer is replaced.
 const REBUILD_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A new producer asks for its id half a second after its start, whenever its connection is there, and

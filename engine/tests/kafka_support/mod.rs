@@ -4,10 +4,13 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate::delivery::{Headers, Message, Outcome, OutcomeSink, Publisher, Rejected, Ticket};
 use lockgate::kafka::{KafkaConfig, KafkaPublisher, create_topic};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataPartition;
 use tokio::sync::Notify;
 
 /// The script that starts real servers.
@@ -65,7 +68,29 @@ pub async fn topic(partitions: i32, settings: &[(&str, &str)]) -> Arc<str> {
         create_topic(&config(), &name, partitions, settings).await.unwrap(),
         "{name} was there"
     );
+    all_know(&name, partitions).await;
     name.into()
+}
+
+/// Waits until the brokers tell of a topic: they answer that it was made, and hear of it themselves a moment later.
+pub async fn all_know(name: &str, partitions: i32) {
+    let name = name.to_owned();
+    let known = tokio::task::spawn_blocking(move || {
+        let mut client = ClientConfig::new();
+        let client: BaseConsumer = client.set("bootstrap.servers", brokers()).create().unwrap();
+        let until = Instant::now() + PATIENCE;
+        let is_led = |partition: &MetadataPartition| partition.error().is_none() && partition.leader() >= 0;
+        loop {
+            let told = client.fetch_metadata(Some(&name), PATIENCE).unwrap();
+            let known = &told.topics()[0];
+            if known.partitions().iter().filter(|one| is_led(one)).count() == usize::try_from(partitions).unwrap() {
+                return;
+            }
+            assert!(Instant::now() < until, "nobody tells of {name}: {:?}", known.error());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    known.await.unwrap();
 }
 
 pub fn publisher(config: KafkaConfig) -> KafkaPublisher {

@@ -7,7 +7,7 @@ use lockgate::delivery::HandedOver;
 use lockgate_tests::api::{Client, TOKEN, TestApi, settings};
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::doors::ScriptedDoor;
-use lockgate_tests::replica::Replica;
+use lockgate_tests::replica::{PATIENCE, Replica};
 use lockgate_tests::{TestDatabase, wait_until};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method};
@@ -23,7 +23,7 @@ async fn requests_that_are_there_end_and_no_new_ones_come() {
     door.awaited_by(1).await;
     let address = api.address;
     api.stop();
-    wait_until(Duration::from_secs(10), "nobody listens", async || {
+    wait_until(PATIENCE, "nobody listens", async || {
         TcpStream::connect(address).await.is_err()
     })
     .await;
@@ -82,7 +82,7 @@ async fn client_of(replica: &mut Replica) -> Client {
 
 #[tokio::test]
 async fn a_replica_that_only_serves_takes_commands_and_starts_runs_that_others_work_on() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     cluster.seed_users(10).await;
     let mut server = cluster.replica_called(
         &["run", "--roles", "api"],
@@ -120,7 +120,7 @@ async fn a_replica_that_only_serves_takes_commands_and_starts_runs_that_others_w
 
 #[tokio::test]
 async fn a_role_without_an_address_and_a_token_that_can_be_guessed_are_refused() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     for (env, said) in [
         (("RUST_LOG", "info"), "role api has no address to listen at"),
         (("LOCKGATE_API_TOKEN", "geheim"), "api.token = (hidden): can be guessed"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use lockgate::api::ApiSettings;
 use lockgate::delivery::HandedOver;
 use lockgate_tests::api::{TOKEN, TestApi, settings};
@@ -30,11 +31,9 @@ async fn bounded(change: impl FnOnce(&mut ApiSettings)) -> (TestDatabase, TestAp
 async fn a_token_makes_only_so_many_requests_a_second() {
     let (_database, api) = bounded(|bounds| bounds.requests_per_s = 1).await;
     let client = api.client().await;
-    let mut answers = Vec::new();
-    for _ in 0..8 {
-        answers.push(client.post(SEND, COMMAND).await);
-    }
-    assert_eq!(answers[0].status, 202);
+    // Together, so that they are within one second on a busy machine, too.
+    let answers = join_all((0..8).map(|_| client.post(SEND, COMMAND))).await;
+    assert!(answers.iter().any(|answer| answer.status == 202));
     let busy = answers
         .into_iter()
         .find(|answer| answer.status == 429)

@@ -81,7 +81,7 @@ async fn a_revoked_or_expired_token_is_refused_within_seconds() {
     let _ = revoked.post(SEND, COMMAND).await.is(202);
     program.run(&["tokens", "revoke", "revoked"]).await.exits(0);
     for over in [revoked, expires] {
-        wait_until(Duration::from_secs(10), "the token is refused", async || {
+        wait_until(PATIENCE, "the token is refused", async || {
             over.post(SEND, COMMAND).await.status == 401
         })
         .await;

@@ -23,7 +23,7 @@ pub async fn after_commit() {
 }
 
 pub async fn answer_lost() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let proxy = Proxy::before(cluster.url()).await;
     proxy.lose_reply("Claims the next batch of a run", 3);
     let run = cluster.start("chaos-items", json!({"items": 2_000})).await;

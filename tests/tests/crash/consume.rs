@@ -8,6 +8,8 @@ use lockgate_tests::smtp_sink::SmtpSink;
 use lockgate_tests::wait_until;
 
 const MAILS: i64 = 500;
+/// Short, and a third of it is still time enough for a mail server on a busy machine.
+const LEASE: &str = "15s";
 const EFFECTS: &str = "select count(*) from lockgate_mail.sent_emails";
 const REMEMBERED: &str = "select count(*) from lockgate.inbox";
 const DEAD: &str = "select count(*) from lockgate.inbox_dead";
@@ -17,7 +19,9 @@ async fn room() -> Mailroom {
     // Known by its name, a sender that comes back has its partitions at once.
     let room = Mailroom::new()
         .await
-        .with("LOCKGATE_KAFKA_PROPERTIES_GROUP_INSTANCE_ID", "one");
+        .with("LOCKGATE_KAFKA_PROPERTIES_GROUP_INSTANCE_ID", "one")
+        // Waited out for what the dead one held.
+        .with("EMAIL_LEASE", LEASE);
     room.post(
         (0..500)
             .map(|user| Letter {
@@ -103,7 +107,7 @@ pub async fn mail_taken() {
 
 pub async fn mail_not_marked() {
     let sink = SmtpSink::new(|_| None).await;
-    let room = Mailroom::new().await;
+    let room = Mailroom::new().await.with("EMAIL_LEASE", LEASE);
     room.queues(100).await;
     room.forbid_marks("%").await;
     let _sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);

@@ -50,17 +50,6 @@ async fn copies(topic: &Topic) -> BTreeMap<Uuid, usize> {
     .unwrap()
 }
 
-/// What the server was asked before a process died it still does: the rows are counted when that is over.
-pub async fn dust_has_settled(cluster: &Cluster) {
-    let busy = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() \
-                and backend_type = 'client backend' and state <> 'idle'";
-    wait_until(PATIENCE, "the server has done what the dead asked for", async || {
-        let busy: i64 = sqlx::query_scalar(busy).fetch_one(&cluster.pool).await.unwrap();
-        busy == 0
-    })
-    .await;
-}
-
 async fn rows(cluster: &Cluster, status: &str) -> i64 {
     sqlx::query_scalar("select count(*) from lockgate.undelivered_messages where run_id is null and status = $1")
         .bind(status)
@@ -70,7 +59,7 @@ async fn rows(cluster: &Cluster, status: &str) -> i64 {
 }
 
 pub async fn after_publish() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let mut process = submitting(&cluster, &[], "direct.after_publish:500");
     process.crashes().await;
     let accepted = accepted(&process);
@@ -84,11 +73,11 @@ pub async fn after_publish() {
 }
 
 pub async fn before_store() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     // There are two writers: the third page is begun by one that has stored its first.
     let mut process = submitting(&cluster, &["--in-seconds", "1"], "direct.before_store:3");
     process.crashes().await;
-    dust_has_settled(&cluster).await;
+    cluster.settles().await;
     let stored = rows(&cluster, "due").await;
     let accepted = accepted(&process).len() as i64;
     // What the last page would have held was accepted, though its process may have died before it said so.
@@ -106,10 +95,10 @@ pub async fn before_store() {
 }
 
 pub async fn after_store() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let mut process = submitting(&cluster, &["--in-seconds", "1"], "direct.after_store");
     process.crashes().await;
-    dust_has_settled(&cluster).await;
+    cluster.settles().await;
     let stored = rows(&cluster, "due").await;
     assert!(stored > 0);
     let _replica = cluster.replica();
@@ -124,15 +113,12 @@ pub async fn after_store() {
 pub async fn before_confirm() {
     let kafka = MockKafka::start();
     // Connecting takes some slow answers too, and must not use up the time of the messages.
-    let cluster = Cluster::on_topic(kafka.topic())
-        .await
-        .with("LOCKGATE_DIRECT_PATIENCE", "200ms")
-        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "6s")
-        .with("LOCKGATE_LEASE_DURATION", "10s");
+    let cluster = Cluster::on_topic(kafka.topic()).await.patient();
+    let cluster = cluster.with("LOCKGATE_DIRECT_PATIENCE", "200ms");
     kafka.answer_after(Duration::from_millis(600));
     let mut process = submitting(&cluster, &[], "direct.before_confirm");
     process.crashes().await;
-    dust_has_settled(&cluster).await;
+    cluster.settles().await;
     let stored = rows(&cluster, "due").await;
     assert!(stored > 0);
     kafka.answer_after(Duration::from_millis(1));

@@ -51,7 +51,7 @@ pub async fn every_answer_lost() {
 }
 
 async fn lost(lose: impl Fn(&Proxy, &str, usize)) {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let proxy = Proxy::before(cluster.url()).await;
     for (statement, times) in STATEMENTS {
         lose(&proxy, statement, *times);
@@ -78,7 +78,9 @@ async fn lost(lose: impl Fn(&Proxy, &str, usize)) {
 }
 
 pub async fn silence() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
+    // What a silent connection had begun is soon over.
+    let cluster = cluster.with("LOCKGATE_DATABASE_IDLE_IN_TRANSACTION", "2s");
     let proxy = Proxy::before(cluster.url()).await;
     let run = cluster
         .start_paced("chaos-items", json!({"items": 3_000}), Some(400))

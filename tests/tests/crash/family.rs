@@ -10,17 +10,25 @@ use lockgate_tests::wait_until;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::direct::dust_has_settled;
-
 /// A replica dies at a point; what is left is for others.
 async fn dies_at(point: &str, plan: Value) -> (Cluster, Uuid) {
-    let cluster = Cluster::new().await;
+    let (cluster, run) = family(plan).await;
+    cluster.dies_at(point).await;
+    (cluster, run)
+}
+
+/// A parent with nobody to run it yet.
+async fn family(plan: Value) -> (Cluster, Uuid) {
+    let cluster = with_effects().await;
+    let run = cluster.start("chaos-family", plan).await;
+    (cluster, run)
+}
+
+async fn with_effects() -> Cluster {
+    let cluster = Cluster::new().await.patient();
     create_effects(&cluster.pool).await;
     let url = cluster.url().to_owned();
-    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
-    let run = cluster.start("chaos-family", plan).await;
-    cluster.replica_dying_at(point).crashes().await;
-    (cluster, run)
+    cluster.with("LOCKGATE_CHAOS_EFFECTS", &url)
 }
 
 async fn count(cluster: &Cluster, sql: &'static str) -> i64 {
@@ -44,8 +52,6 @@ async fn leaves(cluster: &Cluster) -> BTreeMap<String, i64> {
 pub async fn starting_children() {
     for (point, least, most) in [("children.before_commit", 0, 19), ("children.after_commit", 1, 20)] {
         let (cluster, run) = dies_at(point, json!({"children": 20, "leaf_ms": 10})).await;
-        // Another page may have been on its way.
-        dust_has_settled(&cluster).await;
         let children = "select count(*) from lockgate.task_runs where parent_id is not null";
         let found = count(&cluster, children).await;
         assert!((least..=most).contains(&found), "{point}: {found} were started");
@@ -62,7 +68,15 @@ pub async fn starting_children() {
 
 /// The child is over; its parent sleeps, and nobody was there to wake it.
 pub async fn waking_a_parent() {
-    let (cluster, run) = dies_at("parents.before_wake", json!({"children": 1})).await;
+    let (cluster, run) = family(json!({"children": 1, "leaf_waits": true})).await;
+    let mut dying = cluster.replica_dying_at("parents.before_wake");
+    // The child ends once its parent is asleep.
+    let asleep = "select count(*) from lockgate.task_runs where status = 'suspended'";
+    wait_until(PATIENCE, "both are asleep", async || count(&cluster, asleep).await == 2).await;
+    let tell = "select count(lockgate.signal_run(id, 'go')) from lockgate.task_runs where parent_id is not null";
+    assert_eq!(count(&cluster, tell).await, 1);
+    dying.crashes().await;
+    cluster.end_leases().await;
     let over = "select count(*) from lockgate.task_runs where parent_id = $1 and finished_at is not null";
     assert_eq!(
         (cluster.status(run).await.as_str(), cluster.count(over, run).await),
@@ -76,10 +90,7 @@ pub async fn waking_a_parent() {
 
 /// The run of a past slot is over; the next one waits for it, and nobody was there to wake it.
 pub async fn waking_the_next_slot() {
-    let cluster = Cluster::new().await;
-    create_effects(&cluster.pool).await;
-    let url = cluster.url().to_owned();
-    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
+    let cluster = with_effects().await;
     let slots = "with made as (
             insert into lockgate.schedules (name, workflow, cron, params)
             values ('yearly', 'chaos-family', '0 3 1 1 *', '{\"children\": 1}') returning name)
@@ -87,7 +98,7 @@ pub async fn waking_the_next_slot() {
     assert_eq!(count(&cluster, slots).await, 1);
     let start = "select count(*) from lockgate.backfill_schedule('yearly', array[timestamptz '2021-01-01 03:00Z', '2022-01-01 03:00Z'])";
     assert_eq!(count(&cluster, start).await, 2);
-    cluster.replica_dying_at("followers.before_wake").crashes().await;
+    cluster.dies_at("followers.before_wake").await;
     let over = "select count(*) from lockgate.task_runs where schedule = 'yearly' and status = 'completed'";
     let asleep =
         "select count(*) from lockgate.task_runs where schedule = 'yearly' and status = 'queued' and wake_at is null";
@@ -145,12 +156,7 @@ pub async fn stopping_children() {
 
 /// More children of a branch that loses than a page stops; its run sleeps on.
 pub async fn stopping_lost_children() {
-    let cluster = Cluster::new().await;
-    create_effects(&cluster.pool).await;
-    let url = cluster.url().to_owned();
-    let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
-    let plan = json!({"children": 650, "leaf_waits": true, "loses": true});
-    let run = cluster.start("chaos-family", plan).await;
+    let (cluster, run) = family(json!({"children": 650, "leaf_waits": true, "loses": true})).await;
     let mut dying = cluster.replica_dying_at("stop_lost_children.mid");
     let waits = "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'child' and status = 'open'";
     wait_until(PATIENCE, "all children are started", async || {
@@ -164,6 +170,7 @@ pub async fn stopping_lost_children() {
         .unwrap();
     assert_eq!(told, "sent");
     dying.crashes().await;
+    cluster.end_leases().await;
     let left = cluster.count(waits, run).await;
     assert!((1..650).contains(&left), "{left} are left");
     let _replica = cluster.replica();
@@ -172,7 +179,10 @@ pub async fn stopping_lost_children() {
         cluster.count(cancelled, run).await == 650
     })
     .await;
-    assert_eq!(cluster.count(waits, run).await, 0);
+    wait_until(PATIENCE, "no step waits for them", async || {
+        cluster.count(waits, run).await == 0
+    })
+    .await;
     let over = "select count(*) from lockgate.task_runs where id = $1 and finished_at is not null";
     assert_eq!(cluster.count(over, run).await, 0, "it waits on");
     holds(&cluster).await;

@@ -1,5 +1,7 @@
 //! D: deaths, refusals and lost answers around the finish of a batch (R40.7).
 
+use std::time::Duration;
+
 use lockgate_tests::cluster::{Cluster, WINDOW};
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::replica::PATIENCE;
@@ -25,7 +27,10 @@ pub async fn after_the_last() {
 }
 
 pub async fn rows_cannot_be_written() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new()
+        .await
+        .with("LOCKGATE_LEASE_DURATION", "10s")
+        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "7s");
     let full = "create function public.full_disk() returns trigger language plpgsql as $$
                 begin raise exception 'no space left on device' using errcode = '53100'; end $$;
                 create trigger full_disk before insert on lockgate.undelivered_email_commands
@@ -37,9 +42,13 @@ pub async fn rows_cannot_be_written() {
         .start("chaos-items", json!({"items": 1_000, "unserialisable": [5, 505]}))
         .await;
     let replica = cluster.replica();
+    let refused = async || replica.log().matches("finish not written yet").count();
+    wait_until(PATIENCE, "the finish was tried", async || refused().await > 0).await;
     // Longer than a lease: it is renewed all the while.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let before = refused().await;
     wait_until(PATIENCE, "the finish was tried again and again", async || {
-        replica.log().matches("finish not written yet").count() >= 32
+        refused().await >= (before + 1).max(32)
     })
     .await;
     assert_eq!((cluster.batches_done(run).await, cluster.recovered(run).await), (0, 0));
@@ -57,7 +66,7 @@ pub async fn rows_cannot_be_written() {
 
 pub async fn answer_lost() {
     // Fewer workers than batches, so that a finish also claims the next.
-    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCHES", "2");
+    let cluster = Cluster::new().await.patient().with("LOCKGATE_WORKER_BATCHES", "2");
     let proxy = Proxy::before(cluster.url()).await;
     proxy.lose_reply("Finishes a batch of which every item was delivered", 2);
     proxy.lose_reply("Finishes a batch with any outcome", 1);

@@ -144,9 +144,10 @@ async fn dies_at(point: &str) -> (Cluster, Comparison) {
 }
 
 async fn dies_at_in(cluster: Cluster, point: &str) -> (Cluster, Comparison) {
+    let cluster = cluster.patient();
     cluster.seed_users(USERS).await;
     let run = cluster.start("daily-task-reports", json!({})).await;
-    cluster.replica_dying_at(point).crashes().await;
+    cluster.dies_at(point).await;
     cluster.holds(run).await;
     let _replica = cluster.replica();
     let found = cluster.completes(run).await;

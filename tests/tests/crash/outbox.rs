@@ -35,9 +35,9 @@ async fn enqueue(cluster: &Cluster) -> Vec<Uuid> {
 
 /// A replica dies at the point, two others send what is left; answers how much was sent twice.
 async fn dies_at(point: &str) -> usize {
-    let cluster = Cluster::new().await.with("LOCKGATE_OUTBOX_PAGE", "50");
+    let cluster = Cluster::new().await.patient().with("LOCKGATE_OUTBOX_PAGE", "50");
     let ids = enqueue(&cluster).await;
-    cluster.replica_dying_at(point).crashes().await;
+    cluster.dies_at(point).await;
     let left = number(&cluster.pool, "select count(*) from lockgate.outbox").await;
     let _replicas = [cluster.replica(), cluster.replica()];
     is_empty(&cluster).await;
@@ -66,11 +66,11 @@ pub async fn after_delete() {
 
 pub async fn after_refuse() {
     let topic = Topic::new(kafka_brokers(), &[("max.message.bytes", "20000")]).await;
-    let cluster = Cluster::on_topic(topic).await;
+    let cluster = Cluster::on_topic(topic).await.patient();
     let note = |n: u32| Note::new(cluster.topic.name(), Some("a"), n);
     let notes = (1..=200).map(|n| if n == 70 { note(n).filled(60_000) } else { note(n) });
     let mut ids = notes::enqueue(&cluster.pool, notes).await;
-    cluster.replica_dying_at("outbox.after_refuse").crashes().await;
+    cluster.dies_at("outbox.after_refuse").await;
     assert_eq!(number(&cluster.pool, "select count(*) from lockgate.outbox").await, 199);
     let _replica = cluster.replica();
     is_empty(&cluster).await;
@@ -99,14 +99,17 @@ async fn all_are_there(cluster: &Cluster, ids: impl IntoIterator<Item = Uuid>) {
 
 pub async fn frozen() {
     let broker = MockKafka::start();
-    let cluster = Cluster::on_topic(broker.topic()).await;
+    let cluster = Cluster::on_topic(broker.topic())
+        .await
+        .with("LOCKGATE_LEASE_DURATION", "15s")
+        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "11s");
     let mut replicas = [cluster.replica(), cluster.replica()];
     let mut names = Vec::new();
     for replica in &mut replicas {
         names.push(replica.runs().await);
     }
     // Its page is on its way when it stops, and acknowledged when it wakes.
-    broker.answer_after(Duration::from_millis(1_200));
+    broker.answer_after(Duration::from_secs(9));
     let ids = notes::enqueue(&cluster.pool, notes::to_everybody(cluster.topic.name(), 1, 200)).await;
     let mut holder = None;
     wait_until(PATIENCE, "the lane is held", async || {
@@ -137,7 +140,7 @@ pub async fn frozen() {
 }
 
 pub async fn caller_rolls_back() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let _replica = cluster.replica();
     let outbox = Outbox::new(Topics::default(), KeyHash::none());
     let mut never = cluster.pool.begin().await.unwrap();
@@ -180,7 +183,7 @@ pub async fn broker_stands_still() {
 }
 
 pub async fn drain() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let ids = enqueue(&cluster).await;
     let mut first = cluster.replica();
     wait_until(PATIENCE, "some of it is sent", async || {

@@ -16,7 +16,7 @@ pub async fn mid_batch() {
 }
 
 pub async fn full_queue() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let run = cluster.start("chaos-items", json!({"items": 3_000})).await;
     let queue = "kafka.properties.queue.buffering.max.messages=20";
     let _replica = cluster.replica_called(&["run", "--set", queue], &[]);
@@ -29,7 +29,7 @@ pub async fn full_queue() {
 }
 
 pub async fn no_message() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let broken = json!({"items": 1_500, "unserialisable": [1, 750], "panics": [751, 1_500], "skipped": [2]});
     let run = cluster.start("chaos-items", broken).await;
     let _replica = cluster.replica();
@@ -54,10 +54,7 @@ pub async fn oversize() {
     // More than the topic takes and less than the client does, so that the broker refuses the whole request.
     let topic = Topic::new(kafka_brokers(), &[("max.message.bytes", "20000")]).await;
     // Each message of a refused request goes alone, which takes a busy broker longer than the tests' message timeout.
-    let cluster = Cluster::on_topic(topic)
-        .await
-        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "8s")
-        .with("LOCKGATE_LEASE_DURATION", "15s");
+    let cluster = Cluster::on_topic(topic).await.patient();
     let bad = json!({"items": 1_000, "oversize": [10, 11, 600], "oversize_bytes": 60_000});
     let run = cluster.start("chaos-items", bad).await;
     // And one that the client itself refuses.

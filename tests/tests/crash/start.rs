@@ -31,7 +31,7 @@ async fn runs(cluster: &Cluster) -> i64 {
 
 /// Whatever is lost on the way, the command asks again by itself under the same id, and there is one run.
 async fn asks_again(lose: impl Fn(&Proxy)) {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let proxy = Proxy::before(cluster.url()).await;
     let program = Program::new(program().to_str().unwrap(), proxy.url());
     lose(&proxy);
@@ -71,9 +71,9 @@ pub async fn after_commit() {
 }
 
 async fn dies_firing(point: &str) {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     cluster.pool.execute(SCHEDULE).await.unwrap();
-    cluster.replica_dying_at(point).crashes().await;
+    cluster.dies_at(point).await;
     let _replica = cluster.replica();
     each_slot_fired_once(&cluster).await;
 }

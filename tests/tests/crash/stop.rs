@@ -2,21 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::mock_kafka::MockKafka;
 use lockgate_tests::replica::PATIENCE;
 use lockgate_tests::wait_until;
 use serde_json::json;
+use uuid::Uuid;
 
 const SAVED: &str =
     "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed' and delivered_bits is not null";
-const CLAIMED: &str = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
 const NEWEST: &str = "select coalesce(max(id), 0) from lockgate.transitions where run_id = $1";
 
 pub async fn zombie() {
     let cluster = Cluster::new().await;
     let run = cluster
-        .start_paced("chaos-items", json!({"items": 1_500}), Some(250))
+        .start_paced("chaos-items", json!({"items": 10_000}), Some(250))
         .await;
     let mut zombie = cluster.replica();
     let id = zombie.runs().await;
@@ -25,6 +26,7 @@ pub async fn zombie() {
     })
     .await;
     zombie.freeze();
+    unpaced(&cluster, run).await;
     let _other = cluster.replica();
     cluster.reaches(run, "completed").await;
     let newest = cluster.count(NEWEST, run).await;
@@ -52,17 +54,18 @@ pub async fn zombie() {
     assert!(zombie.is_alive(), "it lives on and takes new work");
 }
 
+/// Has the rest of a run go as fast as it can.
+async fn unpaced(cluster: &Cluster, run: Uuid) {
+    let unpaced = "update lockgate.task_runs set pace_per_s = null where id = $1";
+    sqlx::query(unpaced).bind(run).execute(&cluster.pool).await.unwrap();
+}
+
 pub async fn drain() {
     // What is promised of a drain is strict; of a machine that stands still for most of a lease, or for a message's whole
-    // time, it is not. So both are twice as long as elsewhere, while renewals are as frequent: five in a row must fail.
-    let cluster = Cluster::new()
-        .await
-        .with("LOCKGATE_LEASE_DURATION", "6s")
-        .with("LOCKGATE_KAFKA_MESSAGE_TIMEOUT", "4s");
-    // A batch takes twenty seconds, far more than half the deadline: it is handed back with its progress.
-    let slow = cluster
-        .start_paced("chaos-items", json!({"items": 400}), Some(20))
-        .await;
+    // time, it is not.
+    let cluster = Cluster::new().await.patient();
+    // A batch takes more than a minute, far more than half the deadline: it is handed back with its progress.
+    let slow = cluster.start_paced("chaos-items", json!({"items": 400}), Some(5)).await;
     let quick = cluster.start("chaos-items", json!({"items": 60_000})).await;
     let mut first = cluster.replica();
     wait_until(PATIENCE, "both runs are under way", async || {
@@ -79,6 +82,7 @@ pub async fn drain() {
         "it took {:?}",
         asked.elapsed()
     );
+    unpaced(&cluster, slow).await;
     for run in [quick, slow] {
         let found = cluster.completes(run).await;
         assert_eq!((found.duplicates, found.recovered), (0, 0), "{found}");
@@ -94,7 +98,7 @@ pub async fn drain() {
 
 pub async fn deadline_passes() {
     let broker = MockKafka::start();
-    let cluster = Cluster::on_topic(broker.topic()).await;
+    let cluster = Cluster::on_topic(broker.topic()).await.patient();
     let run = cluster
         .start_paced("chaos-items", json!({"items": 3_000}), Some(500))
         .await;
@@ -103,9 +107,20 @@ pub async fn deadline_passes() {
         cluster.batches_done(run).await > 0
     })
     .await;
-    broker.answer_after(Duration::from_secs(30));
-    wait_until(PATIENCE, "a batch is in flight", async || {
-        cluster.count(CLAIMED, run).await > 0
+    // Longer than a message may take, so that nothing of it is settled while the replica drains.
+    broker.answer_after(Duration::from_secs(60));
+    let since: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp() + interval '1 second'")
+        .fetch_one(&cluster.pool)
+        .await
+        .unwrap();
+    wait_until(PATIENCE, "messages are in flight", async || {
+        let sent = "select count(*) from lockgate.replicas where seen_at > $1 and window_used > 0";
+        let sent: i64 = sqlx::query_scalar(sent)
+            .bind(since)
+            .fetch_one(&cluster.pool)
+            .await
+            .unwrap();
+        sent > 0
     })
     .await;
     let asked = Instant::now();
@@ -119,6 +134,7 @@ pub async fn deadline_passes() {
     );
     replica.says("the drain deadline passed").await;
     broker.answer_after(Duration::ZERO);
+    cluster.end_leases().await;
     let _other = cluster.replica();
     let found = cluster.completes(run).await;
     // Its batches went back, or were taken, or ended with what was of unknown fate in them stored: as that of a few items

@@ -16,6 +16,7 @@ use lockgate::delivery::{
 use lockgate::kafka::{KafkaConfig, KafkaPublisher, KafkaTopicReader, create_topic};
 use lockgate::lifecycle::{Batch, BatchOutcome, Ended, Fleet, ItemIds, UndeliveredItem};
 use lockgate::postgres::{Database, FleetSettings, PostgresFleet, PostgresUndelivered};
+use lockgate_tests::topic::Topic;
 use lockgate_tests::{TestDatabase, kafka_brokers, wait_until};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -43,6 +44,7 @@ impl World {
         let kafka = KafkaConfig::new(kafka_brokers());
         let topic = format!("t{}", Uuid::new_v4().simple());
         create_topic(&kafka, &topic, 3, settings).await.unwrap();
+        Topic::existing(kafka_brokers(), &topic).is_known(3).await;
         let run = plan(&tables, batches).await;
         Self {
             tables,
@@ -296,6 +298,16 @@ pub fn quick() -> RedeliverySettings {
 
 pub fn breakers() -> Arc<Breakers> {
     Arc::new(Breakers::new(BreakerPolicy::default()))
+}
+
+/// Breakers that let no probe through for as long as a test lasts.
+pub fn shut_breakers() -> Arc<Breakers> {
+    let pause = Duration::from_secs(600);
+    Arc::new(Breakers::new(BreakerPolicy {
+        first_pause: pause,
+        last_pause: pause,
+        ..BreakerPolicy::default()
+    }))
 }
 
 /// A redelivery loop that runs until it is stopped.

@@ -57,13 +57,21 @@ pub fn submit_all(orchestrator: &NotificationOrchestrator, count: usize) -> BTre
         .collect()
 }
 
-/// Quick enough for tests.
+/// Quick enough for tests: what a script settles or rejects at once never waits for the patience.
 pub fn quick() -> DirectSettings {
     DirectSettings {
-        patience: Duration::from_millis(300),
+        patience: SOON,
         message_timeout: Duration::from_secs(3),
         first_delay: Duration::from_millis(50),
         ..DirectSettings::default()
+    }
+}
+
+/// The same, and commands without an answer are soon given up.
+pub fn impatient() -> DirectSettings {
+    DirectSettings {
+        patience: Duration::from_millis(300),
+        ..quick()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockgate::delivery::{InboundPage, PageEnd, Record, Rejection, Settler, TakeError, Taken};
-use lockgate::postgres::{Database, DatabaseSettings, Effect, EffectError, Inbox};
+use lockgate::postgres::{Database, Effect, EffectError, Inbox};
 use lockgate_tests::TestDatabase;
 use lockgate_tests::mailroom::id_of;
 use sqlx::{Executor, PgConnection};
@@ -87,10 +87,10 @@ async fn taken(database: &TestDatabase, spoils: Spoils) -> Result<Taken, TakeErr
     pool.execute("create table if not exists public.effects (message_id uuid primary key)")
         .await
         .unwrap();
-    let settings = DatabaseSettings {
-        idle_in_transaction: Duration::from_millis(200),
-        ..database.settings()
-    };
+    let mut settings = database.settings();
+    if matches!(spoils, Spoils::Idles) {
+        settings.idle_in_transaction = Duration::from_millis(200);
+    }
     let effect = Arc::new(Rows { spoils, at: id_of(7) });
     let inbox = Inbox::new(Database::new(&settings).unwrap(), "rows", effect);
     inbox.take(&page(0..20)).await

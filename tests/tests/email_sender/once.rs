@@ -112,11 +112,16 @@ async fn partitions_change_hands_in_the_middle() {
     let mut first = room.sender();
     first.says("a consumer has these partitions now").await;
     wait_until(PATIENCE, "the first has begun", async || room.mails().await > 0).await;
+    // Nobody gets any further until the second has come.
+    let mut held = room.pool.begin().await.unwrap();
+    let hold = "lock table lockgate.inbox in share row exclusive mode";
+    sqlx::query(hold).execute(&mut *held).await.unwrap();
+    let between = room.mails().await;
+    assert!(between < i64::from(USERS), "there is nothing left to share");
     let mut second = room.sender();
     second.says("a consumer has these partitions now").await;
     first.says("partitions_revoked").await;
-    let between = room.mails().await;
-    assert!(between < i64::from(USERS), "there is nothing left to share");
+    held.rollback().await.unwrap();
     first.terminate();
     assert!(first.ends().await.success());
     let mut third = room.sender();

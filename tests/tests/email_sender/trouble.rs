@@ -106,16 +106,22 @@ async fn an_email_whose_answer_never_comes_is_offered_less_and_less_and_fails_in
         ..Manners::default()
     })
     .await;
-    let room = Mailroom::new()
-        .await
-        .with("EMAIL_SMTP_URL", &sink.url())
-        .with("EMAIL_GIVE_UP", "5s");
+    let room = Mailroom::new().await.with("EMAIL_SMTP_URL", &sink.url());
     room.post((0..3).map(Letter::to_user).collect()).await;
     let mut sender = room.sender();
     let paused = "select least(count(*), 1) from lockgate_mail.sent_emails
         where state = 'queued' and attempts >= 2 and next_attempt_at > clock_timestamp()";
     room.reaches(1, paused).await;
-    room.reaches(3, FAILED).await;
+    assert_eq!(room.number(FAILED).await, 0);
+    let days_later = "update lockgate_mail.sent_emails
+        set first_attempt_at = clock_timestamp() - interval '73 hours', next_attempt_at = clock_timestamp()
+        where state = 'queued' and first_attempt_at > clock_timestamp() - interval '1 hour'";
+    // One that is just being offered is waited for.
+    wait_until(PATIENCE, "all three have failed", async || {
+        room.pool.execute(days_later).await.unwrap();
+        room.number(FAILED).await == 3
+    })
+    .await;
     assert_eq!(last_error(&room).await, "the server hung up before its last answer");
     let attempts: i64 = room.number("select sum(attempts) from lockgate_mail.sent_emails").await;
     assert_eq!(
@@ -238,7 +244,8 @@ async fn an_operator_queues_failed_emails_again_with_a_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_of_a_page_is_offered_when_one_mark_has_failed() {
     let sink = SmtpSink::new(|_| None).await;
-    let room = Mailroom::new().await;
+    // Waited out, and a third of it is time enough for the mail server.
+    let room = Mailroom::new().await.with("EMAIL_LEASE", "20s");
     room.queues(100).await;
     let first = "update lockgate_mail.sent_emails set next_attempt_at = '2026-01-01' where recipient like 'user-0@%'";
     room.pool.execute(first).await.unwrap();

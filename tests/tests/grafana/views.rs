@@ -96,7 +96,7 @@ fn panels() -> impl Iterator<Item = &'static Panel> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_has_data_and_every_alert_an_answer() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let mut load = DemoLoad::run(&cluster).await;
     let mut reader = Reader::new(&cluster, load.run.to_string()).await;
     // One item of the load is refused for good.
@@ -126,7 +126,7 @@ async fn every_panel_has_data_and_every_alert_an_answer() {
 
 #[tokio::test]
 async fn first_queries_of_the_runbook_are_answered() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let mut reader = Reader::new(&cluster, String::new()).await;
     for alert in alerts::all() {
         reader.rows(alert.query).await;

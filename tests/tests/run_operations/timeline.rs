@@ -15,7 +15,7 @@ async fn story(scene: &Scene) -> Uuid {
         .sql(&format!(
             "insert into lockgate.transitions (at, entity, run_id, from_status, to_status, token, replica, since, reason)
              values (clock_timestamp() - interval '50 seconds', 'run', '{run}', 'running', 'suspended', 1, '{run}',
-                     clock_timestamp() - interval '61 seconds', null);
+                     clock_timestamp() - interval '90 seconds', null);
              insert into lockgate.transitions (at, entity, run_id, from_status, to_status, actor, reason)
              values (clock_timestamp() - interval '40 seconds', 'run', '{run}', 'suspended', 'paused', 'somebody', 'lunch');
              insert into lockgate.signals (run_id, seq, name, payload, actor, created_at)

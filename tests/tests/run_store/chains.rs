@@ -209,7 +209,7 @@ async fn a_fan_out_that_is_completed_and_cut_at_once_ends_nobody() {
     });
     let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     wait_until(
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         "the fan-out is about to be completed",
         async || scene.value::<i64>(waits).await == 1,
     )

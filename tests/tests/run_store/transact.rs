@@ -98,7 +98,7 @@ async fn two_at_once_book_once() {
 async fn work_that_takes_longer_than_a_call_may_has_failed() {
     let (scene, claim) = scene().await;
     let database = Database::new(&DatabaseSettings {
-        deadline: Duration::from_secs(1),
+        deadline: Duration::from_secs(5),
         ..scene.database.settings()
     });
     let database = database.unwrap();
@@ -116,7 +116,7 @@ async fn work_that_takes_longer_than_a_call_may_has_failed() {
     };
     assert_eq!(
         error.to_string(),
-        "its transaction took longer than database.deadline (1s)"
+        "its transaction took longer than database.deadline (5s)"
     );
     assert_eq!(recorded(do_book(&scene, claim, "quick").await), "quick");
     assert_eq!(booked(&scene).await, ["quick"]);
@@ -187,14 +187,14 @@ async fn work_that_a_trigger_refuses_at_the_commit_has_failed_whatever_its_code(
 async fn work_that_idles_for_longer_than_the_server_lets_it_has_failed() {
     let (scene, claim) = scene().await;
     let database = Database::new(&DatabaseSettings {
-        idle_in_transaction: Duration::from_millis(200),
+        idle_in_transaction: Duration::from_secs(1),
         ..scene.database.settings()
     });
     let database = database.unwrap();
     for asks in [true, false] {
         let idles = transact(&database, claim, "0:book", move |connection| {
             async move {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
                 if asks {
                     sqlx::query("select 1").execute(connection).await?;
                 }

@@ -224,16 +224,16 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
         .with("LOCKGATE_KAFKA_PROPERTIES_STATISTICS_INTERVAL_MS", "1500")
         .with("LOCKGATE_API_TOKEN", TOKEN);
     cluster.seed_users(40).await;
-    // Both hold runs; the one that dies leaves what the leader takes over.
+    // The one that dies leaves what the next leader takes over.
     let mut first = cluster.replica();
     first.runs().await;
     let napping = cluster
         .start("chaos-steps", json!({"steps": 1, "step_ms": 8_000}))
         .await;
     cluster.reaches(napping, "running").await;
+    first.kill();
     let mut second = cluster.replica_with(&[("LOCKGATE_API_LISTEN", "127.0.0.1:0")]);
     let address = second.api().await;
-    first.kill();
     let sink = SmtpSink::new(|to| (to == "user-1@example.org").then_some("550 no such user")).await;
     let room =
         Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None).with_all(&collector.env());

@@ -64,13 +64,13 @@ async fn stops(mut replica: Replica) {
     assert!(status.success(), "{status}");
     let took = begin.elapsed();
     // It has nothing to drain; a busy machine has its time, far from the minute that a slow collector takes.
-    assert!(took < FLUSH + Duration::from_secs(15), "the stop took {took:?}");
+    assert!(took < FLUSH + Duration::from_secs(28), "the stop took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_freezes_and_resets_and_comes_back_costs_nobody_anything() {
     let collector = Collector::start().await;
-    let cluster = cluster(&collector).await.with("OTEL_EXPORTER_OTLP_TIMEOUT", "5000");
+    let cluster = cluster(&collector).await.with("OTEL_EXPORTER_OTLP_TIMEOUT", "20000");
     let mut replica = cluster.replica();
     let probes = Probes::of(&mut replica).await;
     replica.runs().await;

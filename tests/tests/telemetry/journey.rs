@@ -201,7 +201,7 @@ async fn from_a_start_in_sql_through_steps_transactions_and_waits() {
         .execute(&mut *transaction)
         .await
         .unwrap();
-    let plan = json!({"steps": 2, "transactions": 1, "nap_ms": 6000, "items": 20, "beside_ms": 10});
+    let plan = json!({"steps": 2, "transactions": 1, "nap_ms": 20_000, "items": 20, "beside_ms": 10});
     let run: Uuid = sqlx::query_scalar("select lockgate.start_run('chaos-steps', $1)")
         .bind(plan)
         .fetch_one(&mut *transaction)

@@ -16,10 +16,11 @@ pub fn waiting(collector: &Collector, env: &[(&str, &str)]) -> Replica {
     Replica::without_servers(&all)
 }
 
-/// Replicas that tell a collector.
+/// Replicas that tell a collector, in no hurry. What sqlx says of a slow server is no event of ours.
 pub async fn cluster(collector: &Collector) -> Cluster {
     let told = collector.env();
-    let cluster = Cluster::new().await.with(LISTEN.0, LISTEN.1);
+    let cluster = Cluster::new().await.patient().with(LISTEN.0, LISTEN.1);
+    let cluster = cluster.with("RUST_LOG", "info,sqlx=error");
     let url = cluster.url().to_owned();
     create_effects(&cluster.pool).await;
     let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);

@@ -159,6 +159,10 @@ async fn a_run_that_fails_with_batches_unfinished_is_counted_once() {
     let plan = json!({"items": 10, "signal_ms": 600_000, "fails": true});
     let run = cluster.start("chaos-steps", plan).await;
     cluster.reaches(run, "suspended").await;
+    lockgate_tests::wait_until(lockgate_tests::replica::PATIENCE, "its batch is done", async || {
+        cluster.batches_done(run).await == 1
+    })
+    .await;
     let held = "update lockgate.run_batches set status = 'claimed', claim_id = gen_random_uuid(), finished_at = null,
                     lease_until = clock_timestamp() + interval '1 hour', delivered = null, refused = null, unknown = null,
                     skipped = null, vanished = null where run_id = $1";

@@ -28,10 +28,13 @@ const MOST_RUNS: usize = 9;
 /// So many that a page takes all.
 const MOST: u8 = 10;
 const URGENT: u8 = 20;
+/// Formed as the engine's own.
+const FIRST_ID: u128 = 0x0199_0000_0000_7000_8000_0000_0000_0000;
 
 /// What was made so far, the same in every world.
 #[derive(Debug, Default)]
 pub struct Made {
+    ids: u128,
     pub runs: Vec<RunId>,
     pub claims: Vec<RunClaim>,
     /// Some were made ready by one statement, and which of those goes first is open.
@@ -44,14 +47,21 @@ pub struct Made {
 }
 
 impl Made {
+    /// The next id: what is asked for by the order of ids is the same whenever the story is told.
+    fn id(&mut self) -> Uuid {
+        self.ids += 1;
+        Uuid::from_u128(FIRST_ID + self.ids)
+    }
+
     /// A run to start, under an id of its own.
     fn start(&mut self, bulk: bool, urgent: bool, after: Option<RunAt>) -> RunStart {
-        let start = RunStart {
+        let mut start = RunStart {
             queue: bulk.then(|| BULK.to_owned()),
             priority: if urgent { URGENT } else { 0 },
             after_run: after.filter(|_| !self.runs.is_empty()).map(|after| self.run(after)),
             ..RunStart::new(WORKFLOW)
         };
+        start.request.id = self.id();
         self.runs.push(start.request.id);
         start
     }
@@ -109,7 +119,7 @@ impl Made {
         self.make_room()?;
         Some(Continuation {
             claim,
-            next: Uuid::now_v7(),
+            next: self.id(),
             params: b"2".to_vec(),
             seen: self.wake_seq(claim.run) - i64::from(behind),
             had_batches,
@@ -135,7 +145,7 @@ impl Made {
     }
 
     /// Mostly one that is over.
-    fn repeat(&self, run: RunAt, from: Option<u8>, forks: bool) -> Option<RepeatRun> {
+    fn repeat(&mut self, run: RunAt, from: Option<u8>, forks: bool) -> Option<RepeatRun> {
         self.make_room()?;
         let is_over = |seen: &&RunSeen| matches!(seen.status.as_str(), "completed" | "failed" | "cancelled");
         let over: Vec<RunId> = self.before.iter().filter(is_over).map(|seen| seen.run).collect();
@@ -147,6 +157,7 @@ impl Made {
             RepeatRun::retry(of)
         };
         Some(RepeatRun {
+            id: self.id(),
             from: from.map(step_named),
             ..again
         })
@@ -225,7 +236,7 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
         // What needs a claim gets one first.
         needs_one if needs_one.claim().is_some_and(|at| at < HELD) && made.held().is_empty() => {
             let suspects = made.suspects() == 1 && needs_one.claim().is_some_and(|at| at % 2 == 0);
-            Step::Claim(page(&made.open_queues(MOST, MOST), (1, 2), suspects))
+            Step::Claim(page(made.id(), &made.open_queues(MOST, MOST), (1, 2), suspects))
         }
         Op::Start { .. } if made.runs.len() >= MOST_STARTED => return None,
         Op::Start {
@@ -246,15 +257,15 @@ pub fn prepare(op: &Op, made: &mut Made) -> Option<Step> {
         Op::Claim { take, bulk, versions } => {
             let all_if_tied = |take: &u8| if made.tied { take.saturating_mul(MOST) } else { *take };
             let shares = made.open_queues(all_if_tied(take), all_if_tied(bulk));
-            Step::Claim(page(&shares, *versions, false))
+            Step::Claim(page(made.id(), &shares, *versions, false))
         }
         Op::ClaimLimited { .. } if made.tied || !made.is_limited() => return None,
-        Op::ClaimLimited { take, suspects } => Step::ClaimLimited(page(&[(BULK, *take)], (1, 2), *suspects)),
+        Op::ClaimLimited { take, suspects } => Step::ClaimLimited(page(made.id(), &[(BULK, *take)], (1, 2), *suspects)),
         Op::ClaimSuspect { .. } if made.tied && made.suspects() > 1 => return None,
         Op::ClaimSuspect { bulk: true } if made.is_limited() => return None,
         Op::ClaimSuspect { bulk } => {
             let queue = if *bulk { BULK } else { WORKFLOW };
-            Step::Claim(page(&[(queue, 3)], (1, 2), true))
+            Step::Claim(page(made.id(), &[(queue, 3)], (1, 2), true))
         }
         Op::Save { group } => {
             let mut paths = HashSet::new();
@@ -323,13 +334,13 @@ fn branch(op: &Op, made: &Made) -> Step {
     }
 }
 
-fn page(shares: &[(&str, u8)], (oldest, newest): (u32, u32), suspects: bool) -> ClaimPage {
+fn page(claim_id: Uuid, shares: &[(&str, u8)], (oldest, newest): (u32, u32), suspects: bool) -> ClaimPage {
     let share = |(queue, take): &(&str, u8)| Share {
         queue: (*queue).to_owned(),
         take: u32::from(*take),
     };
     ClaimPage {
-        claim_id: Uuid::new_v4(),
+        claim_id,
         shares: shares.iter().map(share).collect(),
         runnable: vec![Runnable {
             workflow: WORKFLOW.to_owned(),

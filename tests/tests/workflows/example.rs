@@ -36,7 +36,7 @@ fn the_document_shows_the_examples_as_they_are() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_placed_once_approved() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     sqlx::query("create table bookings (order_id bigint primary key, receipt text not null)")
         .execute(&cluster.pool)
         .await
@@ -60,7 +60,7 @@ async fn an_order_is_placed_once_approved() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_total_of_more_signals_than_a_run_takes_is_whole() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     let run = cluster.start("running-total", json!({"sum": 0, "patience": 2})).await;
     let tell = "select count(lockgate.signal_run($1, 'add', to_jsonb(n))) from generate_series(1, 150) n";
     assert_eq!(cluster.count(tell, run).await, 150);

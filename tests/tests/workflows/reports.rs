@@ -10,7 +10,7 @@ const REPORTS: u64 = 900;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_team_is_told_once_what_was_not_delivered_is() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     cluster.seed_users(USERS).await;
     let run = cluster
         .start("daily-task-reports", json!({"summary_to": "team@example.org"}))
@@ -32,6 +32,7 @@ async fn the_team_is_told_once_what_was_not_delivered_is() {
         "select count(*) from lockgate.run_steps where run_id = $1 and kind = 'fan_out' and status = 'completed'";
     assert_eq!(cluster.count(sent, run).await, 1, "it waits for the rest");
     replica.kill();
+    cluster.end_leases().await;
     sqlx::query("delete from lockgate.undelivered_messages where reason = 'by a test'")
         .execute(&cluster.pool)
         .await

@@ -87,7 +87,7 @@ async fn a_working_run_is_cancelled_after_the_step_it_is_at_and_undone() {
 /// Its holder is killed after the cancellation, and whoever comes next undoes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_holder_is_killed_while_it_is_cancelled_is_undone_by_another() {
-    let story = Story::begin(json!({"undoables": 3, "step_ms": 4_000})).await;
+    let story = Story::begin(json!({"undoables": 3, "step_ms": 6_000})).await;
     let mut first = story.cluster.replica();
     wait_until(PATIENCE, "the second step has begun", async || {
         story.count(BEGUN).await == 1
@@ -99,6 +99,7 @@ async fn a_run_whose_holder_is_killed_while_it_is_cancelled_is_undone_by_another
         "stopping"
     );
     first.kill();
+    story.cluster.end_leases().await;
     let _second = story.cluster.replica();
     story.cluster.reaches(story.run, "cancelled").await;
     let done = effects(&story.cluster.pool, story.run).await;

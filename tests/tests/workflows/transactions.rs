@@ -10,12 +10,24 @@ use lockgate_tests::TestDatabase;
 use lockgate_tests::beside::InProcess;
 use lockgate_tests::bounded::{Bounded, TABLE, Wrong, expected};
 use sqlx::PgConnection;
+use tokio::sync::Notify;
 
-/// A transaction that begins before a step beside it and ends after it; then it fails.
+/// A transaction that begins before a step beside it ends, and ends after it; then it fails.
 struct Overlapping;
 
+/// The transaction has begun.
+static BEGUN: Notify = Notify::const_new();
+
 async fn book(connection: &mut PgConnection) -> anyhow::Result<()> {
-    sqlx::query("select pg_sleep(4)").execute(connection).await?;
+    let is_done =
+        "select exists (select from lockgate.run_steps where path like '%:charge' and finished_at is not null)";
+    BEGUN.notify_one();
+    while !sqlx::query_scalar::<_, bool>(is_done)
+        .fetch_one(&mut *connection)
+        .await?
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     Ok(())
 }
 
@@ -36,7 +48,7 @@ impl Workflow for Overlapping {
             "charge",
             StepOptions::default(),
             || async {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                BEGUN.notified().await;
                 anyhow::Ok(())
             },
             |_: Option<()>| async { anyhow::Ok(()) },

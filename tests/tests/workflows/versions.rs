@@ -46,11 +46,11 @@ async fn told(cluster: &Cluster) -> BTreeMap<Uuid, (i32, String, Vec<String>)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_run_stays_with_the_code_it_began_with_and_waits_for_it() {
-    let cluster = Cluster::new().await;
+    let cluster = Cluster::new().await.patient();
     create_effects(&cluster.pool).await;
     let url = cluster.url().to_owned();
     let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);
-    start(&cluster, RUNS, 2_000).await;
+    start(&cluster, RUNS, 3_600_000).await;
     let mut old = replica(&cluster, &OLD).await;
     let asleep = "select count(*) from lockgate.task_runs where status = 'suspended'";
     wait_until(PATIENCE, "all sleep in the old code", async || {
@@ -59,6 +59,8 @@ async fn each_run_stays_with_the_code_it_began_with_and_waits_for_it() {
     .await;
     // The old deployment is gone for a while: nobody who is there may run its runs.
     old.kill();
+    cluster.end_leases().await;
+    cluster.an_hour_passes().await;
     let _new = replica(&cluster, &NEW).await;
     start(&cluster, RUNS, 100).await;
     let of_new = "select count(*) from lockgate.task_runs where status = 'completed' and code_version = 2";
@@ -96,7 +98,7 @@ async fn each_run_stays_with_the_code_it_began_with_and_waits_for_it() {
 /// kind alone sends its batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_are_sent_by_code_of_the_version_that_planned_them() {
-    let cluster = Cluster::new().await.with("LOCKGATE_WORKER_BATCH_SIZE", "5");
+    let cluster = Cluster::new().await.patient().with("LOCKGATE_WORKER_BATCH_SIZE", "5");
     create_effects(&cluster.pool).await;
     let url = cluster.url().to_owned();
     let cluster = cluster.with("LOCKGATE_CHAOS_EFFECTS", &url);

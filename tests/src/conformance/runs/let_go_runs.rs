@@ -1,6 +1,6 @@
 //! Letting go of runs: they end, wait, or are handed back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lockgate::lifecycle::{Act, Ending, Kind, LetGo, OpenWait, RunClaim, StepStatus};
@@ -335,8 +335,13 @@ pub(super) async fn code_that_runs_too_long_five_times_is_set_aside(world: &dyn 
     for number in 0..6 {
         let (held, _) = claim(&*store).await;
         save(&*store, step(held, &format!("{number}:slow"), "1")).await;
+        let asked = Instant::now();
         assert_eq!(let_go(&*store, overrun(held)).await, LetGo::Done);
-        assert_eq!(status(world, run).await, is("running", Wake::Later));
+        let seen = seen(world, run).await;
+        // It pauses for a second, which a busy machine may need to look.
+        let in_time = asked.elapsed() < Duration::from_secs(1);
+        let may_be = seen.wake == Wake::Later || !in_time && seen.wake == Wake::Due;
+        assert!(seen.status == "running" && may_be, "{seen:?}");
         world.advance(Duration::from_secs(2)).await;
     }
     // The last of these was the first in a row.
