@@ -127,6 +127,15 @@ impl OwnServers {
             .map(str::to_owned)
     }
 
+    /// Where their Kafka is.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        self.address("KAFKA_BROKERS").unwrap()
+    }
+
     /// Email-senders on these servers, which are a Postgres and a Kafka.
     ///
     /// # Panics

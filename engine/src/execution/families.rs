@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -15,6 +16,8 @@ use crate::telemetry::closed::GroupName;
 
 /// Parents woken by one statement.
 const PAGE: usize = 1_000;
+/// Between two tries to wake a page of parents.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The children on their way to be started.
 pub(crate) struct Children(Group<Starts>);
@@ -138,14 +141,15 @@ async fn wake_all(runs: Arc<dyn RunStore>, hints: Arc<Hints>, book: Arc<Book>, m
     while waiting.recv_many(&mut page, PAGE).await > 0 {
         let parents: BTreeSet<RunId> = page.drain(..).collect();
         fail::fail_point!("parents.before_wake");
-        match runs.wake_runs(&parents.iter().copied().collect::<Vec<_>>()).await {
-            Ok(_) => {
-                hints.runs.notify_one();
-                book.poke(&parents);
-            }
-            Err(error) => {
-                tracing::warn!(name: "parents_not_woken", count = parents.len(), %error, "parents are left to the sweep to wake")
+        while let Err(error) = runs.wake_runs(&parents.iter().copied().collect::<Vec<_>>()).await {
+            tracing::warn!(name: "parents_not_woken", count = parents.len(), %error, "parents were not woken; it is tried again");
+            tokio::time::sleep(AGAIN).await;
+            // Nobody ends children here any more: the sweep wakes those that sleep.
+            if waiting.is_closed() {
+                return;
             }
         }
+        hints.runs.notify_one();
+        book.poke(&parents);
     }
 }

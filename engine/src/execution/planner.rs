@@ -92,7 +92,8 @@ async fn try_plan(
         let began = Instant::now();
         let ids = next_page(shared, claim, known, pages.as_mut(), limit, (tries, told)).await?;
         ascending(cursor, &ids)?;
-        let last = ids.len() < limit;
+        // A short page may be of a filter that was behind its bound.
+        let last = ids.is_empty();
         let after = cursor;
         cursor = ids.last().copied().or(cursor);
         let batches = into_batches(ids, shared.settings.batch_size)?;

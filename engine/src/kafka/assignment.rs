@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::reports::log_line;
+use super::sight::Sight;
 
 /// A partition that is held.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +66,11 @@ impl Assignment {
         for partition in partitions {
             holds.partitions.remove(&partition);
         }
+    }
+
+    /// Whoever held them is of no more use: they are assigned anew.
+    pub(super) fn revoke_all(&self) {
+        self.lock().partitions.clear();
     }
 
     /// Notes that all before this offset is settled, if the hold is still the same.
@@ -124,6 +130,10 @@ impl Assignment {
 pub(super) struct Holder {
     pub(super) topic: String,
     pub(super) assignment: std::sync::Arc<Assignment>,
+    /// Whether the consumer still knows a broker.
+    pub(super) sight: Sight,
+    /// Another consumer has taken its place, and the assignment.
+    pub(super) retired: AtomicBool,
 }
 
 fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
@@ -139,7 +149,9 @@ impl ClientContext for Holder {
         tracing::debug!(%error, reason, "the client library met an error");
     }
 
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.sight.heard(statistics);
+    }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log_line(level, facility, line);
@@ -148,6 +160,9 @@ impl ClientContext for Holder {
 
 impl ConsumerContext for Holder {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if self.retired.load(Ordering::Relaxed) {
+            return;
+        }
         match rebalance {
             Rebalance::Assign(partitions) => {
                 let partitions = numbers(partitions);

@@ -35,11 +35,14 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "100000"),
     // A missing topic is reported in 5 s instead of 30.
     ("topic.metadata.propagation.max.ms", "5000"),
-    ("reconnect.backoff.max.ms", "2000"),
+    ("reconnect.backoff.max.ms", RECONNECT_AT_MOST_MS),
     ("socket.keepalive.enable", "true"),
-    // As often as metrics are exported by default.
-    ("statistics.interval.ms", "15000"),
+    ("statistics.interval.ms", STATISTICS_EVERY_MS),
 ];
+
+const RECONNECT_AT_MOST_MS: &str = "2000";
+/// As often as metrics are exported by default. Without statistics a client that forgot all brokers is not seen.
+const STATISTICS_EVERY_MS: &str = "15000";
 
 /// How to reach the brokers. Its `Debug` form shows the names of properties but not their values.
 #[derive(Clone, PartialEq, Eq)]
@@ -166,10 +169,7 @@ impl KafkaConfig {
     /// The producer that sends one message per request, for those that may be to blame for their batch.
     pub(super) fn lone_producer(&self) -> ClientConfig {
         let mut config = self.producer();
-        config
-            .set("batch.num.messages", "1")
-            .set("linger.ms", "0")
-            .set("statistics.interval.ms", "0");
+        config.set("batch.num.messages", "1").set("linger.ms", "0");
         config
     }
 
@@ -203,6 +203,9 @@ impl KafkaConfig {
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.max.bytes", "8388608"),
+            ("reconnect.backoff.max.ms", RECONNECT_AT_MOST_MS),
+            ("socket.keepalive.enable", "true"),
+            ("statistics.interval.ms", STATISTICS_EVERY_MS),
         ] {
             if !self.properties.contains_key(key) {
                 config.set(key, value);

@@ -1,6 +1,7 @@
 //! A consumer in a group, on a thread of its own that never stops polling: whoever settles its pages may take as long as
 //! a database takes to come back, and the group does not notice.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::assignment::{Assignment, Holder};
 use super::config::{KafkaConfig, KafkaConfigError};
 use super::publisher::StartError;
 use super::reader::to_record;
+use super::sight::Sight;
 use crate::delivery::{InboundPage, Inflow, InflowEnded, PageEnd, Record};
 
 /// Pages read ahead of the one that is being settled.
@@ -76,13 +78,7 @@ impl KafkaConsumer {
         config.validate()?;
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let assignment = Arc::<Assignment>::default();
-        let holder = Holder {
-            topic: settings.topic.clone(),
-            assignment: assignment.clone(),
-        };
-        let client = BaseConsumer::from_config_and_context(&config.consumer(&settings.group), holder)
-            .map_err(KafkaConfigError::from)?;
-        client.subscribe(&[&settings.topic]).map_err(KafkaConfigError::from)?;
+        let client = subscribed(config, &settings, assignment.clone()).map_err(KafkaConfigError::from)?;
         let (sender, pages) = channel(PAGES_AHEAD);
         let consumer = Self {
             pages,
@@ -94,6 +90,7 @@ impl KafkaConsumer {
         };
         let mut reading = Reading {
             client,
+            config: config.clone(),
             topic: settings.topic.as_str().into(),
             settings,
             runtime,
@@ -160,6 +157,23 @@ impl Drop for KafkaConsumer {
     }
 }
 
+/// A client that asks to join the group.
+fn subscribed(
+    config: &KafkaConfig,
+    settings: &ConsumerSettings,
+    assignment: Arc<Assignment>,
+) -> Result<BaseConsumer<Holder>, KafkaError> {
+    let holder = Holder {
+        topic: settings.topic.clone(),
+        assignment,
+        sight: Sight::default(),
+        retired: AtomicBool::new(false),
+    };
+    let client = BaseConsumer::from_config_and_context(&config.consumer(&settings.group), holder)?;
+    client.subscribe(&[&settings.topic])?;
+    Ok(client)
+}
+
 /// A page that is being filled.
 #[derive(Default)]
 struct Filling {
@@ -171,6 +185,8 @@ struct Filling {
 /// What the thread works with.
 struct Reading {
     client: BaseConsumer<Holder>,
+    /// To make another one.
+    config: KafkaConfig,
     topic: Arc<str>,
     settings: ConsumerSettings,
     runtime: Handle,
@@ -185,6 +201,9 @@ impl Reading {
     /// Reads until told to leave, then commits what is settled.
     fn read(&mut self, leave: &CancellationToken) -> Result<(), String> {
         while !leave.is_cancelled() {
+            if self.client.context().sight.is_lost() {
+                self.begin_anew()?;
+            }
             self.commit_now_and_then();
             let wait = if self.page.records.is_empty() {
                 POLL
@@ -198,6 +217,23 @@ impl Reading {
         }
         self.assignment().commit(&self.client, &self.topic, CommitMode::Sync);
         Ok(())
+    }
+
+    /// Another client joins the group in the place of one that forgot all brokers. What was read and is not committed is
+    /// read again.
+    fn begin_anew(&mut self) -> Result<(), String> {
+        tracing::warn!(name: "consumer_replaced", topic = %self.topic, "a consumer forgot all brokers and is replaced");
+        let assignment = self.assignment();
+        let anew = subscribed(&self.config, &self.settings, assignment.clone()).map_err(|error| error.to_string())?;
+        let lost = std::mem::replace(&mut self.client, anew);
+        lost.context().retired.store(true, Ordering::Relaxed);
+        assignment.revoke_all();
+        self.page = Filling::default();
+        // Its end waits for brokers that it will not find.
+        let end = std::thread::Builder::new().name("kafka-consumer-end".to_owned());
+        end.spawn(move || drop(lost))
+            .map(drop)
+            .map_err(|error| format!("no thread to end a consumer: {error}"))
     }
 
     fn assignment(&self) -> Arc<Assignment> {

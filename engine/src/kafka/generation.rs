@@ -127,7 +127,7 @@ impl Generation {
 
     fn lone_is_broken(&self) -> bool {
         match &*self.lock_lone() {
-            Lone::Made(producer) => producer.client().fatal_error().is_some(),
+            Lone::Made(producer) => is_broken(producer),
             Lone::NotNeeded | Lone::Ended => false,
         }
     }
@@ -235,7 +235,7 @@ impl Running {
     /// Whether a producer of this generation has failed for good. The error callback does not say:
     /// it passes the cause on, with the code of an error that may be harmless elsewhere.
     pub(super) fn is_broken(&self) -> bool {
-        self.producer().client().fatal_error().is_some() || self.generation.lone_is_broken()
+        is_broken(self.producer()) || self.generation.lone_is_broken()
     }
 
     /// Drops what is queued and in flight; the library reports each message as purged.
@@ -252,6 +252,10 @@ impl Running {
     pub(super) fn producer(&self) -> &Polled {
         self.producer.as_ref().expect("a producer is there until it is dropped")
     }
+}
+
+fn is_broken(producer: &Polled) -> bool {
+    producer.client().fatal_error().is_some() || producer.client().context().sight.is_lost()
 }
 
 /// Destroying a producer takes a while and joins its polling thread, so it happens on a thread of its

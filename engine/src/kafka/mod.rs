@@ -17,6 +17,7 @@ mod reach;
 mod reader;
 mod reports;
 mod service;
+mod sight;
 mod statistics;
 mod tickets;
 mod verdict;

@@ -10,6 +10,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::generation::{Generation, send_alone};
+use super::sight::Sight;
 use super::verdict::{Verdict, verdict};
 use crate::delivery::{Failure, Outcome, TopicTrouble};
 
@@ -18,11 +19,17 @@ pub(super) struct Reports {
     generation: Arc<Generation>,
     /// Whether these are reports of the producer that sends one message per request.
     alone: bool,
+    /// Whether the producer still knows a broker.
+    pub(super) sight: Sight,
 }
 
 impl Reports {
     pub(super) fn new(generation: Arc<Generation>, alone: bool) -> Reports {
-        Reports { generation, alone }
+        Reports {
+            generation,
+            alone,
+            sight: Sight::default(),
+        }
     }
 
     /// Settles a message that was not delivered, or gives it its one try alone.
@@ -97,6 +104,9 @@ impl ClientContext for Reports {
     fn stats_raw(&self, statistics: &[u8]) {
         if !self.alone {
             self.generation.statistics.heard(statistics);
+        }
+        if self.sight.heard(statistics) {
+            self.trouble();
         }
     }
 

@@ -125,7 +125,8 @@ impl Service {
         drop(state);
         running.generation.mark_ending("producer_fatal");
         let cause = running.producer().client().fatal_error();
-        let cause = cause.map_or_else(String::new, |(code, text)| format!("{code:?}: {text}"));
+        let forgot = || "it forgot all brokers".to_owned();
+        let cause = cause.map_or_else(forgot, |(code, text)| format!("{code:?}: {text}"));
         tracing::error!(name: "producer_failed", error = cause, "the producer failed for good and is replaced");
         self.events.fatal();
         let service = Arc::clone(self);

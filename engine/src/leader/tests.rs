@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DueSchedule, Job, LeaderLoop, LeaderStore, Prunable, Pruned, Reign, Retention, RetentionSettings, RetentionStore,
-    ScheduleStore, Scheduler, StepOutcome,
+    DueSchedule, DueSchedules, Job, LeaderLoop, LeaderStore, Prunable, Pruned, Reign, Retention, RetentionSettings,
+    RetentionStore, ScheduleStore, Scheduler, StepOutcome,
 };
 use crate::lifecycle::FleetError;
 use crate::telemetry::catalogue::RETENTION_ROWS;

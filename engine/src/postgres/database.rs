@@ -107,6 +107,17 @@ impl DatabaseError {
             .is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
 
+    /// Whether the work of a transaction is refused, by its values or by a rule of its tables, whatever the rule's code. All
+    /// other classes are about the connection, the server or the set-up, and may pass.
+    #[must_use]
+    pub fn is_of_the_work(&self) -> bool {
+        const NOT: [&str; 17] = [
+            "08", "0A", "25", "26", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "72", "F0", "HV", "XX",
+        ];
+        self.code()
+            .is_some_and(|code| !NOT.iter().any(|class| code.starts_with(class)))
+    }
+
     /// Whether something is there under the same key.
     #[must_use]
     pub fn is_there(&self) -> bool {
@@ -384,13 +395,20 @@ mod tests {
             message: String::new(),
         };
         for code in ["22021", "22P05", "23514", "54000"] {
-            assert!(refused(code).is_for_good(), "{code}");
+            assert!(refused(code).is_for_good() && refused(code).is_of_the_work(), "{code}");
+        }
+        for code in ["P0001", "LG001", "44000"] {
+            assert!(!refused(code).is_for_good() && refused(code).is_of_the_work(), "{code}");
         }
         for code in [
             "53100", "53200", "53300", "25006", "40001", "40P01", "55P03", "57014", "57P01", "42501",
         ] {
-            assert!(!refused(code).is_for_good(), "{code}");
+            assert!(
+                !refused(code).is_for_good() && !refused(code).is_of_the_work(),
+                "{code}"
+            );
         }
-        assert!(!DatabaseError::Unanswered("22021".to_owned()).is_for_good());
+        let unanswered = DatabaseError::Unanswered("22021".to_owned());
+        assert!(!unanswered.is_for_good() && !unanswered.is_of_the_work());
     }
 }

@@ -23,10 +23,6 @@ const KEEP_DEAD_RECORD: &str = include_str!("../../queries/keep_dead_record.sql"
 /// Dead records that a consumer may have before it stands still: so many are no accident of a record but a mistake of
 /// whoever set it up, and a whole topic must not end up there.
 const MOST_DEAD: u32 = 10_000;
-/// Classes of SQLSTATE that are about the values of a statement: the same record would meet them again. Data exception,
-/// integrity constraint, a limit of the server such as an index entry's size, raised by a trigger or function. All others
-/// are about the server or the set-up, and may pass.
-const OF_THE_VALUES: [&str; 4] = ["22", "23", "54", "P0"];
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
 
@@ -354,8 +350,7 @@ fn blame(error: &DatabaseError) -> Option<Rejection> {
     }
     let code = error.code()?;
     // The server's message may quote a value.
-    let of_values = OF_THE_VALUES.iter().any(|class| code.starts_with(class));
-    of_values.then(|| {
+    error.is_of_the_work().then(|| {
         Rejection::new(
             "effect_failed",
             format!("the database refused its effect with SQLSTATE {code}"),

@@ -46,7 +46,8 @@ sql_value!(i64 => Number, String => Text, bool => Truth, NaiveDate => Date, Date
 
 /// Items from tables: one statement for the ids, one or two for the rows.
 ///
-/// - `ids` returns one `bigint[]`: the next ids above `$1`, ascending, at most `$2` of them.
+/// - `ids` returns one `bigint[]`: the next ids above `$1`, ascending, at most `$2` of them. An empty one is the end, so what
+///   is filtered must be filtered before it is bounded: `where active and id > $1 order by id limit $2`.
 /// - `rows` returns the rows of the ids in `$1 :: bigint[]`, the id in a column `id`; `$2` is their number.
 /// - `rows_between`, optional and two to three times cheaper, returns the rows between `$1` and `$2`; it is used
 ///   for batches without gaps, so it reads exactly the planned ids.

@@ -220,7 +220,7 @@ pub(crate) async fn transact_apart(
         Err(error) if error.code() == Some(super::foreign::IDLED) => {
             Ok(Apart::Failed(super::run_store::idled_too_long()))
         }
-        Err(error) if error.is_for_good() => Ok(Apart::Failed(error.into())),
+        Err(error) if error.is_of_the_work() => Ok(Apart::Failed(error.into())),
         decided => Ok(decided?.unwrap_or_else(|undone| undone)),
     }
 }

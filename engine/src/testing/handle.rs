@@ -53,7 +53,7 @@ impl<O> TestHandle<O> {
         self.id
     }
 
-    /// Its state now.
+    /// Its state now, or that of the run that goes on in its place.
     ///
     /// # Panics
     /// There is no such run.
@@ -216,13 +216,15 @@ impl<O> TestHandle<O> {
 
     /// What it waits for now.
     pub(super) fn open_steps(&self) -> Vec<StepState> {
-        let steps = self.engine.world.store.steps(self.id).into_iter();
+        let store = &self.engine.world.store;
+        let steps = store.steps(store.last_run(self.id)).into_iter();
         steps.filter(|step| step.status == StepStatus::Open).collect()
     }
 
     #[track_caller]
     pub(super) fn view(&self) -> RunView {
-        match self.engine.world.store.view(self.id) {
+        let store = &self.engine.world.store;
+        match store.view(store.last_run(self.id)) {
             Some(view) => view,
             None => panic!("there is no run {}", self.id),
         }

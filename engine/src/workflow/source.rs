@@ -7,7 +7,7 @@ use super::resources::Resources;
 /// The ids of a fan-out, a page at a time.
 #[async_trait]
 pub trait IdPages: Send {
-    /// The next ids, at most `limit`, strictly ascending and above all earlier ones; fewer than `limit` mean the end.
+    /// The next ids, at most `limit`, strictly ascending and above all earlier ones. None, and only that, is the end.
     ///
     /// # Errors
     /// They cannot be read now; the page may be asked for again.

@@ -161,6 +161,27 @@ async fn work_that_a_constraint_refuses_at_the_commit_has_failed() {
     assert_eq!(recorded(do_book(&scene, claim, "once").await), "once");
 }
 
+/// As a rule over several rows of a ledger does, which can only be looked at when all of them are there.
+#[tokio::test]
+async fn work_that_a_trigger_refuses_at_the_commit_has_failed_whatever_its_code() {
+    for code in ["P0001", "LG001"] {
+        let (scene, claim) = scene().await;
+        let refuses = format!(
+            "create function refuse() returns trigger language plpgsql as
+                 $$ begin raise exception 'the books do not balance' using errcode = '{code}'; end $$;
+             create constraint trigger balance after insert on bookings deferrable initially deferred
+                 for each row execute function refuse()"
+        );
+        scene.run(&refuses).await;
+        let Transacted::Failed(error) = do_book(&scene, claim, "one").await else {
+            panic!("it did not fail");
+        };
+        assert!(error.to_string().contains("the books do not balance"), "{error}");
+        scene.run("drop trigger balance on bookings").await;
+        assert_eq!(recorded(do_book(&scene, claim, "two").await), "two");
+    }
+}
+
 /// Whether it asks the server for something more, or only for its record.
 #[tokio::test]
 async fn work_that_idles_for_longer_than_the_server_lets_it_has_failed() {

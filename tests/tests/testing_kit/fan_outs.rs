@@ -100,6 +100,60 @@ impl IdPages for Unordered {
     }
 }
 
+/// Ten pages of three, however many are asked for, as of a statement that bounds what it reads before it filters.
+struct Meagre(i64);
+
+#[async_trait]
+impl Source for Meagre {
+    type Row = User;
+    fn name(&self) -> &str {
+        "meagre"
+    }
+    async fn ids(&self, _: &Resources, after: Option<i64>) -> anyhow::Result<Box<dyn IdPages>> {
+        Ok(Box::new(Self(after.unwrap_or(0))))
+    }
+    async fn rows(&self, _: &Resources, ids: &[i64]) -> anyhow::Result<Vec<(i64, User)>> {
+        let user = |id: &i64| {
+            (
+                *id,
+                User {
+                    name: format!("user{id}"),
+                },
+            )
+        };
+        Ok(ids.iter().map(user).collect())
+    }
+}
+
+#[async_trait]
+impl IdPages for Meagre {
+    async fn next(&mut self, _: usize) -> anyhow::Result<Vec<i64>> {
+        let page = (self.0 + 1..=self.0 + 3).filter(|id| *id <= 30).collect();
+        self.0 += 3;
+        Ok(page)
+    }
+}
+
+struct MeagreGreetings;
+
+impl Workflow for MeagreGreetings {
+    const NAME: &'static str = "meagre-greetings";
+    type Input = ();
+    type Output = FanOutSummary;
+
+    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<FanOutSummary> {
+        Ok(ctx.fan_out(Meagre(0), |user: &User| greeting(user).map(Some)).await?)
+    }
+}
+
+#[tokio::test]
+async fn a_short_page_of_ids_is_not_the_end_of_a_plan() {
+    let engine = TestEngine::new().workflow(MeagreGreetings);
+    let run = engine.start::<MeagreGreetings>(&()).await;
+    let sent = run.result().await.unwrap();
+    assert_eq!((sent.items, sent.delivered), (30, 30));
+}
+
 /// Does without its greetings when they cannot be sent.
 struct Undaunted;
 

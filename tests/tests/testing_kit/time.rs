@@ -226,6 +226,13 @@ async fn a_run_that_goes_on_as_others_has_the_last_ones_result() {
     let engine = TestEngine::new().workflow(Countdown);
     let begun = engine.now();
     let run = engine.start::<Countdown>(&2).await;
+    engine.advance(DAY * 3 / 2).await;
+    assert_eq!(
+        run.status(),
+        RunStatus::Suspended,
+        "as `RunHandle::status` says: of the one that goes on"
+    );
+    run.assert_waits_at("0:sleep");
     run.assert_completed_with(&"liftoff").await;
     assert_eq!((engine.now() - begun).num_days(), 3);
     assert_eq!(engine.runs_of(Countdown::NAME).len(), 3);

@@ -69,8 +69,8 @@ where
             .map_or(Transacted::Lost, |state| Transacted::Recorded(Box::new(state)))),
         // The server itself has taken it back, and will do so each time.
         Err(_) if idled.load(Ordering::Relaxed) => Ok(Transacted::Failed(idled_too_long())),
-        // At the commit, as by a constraint that is looked at only then.
-        Err(error) if error.is_for_good() => Ok(Transacted::Failed(error.into())),
+        // At the commit, as by a constraint or a trigger that is looked at only then.
+        Err(error) if error.is_of_the_work() => Ok(Transacted::Failed(error.into())),
         Err(error) if error.is_unanswered() => match (ended_step(database, claim, path).await?, error) {
             (Some(state), _) => Ok(Transacted::Recorded(Box::new(state))),
             // The server answers, so it was the work: it will not be faster for being tried for ever.

@@ -66,7 +66,7 @@ events! {
     WARN "select_retried" (run, step, error) => "a select could not be settled and is settled again";
     WARN "children_not_stopped" (run, error) => "children of a run that is over, or of a branch that lost, could not be stopped: the sweep does it";
     WARN "followers_not_woken" (run, error) => "runs that wait for one that is over could not be woken: the sweep does it";
-    WARN "parents_not_woken" (count, error) => "parents could not be woken: the sweep does it";
+    WARN "parents_not_woken" (count, error) => "parents could not be woken; it is tried again";
     WARN "store_not_now" (count, why) => "the store cannot take a group of writes now; it is asked again";
     WARN "leases_not_renewed" (batches, runs, error) => "leases could not be renewed; it is tried again";
     WARN "queues_not_read" (error) => "what is set of queues could not be read";
@@ -104,6 +104,7 @@ events! {
     WARN "rebalance_failed" (topic, error) => "partitions could not be taken or given";
     WARN "records_unreadable" (topic, error) => "messages cannot be read at the moment";
     INFO "records_read_again" (topic) => "messages are read again";
+    WARN "consumer_replaced" (topic) => "a consumer forgot all brokers and is replaced";
     WARN "group_not_left" (waited_ms) => "a consumer did not leave its group in time";
     WARN "brokers_unreachable" (reason) => "no broker can be reached";
     ERROR "producer_failed" (error) => "a producer failed for good and is replaced";
