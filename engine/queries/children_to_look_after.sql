@@ -29,8 +29,11 @@ select p.run_id, max(p.path) as path, count(*) as steps,
            select array_to_string(s.parts[:2 * n - 1], '/') as place, s.parts[2 * n] as number,
                   array_to_string(s.parts[:2 * n], '/') || '/' as branch
              from generate_series(1, (cardinality(s.parts) - 1) / 2) n) a
-        join lockgate.run_steps w on w.run_id = p.run_id and w.path = a.place and w.kind = 'select'
-       where w.status = 'completed' and convert_from(w.result, 'UTF8') <> a.number
+       -- One look by its key: as a join all steps of the run are read for each of its children.
+       cross join lateral (
+           select w.kind, w.status, w.result
+             from lockgate.run_steps w where w.run_id = p.run_id and w.path = a.place limit 1) w
+       where w.kind = 'select' and w.status = 'completed' and convert_from(w.result, 'UTF8') <> a.number
        limit 1) l on true
  group by p.run_id
  order by p.run_id

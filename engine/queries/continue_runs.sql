@@ -28,13 +28,13 @@ with m as (
     insert into lockgate.task_runs (id, workflow, queue, priority, status, driven_by, params, origin_id, singleton_key,
                                     wake_at, rank, wake_seq, pace_per_s, deadline_at, traceparent, tenant, limit_key,
                                     attributes, parent_id, parent_path, depth, detached, schedule, leader_term, continues,
-                                    awaited, actor, created_at)
-    -- It was woken once: what it was told is read with its first claim.
+                                    awaited, actor, start_at, created_at)
+    -- It was woken once: what it was told is read with its first claim. Its deadline counts from when the first was to start.
     select g.next_id, g.workflow, g.queue, g.priority, 'queued', g.driven_by, g.next_params, g.next_id, g.singleton_key,
            g.finished_at, g.finished_at - g.priority * interval '15 seconds', 1, g.pace_per_s, g.deadline_at,
            case when g.traceparent is not null then lockgate.trace_link(g.id, g.traceparent) end,
            g.tenant, g.limit_key, g.attributes, g.parent_id, g.parent_path, g.depth, g.detached, g.schedule,
-           g.leader_term, g.id, g.awaited, g.actor, g.finished_at
+           g.leader_term, g.id, g.awaited, g.actor, coalesce(g.start_at, g.created_at), g.finished_at
       from gone g
 ), told as (
     update lockgate.signals s

@@ -176,11 +176,19 @@ async fn bad_options_of_children_are_refused_in_words() {
             .start_child::<Digest>(&1, elsewhere().named("a/b"))
             .await
             .unwrap_err();
-        Ok(format!("{urgent}; {nameless}"))
+        let unmarked = ctx
+            .start_child::<Digest>(&1, elsewhere().attribute("customer", None::<String>))
+            .await
+            .unwrap_err();
+        Ok(format!("{urgent}; {nameless}; {unmarked}"))
     }));
     trial.play().await;
     let told = trial.output();
-    for words in ["priority 21 of a child is above 20", "has a slash"] {
+    for words in [
+        "priority 21 of a child is above 20",
+        "has a slash",
+        "attribute customer is not a string, a number or a boolean",
+    ] {
         assert!(told.contains(words), "{told}");
     }
     assert!(trial.rows().is_empty() && trial.starts().is_empty());

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 
 use super::history::Asked;
 use super::owner_host::{Left, OwnerHost, done};
-use crate::lifecycle::{StepState, StepStatus};
-use crate::workflow::{Done, Outcome};
+use crate::lifecycle::{Kind, StepState, StepStatus, derived_id};
+use crate::workflow::{Done, Outcome, StepError};
 
 /// What is under way of a run, and what of it was dropped.
 #[derive(Debug, Default)]
@@ -101,7 +101,11 @@ impl OwnerHost {
 
     /// A recorded end. A failure is told after what else is recorded: branches beside it are then as far as they were.
     async fn answer(self: &Arc<Self>, step: StepState) -> anyhow::Result<Done> {
-        if step.status == StepStatus::Failed {
+        let is_dropped = step.status == StepStatus::Dropped;
+        if is_dropped && self.lock().under_way.is_lost(&step.path) {
+            return pending().await;
+        }
+        if is_dropped || step.status == StepStatus::Failed {
             let _telling = Telling::begin(self, &step.path);
             match self.unwinds() {
                 true => self.quiet().await,
@@ -112,7 +116,36 @@ impl OwnerHost {
                 }
             }
         }
-        done(step)
+        match is_dropped {
+            true => Ok(self.untold(&step)),
+            false => done(step),
+        }
+    }
+
+    /// What the run that this one does again never heard the end of, and this one cannot.
+    fn untold(&self, step: &StepState) -> Done {
+        let path = step.path.clone();
+        let why =
+            "the run that this one does again was over before it heard the end; retry from this step to do it again"
+                .to_owned();
+        let failed = match step.kind {
+            Kind::Child => StepError::Child {
+                child: derived_id(self.run.id, &path),
+                path,
+                cancelled: false,
+                reason: why,
+            },
+            _ => StepError::Failed {
+                path,
+                attempts: step.attempts.into(),
+                message: why,
+            },
+        };
+        Done {
+            result: None,
+            failed: Some(failed),
+            at: step.finished_at.unwrap_or(step.started_at),
+        }
     }
 
     /// The code is about to be dropped where it is.

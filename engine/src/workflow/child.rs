@@ -13,7 +13,7 @@ use super::continuing::params_of;
 use super::host::NewRunOfMine;
 use super::step::{StepFuture, StepOptions, erase, from_json};
 use super::{Workflow, fatal};
-use crate::lifecycle::{ChildWishes, HIGHEST_PRIORITY, NewSignal, RunId, Signalled};
+use crate::lifecycle::{ChildWishes, HIGHEST_PRIORITY, NewSignal, RunId, Signalled, misfit_attributes};
 
 /// What may be said of a child.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -80,7 +80,7 @@ impl ChildOptions {
         self
     }
 
-    /// Makes it found by this attribute: a string, a number or a boolean.
+    /// Makes it found by this attribute: a string, a number or a boolean of at most 250 characters; at most 16 of them.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         let attributes = self
@@ -107,8 +107,12 @@ impl ChildOptions {
         if empty(&wishes.queue) || empty(&wishes.tenant) || empty(&wishes.limit_key) {
             return Some("the queue, the tenant or the limit key of a child is empty".to_owned());
         }
-        let priority = wishes.priority.filter(|priority| *priority > HIGHEST_PRIORITY)?;
-        Some(format!("priority {priority} of a child is above {HIGHEST_PRIORITY}"))
+        if let Some(priority) = wishes.priority.filter(|priority| *priority > HIGHEST_PRIORITY) {
+            return Some(format!("priority {priority} of a child is above {HIGHEST_PRIORITY}"));
+        }
+        let attributes = wishes.attributes.as_ref().and_then(serde_json::Value::as_object);
+        let wrong = attributes.and_then(misfit_attributes)?;
+        Some(format!("a child cannot be started: {wrong}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs that are over are done again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use lockgate::inspect::NotRepeated;
@@ -401,4 +401,34 @@ async fn the_same_request_again_starts_none_twice() {
     }
     let runs: i64 = scene.one("select count(*) from lockgate.task_runs").await;
     assert_eq!(runs, 2);
+}
+
+/// A night in which something broke for half of a parent's children: it takes moments to do the parent again.
+#[tokio::test]
+async fn a_parent_of_two_thousand_children_is_done_again_in_moments() {
+    let scene = Scene::new().await;
+    let (parent, saga) = (scene.has("failed", "").await, scene.has("failed", "").await);
+    let step = "insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, consistent, planned_items,
+            planned_batches)";
+    scene
+        .sql(&format!(
+            "{step} select '{parent}', format('0:join/%s/0:child', n), 'child', case n % 2 when 0 then 'failed' else 'completed' end,
+                    '1', now(), now(), null::boolean, null::bigint, null::bigint from generate_series(0, 1999) n;
+             {step} select '{saga}', format('%s0:join/%s/0:hold', u, n), case u when '' then 'undoable' else 'step' end, 'completed',
+                    '1', now(), now(), null::boolean, null::bigint, null::bigint
+               from generate_series(0, 1999) n, unnest('{{\"\",undo/}}'::text[]) u;
+             {step} values ('{saga}', '1:ship', 'step', 'failed', '1', now(), now(), null, null, null)"
+        ))
+        .await;
+    for (run, kept) in [(parent, 1_000), (saga, 0)] {
+        let begun = Instant::now();
+        let again = scene
+            .operator
+            .repeat_run(&RepeatRun::retry(run))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(scene.paths(again).await.len(), kept);
+    }
 }

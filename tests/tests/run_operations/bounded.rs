@@ -2,7 +2,8 @@
 
 use lockgate::inspect::{RunAct, RunFilter};
 use lockgate::postgres::{BulkAct, Inspector};
-use serde_json::json;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
 
 use super::Scene;
@@ -205,4 +206,32 @@ async fn a_timeline_says_when_there_is_more_than_it_looks_at() {
         "select name from lockgate.run_timeline('{run}', (select max(cursor) from lockgate.run_timeline('{run}', null, 1000)), 1)"
     );
     assert_eq!(scene.one::<String>(&last).await, "000999:s");
+}
+
+/// With each sweep: a parent of thousands may wait for days.
+#[tokio::test]
+async fn a_look_at_the_children_of_one_parent_reads_so_much_for_each() {
+    const QUESTION: &str = include_str!("../../../engine/queries/children_to_look_after.sql");
+    const CHILDREN: i64 = 3_000;
+    let scene = Scene::new().await;
+    let parent = scene.has("suspended", "").await;
+    scene
+        .sql(&format!(
+            "insert into lockgate.run_steps (run_id, path, kind, status, started_at, consistent, planned_items, planned_batches)
+             select '{parent}', format('0:join/%s/0:child', n), 'child', 'open', now(), null::boolean, null::bigint, null::bigint
+               from generate_series(1, {CHILDREN}) n;
+             analyze lockgate.run_steps"
+        ))
+        .await;
+    let mut connection = scene.database.pool().acquire().await.unwrap();
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        let prepare = format!("set plan_cache_mode = {mode}; deallocate all; prepare asked as {QUESTION}");
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.unwrap();
+        let ask =
+            "explain (analyze, buffers, format json) execute asked('00000000-0000-0000-0000-000000000000', '', 10000)";
+        let row = connection.fetch_one(sqlx::raw_sql(ask)).await.unwrap();
+        let plan = sqlx::Row::get::<Value, _>(&row, 0)[0]["Plan"].take();
+        let pages = plan["Shared Hit Blocks"].as_i64().unwrap() + plan["Shared Read Blocks"].as_i64().unwrap();
+        assert!(pages < 20 * CHILDREN, "{mode}: {pages} pages\n{plan:#}");
+    }
 }

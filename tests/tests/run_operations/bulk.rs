@@ -1,8 +1,11 @@
 //! Acting on all runs that fit, and deleting.
 
+use std::time::Duration;
+
 use lockgate::inspect::{RunAct, RunFilter};
 use lockgate::postgres::BulkAct;
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
 
 use super::Scene;
@@ -289,4 +292,60 @@ async fn the_rest_of_a_large_run_is_left_to_retention() {
         scene.json(&["runs", "delete", &run.to_string()]).await["status"],
         "deleted"
     );
+}
+
+/// A page that takes long ends early: what is done of it stays, and the next call goes on behind that.
+#[tokio::test]
+async fn a_page_that_takes_long_is_cut_short() {
+    let scene = Scene::new().await;
+    for _ in 0..4 {
+        scene.has("failed", "").await;
+    }
+    scene
+        .sql(
+            "create function public.slow() returns trigger language plpgsql as
+                 $$ begin perform pg_sleep(2.1); return new; end $$;
+             create trigger slow before insert on lockgate.task_runs for each row execute function public.slow()",
+        )
+        .await;
+    let page =
+        "select concat_ws(' ', matched, acted, next is null) from lockgate.act_on_runs('retry', '{\"all\": true}'";
+    assert_eq!(scene.one::<String>(&format!("{page})")).await, "2 2 f");
+    let done = scene
+        .json(&["runs", "retry", "--where", "workflow=orders", "--all"])
+        .await;
+    assert_eq!((&done["matched"], &done["acted"]), (&json!(2), &json!(2)));
+}
+
+/// It goes on as another while somebody waits for its row.
+#[tokio::test]
+async fn a_run_that_goes_on_meanwhile_is_cancelled_all_the_same() {
+    let scene = Scene::new().await;
+    for cancel in ["lockgate.cancel_run", "lockgate.act_on_runs"] {
+        let (run, next) = (scene.has("running", "workflow = 'loop'").await, Uuid::now_v7());
+        let mut goes_on = scene.database.pool().begin().await.unwrap();
+        let statement = format!(
+            "update lockgate.task_runs set status = 'completed', finished_at = clock_timestamp(), continued_as = '{next}'
+              where id = '{run}';
+             insert into lockgate.task_runs (id, workflow, status, origin_id, wake_at)
+             values ('{next}', 'orders', 'queued', '{next}', clock_timestamp())"
+        );
+        goes_on.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
+        let ask = match cancel {
+            "lockgate.cancel_run" => format!("select lockgate.cancel_run('{run}')"),
+            _ => "select acted::text from lockgate.act_on_runs('cancel', '{\"workflow\": \"loop\"}')".to_owned(),
+        };
+        let waits =
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        let commit = async {
+            while scene.one::<i64>(waits).await == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            goes_on.commit().await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(scene.one::<String>(&ask), commit);
+        assert!(["cancelled", "1"].contains(&answer.as_str()), "{answer}");
+        let state = format!("select status from lockgate.task_runs where id = '{next}'");
+        assert_eq!(scene.one::<String>(&state).await, "cancelled", "{cancel}");
+    }
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod crashes;
 mod example;
 mod fan_outs;
+mod retries;
 mod shipped;
 mod shipped_shop;
 mod shown;

@@ -208,7 +208,10 @@ impl Reference {
             .is_some_and(|run| run.may_be_repeated(repeat));
         assert_eq!(may, words.starts_with("Ok"), "{repeat:?} {words}");
         if may {
-            let mut again = self.runs[&repeat.run].again(repeat);
+            let parents = self.runs.values().filter_map(|run| run.parent.as_ref());
+            let detached = parents.filter(|above| above.run == repeat.run && above.detached);
+            let detached: Vec<String> = detached.map(|above| above.path.clone()).collect();
+            let mut again = self.runs[&repeat.run].again(repeat, &detached);
             let seen = after.iter().find(|seen| seen.run == repeat.id);
             again.wake_seq = seen.map_or(0, |seen| seen.wake_seq);
             self.runs.insert(repeat.id, again);

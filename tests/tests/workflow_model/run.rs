@@ -112,28 +112,41 @@ impl Run {
     }
 
     /// The same once more: with what stands before the step that it begins at, before what was undone, and before what failed
-    /// beside these.
-    pub fn again(&self, repeat: &RepeatRun) -> Self {
-        let failed = || {
-            let own = self.results.iter().filter(|(path, _)| !path.starts_with("undo"));
-            own.filter(|(_, (status, _))| *status == StepStatus::Failed)
-                .map(|(path, _)| path.as_str())
-        };
-        let mut roots: Vec<&str> = match &repeat.from {
+    /// beside these; what a branch did that lost a select counts where that is decided again.
+    pub fn again(&self, repeat: &RepeatRun, detached: &[String]) -> Self {
+        let ended = |wanted: StepStatus| self.results.iter().filter(move |(_, (status, _))| *status == wanted);
+        let own = |path: &&str| !path.starts_with("undo");
+        let counts = |path: &&str| self.lost_to(path).is_none();
+        let failed = || ended(StepStatus::Failed).map(|(path, _)| path.as_str()).filter(own);
+        let undone = || ended(StepStatus::Completed).filter_map(|(path, _)| path.strip_prefix("undo/"));
+        let mut base: Vec<&str> = match &repeat.from {
             Some(from) => self.named(from),
-            None if repeat.again == Again::Retry => failed().take(1).collect(),
+            None if repeat.again == Again::Retry => failed().filter(counts).take(1).collect(),
             None => Vec::new(),
         };
         let starts_over = repeat.from.is_none() && repeat.again != Again::Retry;
-        let rows = self.open.keys().chain(self.results.keys());
-        roots.extend(rows.filter_map(|path| path.strip_prefix("undo/")));
-        let named = roots.clone();
-        roots.extend(failed().filter(|path| {
-            let stand = |wanted| named.iter().any(|root| stands(path, root) == wanted);
-            stand(Ordering::Equal) && !stand(Ordering::Greater)
-        }));
-        let is_kept = |path: &str| !path.starts_with("undo") && roots.iter().all(|root| stands(path, root).is_le());
-        let kept = self.results.iter().filter(|(path, _)| !starts_over && is_kept(path));
+        base.extend(undone().filter(counts));
+        let is_beside = |path: &&str| base.iter().any(|root| stands(path, root).is_eq());
+        let mut roots: Vec<&str> = failed().filter(counts).filter(is_beside).collect();
+        roots.extend(&base);
+        let is_under = |select: &str, root: &&str| root.strip_prefix(select).is_some_and(|rest| rest.starts_with('/'));
+        let mut lost: Vec<&str> = failed().chain(undone()).collect();
+        lost.retain(|path| {
+            self.lost_to(path)
+                .is_some_and(|select| roots.iter().any(|root| is_under(select, root)))
+        });
+        roots.extend(lost);
+        let is_kept = |path: &str| own(&path) && roots.iter().all(|root| stands(path, root).is_le());
+        let is_known = |path: &String, status| status != StepStatus::Dropped || detached.contains(path);
+        let kept = self.results.iter().filter(|(path, (status, _))| {
+            let kept = path.strip_prefix("undo/").filter(|_| *status == StepStatus::Completed);
+            let kept = kept.filter(|step| {
+                self.results
+                    .get(*step)
+                    .is_some_and(|(status, _)| is_known(&(*step).to_owned(), *status))
+            });
+            !starts_over && is_known(path, *status) && is_kept(kept.unwrap_or(path))
+        });
         let results: BTreeMap<String, FirstResult> =
             kept.map(|(path, result)| (path.clone(), result.clone())).collect();
         let undoables = self.undoables.iter().filter(|path| results.contains_key(*path));
@@ -143,6 +156,15 @@ impl Run {
             results,
             ..Self::queued(self.limited, self.turn.clone(), None)
         }
+    }
+
+    /// The select that the branch lost in which a step is.
+    fn lost_to<'path>(&self, path: &'path str) -> Option<&'path str> {
+        let mut parts = path.splitn(3, '/');
+        let (place, branch, _) = (parts.next()?, parts.next()?, parts.next()?);
+        let (status, winner) = self.results.get(place)?;
+        let is_lost = *status == StepStatus::Completed && winner.as_deref() != Some(branch.as_bytes());
+        is_lost.then_some(place)
     }
 
     pub fn may_be_claimed(&self) -> bool {
@@ -163,17 +185,7 @@ impl Run {
     /// Those of branches that lost, however late they were started.
     pub fn lost_children(&self) -> Vec<String> {
         let mut children = self.open_children();
-        children.retain(|path| {
-            let mut parts = path.splitn(3, '/');
-            let (Some(place), Some(branch), Some(_)) = (parts.next(), parts.next(), parts.next()) else {
-                return false;
-            };
-            let won = self
-                .results
-                .get(place)
-                .filter(|(status, _)| *status == StepStatus::Completed);
-            won.is_some_and(|(_, winner)| winner.as_deref() != Some(branch.as_bytes()))
-        });
+        children.retain(|path| self.lost_to(path).is_some());
         children
     }
 

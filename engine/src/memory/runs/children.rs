@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 use super::Runs;
 use super::run::{Parent, Run, Status};
@@ -12,7 +13,7 @@ use super::steps::{MOST_STEPS, check_path};
 use super::views::RunStart;
 use crate::lifecycle::{
     ChildEnd, EndedChild, FleetError, HIGHEST_PRIORITY, Kind, ManagerError, NewChild, RunId, RunRequest, StepState,
-    StepStatus,
+    StepStatus, misfit_attributes,
 };
 
 /// Whoever claims a parent may not see an end that was on its way to be committed, for so long at most.
@@ -49,6 +50,10 @@ impl Runs {
                 "the priority of child {} is above {HIGHEST_PRIORITY}",
                 child.path
             ));
+        }
+        let attributes = wishes.attributes.as_ref().and_then(Value::as_object);
+        if let Some(wrong) = attributes.and_then(misfit_attributes) {
+            return refused(format!("child {}: {wrong}", child.path));
         }
         match self.held(&child.claim) {
             Some(run) if run.steps.len() >= MOST_STEPS => refused(format!("run {} has {MOST_STEPS} steps", run.id())),
@@ -265,21 +270,27 @@ impl Run {
 
     /// Branches in which steps wait for children though another one won the select.
     fn lost_branches(&self) -> Vec<String> {
-        let mut lost = Vec::new();
-        for path in self.open_children() {
-            let slashes: Vec<usize> = path.match_indices('/').map(|(at, _)| at).collect();
-            // Each branch adds two parts to a path: its place and its own number.
-            let branches = slashes.chunks_exact(2).filter_map(|ends| {
-                let select = self.steps.get(path.get(..ends[0])?)?;
-                let number = path.get(ends[0] + 1..ends[1])?;
-                let is_lost = select.kind == Kind::Select
-                    && select.status == StepStatus::Completed
-                    && select.result.as_deref() != Some(number.as_bytes());
-                is_lost.then(|| path[..=ends[1]].to_owned())
-            });
-            lost.extend(branches);
-        }
-        lost
+        let open = self.open_children();
+        let lost = open.flat_map(|path| {
+            let selects = self.lost_selects(&path).into_iter();
+            selects.map(|(_, end)| path[..=end].to_owned()).collect::<Vec<_>>()
+        });
+        lost.collect()
+    }
+
+    /// The selects above a step that another branch has won, outermost first: where the path of each ends, and that of the branch.
+    pub(super) fn lost_selects(&self, path: &str) -> Vec<(usize, usize)> {
+        let slashes: Vec<usize> = path.match_indices('/').map(|(at, _)| at).collect();
+        // Each branch adds two parts to a path: its place and its own number.
+        let lost = slashes.chunks_exact(2).filter_map(|ends| {
+            let select = self.steps.get(path.get(..ends[0])?)?;
+            let number = path.get(ends[0] + 1..ends[1])?;
+            let is_lost = select.kind == Kind::Select
+                && select.status == StepStatus::Completed
+                && select.result.as_deref() != Some(number.as_bytes());
+            is_lost.then_some((ends[0], ends[1]))
+        });
+        lost.collect()
     }
 
     /// A child of that run, started at one of these steps, that is neither over nor asked to stop, nor detached.

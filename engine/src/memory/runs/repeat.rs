@@ -11,13 +11,13 @@ use super::views::RunStart;
 use crate::inspect::NotRepeated;
 use crate::lifecycle::{Again, Kind, LARGEST_PARAMS, RepeatRun, RunId, RunRequest, StepState, StepStatus};
 use crate::telemetry::link_after;
-use crate::workflow::{Place, is_undo};
+use crate::workflow::{Place, UNDO, is_undo, undo_path};
 
 /// The numbers of a step's path: ordinal, then branch and ordinal for each branch; none for what has no ordinal.
 type Numbers = Vec<Option<u32>>;
 
 /// How a step stands to a place from which on all is done again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stands {
     Before,
     /// In another branch.
@@ -34,11 +34,14 @@ impl Runs {
         }
         let was = self.by_id.get(&repeat.run).ok_or(NotRepeated::Unknown(repeat.run))?;
         let roots = was.roots(repeat)?;
+        let parents = self.by_id.values().filter_map(|run| run.parent.as_ref());
+        let detached = parents.filter(|above| above.run == repeat.run && above.detached);
+        let detached = detached.map(|above| above.path.as_str()).collect();
         let starts_over = matches!(repeat.again, Again::Fork { .. }) && repeat.from.is_none();
         let kept = if starts_over {
             BTreeSet::new()
         } else {
-            was.steps_before(&roots)
+            was.steps_before(&roots, &detached)
         };
         let (params, keep_ids) = match &repeat.again {
             Again::Retry => (None, true),
@@ -106,7 +109,7 @@ impl Run {
         if self.status == Status::Completed {
             return Err(NotRepeated::Completed(run));
         }
-        let failed = self.done().filter(|step| step.status == StepStatus::Failed);
+        let failed = self.failed().filter(|step| self.lost_by(&step.path).is_none());
         let last = failed.min_by_key(|step| (Reverse(step.finished_at), step.path.clone()));
         Ok(last.map(|step| step.path.clone()).into_iter().collect())
     }
@@ -141,37 +144,83 @@ impl Run {
         self.steps.values().filter(|step| !is_undo(&step.path))
     }
 
-    /// The steps that are over and that what is done again from these places on does not touch.
-    fn steps_before(&self, from: &[String]) -> BTreeSet<String> {
-        let undone = self.steps.keys().filter(|path| is_undo(path));
-        // What was taken back is done again.
-        let named: BTreeSet<Numbers> = from
-            .iter()
-            .chain(undone)
-            .map(|path| numbers(path))
-            .filter(|place| !place.is_empty())
+    fn failed(&self) -> impl Iterator<Item = &StepState> {
+        self.done().filter(|step| step.status == StepStatus::Failed)
+    }
+
+    /// Paths of the steps that were taken back; what could not be, stands.
+    fn undone(&self) -> impl Iterator<Item = &str> {
+        let ended = self.steps.values().filter(|step| step.status == StepStatus::Completed);
+        ended.filter_map(|step| step.path.strip_prefix(UNDO)?.strip_prefix('/'))
+    }
+
+    /// The innermost select above a step that another branch has won.
+    fn lost_by(&self, path: &str) -> Option<Numbers> {
+        self.lost_selects(path).last().map(|(end, _)| numbers(&path[..*end]))
+    }
+
+    /// From where on all is done again: these places, what was taken back, and what failed in other branches. What a branch did
+    /// that lost a select counts only where that select is decided again.
+    fn all_roots(&self, from: &[String]) -> BTreeSet<Numbers> {
+        let counts = |path: &&str| self.lost_by(path).is_none();
+        let base = from.iter().map(String::as_str).chain(self.undone().filter(counts));
+        let base: BTreeSet<Numbers> = base.map(numbers).collect();
+        let failed = || self.failed().map(|step| step.path.as_str());
+        let beside = failed().filter(counts).map(numbers);
+        let beside = beside.filter(|place| base.iter().any(|root| stands(place, root) == Some(Stands::Beside)));
+        let mut roots: BTreeSet<Numbers> = beside.chain(base.iter().cloned()).collect();
+        let lost = self.undone().chain(failed());
+        let lost: Vec<(Numbers, Numbers)> = lost
+            .filter_map(|path| Some((numbers(path), self.lost_by(path)?)))
             .collect();
-        // So is what failed beside it.
-        let failed = self.done().filter(|step| step.status == StepStatus::Failed);
-        let beside = failed.map(|step| numbers(&step.path)).filter(|place| {
-            let stands: Vec<_> = named.iter().map(|root| stands(place, root)).collect();
-            stands.contains(&Some(Stands::Beside)) && !stands.contains(&Some(Stands::Behind))
-        });
-        let roots: BTreeSet<Numbers> = beside.chain(named.iter().cloned()).collect();
+        loop {
+            let above = |root: &Numbers| {
+                (1..root.len())
+                    .step_by(2)
+                    .map(|end| root[..end].to_vec())
+                    .collect::<Vec<_>>()
+            };
+            let again: BTreeSet<Numbers> = roots.iter().flat_map(above).collect();
+            let before = roots.len();
+            let more = lost.iter().filter(|(_, select)| again.contains(select));
+            roots.extend(more.map(|(place, _)| place.clone()));
+            if roots.len() == before {
+                return roots;
+            }
+        }
+    }
+
+    /// The steps that are over and that what is done again from these places on does not touch, and what undid them.
+    fn steps_before(&self, from: &[String], detached: &BTreeSet<&str>) -> BTreeSet<String> {
+        let roots = self.all_roots(from);
         let judged = |step: &StepState| {
             let place = numbers(&step.path);
             let stands: Vec<_> = roots.iter().map(|root| stands(&place, root)).collect();
-            (stands.iter().flatten().max().copied(), stands.contains(&None))
+            (stands.contains(&Some(Stands::Behind)), stands.contains(&None))
         };
-        let behind = self.done().filter(|step| judged(step).0 == Some(Stands::Behind));
+        let behind = self.done().filter(|step| judged(step).0);
         let cut = behind.map(|step| step.started_at).min();
         let kept = self.done().filter(|step| {
-            let (worst, unknown) = judged(step);
+            let is_over = match step.status {
+                StepStatus::Open => false,
+                // Nobody knows what was dropped; but a child that is nobody's is not started twice.
+                StepStatus::Dropped => step.kind == Kind::Child && detached.contains(step.path.as_str()),
+                StepStatus::Completed | StepStatus::Failed => true,
+            };
+            let (behind, unknown) = judged(step);
             // Of what has no ordinal the clock tells whether it came before.
             let is_late = unknown && cut.is_some_and(|cut| step.started_at > cut);
-            step.status != StepStatus::Open && worst != Some(Stands::Behind) && !is_late
+            is_over && !behind && !is_late
         });
-        kept.map(|step| step.path.clone()).collect()
+        let mut kept: BTreeSet<String> = kept.map(|step| step.path.clone()).collect();
+        // What a branch took back that lost a select is not taken back once more.
+        let undone: Vec<String> = self
+            .undone()
+            .filter(|path| kept.contains(*path))
+            .map(undo_path)
+            .collect();
+        kept.extend(undone);
+        kept
     }
 
     /// The same once more, under this id.

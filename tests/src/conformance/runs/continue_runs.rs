@@ -1,6 +1,6 @@
 //! Runs that go on as others.
 
-use lockgate::lifecycle::{ChildEnd, Continuation, LetGo, RunClaim, RunStore, Signalled, derived_id};
+use lockgate::lifecycle::{Act, ChildEnd, Continuation, LetGo, RepeatRun, RunClaim, RunStore, Signalled, derived_id};
 use lockgate::memory::RunStart;
 use serde_json::json;
 
@@ -167,4 +167,27 @@ pub(super) async fn who_waits_for_a_run_waits_for_the_one_that_goes_on(world: &d
     assert_eq!(claimed(&*store, &page(10)).await, NONE);
     assert_eq!(let_go(&*store, complete(second)).await, LetGo::Done);
     assert_eq!(claimed(&*store, &page(10)).await, [after]);
+}
+
+/// A deadline is that of all that go on for one another; what is done again has as long as they had.
+pub(super) async fn a_retry_of_a_run_that_went_on_has_its_whole_time(world: &dyn RunWorld) {
+    let store = world.replica();
+    let mut first = RunStart::new(WORKFLOW);
+    first.request.deadline = Some(4 * HOUR);
+    world.start(first).await.unwrap();
+    let (first, _) = claim(&*store).await;
+    assert_eq!(go_on(&*store, continuation(first, 0)).await, LetGo::Done);
+    world.advance(3 * HOUR).await;
+    let (last, _) = claim(&*store).await;
+    let act = Act::Fail {
+        reason: "no paper".to_owned(),
+    };
+    assert_eq!(let_go(&*store, ending(last, act)).await, LetGo::Done);
+    let again = world.repeat(&RepeatRun::retry(last.run)).await.unwrap();
+    world.advance(3 * HOUR).await;
+    world.sweep().await;
+    assert_eq!(status(world, again).await, is("queued", Wake::Due));
+    world.advance(2 * HOUR).await;
+    world.sweep().await;
+    assert_eq!(status(world, again).await, is("failed", Wake::Never));
 }

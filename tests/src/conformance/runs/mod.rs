@@ -133,6 +133,11 @@ macro_rules! every_run_case {
             }
             repeat_run {
                 a_retry_keeps_what_stands_before_the_step_that_failed,
+                a_retry_waits_anew_for_what_was_dropped,
+                a_retry_starts_children_again_that_were_stopped,
+                a_retry_leaves_alone_what_lost_a_select,
+                a_select_that_is_decided_again_takes_those_within_it_along,
+                a_retry_keeps_what_could_not_be_undone,
                 what_cannot_be_done_again_is_said,
             }
             stop_run {
@@ -170,6 +175,7 @@ macro_rules! every_run_case {
                 a_child_is_started_with_the_step_that_waits_for_it,
                 a_child_asked_for_again_is_started_once,
                 a_zombie_starts_no_child,
+                a_child_with_attributes_that_are_no_scalars_is_refused,
                 what_is_not_said_a_child_has_from_its_parent,
                 the_ends_of_children_are_read_as_they_are,
                 a_parent_that_nobody_woke_is_woken_by_the_sweep,
@@ -187,6 +193,7 @@ macro_rules! every_run_case {
                 to_cancel_a_run_is_to_cancel_the_one_that_goes_on,
                 a_child_that_went_on_ends_when_its_successor_does,
                 who_waits_for_a_run_waits_for_the_one_that_goes_on,
+                a_retry_of_a_run_that_went_on_has_its_whole_time,
             }
             publish {
                 commands_are_put_into_the_outbox_with_their_steps,

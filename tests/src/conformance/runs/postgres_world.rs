@@ -84,7 +84,8 @@ impl RunWorld for PostgresWorld {
             update lockgate.task_runs set wake_at = wake_at - make_interval(secs => $1),
                 rank = rank - make_interval(secs => $1), lease_until = lease_until - make_interval(secs => $1),
                 claimed_at = claimed_at - make_interval(secs => $1),
-                finished_at = finished_at - make_interval(secs => $1), deadline_at = deadline_at - make_interval(secs => $1)";
+                finished_at = finished_at - make_interval(secs => $1), deadline_at = deadline_at - make_interval(secs => $1),
+                start_at = start_at - make_interval(secs => $1)";
         let refill = "update lockgate.queues set refilled_at = refilled_at - make_interval(secs => $1)";
         sqlx::query(refill)
             .bind(by.as_secs_f64())

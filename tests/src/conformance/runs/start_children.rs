@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use lockgate::lifecycle::{
-    Act, ChildEnd, ChildWishes, Ending, Kind, LetGo, NewChild, NewStep, RunClaim, RunId, RunStore, Saved, StepStatus,
-    derived_id,
+    Act, ChildEnd, ChildWishes, Ending, FleetError, Kind, LetGo, NewChild, NewStep, RunClaim, RunId, RunStore, Saved,
+    StepStatus, derived_id,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::crew::*;
@@ -166,6 +167,18 @@ pub(super) async fn a_zombie_starts_no_child(world: &dyn RunWorld) {
         step_states(world, zombie.run).await,
         [("1:two".to_owned(), StepStatus::Open)]
     );
+}
+
+pub(super) async fn a_child_with_attributes_that_are_no_scalars_is_refused(world: &dyn RunWorld) {
+    let store = world.replica();
+    let parent = start_and_claim(world, &*store).await;
+    for wrong in [json!({"customer": null}), json!({"customer": [7]})] {
+        let mut new = child(parent, "0:kid");
+        new.wishes.attributes = Some(wrong);
+        let answer = store.start_children(&[new]).await;
+        assert!(matches!(answer, Err(FleetError::Refused(_))), "{answer:?}");
+    }
+    assert!(world.steps(parent.run).await.is_empty());
 }
 
 pub(super) async fn what_is_not_said_a_child_has_from_its_parent(world: &dyn RunWorld) {
