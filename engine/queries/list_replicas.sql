@@ -2,7 +2,7 @@
 select jsonb_build_object(
     'replica_id', r.id, 'state', r.state, 'leader', l.holder is not null, 'version', r.version, 'roles', r.roles,
     'workflows', r.workflows, 'in_flight', r.in_flight, 'window_used', r.window_used, 'window_size', r.window_size,
-    'breakers', r.breakers, 'started_at', r.started_at, 'seen_at', r.seen_at, 'stopped_at', r.stopped_at)
+    'breakers', r.breakers, 'started_at', r.started_at, 'seen_at', r.seen_at, 'stopped_at', r.stopped_at, 'host', r.host)
   from (select *, case when stopped_at is not null then 'stopped'
                        when seen_at + stale_after < (select clock_timestamp()) then 'gone'
                        when draining then 'draining' else 'live' end as state

@@ -161,7 +161,8 @@ impl EngineBuilder {
             Arc::new(on_hint(hints.clone())),
             background.clone(),
         ));
-        tracing::info!(name: "replica_started", %replica, %roles, workflows = ?self.registry.names(), "replica started");
+        let host = telemetry::host();
+        tracing::info!(name: "replica_started", %replica, host, %roles, workflows = ?self.registry.names(), "replica started");
         let leader = match roles.leader {
             true => Some(tokio::spawn(lead(
                 &config,

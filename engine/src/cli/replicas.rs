@@ -29,6 +29,7 @@ impl Command {
             "breakers",
             "seen_at",
             "version",
+            "host",
         ];
         context.output.list(&columns, &replicas, cells)?;
         Ok(Exit::Ok)
@@ -56,5 +57,6 @@ fn cells(replica: &ReplicaSummary) -> Vec<String> {
         },
         time(&replica.seen_at),
         replica.version.clone(),
+        replica.host.clone().unwrap_or_else(|| "-".to_owned()),
     ]
 }

@@ -271,6 +271,8 @@ pub struct ReplicaSummary {
     pub seen_at: DateTime<Utc>,
     /// When it left in good order.
     pub stopped_at: Option<DateTime<Utc>>,
+    /// What its machine, container or pod is called, where that is known.
+    pub host: Option<String>,
 }
 
 /// What became of a run's items, and what does not add up.

@@ -69,6 +69,18 @@ pub(crate) fn instance_id() -> Uuid {
     *INSTANCE.get_or_init(Uuid::new_v4)
 }
 
+/// What this machine, container or pod is called, as far as the kernel says so.
+pub(crate) fn host() -> Option<&'static str> {
+    static HOST: OnceLock<Option<String>> = OnceLock::new();
+    let read = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = HOST.get_or_init(|| {
+        read()
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+    });
+    host.as_deref()
+}
+
 /// The id of a replica that begins: the first of a process has that of the process.
 pub(crate) fn replica_id() -> Uuid {
     static TAKEN: AtomicBool = AtomicBool::new(false);

@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::sampling::UserSampler;
 use super::settings::{Settings, Target};
 use super::watched::{LogQueue, SpanQueue, Tally, Watched};
-use super::{ROLES, catalogue, instance_id, scrape, spanned};
+use super::{ROLES, catalogue, host, instance_id, scrape, spanned};
 
 /// A signal that is not exported although somebody wants it to be, and why.
 pub(super) struct Refused {
@@ -101,23 +101,25 @@ impl Providers {
 /// What all records say of the process.
 fn resource(service: &str) -> Resource {
     let named = std::env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty());
+    let host = host().filter(|_| !is_said("host.name"));
+    let host = host.map(|host| KeyValue::new("host.name", host));
     let roles = ROLES.get().map(|roles| KeyValue::new("lockgate.roles", roles.as_str()));
     let known = [
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
         KeyValue::new("service.instance.id", instance_id().to_string()),
     ];
-    let builder = Resource::builder().with_attributes(known.into_iter().chain(roles));
-    match named || says_service_name() {
+    let builder = Resource::builder().with_attributes(known.into_iter().chain(host).chain(roles));
+    match named || is_said("service.name") {
         true => builder.build(),
         false => builder.with_service_name(service.to_owned()).build(),
     }
 }
 
-fn says_service_name() -> bool {
+/// Whether the environment says this of the process.
+fn is_said(attribute: &str) -> bool {
     std::env::var("OTEL_RESOURCE_ATTRIBUTES").is_ok_and(|attributes| {
-        attributes
-            .split(',')
-            .any(|pair| pair.trim_start().starts_with("service.name="))
+        let mut names = attributes.split(',').filter_map(|pair| pair.split_once('='));
+        names.any(|(name, _)| name.trim() == attribute)
     })
 }
 

@@ -68,7 +68,7 @@ const FLEET: &[Alert] = &[
         sql: Some("select count(*) as value from lockgate.v_replicas where state = 'live' and roles like '%worker%'"),
         summary: "No worker lives",
         meaning: "No batch is sent and no run goes on, whoever else lives. Without the label `job`: nobody is heard at all, which may as well be the way from the replicas to Prometheus. By OTLP the last word of a replica that died stands for five minutes, and this comes as much later.",
-        query: "select replica, state, roles, seen_at, silent_s from lockgate.v_replicas order by seen_at desc limit 20",
+        query: "select replica, host, state, roles, seen_at, silent_s from lockgate.v_replicas order by seen_at desc limit 20",
         action: "If `v_replicas` shows live ones, ask whether the collector, or the scrape, and Prometheus work. Else ask the process manager why none runs; `lockgate doctor` says whether the servers can be reached.",
         bad: (
             &[
@@ -130,7 +130,7 @@ const FLEET: &[Alert] = &[
         ),
         summary: "A replica's clock is off",
         meaning: "Nothing is decided by it, but times in logs and spans mislead.",
-        query: "select replica, clock_offset_s from lockgate.v_replicas where state = 'live' order by abs(clock_offset_s) desc nulls last",
+        query: "select replica, host, clock_offset_s from lockgate.v_replicas where state = 'live' order by abs(clock_offset_s) desc nulls last",
         action: "Repair time synchronisation on that machine.",
         bad: (&[("<lockgate.clock.offset>{instance=\"a\"}", "-3+0x40")], &[]),
         good: &[("<lockgate.clock.offset>{instance=\"a\"}", "0.2+0x40")],

@@ -22,7 +22,7 @@ pub const PANELS: &[Panel] = &[
             q("<lockgate.worker.slots>{J,lockgate_state=\"busy\"}", "batches {{instance}}"),
         ])
         .sql(&[q(
-            "select replica, state, leads, version, roles, started_at, silent_s, batches_held, runs_held, window_used, breakers_open, clock_offset_s \
+            "select replica, host, state, leads, version, roles, started_at, silent_s, batches_held, runs_held, window_used, breakers_open, clock_offset_s \
              from lockgate.v_replicas order by started_at desc limit 100",
             "",
         )]),

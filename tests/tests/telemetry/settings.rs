@@ -52,6 +52,7 @@ async fn what_a_process_is_called_and_how_it_sends_is_said_by_the_standard_varia
         assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(resource["service.instance.id"].len(), 36);
         assert_eq!(resource["lockgate.roles"], "leader,worker");
+        assert!(!resource["host.name"].is_empty());
     }
     assert!(!seen.raw.windows(6).any(|bytes| bytes == b"CANARY"));
 }

@@ -142,7 +142,8 @@ impl Workflow for MeagreGreetings {
     type Output = FanOutSummary;
 
     async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<FanOutSummary> {
-        Ok(ctx.fan_out(Meagre(0), |user: &User| greeting(user).map(Some)).await?)
+        let sent = ctx.fan_out(Meagre(0), |user: &User| greeting(user).map(Some)).await?;
+        Ok(sent)
     }
 }
 

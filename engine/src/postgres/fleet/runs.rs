@@ -9,6 +9,7 @@ use super::PostgresFleet;
 use crate::lifecycle::{Ended, FleetError, Heartbeat, RunClaim, RunId, WorkRun, storable_reason};
 use crate::postgres::database::DatabaseError;
 use crate::postgres::run_store::rows::{read_steps, steps_of, work_run};
+use crate::telemetry::host;
 
 const HEARTBEAT: &str = include_str!("../../../queries/heartbeat.sql");
 const LEAVE: &str = include_str!("../../../queries/leave.sql");
@@ -54,7 +55,8 @@ impl PostgresFleet {
             .bind(counts.redelivered)
             .bind(counts.dead)
             .bind(counts.leases_lost)
-            .bind(serde_json::Value::Object(replays));
+            .bind(serde_json::Value::Object(replays))
+            .bind(host());
         let row = self
             .database
             .run(move |connection| query.fetch_one(connection).boxed())

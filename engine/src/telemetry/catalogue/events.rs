@@ -16,7 +16,7 @@ macro_rules! events {
 
 events! {
     INFO "said" (line) => "what a command says of itself while it runs, a plain line where lines are for people";
-    INFO "replica_started" (replica, roles, workflows) => "a replica works from now on";
+    INFO "replica_started" (replica, host, roles, workflows) => "a replica works from now on";
     INFO "replica_stopped" (replica, drained) => "a replica has ended";
     ERROR "replica_unfit" (error) => "the schema is not one that this binary may write under: it stops";
     INFO "part_well" (part, reason) => "a part of the replica's health is well again";
