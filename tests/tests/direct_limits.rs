@@ -166,7 +166,6 @@ async fn what_is_under_way_when_the_time_to_send_is_over_is_stored() {
     };
     let orchestrator = start(parts(&tables, publisher, settings));
     let ids = submit_all(&orchestrator, 30);
-    // Half of it to send, and half to store, on a machine that may be busy.
     assert_eq!(orchestrator.stop(Duration::from_secs(20)).await.unplaced, 0);
     assert_eq!(rows(tables.pool(), Some("due")).await, ids);
     let expected = [("stopping".to_owned(), 20), ("unconfirmed".to_owned(), 10)];
@@ -250,7 +249,7 @@ async fn with_kafka_and_postgres_gone_commands_come_back_and_the_rest_waits_in_m
 async fn what_is_neither_sent_nor_stored_in_time_is_unsettled_and_not_given_back() {
     let store = Arc::new(Down::default());
     let publisher = Scripted::new(|_| Offer::Reject(Rejected::Unavailable));
-    let orchestrator = start(with_store(store.clone(), publisher, impatient()));
+    let orchestrator = start(with_store(store.clone(), publisher, hasty()));
     let topics = Topics::new(&[("email".to_owned(), TOPIC.to_owned())].into());
     let ready = |number| {
         Direct::new(email(number))
@@ -292,7 +291,7 @@ async fn the_memory_that_waiting_commands_take_is_bounded() {
     let store = Arc::new(Down::default());
     let settings = DirectSettings {
         memory: 1 << 20,
-        ..impatient()
+        ..hasty()
     };
     let publisher = Scripted::new(|_| Offer::Reject(Rejected::Full));
     let orchestrator = start(with_store(store.clone(), publisher, settings));
@@ -321,10 +320,7 @@ async fn the_memory_that_waiting_commands_take_is_bounded() {
 #[tokio::test]
 async fn a_table_that_cannot_be_written_does_not_hold_up_what_the_brokers_take() {
     let store = Arc::new(Down::default());
-    let settings = DirectSettings {
-        spill: 20,
-        ..impatient()
-    };
+    let settings = DirectSettings { spill: 20, ..hasty() };
     let refused = Arc::new(AtomicBool::new(true));
     let refuses = refused.clone();
     let publisher = Scripted::new(move |_| match refuses.load(Ordering::SeqCst) {

@@ -68,7 +68,7 @@ pub fn quick() -> DirectSettings {
 }
 
 /// The same, and commands without an answer are soon given up.
-pub fn impatient() -> DirectSettings {
+pub fn hasty() -> DirectSettings {
     DirectSettings {
         patience: Duration::from_millis(300),
         ..quick()
