@@ -27,11 +27,7 @@ const SOON: [(&str, &str); 6] = [
 ];
 /// Panels that this trouble may have nothing for: nobody consumes here, no job of the leader fails, and the run that failed
 /// may have done so too long ago.
-const NOT_IN_TROUBLE: [&str; 3] = [
-    "Consumers",
-    "Failed and cancelled",
-    "Jobs of the leader that failed",
-];
+const NOT_IN_TROUBLE: [&str; 3] = ["Consumers", "Failed and cancelled", "Jobs of the leader that failed"];
 
 async fn scene() -> Option<(TelemetryServers, Cluster)> {
     let Some(servers) = TelemetryServers::start().await else {
