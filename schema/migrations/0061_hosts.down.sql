@@ -36,6 +36,21 @@ comment on column lockgate.v_replicas.breakers_open is 'Topics that it does not 
 
 do $$
 declare
+    uncommented record;
+begin
+    -- A column that is one of its table's means what it means there.
+    for uncommented in
+        select a.attname as name, col_description(b.attrelid, b.attnum) as meaning
+          from pg_attribute a
+          join pg_attribute b on b.attrelid = 'lockgate.replicas'::regclass and b.attnum > 0 and b.attname = a.attname
+         where a.attrelid = 'lockgate.v_replicas'::regclass and a.attnum > 0 and col_description(a.attrelid, a.attnum) is null
+    loop
+        execute format('comment on column lockgate.v_replicas.%I is %L', uncommented.name, uncommented.meaning);
+    end loop;
+end $$;
+
+do $$
+declare
     role text;
 begin
     revoke all on lockgate.v_replicas from public;
