@@ -32,7 +32,7 @@ async fn functions_that_run_as_the_owner_are_closed_and_pinned() {
     let test_database = TestDatabase::new().await;
     let open = "select p.oid::regprocedure::text from pg_proc p
         where p.pronamespace = 'lockgate'::regnamespace
-          and (p.proconfig is distinct from array['search_path=pg_catalog, pg_temp']
+          and (not coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false)
                or exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))";
     assert_eq!(lines(&test_database, open).await, Vec::<String>::new());
     let foreign = "select relname::text from pg_class

@@ -10,10 +10,10 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::history::{Asked, History, Selected, Version};
-use super::owner_host::done;
+use super::owner_host::recorded_end;
 use crate::lifecycle::{Kind, RunId, RunStore, StepState, StepStatus, TransactionWork, WorkRun, derived_id};
 use crate::workflow::{
-    Action, ContextHost, FanOut, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo, WaitFor,
+    Action, ContextHost, Done, FanOut, NewRunOfMine, Outcome, Place, Publication, Race, StepOptions, Undo, WaitFor,
 };
 
 /// Answers what is recorded until the fan-out is reached and hands that over. A step that is not over at this moment
@@ -50,14 +50,23 @@ impl AttachHost {
 
     fn recorded(&self, place: &Place, kind: Kind) -> Outcome {
         let asked = self.ask(place, kind);
+        let (run, is_lost) = (self.run, self.lock().is_lost(&place.to_string()));
         async move {
             match asked {
-                Asked::Ended(step) => done(step),
+                Asked::Ended(step) => answer(run, step, is_lost).await,
                 Asked::Diverged(how) => Err(anyhow::anyhow!(how)),
                 Asked::Open(_) | Asked::New => pending().await,
             }
         }
         .boxed()
+    }
+}
+
+/// A recorded end. What was dropped in a branch that lost has none.
+async fn answer(run: RunId, step: StepState, is_lost: bool) -> anyhow::Result<Done> {
+    match step.status {
+        StepStatus::Dropped if is_lost => pending().await,
+        _ => recorded_end(run, step),
     }
 }
 
@@ -105,9 +114,10 @@ impl ContextHost for AttachHost {
 
     fn child_end(self: Arc<Self>, path: String) -> Outcome {
         let recorded = self.lock().step(&path).cloned();
+        let (run, is_lost) = (self.run, self.lock().is_lost(&path));
         async move {
             match recorded.filter(|step| step.status != StepStatus::Open) {
-                Some(step) => done(step),
+                Some(step) => answer(run, step, is_lost).await,
                 None => pending().await,
             }
         }

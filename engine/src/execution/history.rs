@@ -137,7 +137,7 @@ impl History {
     }
 
     /// The path lies in a branch of a select that another one has won.
-    fn is_lost(&self, path: &str) -> bool {
+    pub(super) fn is_lost(&self, path: &str) -> bool {
         Place::above(path).iter().any(|(place, number)| {
             let select = self.steps.get(&place.to_string());
             let select = select.filter(|step| step.kind == Kind::Select);

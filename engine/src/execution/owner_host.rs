@@ -18,9 +18,10 @@ use super::under_way::UnderWay;
 use super::undoables::Undoables;
 use super::unwinding::Unwinding;
 use crate::lifecycle::{
-    EndedChild, FleetError, Kind, NewStep, News, OpenWait, RunRecord, Saved, Signal, StepState, StepStatus, WorkRun,
+    EndedChild, FleetError, Kind, NewStep, News, OpenWait, RunId, RunRecord, Saved, Signal, StepState, StepStatus,
+    WorkRun, derived_id,
 };
-use crate::workflow::{Done, Place, misfit};
+use crate::workflow::{Done, Place, StepError, misfit};
 
 /// Why a run's code was left before it ended.
 #[derive(Debug)]
@@ -363,6 +364,33 @@ pub(super) fn done(step: StepState) -> anyhow::Result<Done> {
         },
         result: step.result,
         at,
+    })
+}
+
+/// The same of one that may have been dropped: the run that this one does again never heard its end, and this one cannot.
+pub(super) fn recorded_end(run: RunId, step: StepState) -> anyhow::Result<Done> {
+    if step.status != StepStatus::Dropped {
+        return done(step);
+    }
+    let path = step.path;
+    let why = "the run that this one does again was over before it heard the end; retry from this step to do it again";
+    let failed = match step.kind {
+        Kind::Child => StepError::Child {
+            child: derived_id(run, &path),
+            path,
+            cancelled: false,
+            reason: why.to_owned(),
+        },
+        _ => StepError::Failed {
+            path,
+            attempts: step.attempts.into(),
+            message: why.to_owned(),
+        },
+    };
+    Ok(Done {
+        result: None,
+        failed: Some(failed),
+        at: step.finished_at.unwrap_or(step.started_at),
     })
 }
 

@@ -9,9 +9,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::history::Asked;
-use super::owner_host::{Left, OwnerHost, done};
-use crate::lifecycle::{Kind, StepState, StepStatus, derived_id};
-use crate::workflow::{Done, Outcome, StepError};
+use super::owner_host::{Left, OwnerHost, recorded_end};
+use crate::lifecycle::{StepState, StepStatus};
+use crate::workflow::{Done, Outcome};
 
 /// What is under way of a run, and what of it was dropped.
 #[derive(Debug, Default)]
@@ -116,36 +116,7 @@ impl OwnerHost {
                 }
             }
         }
-        match is_dropped {
-            true => Ok(self.untold(&step)),
-            false => done(step),
-        }
-    }
-
-    /// What the run that this one does again never heard the end of, and this one cannot.
-    fn untold(&self, step: &StepState) -> Done {
-        let path = step.path.clone();
-        let why =
-            "the run that this one does again was over before it heard the end; retry from this step to do it again"
-                .to_owned();
-        let failed = match step.kind {
-            Kind::Child => StepError::Child {
-                child: derived_id(self.run.id, &path),
-                path,
-                cancelled: false,
-                reason: why,
-            },
-            _ => StepError::Failed {
-                path,
-                attempts: step.attempts.into(),
-                message: why,
-            },
-        };
-        Done {
-            result: None,
-            failed: Some(failed),
-            at: step.finished_at.unwrap_or(step.started_at),
-        }
+        recorded_end(self.run.id, step)
     }
 
     /// The code is about to be dropped where it is.
