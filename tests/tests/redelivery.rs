@@ -37,6 +37,23 @@ async fn by_message_id(world: &World) -> BTreeMap<String, Vec<lockgate::delivery
     found
 }
 
+/// Batches were numbered in order.
+fn batch_of(item: i64) -> i32 {
+    match item {
+        ..2000 => 1,
+        2000..3000 => 2,
+        _ => 3,
+    }
+}
+
+/// Until it ends each loop stands before its first page: how quick one is decides nothing.
+async fn hold_rows(world: &World) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut held = world.tables.pool().begin().await.unwrap();
+    let hold = "lock table lockgate.undelivered_email_commands, lockgate.undelivered_other_commands in share row exclusive mode";
+    sqlx::query(hold).execute(&mut *held).await.unwrap();
+    held
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_loops_at_once_send_each_message_once_and_unchanged() {
     let world = World::new(&[
@@ -53,10 +70,7 @@ async fn two_loops_at_once_send_each_message_once_and_unchanged() {
         ..quick()
     };
     let publishers = (world.publisher(&ours).await, world.publisher(&theirs).await);
-    // Held until each stands before its first page: how quick one is decides nothing.
-    let mut held = world.tables.pool().begin().await.unwrap();
-    let hold = "lock table lockgate.undelivered_email_commands, lockgate.undelivered_other_commands in share row exclusive mode";
-    sqlx::query(hold).execute(&mut *held).await.unwrap();
+    let held = hold_rows(&world).await;
     let one = Running::start(world.database(), publishers.0, &ours, settings.clone());
     let other = Running::start(world.database(), publishers.1, &theirs, settings);
     let waits = "select count(distinct pid) from pg_locks
@@ -85,19 +99,12 @@ async fn two_loops_at_once_send_each_message_once_and_unchanged() {
             (*partition, *offset, 1),
             "{item}"
         );
-        // Batches were numbered in order and each was claimed once.
-        let seq = match item {
-            ..2000 => 1,
-            2000..3000 => 2,
-            _ => 3,
-        };
-        let sent = message(&world.topic, world.run, seq, 1, *item);
+        // Each batch was claimed once.
+        let sent = message(&world.topic, world.run, batch_of(*item), 1, *item);
         assert_eq!((&record.key, &record.payload), (&sent.key, &sent.payload));
-        let headers = sent
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_vec()));
-        assert_eq!(record.headers, headers.collect::<Vec<_>>(), "{item}");
+        let headers = sent.headers.iter();
+        let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+        assert_eq!(record.headers, headers, "{item}");
     }
     assert_eq!(
         rows.iter().map(|row| row.5).collect::<BTreeSet<_>>(),

@@ -8,9 +8,6 @@ use std::time::{Duration, Instant};
 
 use lockgate::delivery::{Headers, Message, Outcome, OutcomeSink, Publisher, Rejected, Ticket};
 use lockgate::kafka::{KafkaConfig, KafkaPublisher, create_topic};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::metadata::MetadataPartition;
 use tokio::sync::Notify;
 
 /// The script that starts real servers.
@@ -74,23 +71,18 @@ pub async fn topic(partitions: i32, settings: &[(&str, &str)]) -> Arc<str> {
 
 /// Waits until the brokers tell of a topic: they answer that it was made, and hear of it themselves a moment later.
 pub async fn all_know(name: &str, partitions: i32) {
-    let name = name.to_owned();
-    let known = tokio::task::spawn_blocking(move || {
-        let mut client = ClientConfig::new();
-        let client: BaseConsumer = client.set("bootstrap.servers", brokers()).create().unwrap();
-        let until = Instant::now() + PATIENCE;
-        let is_led = |partition: &MetadataPartition| partition.error().is_none() && partition.leader() >= 0;
-        loop {
-            let told = client.fetch_metadata(Some(&name), PATIENCE).unwrap();
-            let known = &told.topics()[0];
-            if known.partitions().iter().filter(|one| is_led(one)).count() == usize::try_from(partitions).unwrap() {
-                return;
-            }
-            assert!(Instant::now() < until, "nobody tells of {name}: {:?}", known.error());
-            std::thread::sleep(Duration::from_millis(20));
+    let (asking, until) = (publisher(config()), Instant::now() + PATIENCE);
+    loop {
+        let known = asking.check_topic(name).await;
+        if known
+            .as_ref()
+            .is_ok_and(|topic| topic.partitions == usize::try_from(partitions).unwrap())
+        {
+            return;
         }
-    });
-    known.await.unwrap();
+        assert!(Instant::now() < until, "nobody tells of {name}: {known:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 pub fn publisher(config: KafkaConfig) -> KafkaPublisher {

@@ -13,7 +13,7 @@ async fn every_line_is_one_event_of_the_catalogue_and_reaches_the_collector() {
     let collector = Collector::start().await;
     let cluster = cluster(&collector).await.with("LOCKGATE_TELEMETRY_LOG_FORMAT", "json");
     // All of it is to come, on a busy machine, too.
-    let cluster = cluster.with("LOCKGATE_TELEMETRY_FLUSH", "30s");
+    let cluster = cluster.with("LOCKGATE_TELEMETRY_FLUSH", "5s");
     let mut replica = cluster.replica();
     replica.says("\"replica_started\"").await;
     let run = cluster.start("chaos-items", json!({"items": 300})).await;
