@@ -11,6 +11,8 @@ const CALM: Duration = Duration::from_secs(45);
 const WATCHED: Duration = Duration::from_secs(30);
 /// Questions a second, those included that are about a connection.
 const MOST: f64 = 2.0;
+/// The same, of a replica that leads too.
+const MOST_OF_A_LEADER: f64 = 4.5;
 /// Which share of a processor it may use in a build without optimisations, beside other tests: it is asked to use a hundredth.
 const MOST_CPU: f64 = 0.02;
 
@@ -37,9 +39,19 @@ async fn asked(pool: &PgPool) -> (i64, String) {
     (rows.iter().map(calls).sum(), lines.collect())
 }
 
-/// With the settings of production. The leader has work of its own and is not asked after.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_processor() {
+/// With the settings of production.
+const SETTINGS: [(&str, &str); 7] = [
+    ("LOCKGATE_LEASE_DURATION", "60s"),
+    ("LOCKGATE_LEASE_RENEW", "20s"),
+    ("LOCKGATE_LEASE_SWEEP", "10s"),
+    ("LOCKGATE_LEADER_LEASE", "15s"),
+    ("LOCKGATE_LEADER_RENEW", "5s"),
+    ("LOCKGATE_WORKER_POLL", "1s"),
+    ("LOCKGATE_OUTBOX_POLL", "250ms"),
+];
+
+/// What one replica with these roles asks a second, and which share of a processor it uses, with what it asked.
+async fn idles(roles: &str) -> (f64, f64, String) {
     let options = "-c shared_preload_libraries=pg_stat_statements";
     let servers = OwnServers::up_with(&["postgres"], &[("PG_OPTS", options)]);
     let cluster = servers.cluster().await;
@@ -48,15 +60,7 @@ async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_pr
         .execute("create extension pg_stat_statements")
         .await
         .unwrap();
-    let mut replica = cluster.replica_called(
-        &["run", "--roles", "worker"],
-        &[
-            ("LOCKGATE_LEASE_DURATION", "60s"),
-            ("LOCKGATE_LEASE_RENEW", "20s"),
-            ("LOCKGATE_WORKER_POLL", "1s"),
-            ("LOCKGATE_OUTBOX_POLL", "250ms"),
-        ],
-    );
+    let mut replica = cluster.replica_called(&["run", "--roles", roles], &SETTINGS);
     replica.runs().await;
     // What it does is only seen in how rarely it asks.
     tokio::time::sleep(CALM).await;
@@ -68,10 +72,24 @@ async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_pr
     let watched_s = begin.elapsed().as_secs_f64();
     let (cpu, per_s) = (cpu / watched_s, calls as f64 / watched_s);
     println!(
-        "{:.2} % of a processor, {per_s:.2} a second:\n{statements}",
+        "{roles}: {:.2} % of a processor, {per_s:.2} a second:\n{statements}",
         cpu * 100.0
     );
-    assert!(calls > 10, "nothing was seen:\n{statements}");
+    assert!(calls > 10 && cpu > 0.0, "nothing was seen:\n{statements}");
+    (per_s, cpu, statements)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_processor() {
+    let (per_s, cpu, statements) = idles("worker").await;
     assert!(per_s <= MOST, "{per_s:.2} a second:\n{statements}");
-    assert!(cpu > 0.0 && cpu <= MOST_CPU, "{:.2} % of a processor", cpu * 100.0);
+    assert!(cpu <= MOST_CPU, "{:.2} % of a processor", cpu * 100.0);
+}
+
+/// Who leads sweeps and measures for all, and looks at schedules when a slot is due.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_leader_asks_little_more() {
+    let (per_s, cpu, statements) = idles("leader,worker").await;
+    assert!(per_s <= MOST_OF_A_LEADER, "{per_s:.2} a second:\n{statements}");
+    assert!(cpu <= MOST_CPU, "{:.2} % of a processor", cpu * 100.0);
 }

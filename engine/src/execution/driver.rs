@@ -89,7 +89,7 @@ async fn claim_pages(shared: &Arc<Shared>) {
 
 /// Until the next look after so many in vain: rarely where somebody would ring; who polls alone is promised the poll.
 fn poll_after(poll: Duration, idle: u32, listening: bool) -> Duration {
-    if idle > CALM_LOOKS && listening { poll * 2 } else { poll }
+    if idle > CALM_LOOKS && listening { poll * 3 } else { poll }
 }
 
 /// Of more queues than one question takes, those in which something waits.
@@ -234,7 +234,7 @@ mod tests {
     fn who_cannot_be_rung_never_looks_more_rarely_than_told() {
         let poll = Duration::from_millis(200);
         assert_eq!(poll_after(poll, CALM_LOOKS, true), poll);
-        assert_eq!(poll_after(poll, CALM_LOOKS + 1, true), poll * 2);
+        assert_eq!(poll_after(poll, CALM_LOOKS + 1, true), poll * 3);
         assert_eq!(poll_after(poll, u32::MAX, false), poll);
     }
 }
