@@ -33,7 +33,7 @@ impl KafkaReach {
     }
 
     /// Whether they answer in time, else why not. What they say of the topic is nothing to us. After a look in vain the next
-    /// one is a new client's: the library may have forgotten all brokers ([`super::sight`]).
+    /// one is a new client's: the library may have forgotten all brokers.
     pub async fn reach(&self, within: Duration) -> Result<(), String> {
         let (asking, topic) = (self.lock().clone(), self.topic.clone());
         let asked = tokio::task::spawn_blocking(move || asking.inner().fetch_metadata(Some(&topic), within)).await;
