@@ -1,5 +1,5 @@
--- Ends runs that go on as others, and starts those, in one commit. A run's singleton key, place, parent and schedule pass on,
--- and so do signals that it has not taken: one that it has not seen refuses its end.
+-- Ends runs that go on as others, and starts those, in one commit. A run's singleton key, place in its queue, parent and
+-- schedule pass on, and so do signals that it has not taken: one that it has not seen refuses its end.
 with m as (
     select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bytea[], $6::bigint[], $7::boolean[],
                          $9::jsonb[])
@@ -28,17 +28,18 @@ with m as (
     insert into lockgate.task_runs (id, workflow, queue, priority, status, driven_by, params, origin_id, singleton_key,
                                     wake_at, rank, wake_seq, pace_per_s, deadline_at, traceparent, tenant, limit_key,
                                     attributes, parent_id, parent_path, depth, detached, schedule, leader_term, continues,
-                                    awaited, actor, start_at, created_at)
+                                    chain, holds, awaited, actor, start_at, created_at)
     -- It was woken once: what it was told is read with its first claim. Its deadline counts from when the first was to start.
     select g.next_id, g.workflow, g.queue, g.priority, 'queued', g.driven_by, g.next_params, g.next_id, g.singleton_key,
            g.finished_at, g.finished_at - g.priority * interval '15 seconds', 1, g.pace_per_s, g.deadline_at,
            case when g.traceparent is not null then lockgate.trace_link(g.id, g.traceparent) end,
            g.tenant, g.limit_key, g.attributes, g.parent_id, g.parent_path, g.depth, g.detached, g.schedule,
-           g.leader_term, g.id, g.awaited, g.actor, coalesce(g.start_at, g.created_at), g.finished_at
+           g.leader_term, g.id, coalesce(g.chain, g.id), case when g.holds = 'run' then g.holds end, g.awaited, g.actor,
+           coalesce(g.start_at, g.created_at), g.finished_at
       from gone g
 ), told as (
     update lockgate.signals s
-       set run_id = g.next_id, seq = n.place
+       set run_id = g.next_id, seq = n.place, chain = coalesce(g.chain, g.id)
       from gone g
      cross join lateral (
          select w.seq, row_number() over (order by w.seq) as place

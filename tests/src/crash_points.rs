@@ -97,7 +97,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     at("W11", &[], "a signal commits while its run is let go of", "one more wake-up", "letting go is refused and the signal taken, or the run is awake"),
     at("W12", &["children.before_commit", "children.after_commit"], "a page of children sent → commit, or → their parents hear so", "nothing, or children queued and their steps open", "replayed: the same ids, none is started twice"),
     at("W13", &["endings.before_commit"], "a group of ends sent → commit", "runs leased", "recovered; replayed over recorded steps and ended"),
-    at("W14", &["parents.before_wake"], "a child's end is committed → its parent is woken", "child over, parent asleep", "the sweep wakes it"),
+    at("W14", &["parents.before_wake"], "a child's end is committed → its parent is woken", "child over, parent asleep or held", "the sweep wakes it; code that is held looks by itself"),
     at("W15", &["undo.before_save"], "a step undone → recorded", "its step done, not undone", "that one is undone again, the others are not"),
     at("W16", &["continue.before_commit", "continue.after_commit"], "a run's end and the one that goes on sent → commit, or → its process hears so", "neither, or both", "replayed and ended again, or nothing is left to do"),
     at("W17", &["limits.before_commit", "limits.after_claim"], "runs of a limited queue picked → claimed → their code", "nothing, or places held by leased runs", "claimed again; leases end, and their places with them"),

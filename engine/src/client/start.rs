@@ -121,7 +121,7 @@ impl<W: Workflow> Start<W> {
     pub async fn send(mut self) -> Result<RunHandle<W::Output>, StartError> {
         self.check()?;
         let run = self.client.operator.named(self.request.clone());
-        let started = if run.has_key() {
+        let started = if run.starts_alone() {
             let started = self.client.operator.start(&run).await?;
             if matches!(started, Started::New(_)) {
                 count_started(&run.workflow, 1);

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
-
 use super::Start;
 use crate::workflow::Workflow;
 
@@ -36,7 +34,7 @@ impl<W: Workflow> Start<W> {
     /// gets that one's input, and waits anew. The handle is then that run's.
     pub fn debounce(mut self, key: impl Into<String>, delay: Duration) -> Self {
         self.request.debounce_key = Some(key.into());
-        self.request.start_at = Some(Utc::now() + delay);
+        self.request.delay = Some(delay);
         self
     }
 }

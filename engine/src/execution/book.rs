@@ -120,6 +120,8 @@ pub(crate) struct HeldRun {
     poke: Poke,
     /// It does nothing until time passes or something reaches it.
     sits: AtomicBool,
+    /// Its code waits for a child whose end it has not heard.
+    awaits_child: AtomicBool,
     /// Steps of it that pause before their next try.
     pausing: AtomicU32,
     /// What its code set of its attributes: written when it is let go of.
@@ -159,6 +161,7 @@ impl HeldRun {
             lease,
             poke,
             sits: AtomicBool::new(false),
+            awaits_child: AtomicBool::new(false),
             pausing: AtomicU32::new(0),
             attributes: Mutex::default(),
         }
@@ -196,6 +199,10 @@ impl HeldRun {
 
     pub(crate) fn sits(&self, sits: bool) {
         self.sits.store(sits, Ordering::Release);
+    }
+
+    pub(crate) fn awaits_child(&self, awaits: bool) {
+        self.awaits_child.store(awaits, Ordering::Release);
     }
 
     /// Somebody took over, or long since may have.
@@ -286,6 +293,15 @@ impl Book {
     pub(crate) fn poke(&self, runs: &BTreeSet<RunId>) {
         let held = lock(&self.runs);
         for held in held.values().filter(|held| runs.contains(&held.claim.run)) {
+            held.ring();
+        }
+    }
+
+    /// Whoever runs code here that waits for a child looks whether that is over.
+    pub(crate) fn poke_parents(&self) {
+        let held = lock(&self.runs);
+        for held in held.values().filter(|held| held.awaits_child.load(Ordering::Acquire)) {
+            held.sits(false);
             held.ring();
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::executor::Shared;
 use super::history::Asked;
-use super::owner_host::{Left, OwnerHost, done};
+use super::owner_host::{Left, OwnerHost, State, done};
 use crate::lifecycle::{
     ChildEnd, DEEPEST, EndedChild, FleetError, Kind, NewChild, NewStep, OpenWait, RunId, Saved, StepState, StepStatus,
     derived_id,
@@ -169,17 +169,9 @@ impl OwnerHost {
         Ok(saved)
     }
 
-    /// Steps at which the code waits for a child, whose end it has not heard.
-    fn awaited_children(&self) -> Vec<String> {
-        let state = self.lock();
-        let waits = state.waits.values().filter(|wait| wait.kind == Kind::Child);
-        let unheard = waits.filter(|wait| !state.ended_children.contains_key(&wait.path));
-        unheard.map(|wait| wait.path.clone()).collect()
-    }
-
     /// Reads which of the children are over that the code waits for; answers whether any is.
     pub(super) async fn hear_children(&self) -> Result<bool, FleetError> {
-        let awaited = self.awaited_children();
+        let awaited: Vec<String> = self.lock().unheard_children().collect();
         if awaited.is_empty() {
             return Ok(false);
         }
@@ -196,6 +188,15 @@ impl OwnerHost {
     /// Whether the run has children whose end it has not read.
     pub(super) fn has_unread_children(&self) -> bool {
         !self.lock().unread.is_empty()
+    }
+}
+
+impl State {
+    /// Steps at which the code waits for a child whose end it has not heard.
+    pub(super) fn unheard_children(&self) -> impl Iterator<Item = String> {
+        let waits = self.waits.values().filter(|wait| wait.kind == Kind::Child);
+        let unheard = waits.filter(|wait| !self.ended_children.contains_key(&wait.path));
+        unheard.map(|wait| wait.path.clone())
     }
 }
 

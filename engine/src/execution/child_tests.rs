@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::run_task_tests::{Effect, code, seconds};
-use super::trial::{Death, RUN, Trial, page};
+use super::trial::{Death, RUN, Trial, page, until};
 use crate::lifecycle::*;
 use crate::workflow::{ChildOptions, Context, StepError, Workflow};
 
@@ -104,6 +104,50 @@ async fn a_thousand_children_are_started_in_pages_and_answer_in_the_order_of_the
     assert_eq!((view.status, trial.output()), ("completed", "\"1000\"".to_owned()));
     assert_eq!((view.token, trial.waits()), (3, 2));
     assert!(trial.store.views().iter().all(|run| run.status == "completed"));
+}
+
+/// The sweep wakes only who sleeps.
+#[tokio::test]
+async fn a_parent_that_nobody_tells_hears_of_the_end_while_its_code_is_held() {
+    let heard = Arc::new(tokio::sync::Notify::new());
+    let (told, over) = (heard.clone(), Effect::default());
+    let ends = over.clone();
+    let trial = Arc::new(Trial::new(code(move |ctx| {
+        let (told, ends) = (told.clone(), ends.clone());
+        async move {
+            let child = ctx.start_child::<Digest>(&1, elsewhere().named("one")).await?;
+            let long = ctx.step("long", || async {
+                told.notified().await;
+                anyhow::Ok(())
+            });
+            let waits = async {
+                let output = child.result().await?;
+                ends.step(&ctx, "after").await?;
+                told.notify_one();
+                anyhow::Ok(output)
+            };
+            let (output, ()) = futures::try_join!(waits, long)?;
+            Ok(output.to_string())
+        }
+    })));
+    let parent = trial.clone();
+    let drives = tokio::spawn(async move { parent.turn().await });
+    until("the child is started", || !trial.starts().is_empty()).await;
+    let claim = take_digests(&trial, 1).await.into_values().next().unwrap();
+    let ending = Ending {
+        claim,
+        act: completed("4"),
+        had_batches: false,
+        attributes: None,
+    };
+    // Who ends it dies before it can say so.
+    assert_eq!(trial.store.let_go_runs(&[ending]).await.unwrap(), [LetGo::Done]);
+    trial.store.sweep();
+    trial.tell().await;
+    assert_eq!(over.count(), 0);
+    trial.shared.book.poke_parents();
+    assert!(drives.await.unwrap());
+    assert_eq!((trial.output(), over.count()), ("\"4\"".to_owned(), 1), "{:?}", trial.end());
 }
 
 #[tokio::test]

@@ -55,13 +55,12 @@ impl EagerStarts {
 
     /// Nothing holds it back, now or later: no time, no queue of its own, no priority, no limit.
     fn is_plain(run: &NewRun) -> bool {
-        !run.has_key()
+        !run.starts_alone()
             && run.start_at.is_none()
             && run.queue.is_none()
             && run.priority == 0
             && run.tenant.is_none()
             && run.limit_key.is_none()
-            && run.debounce_key.is_none()
     }
 }
 

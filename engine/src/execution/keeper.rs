@@ -15,6 +15,9 @@ use crate::telemetry::meters;
 
 /// How often to ask whether a run was asked to stop, when nobody hints at it.
 const STOP_POLL: Duration = Duration::from_secs(1);
+/// How often code that is held looks whether a child that it waits for is over, when nobody says so: who ended it may have died
+/// before that, and the sweep wakes only who sleeps.
+const CHILD_POLL: Duration = Duration::from_secs(30);
 /// A renewal that failed is asked for again so much sooner than the next is due: all that is held here hangs on it.
 const RETRIES: u32 = 5;
 /// A full window saves progress at once, but not more often than this.
@@ -75,12 +78,13 @@ async fn keep_alive(shared: &Shared) -> Presence {
 }
 
 async fn watch_stops(shared: &Shared) {
-    let mut stops = every(STOP_POLL);
+    let (mut stops, mut children) = (every(STOP_POLL), every(CHILD_POLL));
     loop {
         tokio::select! {
             () = shared.over.cancelled() => break,
             _ = stops.tick() => halt_stopped(shared).await,
             () = shared.hints.stops.notified() => halt_stopped(shared).await,
+            _ = children.tick() => shared.book.poke_parents(),
         }
     }
 }

@@ -160,12 +160,14 @@ impl OwnerHost {
         self.is_best_left()
     }
 
-    /// It does nothing until time passes: its timers are short, and its steps pause before their next try.
-    pub(super) fn sits(&self) -> bool {
+    /// Says what is waited for until the code is polled again. It sits when it does nothing until time passes: its timers are
+    /// short, and its steps pause before their next try.
+    pub(super) fn rests(&self) {
         let pausing = self.held.pausing();
         let state = self.lock();
         let timer = || state.waits.values().any(|wait| wait.due_at.is_some());
-        state.operations == pausing && (pausing > 0 || timer())
+        self.held.sits(state.operations == pausing && (pausing > 0 || timer()));
+        self.held.awaits_child(state.unheard_children().next().is_some());
     }
 
     /// A step pauses before its next try, though it counts as something that is done.

@@ -202,7 +202,7 @@ async fn look(code: &mut Code, host: &OwnerHost) -> Looked {
                 return Poll::Ready(Looked::Due);
             }
         }
-        host.held.sits(host.sits());
+        host.rests();
         Poll::Pending
     })
     .await

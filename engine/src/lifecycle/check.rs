@@ -13,7 +13,7 @@ const MOST_IDS: usize = 1_000_000;
 /// Most bytes of a key or name. Two of them share an index entry, which Postgres limits to 2,704 bytes.
 const LONGEST_KEY: usize = 1_000;
 /// Far beyond any run, well within what a timestamp holds.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+pub(super) const LONGEST_DEADLINE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 impl RunRequest {
     /// Refuses what no store could keep.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::check::LONGEST_DEADLINE;
 use super::fleet::{RunClaim, WorkRun};
 use super::manager::RunId;
 use super::queues::{HIGHEST_PRIORITY, misnamed};
@@ -33,6 +34,8 @@ pub struct NewRun {
     pub attributes: Option<serde_json::Value>,
     /// It starts no earlier.
     pub start_at: Option<DateTime<Utc>>,
+    /// It starts no earlier than so long after it is started, by the database's clock.
+    pub delay: Option<Duration>,
     /// It fails when it is not over this long after its start.
     pub deadline: Option<Duration>,
     /// Messages per second that the fleet may send for it.
@@ -62,6 +65,7 @@ impl NewRun {
             debounce_key: None,
             attributes: None,
             start_at: None,
+            delay: None,
             deadline: None,
             pace_per_s: None,
             traceparent: None,
@@ -79,6 +83,9 @@ impl NewRun {
         if self.priority > HIGHEST_PRIORITY {
             return Err(format!("priority {} is above {HIGHEST_PRIORITY}", self.priority));
         }
+        if self.delay.is_some_and(|delay| delay > LONGEST_DEADLINE) {
+            return Err("the delay is more than a hundred years".to_owned());
+        }
         let names = [
             ("queue", &self.queue),
             ("tenant", &self.tenant),
@@ -91,10 +98,11 @@ impl NewRun {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// Whether another run may answer for it, so that it is started by a statement of its own.
+    /// Whether it is started by a statement of its own: another run may answer for it, or it is delayed.
     #[must_use]
-    pub fn has_key(&self) -> bool {
-        self.singleton_key.is_some() || self.idempotency_key.is_some() || self.debounce_key.is_some()
+    pub fn starts_alone(&self) -> bool {
+        let keys = [&self.singleton_key, &self.idempotency_key, &self.debounce_key];
+        keys.iter().any(|key| key.is_some()) || self.delay.is_some()
     }
 }
 

@@ -133,6 +133,7 @@ impl Database {
             .bind(&run.attributes)
             .bind(rings)
             .bind(untold.map(StartedBy::text))
+            .bind(run.delay.map(|delay| delay.as_secs_f64()))
     }
 }
 

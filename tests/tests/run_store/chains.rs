@@ -186,6 +186,86 @@ async fn who_asks_for_a_chain_whose_last_is_gone_is_told_so() {
     }
 }
 
+/// So many runs that went on in one another's place, under a parent; the last sleeps. Answers the parent, the first and the last.
+async fn long_chain(scene: &Scene, links: u32) -> [Uuid; 3] {
+    let parent = scene.start().await;
+    scene
+        .run(&format!(
+            "insert into lockgate.run_steps (run_id, path, kind, started_at) values ('{parent}', '0:child', 'child', now());
+             with ids as (select n, lockgate.new_id() as id from generate_series(0, {links}) n), links as (
+                 select n, id, lag(id) over (order by n) as before, lead(id) over (order by n) as next,
+                        first_value(id) over (order by n) as first
+                   from ids)
+             insert into lockgate.task_runs (id, workflow, status, origin_id, finished_at, continues, continued_as, chain,
+                                             parent_id, parent_path)
+             select id, 'leaf', case when next is null then 'suspended' else 'completed' end, id,
+                    case when next is not null then clock_timestamp() end, before, next, case when n > 0 then first end,
+                    '{parent}', '0:child'
+               from links;
+             analyze lockgate.task_runs"
+        ))
+        .await;
+    let first = "select id from lockgate.task_runs where workflow = 'leaf' and continues is null";
+    let last = "select id from lockgate.task_runs where workflow = 'leaf' and continued_as is null";
+    [parent, scene.value(first).await, scene.value(last).await]
+}
+
+/// Pages that a statement reads; it is rolled back.
+async fn pages(scene: &Scene, question: &str) -> i64 {
+    let mut asks = scene.database.pool().begin().await.unwrap();
+    let ask = format!("explain (analyze, buffers, format json) {question}");
+    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(ask)).fetch_one(&mut *asks).await.unwrap();
+    let read = |what: &str| plan[0]["Plan"][what].as_i64().unwrap();
+    read("Shared Hit Blocks") + read("Shared Read Blocks")
+}
+
+#[tokio::test]
+async fn the_last_of_many_that_went_on_is_found_by_one_look() {
+    let scene = Scene::new().await;
+    let [parent, first, last] = long_chain(&scene, 20_000).await;
+    let found: Uuid = scene.value(&format!("select lockgate.last_run('{first}')")).await;
+    assert_eq!(found, last);
+    let ended = include_str!("../../../engine/queries/ended_children.sql");
+    let ended = ended.replace("$1", &format!("'{parent}'")).replace("$2", "array['0:child']");
+    let questions = [
+        format!("select lockgate.signal_run('{first}', 'go', idempotency_key => 'once')"),
+        format!("select lockgate.cancel_run('{first}')"),
+        format!("select lockgate.stop_children('{parent}', 500)"),
+        ended,
+    ];
+    // Its children are to be stopped.
+    scene
+        .run(&format!(
+            "update lockgate.task_runs set status = 'cancelled', finished_at = now(), wake_at = null where id = '{parent}'"
+        ))
+        .await;
+    for question in questions {
+        // With those of the catalog that a session reads first.
+        let read = pages(&scene, &question).await;
+        assert!(read < 2_000, "{question} read {read} pages");
+    }
+}
+
+/// A release that does not know of chains went on in between, and the last was deleted.
+#[tokio::test]
+async fn a_chain_that_nobody_wrote_down_is_followed_link_by_link() {
+    let scene = Scene::new().await;
+    let (runs, claim) = chain(&scene, 4).await;
+    scene
+        .run(&format!(
+            "update lockgate.task_runs set chain = null where id in ('{}', '{}')",
+            runs[2], runs[3]
+        ))
+        .await;
+    for run in &runs {
+        let last: Uuid = scene.value(&format!("select lockgate.last_run('{run}')")).await;
+        assert_eq!(last, claim.run);
+    }
+    scene.run(&format!("delete from lockgate.task_runs where id = '{}'", claim.run)).await;
+    let last: Uuid = scene.value(&format!("select lockgate.last_run('{}')", runs[0])).await;
+    assert_eq!(last, claim.run, "nobody is taken for the last who is not");
+}
+
 /// A branch lost a select and its fan-out is cut short; in the same moment its last batch is done.
 #[tokio::test]
 async fn a_fan_out_that_is_completed_and_cut_at_once_ends_nobody() {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Runs;
 use super::run::Status;
 use super::views::RunStart;
-use crate::lifecycle::{Continuation, FleetError, LetGo, ManagerError, RunRequest};
+use crate::lifecycle::{Continuation, FleetError, Holds, LetGo, ManagerError, RunRequest};
 use crate::telemetry::link_after;
 
 impl Runs {
@@ -64,10 +64,12 @@ impl Runs {
             attributes: run.attributes.clone(),
         };
         let (parent, deadline_at) = (run.parent.clone(), run.deadline_at);
+        // It goes on in its place in its queue, too.
+        let holds = run.holds.filter(|holds| *holds == Holds::Run);
         self.queue(start, parent, now);
         if let Some(next) = self.by_id.get_mut(&asked.next) {
             // It was woken once: what it was told is read with its first claim.
-            (next.signals, next.wake_seq, next.deadline_at) = (signals, 1, deadline_at);
+            (next.signals, next.wake_seq, next.deadline_at, next.holds) = (signals, 1, deadline_at, holds);
         }
         LetGo::Done
     }

@@ -97,7 +97,7 @@ impl Runs {
         }
         // All or none.
         let refused = |error: ManagerError| FleetError::Refused(error.to_string());
-        page.iter().try_for_each(|run| check(&start_of(run)).map_err(refused))?;
+        page.iter().try_for_each(|run| check(&start_of(run, now)).map_err(refused))?;
         if self.by_id.len() + page.len() > MOST_RUNS {
             return Err(FleetError::Refused(format!(
                 "no more than {MOST_RUNS} runs fit in memory"
@@ -119,8 +119,9 @@ impl Runs {
     }
 
     pub(super) fn start_new(&mut self, run: &NewRun, now: DateTime<Utc>) -> Result<Started, FleetError> {
+        run.check().map_err(FleetError::Refused)?;
         let is_known = self.by_id.contains_key(&run.id);
-        match self.start(start_of(run), now) {
+        match self.start(start_of(run, now), now) {
             Ok(Some(id)) if id == run.id && !is_known => Ok(Started::New(id)),
             Ok(Some(id)) if id != run.id && self.waits_under(id, run.debounce_key.as_ref()) => {
                 Ok(Started::Debounced(id))
@@ -169,14 +170,14 @@ impl Runs {
     }
 }
 
-fn start_of(run: &NewRun) -> RunStart {
+fn start_of(run: &NewRun, now: DateTime<Utc>) -> RunStart {
     let run = run.clone();
     let request = RunRequest {
         id: run.id,
         params: run.params,
         singleton_key: run.singleton_key,
         idempotency_key: run.idempotency_key,
-        start_at: run.start_at,
+        start_at: run.start_at.max(run.delay.map(|delay| now + delay)),
         pace_per_s: run.pace_per_s.map(i32::unsigned_abs),
         deadline: run.deadline,
         origin_id: None,

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lockgate::lifecycle::{Act, ClaimPage, Holds, LetGo, QueueSettings, RunClaim, RunId, RunStore};
+use lockgate::lifecycle::{Act, ClaimPage, Holds, LetGo, QueueSettings, RunClaim, RunId, RunStore, derived_id};
 use lockgate::memory::RunStart;
 
+use super::continue_runs::{continuation, go_on};
 use super::crew::*;
 use super::world::RunWorld;
 
@@ -88,6 +89,20 @@ pub(super) async fn a_place_is_held_until_the_run_is_over(world: &dyn RunWorld) 
     assert_eq!(ids(&again), runs[..1]);
     assert!(limited(&*store, &page(10)).await.is_empty());
     end(&*store, again[0]).await;
+    assert_eq!(ids(&limited(&*store, &page(10)).await), runs[1..]);
+}
+
+/// What goes on is the same run to its queue.
+pub(super) async fn a_run_goes_on_as_another_in_its_place(world: &dyn RunWorld) {
+    let store = world.replica();
+    world.set_queue(queue().max_running(1).holds(Holds::Run)).await;
+    let runs = start_many(world, 2).await;
+    let first = limited(&*store, &page(10)).await;
+    assert_eq!(ids(&first), runs[..1]);
+    assert_eq!(go_on(&*store, continuation(first[0], 0)).await, LetGo::Done);
+    let next = limited(&*store, &page(10)).await;
+    assert_eq!(ids(&next), [derived_id(runs[0], "continued")]);
+    end(&*store, next[0]).await;
     assert_eq!(ids(&limited(&*store, &page(10)).await), runs[1..]);
 }
 

@@ -8,7 +8,7 @@ use super::crew::*;
 use super::start_children::{child, nobody, with_children};
 use super::world::{RunWorld, Wake};
 
-fn continuation(claim: RunClaim, seen: i64) -> Continuation {
+pub(super) fn continuation(claim: RunClaim, seen: i64) -> Continuation {
     Continuation {
         claim,
         next: derived_id(claim.run, "continued"),
@@ -19,7 +19,7 @@ fn continuation(claim: RunClaim, seen: i64) -> Continuation {
     }
 }
 
-async fn go_on(store: &dyn RunStore, run: Continuation) -> LetGo {
+pub(super) async fn go_on(store: &dyn RunStore, run: Continuation) -> LetGo {
     store.continue_runs(&[run]).await.unwrap()[0]
 }
 

@@ -2,23 +2,22 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use lockgate::lifecycle::{FleetError, NewRun, RunId, Started};
 
 use super::crew::*;
 use super::world::{RunWorld, Wake};
 
-async fn debounced(world: &dyn RunWorld, params: &str, delay: Duration) -> NewRun {
+fn debounced(params: &str, delay: Duration) -> NewRun {
     NewRun {
         params: params.as_bytes().to_vec(),
         debounce_key: Some("report-7".to_owned()),
-        start_at: Some(world.now().await + TimeDelta::from_std(delay).unwrap()),
+        delay: Some(delay),
         ..NewRun::new(WORKFLOW)
     }
 }
 
 async fn first(world: &dyn RunWorld, params: &str) -> RunId {
-    let run = debounced(world, params, Duration::from_secs(60)).await;
+    let run = debounced(params, Duration::from_secs(60));
     assert_eq!(world.start_new(&run).await, Started::New(run.id));
     run.id
 }
@@ -26,7 +25,7 @@ async fn first(world: &dyn RunWorld, params: &str) -> RunId {
 pub(super) async fn a_later_start_replaces_what_waits(world: &dyn RunWorld) {
     let run = first(world, "1").await;
     world.advance(Duration::from_secs(50)).await;
-    let again = debounced(world, "2", Duration::from_secs(60)).await;
+    let again = debounced("2", Duration::from_secs(60));
     assert_eq!(world.start_new(&again).await, Started::Debounced(run));
     // It waits anew, and has the last input.
     world.advance(Duration::from_secs(50)).await;
@@ -46,7 +45,7 @@ pub(super) async fn what_is_claimed_is_not_replaced(world: &dyn RunWorld) {
     assert_ne!(later, run);
     // Nor when it waits again.
     let_go(&*store, hand_back(held, Duration::ZERO)).await;
-    let again = debounced(world, "3", HOUR).await;
+    let again = debounced("3", HOUR);
     assert_eq!(world.start_new(&again).await, Started::Debounced(later));
     let (_, work) = claim(&*store).await;
     assert_eq!(text(work.params), "1");
@@ -55,7 +54,7 @@ pub(super) async fn what_is_claimed_is_not_replaced(world: &dyn RunWorld) {
 pub(super) async fn a_paused_run_is_replaced_and_stays_paused(world: &dyn RunWorld) {
     let run = first(world, "1").await;
     assert_eq!(world.pause(run).await, "paused");
-    let again = debounced(world, "2", Duration::ZERO).await;
+    let again = debounced("2", Duration::ZERO);
     assert_eq!(world.start_new(&again).await, Started::Debounced(run));
     assert_eq!(claimed(&*world.replica(), &page(10)).await, NONE);
     assert_eq!(world.resume(run).await, "queued");

@@ -69,6 +69,7 @@ macro_rules! every_run_case {
                 no_more_run_at_once_than_may,
                 a_place_is_free_when_its_run_waits,
                 a_place_is_held_until_the_run_is_over,
+                a_run_goes_on_as_another_in_its_place,
                 a_dead_holder_holds_no_place,
                 a_stopped_run_holds_no_place,
                 no_more_of_a_key_run_at_once_than_may,
