@@ -13,6 +13,7 @@ update lockgate.task_runs r
 returning r.id, r.claim_token, coalesce(r.queue, r.workflow) as queue, r.workflow, r.params, r.origin_id,
        coalesce(r.slot, r.repeats_slot) as slot, coalesce(r.nominal_at, r.created_at) as created_at, r.traceparent,
        r.wake_seq, r.started_at, r.claimed_at, r.attempts, coalesce(r.code_version, 1) as code_version, r.seed_id,
+       case when r.forked_from is not null then r.created_at end as repeated_at,
        r.parent_id, coalesce(r.depth, 0::smallint) as depth, coalesce(r.undoing, false) as undoing,
        r.schedule is not null as scheduled,
        -- Whether it may have steps.

@@ -312,6 +312,7 @@ mod tests {
             attempts: 0,
             code_version: 1,
             seed_id: None,
+            repeated_at: None,
             parent_id: None,
             depth: 0,
             undoing: false,

@@ -118,6 +118,35 @@ async fn items_go_on_beside_one_that_handles_a_recorded_failure() {
     assert_eq!(trial.output(), "\"1000\"", "{:?}", trial.end());
 }
 
+/// Pauses between calls, and how long an answer is waited for, are the item's own.
+#[tokio::test]
+async fn what_an_item_waits_counts_from_its_own_begin() {
+    for death in (0..=8).flat_map(|at| [Death::Before(at), Death::After(at)]) {
+        let trial = Trial::dying(
+            code(|ctx| async move {
+                let begun = ctx.now();
+                let each = |ctx: Context, item: u32| async move {
+                    if item % 2 == 0 {
+                        return ctx.sleep(seconds(100)).await;
+                    }
+                    let late = ctx.select(
+                        |ctx| async move { ctx.wait_signal::<()>("answer", None).await },
+                        |ctx| async move { ctx.sleep(seconds(10)).await },
+                    );
+                    late.await?;
+                    anyhow::ensure!(ctx.wait_signal::<()>("go", Some(seconds(1_000))).await?.is_none());
+                    Ok(())
+                };
+                ctx.join_all(0..4, 1, each).await?;
+                Ok((ctx.now() - begun).num_seconds().to_string())
+            }),
+            Some(death),
+        );
+        trial.play().await;
+        trial.gives("\"2220\"", death);
+    }
+}
+
 #[tokio::test]
 async fn no_more_are_under_way_than_may_be_and_all_of_them_are_done_once() {
     for death in (0..=12).flat_map(|at| [Death::Before(at), Death::After(at)]) {

@@ -110,6 +110,8 @@ pub struct WorkRun {
     pub code_version: u32,
     /// Where its recorded chances come from; none: its origin.
     pub seed_id: Option<RunId>,
+    /// When it was made to do again what another run did; none: it does nothing again.
+    pub repeated_at: Option<DateTime<Utc>>,
     /// The run whose code started it.
     pub parent_id: Option<RunId>,
     /// How many runs stand above it.

@@ -153,6 +153,7 @@ impl Birth {
             attempts: 0,
             code_version: self.code_version,
             seed_id: None,
+            repeated_at: None,
             parent_id: None,
             depth: 0,
             undoing: false,

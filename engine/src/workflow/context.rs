@@ -46,6 +46,8 @@ pub struct Context {
     next_ordinal: Arc<AtomicU32>,
     /// When the last thing happened that the code of the branch knows of, and of those that it is part of.
     now: Vec<Arc<Mutex<DateTime<Utc>>>>,
+    /// When the branch was begun, if that was after the join it is of: what it waits counts from there.
+    begun: DateTime<Utc>,
 }
 
 impl Context {
@@ -53,6 +55,7 @@ impl Context {
         Self {
             prefix: Arc::from(""),
             now: vec![Arc::new(Mutex::new(run.started_at.unwrap_or(run.claimed_at)))],
+            begun: EARLIEST,
             run,
             host,
             resources,
@@ -159,7 +162,8 @@ impl Context {
     /// Waits so long. A run that waits holds nothing: it goes on here or on another replica.
     pub fn sleep(&self, time: Duration) -> StepFuture<()> {
         let time = TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
-        self.sleep_until(self.now().checked_add_signed(time).unwrap_or(DateTime::<Utc>::MAX_UTC))
+        let since = self.now().max(self.begun);
+        self.sleep_until(since.checked_add_signed(time).unwrap_or(DateTime::<Utc>::MAX_UTC))
     }
 
     /// Waits until then.
@@ -172,7 +176,7 @@ impl Context {
     }
 
     /// Waits for a signal of this name and takes it; each signal is taken once, in the order of their arrival. `None`
-    /// when none came in time.
+    /// when none came in time; a retry of the run that comes to wait here gives it the whole time once more.
     pub fn wait_signal<T: DeserializeOwned + 'static>(
         &self,
         name: &str,
@@ -183,7 +187,9 @@ impl Context {
         if let Some(wrong) = place.misnamed() {
             return refuse(wrong);
         }
-        let until = timeout.and_then(|time| self.now().checked_add_signed(TimeDelta::from_std(time).ok()?));
+        // Whoever is to answer a retry cannot have known of it before.
+        let since = self.now().max(self.begun).max(self.run.repeated_at.unwrap_or(EARLIEST));
+        let until = timeout.and_then(|time| since.checked_add_signed(TimeDelta::from_std(time).ok()?));
         let until = until.map(recordable);
         let done = self.host.clone().wait(place, WaitFor::Signal { until });
         self.told(done, move |done| {
@@ -211,20 +217,24 @@ impl Context {
     }
 
     /// Goes on in so many branches, each of which counts its own places: what runs in them side by side, as with
-    /// `futures::try_join!` or a bounded stream of many, may end in any order, and each goes on where its record ends.
+    /// `futures::try_join!` or a bounded stream of many, may end in any order, and each goes on where its record ends. What
+    /// they wait counts from here, whenever they are first polled; branches of [`Self::join_all`] count from their own begin.
     pub fn branches(&self, count: usize) -> StepFuture<Vec<Self>> {
         let place = self.place("join");
         let now = self.now();
         let branches: Vec<Self> = (0..count)
-            .map(|number| self.branch_of_join(&place, number, now))
+            .map(|number| self.branch_of_join(&place, number, now, false))
             .collect();
         let joined = self.host.clone().join(place);
         StepFuture::new(async move { joined.await.map(|_| branches) })
     }
 
-    /// A branch of a join that stands at this place, whose code was told that it is this late.
-    pub(super) fn branch_of_join(&self, place: &Place, number: usize, now: DateTime<Utc>) -> Self {
+    /// A branch of a join that stands at this place, whose code was told that it is this late. One that had to wait for room
+    /// is told so too: what has ended since, a replay may come to in another order. But what it waits is written down, so
+    /// that may count from the end that made room.
+    pub(super) fn branch_of_join(&self, place: &Place, number: usize, now: DateTime<Utc>, waited: bool) -> Self {
         let mut branch = self.branch(place, number);
+        branch.begun = self.begun.max(if waited { self.now() } else { EARLIEST });
         branch.now = [self.now.clone(), vec![Arc::new(Mutex::new(now))]].concat();
         branch
     }

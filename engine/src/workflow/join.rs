@@ -70,7 +70,8 @@ impl Context {
                     };
                     results.push(None);
                     fresh.fetch_add(1, Ordering::Relaxed);
-                    let (branch, fresh) = (each(self.branch_of_join(&place, number, now), item), fresh.clone());
+                    let branch = self.branch_of_join(&place, number, now, number >= at_once);
+                    let (branch, fresh) = (each(branch, item), fresh.clone());
                     under_way.push(async move {
                         fresh.fetch_sub(1, Ordering::Relaxed);
                         (number, branch.await)

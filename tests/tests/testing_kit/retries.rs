@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lockgate::client::RunError;
+use lockgate::client::{RunError, RunStatus};
 use lockgate::testing::{Effects, TestEngine};
 use lockgate::workflow::{ChildOptions, Context, Either, Workflow, fatal};
 
@@ -117,4 +117,34 @@ async fn a_detached_child_is_not_started_twice_and_who_waits_for_it_is_told_why_
         .assert_failed_with("the run that this one does again was over before it heard the end")
         .await;
     assert_eq!(engine.runs_of(Parcel::NAME).len(), 1);
+}
+
+/// Waits two days for an answer.
+struct Question;
+
+impl Workflow for Question {
+    const NAME: &'static str = "question";
+    type Input = ();
+    type Output = Option<u32>;
+
+    async fn run(&self, ctx: Context, (): ()) -> anyhow::Result<Option<u32>> {
+        ctx.step("ask", || async { anyhow::Ok(()) }).await?;
+        ctx.wait_signal("answer", Some(48 * HOUR)).await
+    }
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_an_answer_as_long_as_a_first_run_does() {
+    let engine = TestEngine::new().workflow(Question);
+    let run = engine.start::<Question>(&()).await;
+    engine.advance(HOUR).await;
+    run.cancel("by mistake");
+    engine.advance(7 * 24 * HOUR).await;
+    let [answered, unanswered] = ["answered", "unanswered"].map(|reason| run.retry(reason).unwrap());
+    engine.advance(47 * HOUR).await;
+    answered.signal("answer", &42).await;
+    assert_eq!(answered.result().await.unwrap(), Some(42));
+    assert_eq!(unanswered.status(), RunStatus::Suspended);
+    engine.advance(2 * HOUR).await;
+    assert_eq!(unanswered.result().await.unwrap(), None);
 }

@@ -252,6 +252,7 @@ impl Run {
             attempts: self.attempts,
             code_version: self.code_version.unwrap_or(1),
             seed_id: repeats.and_then(|repeats| repeats.seed_id),
+            repeated_at: repeats.map(|_| self.created_at),
             parent_id: self.parent.as_ref().map(|parent| parent.run),
             depth: self.parent.as_ref().map_or(0, |parent| parent.depth),
             undoing: self.undoing == Some(true),

@@ -26,6 +26,7 @@ pub(in crate::postgres) fn work_run(row: &PgRow) -> Result<(i64, WorkRun), sqlx:
         attempts: row.try_get::<i16, _>("attempts")?.unsigned_abs(),
         code_version: row.try_get::<i32, _>("code_version")?.unsigned_abs(),
         seed_id: row.try_get("seed_id")?,
+        repeated_at: row.try_get("repeated_at")?,
         parent_id: row.try_get("parent_id")?,
         depth: row.try_get::<i16, _>("depth")?.unsigned_abs(),
         undoing: row.try_get("undoing")?,
