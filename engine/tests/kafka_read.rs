@@ -64,6 +64,19 @@ async fn reading_starts_at_the_instant_and_skips_nothing_after_it() {
     );
 }
 
+/// Whoever owns the topic decides: the broker compresses what it is sent plain, and readers take it as it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_read_however_its_broker_compresses_it() {
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let topic = topic(1, &[("compression.type", codec)]).await;
+        let plain = publisher(config());
+        send(&plain, &topic, &["a", "b"]).await;
+        send(&publisher(config().with("compression.type", codec)), &topic, &["c"]).await;
+        let (_, records) = read(&topic, DateTime::UNIX_EPOCH).await.unwrap();
+        assert_eq!(words(&records), ["a", "b", "c"], "{codec}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_topic_reads_as_empty_and_a_keyless_message_reads_back() {
     let topic = topic(3, &[]).await;
