@@ -43,6 +43,10 @@ const ASKED: &[(&str, usize)] = &[
     ),
     ("select * from lockgate.v_runs where parent_id = $run", 0),
     (
+        "select * from lockgate.v_runs where attributes @> '{\"customer\": 42}' order by created_at desc limit 50",
+        0,
+    ),
+    (
         "select * from lockgate.v_runs where run_id between lockgate.first_id_at(now() - interval '2 minutes')
          and lockgate.first_id_at(now()) order by run_id desc limit 200",
         0,

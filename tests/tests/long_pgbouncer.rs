@@ -76,7 +76,7 @@ async fn ask(database: Database, client: usize) {
             ..start.clone()
         };
         assert_eq!(operator.start_by_hand(&other).await.unwrap(), Started::Found(run));
-        let shown = serde_json::to_value(inspector.show_run(run).await.unwrap().unwrap()).unwrap();
+        let shown = serde_json::to_value(inspector.show_run(run, true).await.unwrap().unwrap()).unwrap();
         assert!(shown.to_string().contains(&*start.workflow), "{shown}");
         let progress = inspector.progress_of_run(run).await.unwrap().unwrap();
         assert_eq!(progress.planned, 0);

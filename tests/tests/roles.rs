@@ -176,6 +176,16 @@ const TRIES: &[(&str, &str, bool)] = &[
         false,
     ),
     ("sender", "select * from lockgate.shown(gen_random_uuid())", true),
+    ("reader", "select lockgate.run_result(gen_random_uuid())", true),
+    ("reader", "select lockgate.run_input(gen_random_uuid())", true),
+    ("sender", "select lockgate.run_result(gen_random_uuid())", true),
+    (
+        "operator",
+        "select lockgate.run_input(id), lockgate.run_result(id) from lockgate.task_runs",
+        false,
+    ),
+    ("engine", "select lockgate.run_result(gen_random_uuid())", false),
+    ("reader", "select attributes from lockgate.v_runs", false),
     ("reader", "select lockgate.waited_for(gen_random_uuid())", false),
     ("operator", "select lockgate.waited_for(gen_random_uuid())", false),
     (

@@ -203,6 +203,11 @@ pub(super) const ROUTES: &[Route] = &[
         ..look("/api/v1/runs", "listRuns", "Runs, newest first", || get(runs::list))
     },
     Route {
+        parameters: &[query(
+            "values",
+            "With what it was given (`params`) and returned (`output`); needs the role `operate`",
+            FLAG,
+        )],
         answers: &[Answer(200, "The run", JSON, "RunDetail")],
         ..look(
             "/api/v1/runs/{id}",

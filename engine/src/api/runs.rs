@@ -133,6 +133,13 @@ struct ListQuery {
     limit: Option<i64>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    #[serde(default)]
+    values: bool,
+}
+
 impl ListQuery {
     fn filter(self) -> Result<RunFilter, Problem> {
         let attributes = self.attributes.map(|text| serde_json::from_str(&text));
@@ -300,10 +307,20 @@ pub(super) async fn show(
     State(api): State<Api>,
     headers: HeaderMap,
     Path(run): Path<String>,
+    uri: Uri,
 ) -> Result<Json<RunDetail>, Problem> {
-    let inspector = api.inspector(&headers).await?;
+    let query: Result<Query<ShowQuery>, _> = Query::try_from_uri(&uri);
+    // What a run was given and returned may be personal: whoever only looks does not see it.
+    let role = match &query {
+        Ok(query) if query.values => Role::Operate,
+        _ => Role::Read,
+    };
+    api.gate.admit(&headers, role).await?;
     let run = run_id(&run)?;
-    inspector.show_run(run).await?.map(Json).ok_or_else(|| unknown(run))
+    let query = query.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the query takes values, once"))?;
+    let inspector = Inspector::new(api.database.clone());
+    let found = inspector.show_run(run, query.values).await?;
+    found.map(Json).ok_or_else(|| unknown(run))
 }
 
 /// `GET /api/v1/runs/{id}/proof`.

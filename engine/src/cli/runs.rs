@@ -81,7 +81,7 @@ impl Command {
         match self {
             Self::List(args) => args.execute(context).await,
             Self::Show { run, steps } if steps.steps => steps.execute(context, run).await,
-            Self::Show { run, .. } => show(context, run).await,
+            Self::Show { run, steps } => show(context, run, steps.values).await,
             Self::Cancel { target, force, how } => cancel(context, target, force, how).await,
             Self::Pause { target, how } => act(context, RunAct::Pause, target, how).await,
             Self::Resume { target, how } => act(context, RunAct::Resume, target, how).await,
@@ -132,11 +132,11 @@ pub(super) fn state(run: &RunSummary) -> String {
     }
 }
 
-async fn show(context: &Context, run: Uuid) -> Outcome {
+async fn show(context: &Context, run: Uuid, values: bool) -> Outcome {
     let found = context
         .inspector()
         .await?
-        .show_run(run)
+        .show_run(run, values)
         .await?
         .ok_or_else(|| Failure::unknown_run(run))?;
     context.output.done(&found, || detail(&found))

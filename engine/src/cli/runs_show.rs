@@ -38,6 +38,8 @@ pub(super) fn detail(found: &RunDetail) -> String {
         optional(name, value);
     }
     optional("batches", counted(&found.batches));
+    optional("given", found.params.as_ref().map(|params| clean(params.as_str())));
+    optional("returned", found.output.as_ref().map(|output| clean(output.as_str())));
     for shown in &found.shown {
         let value = shortened(&format!("{} = {}", shown.name, shown.value));
         optional("shows", Some(format!("{} ({})", clean(&value), time(&shown.at))));

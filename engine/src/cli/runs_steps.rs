@@ -9,9 +9,9 @@ pub(super) struct Args {
     /// How it went instead: steps, claims, changes and signals in order
     #[arg(long)]
     pub(super) steps: bool,
-    /// With what steps returned and signals told, which may hold personal data
-    #[arg(long, requires = "steps")]
-    values: bool,
+    /// With what it was given and returned, or of its steps what they returned and signals told, which may hold personal data
+    #[arg(long)]
+    pub(super) values: bool,
     /// What comes behind this cursor
     #[arg(long, value_name = "CURSOR", requires = "steps")]
     after: Option<String>,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::runs_list::parse_attribute;
 use super::wait::{Ended, interruptions, wait_for_end};
-use super::{Context, Exit, Failure, Outcome};
+use super::{Context, Exit, Failure, Format, Outcome};
 use crate::config::nearest;
 use crate::lifecycle::{LARGEST_PARAMS, NewRun, Started, misfit_attributes, misnamed};
 use crate::postgres::{DatabaseError, Inspector, Operator};
@@ -98,9 +98,13 @@ impl Args {
             return context.output.done(&answer, || format!("{run_id}\t{outcome}\n"));
         };
         eprintln!("run {run_id} ({outcome})");
-        let ended = wait_for_end(&Inspector::new(database), run_id, self.timeout, interrupted).await;
+        let inspector = Inspector::new(database);
+        let ended = wait_for_end(&inspector, run_id, self.timeout, interrupted).await;
         if let Ok(ended) = &ended {
-            answer.ended = Some(ended.clone());
+            answer.ended = Some(match context.output.format {
+                Format::Table => ended.clone(),
+                Format::Json | Format::Jsonl => ended.clone().with_output(&inspector, run_id).await,
+            });
         }
         context.output.one(&answer, || match &answer.ended {
             Some(ended) => format!("{run_id}\t{outcome}\t{}\n", ended.status),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Changed, Exit, Failure, Outcome};
+use crate::inspect::Document;
 use crate::postgres::{Inspector, Progress};
 
 const POLL: Duration = Duration::from_millis(200);
@@ -23,6 +24,8 @@ pub(super) struct Ended {
     pub(super) reason: Option<String>,
     pub(super) planned: i64,
     pub(super) delivered: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Document>,
     #[serde(skip)]
     left: Option<Left>,
 }
@@ -35,6 +38,17 @@ enum Left {
 }
 
 impl Ended {
+    /// With what it returned, as far as that can be read: how it ended is known without.
+    pub(super) async fn with_output(mut self, inspector: &Inspector, run: Uuid) -> Self {
+        if self.status == "completed" {
+            match inspector.values_of_run(run).await {
+                Ok(values) => self.output = values.and_then(|values| values.output),
+                Err(error) => eprintln!("what run {run} returned cannot be read: {error}"),
+            }
+        }
+        self
+    }
+
     pub(super) fn outcome(self, run: Uuid) -> Outcome {
         let failed = |what: String| Failure::new(Exit::Failed, what).changed(Changed::Said);
         match (self.left, self.status.as_str()) {
@@ -116,6 +130,7 @@ fn ended(progress: Progress, left: Option<Left>) -> Ended {
         reason: progress.reason,
         planned: progress.planned,
         delivered: progress.delivered,
+        output: None,
         left,
     }
 }

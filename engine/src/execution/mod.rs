@@ -49,6 +49,8 @@ mod presence;
 mod publications;
 mod queues;
 mod recall;
+#[cfg(test)]
+mod result_tests;
 mod run_task;
 #[cfg(test)]
 mod run_task_tests;

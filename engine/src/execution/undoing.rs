@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::owner_host::{Left, OwnerHost};
 use super::step_tries::Tries;
-use crate::lifecycle::{Kind, OpenWait, StepStatus};
+use crate::lifecycle::{Kind, LARGEST_OUTPUT, OpenWait, StepStatus};
 use crate::telemetry::closed::StepEnd;
 use crate::workflow::{
     Action, Context, DynWorkflow, RetryPolicy, StepOptions, UNDO, Undo, UndoAction, continued, fatal, to_json,
@@ -56,7 +56,10 @@ impl OwnerHost {
             }
         };
         let failure = match outcome {
-            Ok(Ok(output)) if !self.unwinds() => return self.done(End::Completed(output)).await,
+            Ok(Ok(output)) if !self.unwinds() => match self.done(End::Completed(output)).await {
+                End::Completed(output) if output.len() > LARGEST_OUTPUT => self.too_large(output.len()),
+                end => return end,
+            },
             Ok(Ok(_)) => "it was to come to its end".to_owned(),
             Ok(Err(error)) => match continued(&error) {
                 Some(params) if !self.unwinds() => return self.done(End::GoesOn(params.to_vec())).await,
@@ -75,6 +78,14 @@ impl OwnerHost {
                 self.take_back(failure).await
             }
         }
+    }
+
+    /// Why it fails though its code has not.
+    fn too_large(&self, size: usize) -> String {
+        format!(
+            "workflow {} returned {size} bytes, more than {LARGEST_OUTPUT}: store it elsewhere and return a reference",
+            self.run.workflow
+        )
     }
 
     /// The end that the code says, unless it cannot be taken at its word.

@@ -7,6 +7,7 @@ mod run_filter;
 mod timeline;
 mod trouble;
 mod undelivered;
+mod values;
 mod why;
 mod why_fleet;
 mod why_flow;
@@ -29,6 +30,7 @@ pub use run_filter::{RunFilter, scalar};
 pub use timeline::{TimelineRow, is_cursor};
 pub use trouble::{BrokenInvariant, Stuck};
 pub use undelivered::{UndeliveredChange, UndeliveredCount, UndeliveredFilter, UndeliveredMessage, UndeliveredSummary};
+pub use values::{Document, RunValues};
 pub use why::{BatchHolder, Cause, EarlierRun, LeaderFacts, OldSnapshot, OpenStep, RunFacts, WhyFacts, causes};
 pub use why_fleet::{Breaker, ReplicaFacts};
 pub use why_flow::{FlowCause, FlowFacts, PlaceHolder};
@@ -119,6 +121,12 @@ pub struct RunDetail {
     pub batches: BTreeMap<String, i64>,
     /// Its own changes of state and whatever came with a reason, oldest first, the last ones.
     pub transitions: Vec<TransitionRow>,
+    /// Its input; only when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Document>,
+    /// What it returned, or the run that goes on in its place; only when asked for, and not there before that is completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Document>,
 }
 
 /// What a run's code has shown under a name, the newest.

@@ -11,6 +11,8 @@ pub type RunId = Uuid;
 
 /// Most bytes of an input: it is stored with the run and read with every claim of it.
 pub(crate) const LARGEST_PARAMS: usize = 1 << 20;
+/// Most bytes of what a run returns: it is written in one statement with the ends of others, and may be another's input.
+pub(crate) const LARGEST_OUTPUT: usize = LARGEST_PARAMS;
 
 /// Who makes a run move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

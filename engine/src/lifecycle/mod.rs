@@ -31,8 +31,8 @@ pub use fleet::{
 };
 pub(crate) use ids::is_contiguous;
 pub use ids::{BadIds, ItemIds, pack_ids, unpack_ids};
-pub(crate) use manager::LARGEST_PARAMS;
 pub use manager::{Driver, ManagerError, RunId, RunRequest, TaskRunManager};
+pub(crate) use manager::{LARGEST_OUTPUT, LARGEST_PARAMS};
 pub use new_run::{Birth, NewRun, Started};
 pub(crate) use queues::misnamed;
 pub use queues::{HIGHEST_PRIORITY, Holds, LONGEST_QUEUE_NAME, LimitedClaim, QueueNews, QueueRule, QueueSettings};

@@ -12,14 +12,15 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use crate::inspect::{
-    BatchSummary, BrokenInvariant, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts,
-    ReplicaSummary, RunDetail, RunFacts, RunFilter, RunList, RunSummary, Stuck, TimelineRow, WhyFacts,
+    BatchSummary, BrokenInvariant, Document, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts,
+    ReplicaSummary, RunDetail, RunFacts, RunFilter, RunList, RunSummary, RunValues, Stuck, TimelineRow, WhyFacts,
 };
 
 const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
 const LIST_RUNS_BY_KEY: &str = include_str!("../../queries/list_runs_by_key.sql");
 const LIST_UNFINISHED_RUNS: &str = include_str!("../../queries/list_unfinished_runs.sql");
 const SHOW_RUN: &str = include_str!("../../queries/show_run.sql");
+const VALUES_OF_RUN: &str = include_str!("../../queries/values_of_run.sql");
 const RUN_TIMELINE: &str = include_str!("../../queries/run_timeline.sql");
 const PROGRESS_OF_RUN: &str = include_str!("../../queries/progress_of_run.sql");
 const LIST_BATCHES: &str = include_str!("../../queries/list_batches.sql");
@@ -174,16 +175,42 @@ impl Inspector {
         Ok(known.then_some(rows))
     }
 
-    /// One run with all that belongs to it; none: there is no such run.
+    /// One run with all that belongs to it, and what it was given and returned only with `values`; none: there is no such run.
     ///
     /// # Errors
-    /// The database failed.
-    pub async fn show_run(&self, run: Uuid) -> Result<Option<RunDetail>, DatabaseError> {
-        document(
-            &self.database,
-            self.database.statement(SHOW_RUN).bind(run).bind(HISTORY),
-        )
-        .await
+    /// The database failed, or the role may not read values.
+    pub async fn show_run(&self, run: Uuid, values: bool) -> Result<Option<RunDetail>, DatabaseError> {
+        let query = self.database.statement(SHOW_RUN).bind(run).bind(HISTORY);
+        let mut found: Option<RunDetail> = document(&self.database, query).await?;
+        // Asked for afterwards: of a run that is seen to be over, what it returned is there.
+        if let Some(found) = found.as_mut().filter(|_| values)
+            && let Some(values) = self.values_of_run(run).await?
+        {
+            found.params = Some(values.params);
+            found.output = values.output;
+        }
+        Ok(found)
+    }
+
+    /// What a run was given, and what it returned or the run that goes on in its place; none: there is no such run.
+    ///
+    /// # Errors
+    /// The database failed, or the role may not read values.
+    pub async fn values_of_run(&self, run: Uuid) -> Result<Option<RunValues>, DatabaseError> {
+        let query = self.database.statement(VALUES_OF_RUN).bind(run);
+        let row = self
+            .database
+            .run(move |connection| Box::pin(async move { query.fetch_optional(&mut *connection).await }))
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let params: Vec<u8> = row.try_get("params")?;
+        let output: Option<Vec<u8>> = row.try_get("output")?;
+        Ok(Some(RunValues {
+            params: Document::of(&params),
+            output: output.as_deref().map(Document::of),
+        }))
     }
 
     /// How far a run is; none: there is no such run.

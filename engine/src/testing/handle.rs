@@ -71,6 +71,18 @@ impl<O> TestHandle<O> {
     /// # Panics
     /// It is over, or the signal cannot be sent.
     pub async fn signal(&self, name: &str, payload: &(impl Serialize + Sync)) {
+        self.tell(name, payload, None).await;
+    }
+
+    /// The same, once however often it is sent under this key.
+    ///
+    /// # Panics
+    /// It is over, or the signal cannot be sent.
+    pub async fn signal_once(&self, key: impl Into<String>, name: &str, payload: &(impl Serialize + Sync)) {
+        self.tell(name, payload, Some(key.into())).await;
+    }
+
+    async fn tell(&self, name: &str, payload: &(impl Serialize + Sync), idempotency_key: Option<String>) {
         let payload = match serde_json::to_value(payload) {
             Ok(payload) => payload,
             Err(why) => panic!("the payload of signal {name} is not JSON: {why}"),
@@ -79,11 +91,11 @@ impl<O> TestHandle<O> {
             run: self.id,
             name: name.to_owned(),
             payload,
-            idempotency_key: None,
+            idempotency_key,
             actor: None,
         };
         match self.engine.world.store.signal_run(&signal).await {
-            Ok(Signalled::Sent) => {}
+            Ok(Signalled::Sent | Signalled::Known) => {}
             Ok(refused) => panic!("signal {name} to run {} was not taken: {refused:?}", self.id),
             Err(why) => panic!("signal {name} cannot be sent: {why}"),
         }
@@ -108,9 +120,25 @@ impl<O> TestHandle<O> {
         }
     }
 
-    /// Asks it to stop.
+    /// An attribute of it, or of the run that goes on in its place: from its start, or set by its code when it last waited or
+    /// ended.
+    ///
+    /// # Panics
+    /// There is no such run.
+    #[must_use]
+    #[track_caller]
+    pub fn attribute(&self, name: &str) -> Option<serde_json::Value> {
+        self.view().attributes.remove(name)
+    }
+
+    /// Asks it to stop: its code comes to its end and undoes what it did.
     pub fn cancel(&self, reason: &str) {
         self.engine.world.store.cancel_run(self.id, reason);
+    }
+
+    /// Asks it to stop without undoing what it did.
+    pub fn force_cancel(&self, reason: &str) {
+        self.engine.world.store.force_cancel_run(self.id, reason);
     }
 
     /// Does again what it did, once it is over, from the step that failed, as `runs retry` does.

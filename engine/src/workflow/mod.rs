@@ -59,7 +59,7 @@ pub trait Workflow: Send + Sync + 'static {
     const REPLAYS: RangeInclusive<u32> = Self::VERSION..=Self::VERSION;
     /// Its input, read from the run's JSON parameters.
     type Input: DeserializeOwned + Send + 'static;
-    /// What it returns, kept with the run as JSON.
+    /// What it returns, kept with the run as JSON of at most 1 MiB.
     type Output: Serialize + Send + 'static;
 
     /// The workflow itself. An error fails the run and is kept as its reason.

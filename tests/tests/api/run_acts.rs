@@ -277,6 +277,36 @@ async fn how_a_run_went_is_shown_with_values_only_to_whoever_may_act() {
 }
 
 #[tokio::test]
+async fn what_a_run_was_given_and_returned_needs_the_role_that_may_see_it() {
+    let (database, _api, client) = serve(stored()).await;
+    let run = has(&database, "completed", "").await;
+    sqlx::raw_sql("update lockgate.task_runs set params = '{\"day\": 1}', output = '{\"approved\": true}'")
+        .execute(database.pool())
+        .await
+        .unwrap();
+    let place = format!("{RUNS}/{run}");
+    let without = client.get(&place).await.is(200).json();
+    assert_eq!(without.get("params").or(without.get("output")), None);
+    let with = client.get(&format!("{place}?values=true")).await.is(200).json();
+    assert_eq!(
+        (&with["params"], &with["output"]),
+        (&json!({"day": 1}), &json!({"approved": true}))
+    );
+    let reader = super::tokens::with_roles(&database, &client, "read").await;
+    assert_eq!(reader.get(&place).await.is(200).json(), without);
+    assert_eq!(
+        reader.get(&format!("{place}?values=false")).await.is(200).json(),
+        without
+    );
+    reader.get(&format!("{place}?values=true")).await.is_problem(403, "");
+    for wrong in ["values=7", "value=true"] {
+        client.get(&format!("{place}?{wrong}")).await.is_problem(400, "");
+    }
+    let unknown = format!("{RUNS}/{}?values=true", Uuid::now_v7());
+    client.get(&unknown).await.is_problem(404, "");
+}
+
+#[tokio::test]
 async fn past_slots_are_made_good() {
     let (database, _api, client) = serve(stored()).await;
     sqlx::raw_sql(

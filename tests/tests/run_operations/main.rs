@@ -9,6 +9,7 @@ mod found;
 mod signals;
 mod stuck;
 mod timeline;
+mod values;
 
 use lockgate::postgres::Operator;
 use lockgate_tests::TestDatabase;

@@ -6,6 +6,7 @@ mod bad_input;
 mod crashes;
 mod example;
 mod fan_outs;
+mod queues;
 mod retries;
 mod shipped;
 mod shipped_shop;

@@ -26,7 +26,7 @@ const PLANTED: &str = "
     update lockgate.transitions set token = 1, replica = '00000000-0000-4000-8000-000000000001' where entity = 'batch';
     select lockgate.set_queue('reports', max_running => 1);
     -- One fails, one is paused by hand, one holds the only place of its queue, one is in a fan-out.
-    select lockgate.start_run('reports', '{}', 'key-' || n) from generate_series(1, 4) n;
+    select lockgate.start_run('reports', '{}', 'key-' || n, attributes => '{\"customer\": 42}') from generate_series(1, 4) n;
     update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp(), reason = 'why' where idempotency_key = 'key-1';
     select lockgate.pause_run(id, 'by hand') from lockgate.task_runs where idempotency_key = 'key-2';
     update lockgate.task_runs set status = 'running', claim_id = gen_random_uuid(), claimed_by = '00000000-0000-4000-8000-000000000001',

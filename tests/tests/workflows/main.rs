@@ -12,6 +12,7 @@ mod operators;
 mod poison;
 mod queues;
 mod reports;
+mod results;
 mod saga;
 mod shop;
 mod shown;
