@@ -199,6 +199,7 @@ const ASKED: &[(&str, &[&str])] = &[
         ],
     ),
     ("complete_fan_out", &[RUN, "'0:items'"]),
+    ("what_is_left", &[]),
     ("recover_batches", &["3", "500"]),
     ("stuck_batches", &["3", "500"]),
     ("recover_runs", &["5", "500"]),

@@ -109,21 +109,24 @@ async fn a_thousand_children_are_started_in_pages_and_answer_in_the_order_of_the
 /// The sweep wakes only who sleeps.
 #[tokio::test]
 async fn a_parent_that_nobody_tells_hears_of_the_end_while_its_code_is_held() {
-    let heard = Arc::new(tokio::sync::Notify::new());
-    let (told, over) = (heard.clone(), Effect::default());
+    let (heard, over) = (Arc::new(tokio::sync::Notify::new()), Effect::default());
     let ends = over.clone();
     let trial = Arc::new(Trial::new(code(move |ctx| {
-        let (told, ends) = (told.clone(), ends.clone());
+        let (heard, ends) = (heard.clone(), ends.clone());
         async move {
             let child = ctx.start_child::<Digest>(&1, elsewhere().named("one")).await?;
-            let long = ctx.step("long", || async {
-                told.notified().await;
-                anyhow::Ok(())
+            let waits = heard.clone();
+            let long = ctx.step("long", move || {
+                let waits = waits.clone();
+                async move {
+                    waits.notified().await;
+                    anyhow::Ok(())
+                }
             });
             let waits = async {
                 let output = child.result().await?;
                 ends.step(&ctx, "after").await?;
-                told.notify_one();
+                heard.notify_one();
                 anyhow::Ok(output)
             };
             let (output, ()) = futures::try_join!(waits, long)?;
@@ -147,7 +150,12 @@ async fn a_parent_that_nobody_tells_hears_of_the_end_while_its_code_is_held() {
     assert_eq!(over.count(), 0);
     trial.shared.book.poke_parents();
     assert!(drives.await.unwrap());
-    assert_eq!((trial.output(), over.count()), ("\"4\"".to_owned(), 1), "{:?}", trial.end());
+    assert_eq!(
+        (trial.output(), over.count()),
+        ("\"4\"".to_owned(), 1),
+        "{:?}",
+        trial.end()
+    );
 }
 
 #[tokio::test]

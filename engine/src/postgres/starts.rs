@@ -29,7 +29,7 @@ impl Database {
     /// Starts runs without keys, all in one commit or none; asked again, those that are not there. `rings` says whether the
     /// statement rings the replicas.
     pub(crate) async fn start_runs(&self, page: &[NewRun], again: bool, rings: bool) -> Result<(), DatabaseError> {
-        debug_assert!(!page.iter().any(NewRun::has_key));
+        debug_assert!(!page.iter().any(NewRun::starts_alone));
         let query = self.start_page(page, again).bind(rings);
         document::<i64>(self, query).await.map(|_| ())
     }
