@@ -443,14 +443,17 @@ impl Host for EngineBuilder {
 
 fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
     move |payload| {
-        hints.listening.store(payload != DEAF, Ordering::Relaxed);
+        let is_heard = payload != DEAF;
+        hints.listening.store(is_heard, Ordering::Relaxed);
+        hints.leader.schedules.hears(is_heard);
         match payload {
             DEAF => {}
             // A run that was only started has no batches yet.
             "start" => hints.runs.notify_one(),
             "stop" => hints.stops.notify_one(),
             "queue" => hints.queues_changed(),
-            "leader" => hints.leader.notify_one(),
+            "leader" => hints.leader.leader.notify_one(),
+            "schedule" => hints.leader.schedules.ring(),
             "undelivered" => hints.undelivered.notify_one(),
             _ => hints.ring(),
         }

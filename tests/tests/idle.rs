@@ -86,7 +86,8 @@ async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_pr
     assert!(cpu <= MOST_CPU, "{:.2} % of a processor", cpu * 100.0);
 }
 
-/// Who leads sweeps and measures for all, and looks at schedules when a slot is due.
+/// Who leads asks in one question what a sweep would have to do, measures for all, and looks at schedules when a slot is due or
+/// somebody edits one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_leader_asks_little_more() {
     let (per_s, cpu, statements) = idles("leader,worker").await;

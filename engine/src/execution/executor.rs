@@ -25,6 +25,7 @@ use super::work::WorkList;
 use super::{driver, gauges, keeper, worker};
 use crate::delivery::{Breakers, Publisher, Topics};
 use crate::health::Pulse;
+use crate::leader::LeaderHints;
 use crate::lifecycle::{Clock, Counts, Fleet, Heartbeat, NewRun, RunId, RunStore};
 use crate::local::{Beside, Local};
 use crate::telemetry::catalogue::{DRAIN, IN_FLIGHT, IN_TIME};
@@ -41,8 +42,8 @@ pub struct Hints {
     pub batches: Notify,
     /// A run was asked to stop.
     pub stops: Notify,
-    /// The leader resigned.
-    pub leader: Arc<Notify>,
+    /// Of whoever leads.
+    pub leader: LeaderHints,
     /// Undelivered messages are due.
     pub undelivered: Arc<Notify>,
     /// What is set for queues was changed since it was read.

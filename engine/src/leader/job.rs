@@ -30,6 +30,10 @@ pub trait Job: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// How long from the start of the last turn to the next one.
     fn every(&self) -> Duration;
+    /// Ends when somebody says that there is something to do before that.
+    async fn rung(&self) {
+        std::future::pending().await
+    }
     /// Does it once and answers how many things that came to. Between statements it looks whether the reign is over, and
     /// then stops.
     async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError>;
@@ -43,6 +47,7 @@ pub(super) async fn repeat(job: Arc<dyn Job>, reign: Reign) {
             biased;
             () = reign.over.cancelled() => return,
             () = sleep_until(next) => {}
+            () = job.rung() => {}
         }
         let started = tokio::time::Instant::now();
         let begin = (Instant::now(), SystemTime::now());

@@ -7,6 +7,7 @@
 //! The jobs run side by side, each in a task of its own, apart from the renewal: a slow, failing or panicking one stops
 //! neither the others nor the lease.
 
+mod bell;
 mod job;
 mod lease;
 mod measure;
@@ -22,10 +23,11 @@ mod untold;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Fleet;
+pub use bell::{Bell, LeaderHints};
 pub use job::{Job, Reign};
 pub use lease::LeaderLoop;
 pub use measure::Measure;
@@ -47,7 +49,8 @@ pub struct LeaderSettings {
     pub renew: Duration,
     /// How often the fleet is swept.
     pub sweep: Duration,
-    /// How often schedules are looked at when no slot is due: how late an edit is seen. A slot is looked at when it is due.
+    /// How often schedules are looked at when no slot is due and nobody would ring: how late an edit is seen then. Where
+    /// somebody would, a fifth as often. A slot is looked at when it is due.
     pub tick: Duration,
     /// The age up to which a slot is on time; covers a change of leader.
     pub tolerance: Duration,
@@ -91,17 +94,18 @@ pub struct LeaderStores {
     pub gauges: Arc<dyn FleetGauges>,
 }
 
-/// Leads whenever nobody else does, until told to stop; then resigns. `hint` makes it try at once, such as when the
-/// leader resigned; `term` shows the term while it leads.
+/// Leads whenever nobody else does, until told to stop; then resigns. `hints` make it try at once, such as when the
+/// leader resigned, and look at once at what was edited; `term` shows the term while it leads.
 pub async fn lead(
     settings: LeaderSettings,
     stores: LeaderStores,
-    hint: Arc<Notify>,
+    hints: LeaderHints,
     term: watch::Sender<Option<i64>>,
     stop: CancellationToken,
 ) {
+    let scheduler = Scheduler::new(stores.schedules, settings.tick, settings.tolerance).rung_by(hints.schedules);
     let mut jobs: Vec<Arc<dyn Job>> = vec![
-        Arc::new(Scheduler::new(stores.schedules, settings.tick, settings.tolerance)),
+        Arc::new(scheduler),
         Arc::new(Sweeper::new(stores.fleet, settings.sweep)),
         Arc::new(Retention::new(
             stores.retention,
@@ -113,7 +117,7 @@ pub async fn lead(
     if !settings.measure.is_zero() {
         jobs.push(Arc::new(Measure::new(stores.measures, stores.gauges, settings.measure)));
     }
-    LeaderLoop::new(settings.lease, settings.renew, stores.lease, jobs, hint, term)
+    LeaderLoop::new(settings.lease, settings.renew, stores.lease, jobs, hints.leader, term)
         .run(stop)
         .await;
 }

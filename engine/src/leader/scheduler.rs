@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use chrono::TimeDelta;
 
-use super::{DueSchedule, Job, Reign, ScheduleStore, StepOutcome};
+use super::{Bell, DueSchedule, Job, Reign, ScheduleStore, StepOutcome};
 use crate::lifecycle::{FleetError, RunId};
 use crate::telemetry::catalogue::{FIRE, SCHEDULE, SLOT, SLOT_OUTCOME, TERM};
 use crate::telemetry::closed::{Closed, SlotEnd, StartedBy};
@@ -23,6 +23,10 @@ const PAGES: usize = 50;
 const AGAIN: Duration = Duration::from_millis(500);
 /// From one look to the next at least, however close a slot is.
 const LEAST: Duration = Duration::from_millis(5);
+/// From a ring to the look: who edits many schedules one by one rings for each.
+const COMPANY: Duration = Duration::from_millis(100);
+/// Where whoever edits a schedule rings, so much more rarely is looked for edits.
+const RARELY: u32 = 5;
 
 /// What one tick did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Scheduler {
     retried_in: AtomicI64,
     /// From the start of the last tick to the next one.
     wait: Mutex<Duration>,
+    /// Rung when a schedule was edited.
+    bell: Arc<Bell>,
 }
 
 /// How the look at one schedule ended.
@@ -66,7 +72,15 @@ impl Scheduler {
             tolerance,
             retried_in: AtomicI64::new(0),
             wait: Mutex::new(every),
+            bell: Arc::default(),
         }
+    }
+
+    /// The same, with ticks when this is rung, and fewer others while it would be.
+    #[must_use]
+    pub fn rung_by(mut self, bell: Arc<Bell>) -> Self {
+        self.bell = bell;
+        self
     }
 
     /// Looks at everything that is due. One schedule that fails does not keep the others from firing.
@@ -74,6 +88,7 @@ impl Scheduler {
     /// # Errors
     /// The store does not answer, or refused to fire some schedule.
     pub async fn tick(&self, reign: &Reign) -> Result<Ticked, FleetError> {
+        self.wait(AGAIN);
         if self.retried_in.load(Ordering::Relaxed) != reign.term {
             self.store.retry_schedule_problems(reign.term).await?;
             self.retried_in.store(reign.term, Ordering::Relaxed);
@@ -85,7 +100,6 @@ impl Scheduler {
     /// What was done, and the last refusal among it.
     pub(super) async fn look_at_all(&self, reign: &Reign) -> Result<(Ticked, Option<FleetError>), FleetError> {
         let begun = Instant::now();
-        self.wait(AGAIN);
         let mut ticked = Ticked::default();
         let mut refusal = None;
         // What stays due after it was tried must not fill the pages of those behind it.
@@ -120,8 +134,17 @@ impl Scheduler {
     fn until_next(&self, next_in: Option<Duration>) -> Duration {
         match next_in {
             Some(Duration::ZERO) => AGAIN,
-            Some(next_in) => next_in.max(LEAST).min(self.every),
-            None => self.every,
+            Some(next_in) => next_in.max(LEAST).min(self.longest()),
+            None => self.longest(),
+        }
+    }
+
+    /// Until a look for edits that nobody told of.
+    fn longest(&self) -> Duration {
+        if self.bell.is_heard() {
+            self.every * RARELY
+        } else {
+            self.every
         }
     }
 
@@ -180,6 +203,11 @@ impl Job for Scheduler {
 
     fn every(&self) -> Duration {
         *self.wait.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn rung(&self) {
+        self.bell.rung().await;
+        tokio::time::sleep(COMPANY).await;
     }
 
     async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {

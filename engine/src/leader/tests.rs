@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DueSchedule, DueSchedules, Job, LeaderLoop, LeaderStore, Prunable, Pruned, Reign, Retention, RetentionSettings,
-    RetentionStore, ScheduleStore, Scheduler, StepOutcome,
+    Bell, DueSchedule, DueSchedules, Job, LeaderLoop, LeaderStore, Prunable, Pruned, Reign, Retention,
+    RetentionSettings, RetentionStore, ScheduleStore, Scheduler, StepOutcome,
 };
 use crate::lifecycle::FleetError;
 use crate::telemetry::catalogue::RETENTION_ROWS;
@@ -324,4 +324,52 @@ async fn schedules_that_are_refused_again_and_again_do_not_hide_those_behind_the
     assert_eq!((ticked.looked_at, ticked.fired), (300, 1));
     assert!(failure.is_some());
     assert!(scheduler.tick(&reign).await.is_err(), "it is told of all the same");
+}
+
+/// No schedules.
+struct Calm;
+
+#[async_trait]
+impl ScheduleStore for Calm {
+    async fn due_schedules(&self, _page: i64, _without: &[String]) -> Result<DueSchedules, FleetError> {
+        Ok(DueSchedules {
+            schedules: Vec::new(),
+            next_in: None,
+        })
+    }
+    async fn take_step(&self, _: i64, _: &ScheduleRow, _: &Step) -> Result<StepOutcome, FleetError> {
+        panic!("there are no schedules")
+    }
+    async fn mark_schedule_problem(&self, _: i64, _: &ScheduleRow, _: &str) -> Result<bool, FleetError> {
+        panic!("there are no schedules")
+    }
+    async fn retry_schedule_problems(&self, _term: i64) -> Result<(), FleetError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_rung_looks_for_edits_as_often_as_told() {
+    let bell = Arc::<Bell>::default();
+    let scheduler = Scheduler::new(Arc::new(Calm), LEASE, Duration::from_secs(60)).rung_by(bell.clone());
+    let reign = Reign {
+        term: 1,
+        over: CancellationToken::new(),
+    };
+    scheduler.tick(&reign).await.unwrap();
+    assert!(scheduler.every() < LEASE * 2);
+    for (hears, least, most) in [(true, 5, 6), (false, 1, 2)] {
+        bell.hears(hears);
+        timeout(PATIENCE, scheduler.rung())
+            .await
+            .expect("a change is worth a look");
+        bell.hears(hears);
+        let again = timeout(Duration::from_millis(300), scheduler.rung()).await;
+        assert!(again.is_err(), "nothing has changed");
+        scheduler.tick(&reign).await.unwrap();
+        let every = scheduler.every();
+        assert!(every >= LEASE * least && every < LEASE * most, "{hears}: {every:?}");
+    }
+    bell.ring();
+    timeout(PATIENCE, scheduler.rung()).await.unwrap();
 }

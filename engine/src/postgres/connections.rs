@@ -13,8 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::doubt::Doubt;
 
-/// After so long a connection goes back to the pool, which looks at its age, and after so long without use.
-const KEPT: Duration = Duration::from_secs(30);
+/// After so long a connection goes back to the pool, which looks at its age; whoever has it next asks whether it works, in two
+/// statements.
+const KEPT: Duration = Duration::from_secs(150);
+/// After so long without use it goes back, too.
+const RESTED: Duration = Duration::from_secs(30);
 /// One that nobody used for so long may be cut off on its way, and whoever asks it waits in vain: as old as the pool has it.
 const UNUSED: Duration = Duration::from_secs(600);
 
@@ -135,7 +138,7 @@ impl Connections {
             since,
             used,
         });
-        let is_old = state.kept.first().is_some_and(|kept| used - kept.used >= KEPT);
+        let is_old = state.kept.first().is_some_and(|kept| used - kept.used >= RESTED);
         let old = is_old.then(|| state.kept.remove(0));
         drop(state);
         match old {

@@ -9,6 +9,7 @@ mod limits;
 mod recover;
 mod save;
 mod signals;
+mod sweeps;
 mod transact;
 
 use std::time::Duration;

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate::leader::{LeaderSettings, LeaderStore, LeaderStores, ScheduleStore, StepOutcome, lead};
+use lockgate::leader::{LeaderHints, LeaderSettings, LeaderStore, LeaderStores, ScheduleStore, StepOutcome, lead};
 use lockgate::trigger::decide;
-use tokio::sync::{Notify, watch};
+use sqlx::postgres::PgListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -197,7 +198,53 @@ async fn no_slot_is_lost_or_doubled_while_leaders_die() {
     assert_eq!(back, 0, "later slots are of later terms");
 }
 
+/// By whoever knows nothing of leaders, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_edits_a_schedule_rings_and_the_leader_then_looks() {
+    let world = World::new().await;
+    let mut listener = PgListener::connect_with(&world.pool).await.unwrap();
+    listener.listen("lockgate_wake").await.unwrap();
+    let replica = Replica::start_with(&world, PATIENCE * 20);
+    replica.hints.schedules.hears(true);
+    for (name, runs) in [("a", 1), ("b", 2), ("c", 3)] {
+        world
+            .run(&format!(
+                "insert into lockgate.schedules (name, workflow, cron, active_from, catch_up_window)
+                 values ('{name}', 'reports', '0 0 1 1 *', '2020-01-01', '1000 days')"
+            ))
+            .await;
+        assert_eq!(heard(&mut listener).await, "schedule");
+        replica.hints.schedules.ring();
+        world.until("its run", RUNS, |found| found == runs).await;
+    }
+    // What the leader wrote meanwhile rang nobody: what is heard next is what is said next.
+    world.run("notify lockgate_wake, 'over'").await;
+    assert_eq!(heard(&mut listener).await, "over");
+    for edit in [
+        "select lockgate.pause_schedule('a')",
+        "select lockgate.resume_schedule('a')",
+        "update lockgate.schedules set params = '[]' where name = 'a'",
+        "delete from lockgate.schedules where name = 'a'",
+    ] {
+        world.run(edit).await;
+        assert_eq!(heard(&mut listener).await, "schedule", "{edit}");
+    }
+    replica.stop.cancel();
+    replica.task.await.unwrap();
+}
+
+/// The next word but that a run was started.
+async fn heard(listener: &mut PgListener) -> String {
+    loop {
+        let told = tokio::time::timeout(PATIENCE, listener.recv()).await.unwrap().unwrap();
+        if !["run", "start"].contains(&told.payload()) {
+            return told.payload().to_owned();
+        }
+    }
+}
+
 struct Replica {
+    hints: LeaderHints,
     stop: CancellationToken,
     term: watch::Receiver<Option<i64>>,
     task: tokio::task::JoinHandle<()>,
@@ -226,8 +273,14 @@ impl Replica {
         };
         let (term, seen) = watch::channel(None);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(lead(settings, stores, Arc::new(Notify::new()), term, stop.clone()));
-        Self { stop, term: seen, task }
+        let hints = LeaderHints::default();
+        let task = tokio::spawn(lead(settings, stores, hints.clone(), term, stop.clone()));
+        Self {
+            hints,
+            stop,
+            term: seen,
+            task,
+        }
     }
 }
 

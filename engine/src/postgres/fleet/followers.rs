@@ -19,7 +19,7 @@ const PAGE: i64 = 10_000;
 pub(super) type Place = (String, DateTime<Utc>);
 
 impl PostgresFleet {
-    fn lock_waited_for(&self) -> MutexGuard<'_, Option<Place>> {
+    pub(super) fn lock_waited_for(&self) -> MutexGuard<'_, Option<Place>> {
         self.waited_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -4,6 +4,7 @@ mod batches;
 mod children;
 mod followers;
 mod leases;
+mod left;
 mod plan;
 mod runs;
 mod sweep;

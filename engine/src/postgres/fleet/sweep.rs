@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::PostgresFleet;
 use super::batches::{read_ids, read_key};
+use super::left::{Left, Sweep};
 use crate::delivery::message_id;
 use crate::lifecycle::{FleetError, ItemIds, Stuck, Swept, pack_ids};
 use crate::postgres::database::DatabaseError;
@@ -31,30 +32,47 @@ const MANY: usize = 3;
 const RUN_DEATHS: i16 = 5;
 
 impl PostgresFleet {
-    /// Every part is tried, whatever became of those before it: one that fails must not keep the rest from recovery.
+    /// Every part that may have anything to do is tried, whatever became of those before it: one that fails must not keep the
+    /// rest from recovery.
     pub(super) async fn sweep_once(&self) -> Result<Swept, FleetError> {
         let max_deaths = self.settings.max_deaths;
-        let (database, mut failed) = (&self.database, Failures::default());
-        let mut part = |done: Result<u64, FleetError>| failed.count(done);
+        let (database, asked) = (&self.database, self.what_is_left().await);
+        let (left, mut sweep) = Sweep::begin(asked);
+        self.forget_places(&left);
         let batches = || database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE);
         let runs = || database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE);
         let overdue = || database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
         let stopped = || database.statement(SETTLE_STOPS).bind(PAGE);
-        let places = database.statement(HOLD_PLACES);
         let undelivered = || database.statement(RECOVER_UNDELIVERED).bind(PAGE);
+        let recover_batches = pages(|| self.affected(batches()));
+        let recover_runs = pages(|| self.affected(runs()));
+        let recover_undelivered = pages(|| self.affected(undelivered()));
+        let stop_overdue = pages(|| self.counted(overdue()));
+        let settle_stops = pages(|| self.counted(stopped()));
         let swept = Swept {
-            batches: part(pages(|| self.affected(batches())).await),
-            runs: part(pages(|| self.affected(runs())).await),
-            undelivered: part(pages(|| self.affected(undelivered())).await),
-            split: part(self.split_stuck().await),
-            stopped: part(pages(|| self.counted(overdue())).await) + part(pages(|| self.counted(stopped())).await),
-            fan_outs: part(self.complete_idle().await),
-            parents: part(self.look_after_children().await),
-            followers: part(self.wake_left_behind().await),
+            batches: sweep.part(left.batches, recover_batches).await,
+            runs: sweep.part(left.runs, recover_runs).await,
+            undelivered: sweep.part(left.undelivered, recover_undelivered).await,
+            split: sweep.part(left.batches, self.split_stuck()).await,
+            stopped: sweep.part(left.overdue, stop_overdue).await + sweep.part(left.stopping, settle_stops).await,
+            fan_outs: sweep.part(left.fan_outs, self.complete_idle()).await,
+            parents: sweep.part(left.children, self.look_after_children()).await,
+            followers: sweep.part(left.followers, self.wake_left_behind()).await,
         };
         // What was claimed by who did not know of a limit counts from here on.
-        part(self.counted(places).await);
-        failed.end(swept)
+        let places = self.counted(database.statement(HOLD_PLACES));
+        sweep.part(left.places, places).await;
+        sweep.end(swept)
+    }
+
+    /// Looks that go from page to page begin at the start again where nothing is left to look at.
+    fn forget_places(&self, left: &Left) {
+        if !left.children {
+            *self.lock_looked_at() = None;
+        }
+        if !left.followers {
+            *self.lock_waited_for() = None;
+        }
     }
 
     pub(super) async fn affected(&self, query: Query) -> Result<u64, FleetError> {
