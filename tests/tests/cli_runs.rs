@@ -391,6 +391,13 @@ async fn runs_are_paused_resumed_and_cancelled_in_somebodys_name() {
     assert_eq!(act("pause").await, "paused");
     assert_eq!(act("pause").await, "paused", "asking twice is no error");
     assert_eq!(act("resume").await, "queued");
+    act("pause").await;
+    scene.json(&["runs", "resume", &run, "--reason", "mended"]).await;
+    let shown = scene.json(&["runs", "show", &run]).await;
+    let changes = shown["transitions"].as_array().unwrap().iter();
+    let resumed = changes.filter(|change| change["from_status"] == "paused");
+    let reasons: Vec<_> = resumed.map(|change| change["reason"].clone()).collect();
+    assert_eq!(reasons, ["resumed", "mended"]);
     assert_eq!(act("cancel").await, "cancelled");
     assert_eq!(act("cancel").await, "cancelled");
     let actors: i64 = scene

@@ -303,7 +303,7 @@ async fn an_operators_acts_are_in_the_operators_name() {
         .fetch_one(&mut operator)
         .await
         .unwrap();
-    let acts = "select lockgate.pause_run($1), lockgate.resume_run($1, 'anna'), lockgate.cancel_run($1, 'enough', 'lockgate_operator')";
+    let acts = "select lockgate.pause_run($1), lockgate.resume_run($1, 'anna', 'mended'), lockgate.cancel_run($1, 'enough', 'lockgate_operator')";
     let answers: (String, String, String) = sqlx::query_as(acts).bind(run).fetch_one(&mut operator).await.unwrap();
     assert_eq!(
         answers,

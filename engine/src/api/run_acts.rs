@@ -93,6 +93,9 @@ pub(super) struct ActionRequest {
     /// It is meant although every run fits.
     #[serde(default)]
     all: bool,
+    /// A cancel undoes nothing, and takes runs too that are undoing what they did; nothing else can be forced.
+    #[serde(default)]
+    force: bool,
     /// For the record.
     #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
     reason: Option<String>,
@@ -280,6 +283,9 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
         let all = "the filter fits every run: narrow it, or say `all`";
         return Err(Problem::new(StatusCode::CONFLICT, all));
     }
+    if request.force && request.act != RunAct::Cancel {
+        return Err(Problem::field("force", "is for a cancel"));
+    }
     let reason = request.reason.filter(|reason| !reason.is_empty());
     check_text("reason", reason.as_deref())?;
     let at_most = request.at_most.unwrap_or(MOST_ACTED);
@@ -290,6 +296,7 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
         act: request.act,
         filter: request.filter,
         all: request.all,
+        force: request.force,
         reason,
         at_most,
         after: request.after,

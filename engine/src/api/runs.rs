@@ -393,7 +393,10 @@ async fn act(State(api): State<Api>, headers: HeaderMap, Path(run): Path<String>
         ),
         Verb::Cancel => (operator.cancel_run(run, reason).await?, &["cancelled", "stopping"]),
         Verb::Pause => (operator.pause_run(run, reason).await?, &["paused"]),
-        Verb::Resume => (operator.resume_run(run).await?, &["queued", "running", "suspended"]),
+        Verb::Resume => (
+            operator.resume_run(run, reason).await?,
+            &["queued", "running", "suspended"],
+        ),
     };
     if status == "unknown" {
         return Err(unknown(run));

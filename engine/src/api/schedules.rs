@@ -24,7 +24,7 @@ pub(super) struct BackfillRequest {
     from: DateTime<Utc>,
     /// Up to here, exclusively; now when not given.
     to: Option<DateTime<Utc>>,
-    /// So many of its runs go on at once; one when not given.
+    /// So many runs go on at once, of those for past slots and those that the schedule fired in the range; one when not given.
     #[schemars(range(min = 1, max = 10_000))]
     at_once: Option<u32>,
     /// Nothing is started.

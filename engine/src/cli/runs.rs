@@ -29,7 +29,7 @@ pub(super) enum Command {
         #[command(flatten)]
         target: Target,
         /// Undo nothing, and wait for no code that does; the run's reason then says what was not undone
-        #[arg(long, conflicts_with_all = ["where", "all"])]
+        #[arg(long)]
         force: bool,
         #[command(flatten)]
         how: How,
@@ -96,8 +96,11 @@ impl Command {
 }
 
 async fn cancel(context: &Context, target: Target, force: bool, how: How) -> Outcome {
-    let Some(run) = target.run.filter(|_| force) else {
+    if !force {
         return act(context, RunAct::Cancel, target, how).await;
+    }
+    let Some(run) = target.run else {
+        return target.act_on_all(context, RunAct::Cancel, how, true).await;
     };
     let operator = context.operator().await?;
     let status = operator.force_cancel_run(run, how.reason.as_deref()).await;
@@ -112,14 +115,17 @@ async fn cancel(context: &Context, target: Target, force: bool, how: How) -> Out
 /// Does something to one run, or to all that fit.
 async fn act(context: &Context, act: RunAct, target: Target, how: How) -> Outcome {
     let Some(run) = target.run else {
-        return target.act_on_all(context, act, how).await;
+        return target.act_on_all(context, act, how, false).await;
     };
     let (operator, reason) = (context.operator().await?, how.reason.as_deref());
     let (status, wanted): (_, &[&str]) = match act {
         RunAct::Cancel => (operator.cancel_run(run, reason).await, &["cancelled", "stopping"]),
         RunAct::Pause => (operator.pause_run(run, reason).await, &["paused"]),
         RunAct::Delete => (operator.delete_run(run, reason).await, &["deleted", "deleting"]),
-        RunAct::Resume | RunAct::Retry => (operator.resume_run(run).await, &["queued", "running", "suspended"]),
+        RunAct::Resume | RunAct::Retry => (
+            operator.resume_run(run, reason).await,
+            &["queued", "running", "suspended"],
+        ),
     };
     acted(context, run, status.map_err(Failure::of_write)?, wanted)
 }

@@ -103,7 +103,7 @@ fn of_signal(error: DatabaseError) -> Failure {
 impl RetryArgs {
     pub(super) async fn execute(self, context: &Context) -> Outcome {
         let Some(run) = self.target.run else {
-            return self.target.act_on_all(context, RunAct::Retry, self.how).await;
+            return self.target.act_on_all(context, RunAct::Retry, self.how, false).await;
         };
         let retry = RepeatRun {
             from: self.from,
@@ -142,7 +142,10 @@ async fn repeat(context: &Context, repeat: &RepeatRun) -> Outcome {
             _ => failure,
         }
     })?;
-    let answer = serde_json::json!({ "run_id": run, "outcome": "new", "forked_from": repeat.run });
+    // Of one that went on as others it may be the last.
+    let made = context.inspector().await?.show_run(run).await?;
+    let of = made.and_then(|made| made.run.forked_from).unwrap_or(repeat.run);
+    let answer = serde_json::json!({ "run_id": run, "outcome": "new", "forked_from": of });
     context.output.done(&answer, || format!("{run}\tnew\n"))
 }
 

@@ -36,8 +36,8 @@ pub(super) struct How {
 }
 
 impl Target {
-    /// Does it to all that fit.
-    pub(super) async fn act_on_all(self, context: &Context, act: RunAct, how: How) -> Outcome {
+    /// Does it to all that fit; a cancel may be forced.
+    pub(super) async fn act_on_all(self, context: &Context, act: RunAct, how: How, force: bool) -> Outcome {
         let mut filter = RunFilter::default();
         for pair in &self.filter {
             filter
@@ -48,6 +48,7 @@ impl Target {
             act,
             filter,
             all: self.all,
+            force,
             reason: how.reason,
             at_most: how.at_most,
             after: None,

@@ -283,7 +283,7 @@ impl<O> RunHandle<O> {
         }
     }
 
-    /// Does again what it did, once it is over, from the step that failed; see [`Operator::repeat_run`] for the others. The
+    /// Does again what it did, or the run that goes on in its place, once that is over, from the step that failed; see [`Operator::repeat_run`] for the others. The
     /// inner error says why not.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub enum Again {
 pub struct RepeatRun {
     /// The id that the new run will have; asking again under the same id starts none twice.
     pub id: Uuid,
-    /// The run that is over.
+    /// The run that is over, or that went on as one that is.
     pub run: Uuid,
     /// How.
     pub again: Again,

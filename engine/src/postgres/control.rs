@@ -146,32 +146,30 @@ impl Operator {
         Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
     }
 
-    /// Pauses a run; answers its state now, or `unknown`.
+    /// Pauses a run, or the one that goes on in its place; answers its state now, or `unknown`.
     ///
     /// # Errors
     /// The database failed.
     pub async fn pause_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
-        self.ask(PAUSE_RUN, run, Some(reason)).await
+        self.ask(PAUSE_RUN, run, reason).await
     }
 
-    /// Resumes a paused or quarantined run; answers its state now, or `unknown`.
+    /// Resumes a paused or quarantined run, or the one that goes on in its place; answers its state now, or `unknown`.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn resume_run(&self, run: Uuid) -> Result<String, DatabaseError> {
-        self.ask(RESUME_RUN, run, None).await
+    pub async fn resume_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
+        self.ask(RESUME_RUN, run, reason).await
     }
 
     pub(super) async fn ask(
         &self,
         sql: &'static str,
         run: Uuid,
-        reason: Option<Option<&str>>,
+        reason: Option<&str>,
     ) -> Result<String, DatabaseError> {
-        let mut query = self.database.statement(sql).bind(run);
-        if let Some(reason) = reason {
-            query = query.bind(reason.map(str::to_owned));
-        }
+        let query = self.database.statement(sql).bind(run);
+        let query = query.bind(reason.map(str::to_owned));
         let answer = document(&self.database, query.bind(self.actor.clone())).await?;
         Ok(answer.unwrap_or_else(|| "unknown".to_owned()))
     }

@@ -34,6 +34,8 @@ pub struct BulkAct {
     pub filter: RunFilter,
     /// It is meant although every run fits.
     pub all: bool,
+    /// A cancel undoes nothing, and takes runs too that are undoing what they did; nothing else can be forced.
+    pub force: bool,
     /// Why, for the record.
     pub reason: Option<String>,
     /// To so many at most.
@@ -58,7 +60,8 @@ impl Operator {
         send(&self.database, signal, self.actor.as_deref()).await
     }
 
-    /// Starts a run that begins with the steps of one that is over; with patience for answers that are lost.
+    /// Starts a run that begins with the steps of one that is over; with patience for answers that are lost. Of one that
+    /// went on as others the last is meant, unless it has the step that is named itself.
     ///
     /// # Errors
     /// The database failed; the inner error says why no run was started.
@@ -115,7 +118,7 @@ impl Operator {
     /// # Errors
     /// The database failed.
     pub async fn delete_run(&self, run: Uuid, reason: Option<&str>) -> Result<String, DatabaseError> {
-        self.ask(DELETE_RUN, run, Some(reason)).await
+        self.ask(DELETE_RUN, run, reason).await
     }
 
     /// Counts the runs to which something would be done, up to 100,000 or so; like an act it may stop before it has looked
@@ -188,7 +191,8 @@ impl Operator {
             .bind(self.actor.clone())
             .bind(dry_run)
             .bind(i32::try_from(page).unwrap_or(i32::MAX))
-            .bind(after);
+            .bind(after)
+            .bind(bulk.force);
         let acted = document(&self.database, query).await?;
         Ok(acted.unwrap_or_default())
     }

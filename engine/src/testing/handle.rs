@@ -141,7 +141,8 @@ impl<O> TestHandle<O> {
         self.engine.world.store.force_cancel_run(self.id, reason);
     }
 
-    /// Does again what it did, once it is over, from the step that failed, as `runs retry` does.
+    /// Does again what it did, or the run that goes on in its place, once that is over, from the step that failed, as `runs
+    /// retry` does.
     ///
     /// # Errors
     /// Says why no run was started.
@@ -167,12 +168,12 @@ impl<O> TestHandle<O> {
         Ok(Self::new(self.engine.clone(), run))
     }
 
-    /// Lets nothing new of it begin.
+    /// Lets nothing new of it begin, or of the run that goes on in its place.
     pub fn pause(&self, reason: &str) {
         self.engine.world.store.pause_run(self.id, reason);
     }
 
-    /// Lets it go on, also after it was set aside.
+    /// Lets it go on, or the run that goes on in its place, also after it was set aside.
     pub fn resume(&self) {
         self.engine.world.store.resume_run(self.id);
     }

@@ -171,6 +171,9 @@ async fn many_runs_are_acted_on_at_once() {
     assert_eq!(rest.is(200).json()["acted"], 2);
     let all = act(json!({"act": "pause", "all": true})).await.is(200).json();
     assert_eq!((&all["acted"], &all["next"]), (&json!(3), &json!(null)));
+    // Paused, each of them.
+    let forced = act(json!({"act": "cancel", "all": true, "force": true})).await;
+    assert_eq!(forced.is(200).json()["acted"], 3);
     let unsaid = [
         json!({"act": "cancel"}),
         json!({"act": "cancel", "filter": {"attributes": {}}}),
@@ -187,6 +190,7 @@ async fn many_runs_are_acted_on_at_once() {
         ),
         (json!({"act": "cancel", "filter": {"colour": "red"}}), "colour"),
         (json!({"act": "cancel", "all": true, "at_most": 0}), "at_most"),
+        (json!({"act": "pause", "all": true, "force": true}), "force"),
     ] {
         act(body).await.is_problem(400, field);
     }

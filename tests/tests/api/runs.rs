@@ -154,6 +154,12 @@ async fn a_run_is_paused_resumed_and_cancelled() {
         client.post(&act("resume"), "{}").await.is(200).json()["status"],
         "queued"
     );
+    let _ = client.post(&act("pause"), "{}").await.is(200);
+    let _ = client.post(&act("resume"), r#"{"reason":"fed"}"#).await.is(200);
+    let run = format!("{RUNS}/{}", started["run_id"].as_str().unwrap());
+    let run = client.get(&run).await.is(200).json();
+    let changes = run["transitions"].as_array().unwrap();
+    assert_eq!(changes.last().unwrap()["reason"], "fed", "{run}");
     client
         .post(&act("cancel"), r#"{"why":"x"}"#)
         .await

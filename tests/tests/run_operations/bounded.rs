@@ -132,6 +132,7 @@ fn bulk(act: RunAct) -> BulkAct {
         act,
         filter: rare(),
         all: false,
+        force: false,
         reason: None,
         at_most: 10_000,
         after: None,

@@ -15,6 +15,7 @@ fn bulk(act: RunAct) -> BulkAct {
         act,
         filter: RunFilter::default(),
         all: true,
+        force: false,
         reason: Some("the tests".to_owned()),
         at_most: 10_000,
         after: None,
@@ -193,6 +194,9 @@ async fn each_act_takes_the_runs_it_is_for() {
     }
     let resumed = scene.operator.act_on_runs(&bulk(RunAct::Resume)).await.unwrap();
     assert_eq!((resumed.matched, resumed.acted), (2, 2));
+    let why = "select count(*) from lockgate.transitions
+                where from_status in ('paused', 'quarantined') and reason = 'the tests'";
+    assert_eq!(scene.one::<i64>(why).await, 2);
     for acted in [2, 0] {
         let retried = scene.operator.act_on_runs(&bulk(RunAct::Retry)).await.unwrap();
         assert_eq!((retried.matched, retried.acted), (acted, acted), "each is retried once");
@@ -203,6 +207,57 @@ async fn each_act_takes_the_runs_it_is_for() {
         .one("select count(*) from lockgate.task_runs where finished_at is not null")
         .await;
     assert_eq!(over, 0);
+}
+
+/// A thousand runs whose undoing fails are not ended one by one.
+#[tokio::test]
+async fn a_cancel_of_many_is_forced_where_undoing_does_not_end() {
+    let scene = Scene::new().await;
+    for (status, also) in [
+        (
+            "quarantined",
+            "stop_status = 'cancelled', stop_reason = 'x', undoing = true",
+        ),
+        (
+            "quarantined",
+            "stop_status = 'failed', stop_reason = 'x', undoing = true",
+        ),
+        ("suspended", "workflow = workflow"),
+    ] {
+        let run = scene.has(status, also).await;
+        scene.steps(run, &["0:charge undoable completed"]).await;
+    }
+    let plain = ["runs", "cancel", "--where", "workflow=orders", "--dry-run"];
+    assert_eq!(scene.json(&plain).await["matched"], 1);
+    let forced = [
+        "runs",
+        "cancel",
+        "--where",
+        "workflow=orders",
+        "--force",
+        "--reason",
+        "enough",
+    ];
+    let dry = scene.json(&[&forced[..], &["--dry-run"]].concat()).await;
+    assert_eq!((&dry["matched"], &dry["acted"]), (&json!(3), &json!(0)));
+    let done = scene.json(&forced).await;
+    assert_eq!((&done["matched"], &done["acted"]), (&json!(3), &json!(3)), "{done}");
+    let ended =
+        "select concat_ws(' ', status, count(*), min(reason)) from lockgate.task_runs group by status order by 1";
+    assert_eq!(
+        scene.all(ended).await,
+        [
+            "cancelled 2 enough; by force, not undone: 0:charge",
+            "failed 1 enough; by force, not undone: 0:charge"
+        ]
+    );
+    assert_eq!(scene.json(&forced).await["matched"], 0);
+    let pause = BulkAct {
+        force: true,
+        ..bulk(RunAct::Pause)
+    };
+    let refused = scene.operator.count_runs(&pause).await.unwrap_err();
+    assert!(refused.to_string().contains("only a cancel can be forced"), "{refused}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Past slots that have no run get one.
 
-use lockgate::lifecycle::{Act, Ending, RunStore};
-use lockgate::postgres::{Backfill, NotBackfilled, Schedules};
+use lockgate::lifecycle::{Act, Continuation, Ending, LetGo, RunClaim, RunStore, derived_id};
+use lockgate::postgres::{Backfill, NotBackfilled, PostgresRunStore, Schedules};
 
 use super::support::{Led, World, claim_all};
 use super::{RUNS, ten_minutes_missed};
@@ -66,31 +66,172 @@ async fn each_slot_gets_one_run_however_often_it_is_asked_for() {
     assert_eq!(world.number(on_record).await, 1);
 }
 
+/// Does all that there is to be done, whatever comes first, never more of it at once; answers how much.
+async fn all_done(world: &World, mut held: Vec<RunClaim>, at_once: usize) -> usize {
+    let runs = world.runs();
+    let mut done = 0;
+    loop {
+        held.extend(claim_all(&runs).await.into_iter().map(|(claim, _)| claim));
+        assert!(held.len() <= at_once, "{} at once", held.len());
+        let Some(claim) = held.pop() else {
+            return done;
+        };
+        fail(&runs, claim).await;
+        done += 1;
+    }
+}
+
+/// As whoever ends a scheduled run does.
+async fn fail(runs: &PostgresRunStore, claim: RunClaim) {
+    let ending = Ending {
+        claim,
+        act: Act::Fail { reason: "x".to_owned() },
+        had_batches: false,
+        attributes: None,
+    };
+    runs.let_go_runs(&[ending]).await.unwrap();
+    runs.wake_behind(claim.run).await.unwrap();
+}
+
+/// Runs that the schedule fired for every so many days of January.
+async fn fired(world: &World, status: &str, first: &str, days: u32) {
+    let over = if status == "queued" {
+        "null"
+    } else {
+        "clock_timestamp()"
+    };
+    let wake = if status == "queued" {
+        "clock_timestamp()"
+    } else {
+        "null"
+    };
+    world
+        .run(&format!(
+            "insert into lockgate.task_runs (id, workflow, status, origin_id, leader_term, schedule, slot, started_at, finished_at, wake_at)
+             select lockgate.new_id(), 'reports', '{status}', lockgate.new_id(), 1, 'nightly', d, {over}, {over}, {wake}
+               from generate_series(timestamptz '2026-01-{first}T06:00:00Z', '2026-01-31T06:00:00Z', interval '{days} days') d"
+        ))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn so_many_of_them_go_on_at_once() {
     let world = World::new().await;
     nightly(&world, "").await;
     outcomes(&world, &january(3)).await;
-    let runs = world.runs();
-    let mut done = 0;
-    while done < 31 {
-        let claimed = claim_all(&runs).await;
-        assert!(!claimed.is_empty() && claimed.len() <= 3, "{} at once", claimed.len());
-        assert!(claim_all(&runs).await.is_empty());
-        done += claimed.len();
-        let end = |claim| Ending {
-            claim,
-            act: Act::Fail { reason: "x".to_owned() },
-            had_batches: false,
-            attributes: None,
-        };
-        let endings: Vec<Ending> = claimed.into_iter().map(|(claim, _)| end(claim)).collect();
-        runs.let_go_runs(&endings).await.unwrap();
-        // As whoever ends a scheduled run does.
-        for ending in &endings {
-            runs.wake_behind(ending.claim.run).await.unwrap();
-        }
+    assert_eq!(claim_all(&world.runs()).await.len(), 3);
+    let world = World::new().await;
+    nightly(&world, "").await;
+    outcomes(&world, &january(3)).await;
+    assert_eq!(all_done(&world, Vec::new(), 3).await, 31);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_whose_runs_are_over_let_no_more_go_on() {
+    for (at_once, first, days, new) in [(1, "02", 2, 16), (3, "02", 2, 16), (1, "04", 5, 25), (40, "02", 2, 16)] {
+        let world = World::new().await;
+        nightly(&world, "").await;
+        fired(&world, "completed", first, days).await;
+        outcomes(&world, &january(at_once)).await;
+        let most = usize::try_from(at_once).unwrap();
+        assert_eq!(all_done(&world, Vec::new(), most).await, new, "{at_once} {days}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_the_schedule_fired_in_the_range_count() {
+    let world = World::new().await;
+    nightly(&world, "").await;
+    fired(&world, "queued", "20", 100).await;
+    assert_eq!(outcomes(&world, &january(1)).await[19], "found");
+    assert_eq!(all_done(&world, Vec::new(), 1).await, 31);
+    // More than may are there: none is added to them, and in the end so many are left as may.
+    let world = World::new().await;
+    nightly(&world, "").await;
+    fired(&world, "queued", "10", 7).await;
+    outcomes(&world, &january(1)).await;
+    let runs = world.runs();
+    let mut held: Vec<RunClaim> = claim_all(&runs).await.into_iter().map(|(claim, _)| claim).collect();
+    assert_eq!(held.len(), 4);
+    for left in [3, 2, 1] {
+        fail(&runs, held.remove(0)).await;
+        held.extend(claim_all(&runs).await.into_iter().map(|(claim, _)| claim));
+        assert!(held.len() <= left, "{} of {left}", held.len());
+    }
+    assert_eq!(all_done(&world, held, 1).await, 28);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_again_half_way_what_was_begun_keeps_its_places() {
+    let world = World::new().await;
+    nightly(&world, "").await;
+    let half = Backfill {
+        to: Some("2026-01-16T00:00:00Z".parse().unwrap()),
+        ..january(3)
+    };
+    assert_eq!(outcomes(&world, &half).await, ["new"; 15]);
+    let runs = world.runs();
+    let mut held: Vec<RunClaim> = claim_all(&runs).await.into_iter().map(|(claim, _)| claim).collect();
+    for _ in 0..2 {
+        fail(&runs, held.pop().unwrap()).await;
+    }
+    let in_line =
+        "select id from lockgate.task_runs where after_run is not null and wake_at is null order by slot limit 1";
+    world
+        .run(&format!("select lockgate.cancel_run(({in_line}), 'not needed')"))
+        .await;
+    assert_eq!(outcomes(&world, &january(3)).await[15..], ["new"; 16]);
+    assert_eq!(all_done(&world, held, 3).await, 31 - 2 - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_goes_on_as_another_keeps_its_place() {
+    let world = World::new().await;
+    nightly(&world, "").await;
+    let first = Backfill {
+        to: Some("2026-01-02T00:00:00Z".parse().unwrap()),
+        ..january(1)
+    };
+    assert_eq!(outcomes(&world, &first).await, ["new"]);
+    let runs = world.runs();
+    let (claim, _) = claim_all(&runs).await.pop().unwrap();
+    let goes_on = Continuation {
+        claim,
+        next: derived_id(claim.run, "continued"),
+        params: b"{}".to_vec(),
+        seen: 0,
+        had_batches: false,
+        attributes: None,
+    };
+    assert_eq!(runs.continue_runs(&[goes_on]).await.unwrap(), [LetGo::Done]);
+    outcomes(&world, &january(1)).await;
+    assert_eq!(all_done(&world, Vec::new(), 1).await, 31);
+}
+
+/// In pages of 500, by whomever; who asked for the first page may have died with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_page_goes_on_where_the_lines_of_those_before_it_end() {
+    let world = World::new().await;
+    nightly(&world, ", cron = '* * * * *'").await;
+    let page = |from: u32, to: u32| {
+        format!(
+            "select count(*) from lockgate.backfill_schedule('nightly', array(
+                select timestamptz '2026-01-01Z' + n * interval '1 minute' from generate_series({from}, {to}) n), 2) where outcome = 'new'"
+        )
+    };
+    for (from, to, new) in [(0, 99, 100), (100, 149, 50)] {
+        assert_eq!(world.number(&page(from, to)).await, new);
+    }
+    let all = Backfill {
+        to: Some("2026-01-01T20:00:00Z".parse().unwrap()),
+        ..january(2)
+    };
+    assert_eq!(outcomes(&world, &all).await[150..], ["new"; 1_050]);
+    assert_eq!(world.number(&page(1_200, 1_299)).await, 100);
+    let first = "select count(*) from lockgate.task_runs where after_run is null";
+    assert_eq!(world.number(first).await, 2);
+    let lines = "select count(distinct after_run) from lockgate.task_runs";
+    assert_eq!(world.number(lines).await, 1_298, "nobody waits for the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]

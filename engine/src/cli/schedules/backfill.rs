@@ -20,7 +20,7 @@ pub struct BackfillArgs {
     /// Up to here, exclusively; now unless given
     #[arg(long, value_name = "TIME")]
     pub to: Option<DateTime<Utc>>,
-    /// So many of its runs go on at once
+    /// So many runs go on at once, of those for past slots and those that the schedule fired in the range
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub at_once: u32,
     /// Only list the slots, and which of them have no run

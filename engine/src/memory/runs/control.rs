@@ -13,6 +13,7 @@ const STOPPING: &str = "stopping";
 
 impl Runs {
     pub(super) fn pause(&mut self, run: RunId, reason: &str) -> &'static str {
+        let run = self.last_run(run);
         let Some(run) = self.by_id.get_mut(&run) else {
             return UNKNOWN;
         };
@@ -26,7 +27,7 @@ impl Runs {
     /// What has begun runs again at once: something may have reached it meanwhile, which woke nobody. What has not
     /// keeps its time.
     pub(super) fn resume(&mut self, run: RunId, now: DateTime<Utc>) -> &'static str {
-        let ready_now = self.ready(now);
+        let (ready_now, run) = (self.ready(now), self.last_run(run));
         let Some(run) = self.by_id.get_mut(&run) else {
             return UNKNOWN;
         };

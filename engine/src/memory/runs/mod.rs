@@ -161,12 +161,12 @@ impl MemoryRunStore {
         self.lock().end_leases(None, now)
     }
 
-    /// Pauses a run; answers the state it is in now.
+    /// Pauses a run, or the one that goes on in its place; answers the state it is in now.
     pub fn pause_run(&self, run: RunId, reason: &str) -> &'static str {
         self.lock().pause(run, &storable_reason(reason))
     }
 
-    /// Resumes a paused or quarantined run; answers the state it is in now.
+    /// Resumes a paused or quarantined run, or the one that goes on in its place; answers the state it is in now.
     pub fn resume_run(&self, run: RunId) -> &'static str {
         let now = self.clock.now();
         self.lock().resume(run, now)
@@ -188,7 +188,8 @@ impl MemoryRunStore {
         self.lock().cancel(run, &storable_reason(reason), force, now)
     }
 
-    /// Starts a run that begins with the steps of one that is over.
+    /// Starts a run that begins with the steps of one that is over. Of one that went on as others the last is meant, unless
+    /// it has the step that is named itself.
     ///
     /// # Errors
     /// [`NotRepeated`] says why nothing was started.

@@ -32,10 +32,17 @@ impl Runs {
         if self.by_id.contains_key(&repeat.id) {
             return Ok(repeat.id);
         }
-        let was = self.by_id.get(&repeat.run).ok_or(NotRepeated::Unknown(repeat.run))?;
+        let asked = self.by_id.get(&repeat.run).ok_or(NotRepeated::Unknown(repeat.run))?;
+        let names_its_own = repeat.from.as_ref().is_some_and(|from| asked.has_step(from));
+        let of = if names_its_own {
+            repeat.run
+        } else {
+            self.last_run(repeat.run)
+        };
+        let was = self.by_id.get(&of).ok_or(NotRepeated::Unknown(repeat.run))?;
         let roots = was.roots(repeat)?;
         let parents = self.by_id.values().filter_map(|run| run.parent.as_ref());
-        let detached = parents.filter(|above| above.run == repeat.run && above.detached);
+        let detached = parents.filter(|above| above.run == of && above.detached);
         let detached = detached.map(|above| above.path.as_str()).collect();
         let starts_over = matches!(repeat.again, Again::Fork { .. }) && repeat.from.is_none();
         let kept = if starts_over {
@@ -70,7 +77,7 @@ impl Runs {
             (run.code_version, run.started_at) = begun.unwrap_or_default();
         }
         let (how, reason) = (repeat.again.in_words(), repeat.reason.clone());
-        if let Some(was) = self.by_id.get_mut(&repeat.run) {
+        if let Some(was) = self.by_id.get_mut(&of) {
             was.note(Some(was.status), how, reason);
         }
         Ok(repeat.id)
@@ -89,7 +96,7 @@ impl Again {
 impl Run {
     /// Where it is to begin again; nowhere: where its record ends.
     fn roots(&self, repeat: &RepeatRun) -> Result<Vec<String>, NotRepeated> {
-        let run = self.id();
+        let run = repeat.run;
         if !self.status.is_over() {
             return Err(NotRepeated::NotOver(run, self.status.as_str().to_owned()));
         }
@@ -101,7 +108,7 @@ impl Run {
             return Err(NotRepeated::TooLarge);
         }
         if let Some(from) = &repeat.from {
-            return self.find_step(from).map(|path| vec![path]);
+            return self.find_step(run, from).map(|path| vec![path]);
         }
         if repeat.again != Again::Retry {
             return Ok(Vec::new());
@@ -114,10 +121,14 @@ impl Run {
         Ok(last.map(|step| step.path.clone()).into_iter().collect())
     }
 
-    /// The step of this path, or else the one of this name.
-    fn find_step(&self, from: &str) -> Result<String, NotRepeated> {
+    fn has_step(&self, from: &str) -> bool {
+        !matches!(self.find_step(self.id(), from), Err(NotRepeated::NoStep { .. }))
+    }
+
+    /// The step of this path, or else the one of this name, in words for whoever asked for this run.
+    fn find_step(&self, run: RunId, from: &str) -> Result<String, NotRepeated> {
         const NAMED: usize = 5;
-        let (run, step) = (self.id(), from.to_owned());
+        let step = from.to_owned();
         let steps = || self.done().filter(|step| step.kind != Kind::Version);
         if steps().any(|step| step.path == from) {
             return Ok(step);

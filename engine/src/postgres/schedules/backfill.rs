@@ -26,7 +26,7 @@ pub struct Backfill {
     pub from: DateTime<Utc>,
     /// Up to here, exclusively; none: now.
     pub to: Option<DateTime<Utc>>,
-    /// So many of its runs go on at once.
+    /// So many go on at once of the runs for past slots of the schedule, and of those that it fired in the range.
     pub at_once: u32,
     /// Nothing is started.
     pub dry_run: bool,
@@ -49,7 +49,8 @@ pub enum NotBackfilled {
 impl Schedules {
     /// Starts a run for each slot in a range of the past that has none, under the slot's identity, so that asking again
     /// starts none twice. The schedule may be paused; its catch-up and overlap rules and its jitter do not count here, nor
-    /// do these runs when it fires. So many go on at once: each waits until the one that many slots before it is over.
+    /// do these runs when it fires. So many go on at once, whatever runs the range has already: they wait for each other in as
+    /// many lines, those of requests before included.
     ///
     /// # Errors
     /// The database failed: pages before stay. The inner error says why nothing was started.
@@ -69,12 +70,9 @@ impl Schedules {
             Err(wrong) => return Ok(Err(NotBackfilled::Invalid(wrong))),
         };
         let mut all = Vec::new();
-        let at_once = usize::try_from(backfill.at_once).unwrap_or(usize::MAX);
-        for first in (0..slots.len()).step_by(PAGE) {
-            let page = first..slots.len().min(first + PAGE);
-            let before = |at: usize| at.checked_sub(at_once).and_then(|before| slots.get(before)).copied();
-            let behind: Vec<_> = page.clone().map(before).collect();
-            all.extend(self.backfill_page(backfill, &slots[page], &behind).await?);
+        // Each page finds in the tables what waits for what: nothing is lost with whoever asked for those before.
+        for page in slots.chunks(PAGE) {
+            all.extend(self.backfill_page(backfill, page, view.now).await?);
         }
         Ok(Ok(all))
     }
@@ -83,7 +81,7 @@ impl Schedules {
         &self,
         backfill: &Backfill,
         slots: &[DateTime<Utc>],
-        behind: &[Option<DateTime<Utc>>],
+        now: DateTime<Utc>,
     ) -> Result<Vec<BackfilledSlot>, DatabaseError> {
         let mut lost = 0;
         loop {
@@ -95,7 +93,8 @@ impl Schedules {
                 .bind(i32::try_from(backfill.at_once).unwrap_or(i32::MAX))
                 .bind(backfill.dry_run)
                 .bind(backfill.actor.clone())
-                .bind(behind.to_vec());
+                .bind(backfill.from)
+                .bind(backfill.to.unwrap_or(now));
             match documents(&self.database, query).await {
                 Err(error) if error.may_pass() && lost < LOST_TRIES => lost += 1,
                 answer => return answer,

@@ -1,5 +1,6 @@
 //! Runs that go on as others.
 
+use lockgate::inspect::NotRepeated;
 use lockgate::lifecycle::{Act, ChildEnd, Continuation, LetGo, RepeatRun, RunClaim, RunStore, Signalled, derived_id};
 use lockgate::memory::RunStart;
 use serde_json::json;
@@ -136,6 +137,69 @@ pub(super) async fn to_cancel_a_run_is_to_cancel_the_one_that_goes_on(world: &dy
         "cancelled"
     );
     assert_eq!(claimed(&*store, &page(10)).await, NONE);
+}
+
+pub(super) async fn to_pause_or_resume_a_run_is_to_do_so_to_the_one_that_goes_on(world: &dyn RunWorld) {
+    let store = world.replica();
+    let first = start_and_claim(world, &*store).await;
+    assert_eq!(go_on(&*store, continuation(first, 0)).await, LetGo::Done);
+    let next = derived_id(first.run, "continued");
+    assert_eq!(world.pause(first.run).await, "paused");
+    assert_eq!(seen(world, next).await.status, "paused");
+    assert_eq!(claimed(&*store, &page(10)).await, NONE);
+    assert_eq!(world.resume(first.run).await, "queued");
+    let (second, _) = claim(&*store).await;
+    assert_eq!(second.run, next);
+    assert_eq!(let_go(&*store, complete(second)).await, LetGo::Done);
+    for answer in [world.pause(first.run).await, world.resume(first.run).await] {
+        assert_eq!(answer, "completed");
+    }
+}
+
+/// What it is asked about is what it is told about, whichever of them is meant.
+pub(super) async fn to_repeat_a_run_is_to_repeat_the_last_but_for_its_own_steps(world: &dyn RunWorld) {
+    let store = world.replica();
+    let first = start_and_claim(world, &*store).await;
+    save(&*store, step(first, "0:add", "1")).await;
+    save(&*store, step(first, "1:first", "1")).await;
+    assert_eq!(go_on(&*store, continuation(first, 0)).await, LetGo::Done);
+    let run = first.run;
+    let not_over = Err(NotRepeated::NotOver(run, "queued".to_owned()));
+    assert_eq!(world.repeat(&RepeatRun::retry(run)).await, not_over);
+    let (last, _) = claim(&*store).await;
+    for path in ["0:sum", "1:send", "2:last"] {
+        save(&*store, step(last, path, "1")).await;
+    }
+    let act = Act::Fail {
+        reason: "no paper".to_owned(),
+    };
+    assert_eq!(let_go(&*store, ending(last, act)).await, LetGo::Done);
+    let from = |step: &str| RepeatRun {
+        from: Some(step.to_owned()),
+        ..RepeatRun::fork(run)
+    };
+    let paths = async |repeat: RepeatRun| {
+        let again = world.repeat(&repeat).await.unwrap();
+        let steps = world.steps(again).await.into_iter().map(|step| step.path);
+        steps.collect::<Vec<_>>()
+    };
+    assert_eq!(paths(RepeatRun::retry(run)).await, ["0:sum", "1:send", "2:last"]);
+    assert_eq!(paths(from("send")).await, ["0:sum"]);
+    assert_eq!(paths(from("first")).await, ["0:add"]);
+    // The input is that of the run that is meant.
+    let input = async |repeat: RepeatRun| {
+        let again = world.repeat(&repeat).await.unwrap();
+        let work = store.claim_runs(&page(10)).await.unwrap();
+        let work = work.into_iter().find(|(claim, _)| claim.run == again);
+        text(work.unwrap().1.params)
+    };
+    assert_eq!(input(RepeatRun::fork(run)).await, r#"{ "round" : 2 }"#);
+    assert_ne!(input(from("0:add")).await, r#"{ "round" : 2 }"#);
+    let no_step = NotRepeated::NoStep {
+        run,
+        step: "nothing".to_owned(),
+    };
+    assert_eq!(world.repeat(&from("nothing")).await, Err(no_step));
 }
 
 pub(super) async fn a_child_that_went_on_ends_when_its_successor_does(world: &dyn RunWorld) {

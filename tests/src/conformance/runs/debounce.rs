@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockgate::lifecycle::{FleetError, NewRun, RunId, Started};
+use lockgate::lifecycle::{FleetError, LetGo, NewRun, RunId, Started};
 
 use super::crew::*;
 use super::world::{RunWorld, Wake};
@@ -83,6 +83,24 @@ pub(super) async fn keys_are_of_their_workflow(world: &dyn RunWorld) {
         "asked again under its own id"
     );
     assert_eq!(status(world, run).await, is("queued", Wake::Later));
+}
+
+pub(super) async fn a_singleton_key_holds_whatever_the_debounce_key(world: &dyn RunWorld) {
+    let store = world.replica();
+    let run = |params: &str| NewRun {
+        singleton_key: Some("report-7".to_owned()),
+        ..debounced(params, Duration::from_secs(60))
+    };
+    let first = run("1");
+    assert_eq!(world.start_new(&first).await, Started::New(first.id));
+    assert_eq!(world.start_new(&run("2")).await, Started::Debounced(first.id));
+    world.advance(HOUR).await;
+    let (held, _) = claim(&*store).await;
+    // It has its debounce key no more, and nobody is to ask again at once.
+    assert_eq!(world.start_new(&run("3")).await, Started::Held);
+    assert_eq!(let_go(&*store, complete(held)).await, LetGo::Done);
+    let second = run("4");
+    assert_eq!(world.start_new(&second).await, Started::New(second.id));
 }
 
 pub(super) async fn what_cannot_be_right_is_not_started(world: &dyn RunWorld) {

@@ -94,6 +94,7 @@ macro_rules! every_run_case {
                 what_is_claimed_is_not_replaced,
                 a_paused_run_is_replaced_and_stays_paused,
                 keys_are_of_their_workflow,
+                a_singleton_key_holds_whatever_the_debounce_key,
                 what_cannot_be_right_is_not_started,
             }
             save_steps {
@@ -192,6 +193,8 @@ macro_rules! every_run_case {
                 signals_that_no_step_took_pass_on,
                 what_is_stopped_or_has_unfinished_batches_does_not_go_on,
                 to_cancel_a_run_is_to_cancel_the_one_that_goes_on,
+                to_pause_or_resume_a_run_is_to_do_so_to_the_one_that_goes_on,
+                to_repeat_a_run_is_to_repeat_the_last_but_for_its_own_steps,
                 a_child_that_went_on_ends_when_its_successor_does,
                 who_waits_for_a_run_waits_for_the_one_that_goes_on,
                 a_retry_of_a_run_that_went_on_has_its_whole_time,
