@@ -150,7 +150,12 @@ async fn a_parent_that_nobody_tells_hears_of_the_end_while_its_code_is_held() {
     assert_eq!(over.count(), 0);
     trial.shared.book.poke_parents();
     assert!(drives.await.unwrap());
-    assert_eq!((trial.output(), over.count()), ("\"4\"".to_owned(), 1), "{:?}", trial.end());
+    assert_eq!(
+        (trial.output(), over.count()),
+        ("\"4\"".to_owned(), 1),
+        "{:?}",
+        trial.end()
+    );
 }
 
 #[tokio::test]

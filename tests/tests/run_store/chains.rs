@@ -214,7 +214,10 @@ async fn long_chain(scene: &Scene, links: u32) -> [Uuid; 3] {
 async fn pages(scene: &Scene, question: &str) -> i64 {
     let mut asks = scene.database.pool().begin().await.unwrap();
     let ask = format!("explain (analyze, buffers, format json) {question}");
-    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(ask)).fetch_one(&mut *asks).await.unwrap();
+    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(ask))
+        .fetch_one(&mut *asks)
+        .await
+        .unwrap();
     let read = |what: &str| plan[0]["Plan"][what].as_i64().unwrap();
     read("Shared Hit Blocks") + read("Shared Read Blocks")
 }
@@ -226,7 +229,9 @@ async fn the_last_of_many_that_went_on_is_found_by_one_look() {
     let found: Uuid = scene.value(&format!("select lockgate.last_run('{first}')")).await;
     assert_eq!(found, last);
     let ended = include_str!("../../../engine/queries/ended_children.sql");
-    let ended = ended.replace("$1", &format!("'{parent}'")).replace("$2", "array['0:child']");
+    let ended = ended
+        .replace("$1", &format!("'{parent}'"))
+        .replace("$2", "array['0:child']");
     let questions = [
         format!("select lockgate.signal_run('{first}', 'go', idempotency_key => 'once')"),
         format!("select lockgate.cancel_run('{first}')"),
@@ -261,7 +266,9 @@ async fn a_chain_that_nobody_wrote_down_is_followed_link_by_link() {
         let last: Uuid = scene.value(&format!("select lockgate.last_run('{run}')")).await;
         assert_eq!(last, claim.run);
     }
-    scene.run(&format!("delete from lockgate.task_runs where id = '{}'", claim.run)).await;
+    scene
+        .run(&format!("delete from lockgate.task_runs where id = '{}'", claim.run))
+        .await;
     let last: Uuid = scene.value(&format!("select lockgate.last_run('{}')", runs[0])).await;
     assert_eq!(last, claim.run, "nobody is taken for the last who is not");
 }

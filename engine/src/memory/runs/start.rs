@@ -97,7 +97,8 @@ impl Runs {
         }
         // All or none.
         let refused = |error: ManagerError| FleetError::Refused(error.to_string());
-        page.iter().try_for_each(|run| check(&start_of(run, now)).map_err(refused))?;
+        page.iter()
+            .try_for_each(|run| check(&start_of(run, now)).map_err(refused))?;
         if self.by_id.len() + page.len() > MOST_RUNS {
             return Err(FleetError::Refused(format!(
                 "no more than {MOST_RUNS} runs fit in memory"
