@@ -35,6 +35,7 @@ pub fn kafka_config(config: &Config) -> anyhow::Result<KafkaConfig> {
         .context("no brokers: set KAFKA_BROKERS or kafka.brokers")?;
     let mut kafka = KafkaConfig::new(brokers);
     kafka.message_timeout = config.kafka.message_timeout;
+    kafka.client_id.clone_from(&config.kafka.client_id);
     kafka.properties = config.kafka.properties.clone();
     Ok(kafka)
 }

@@ -147,9 +147,9 @@ impl EngineBuilder {
         let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?.named(Pool::Main);
         let stop = stop.child_token();
-        let api = match roles.api {
-            true => Some(self.serve(&config, health.clone(), stop.clone()).await?),
-            false => None,
+        let (api, door) = match roles.api {
+            true => self.serve(&config, health.clone(), stop.clone()).await?,
+            false => (None, None),
         };
         let watching = watch(&config, roles.worker || roles.api, &database, &health, &stop)?;
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
@@ -181,10 +181,12 @@ impl EngineBuilder {
                 database: database.clone(),
                 fleet,
                 hints,
+                door,
             };
             self.work(&config, place, stop).await?
         } else {
-            be_present(fleet, present(replica, roles), config.lease.renew, stop).await;
+            let own = || present(replica, roles, door.as_deref());
+            be_present(fleet, own, config.lease.renew, stop).await;
             true
         };
         let answered = match api {
@@ -216,15 +218,16 @@ impl EngineBuilder {
         Arc::new(hints)
     }
 
-    /// Listens for the HTTP API and answers from then on.
+    /// Listens for the HTTP API and answers from then on; what its commands are sent by, if that is known.
     async fn serve(
         &self,
         config: &Config,
         health: Health,
         stop: CancellationToken,
-    ) -> anyhow::Result<JoinHandle<bool>> {
+    ) -> anyhow::Result<(Option<JoinHandle<bool>>, Option<Arc<Breakers>>)> {
         let serving = Serving::bind(config, &self.registry, self.door.clone(), health, stop).await?;
-        Ok(tokio::spawn(serving.serve()))
+        let breakers = serving.breakers();
+        Ok((Some(tokio::spawn(serving.serve())), breakers))
     }
 
     async fn work(&self, config: &Config, place: Place, stop: CancellationToken) -> anyhow::Result<bool> {
@@ -262,6 +265,7 @@ impl EngineBuilder {
             runs: Timed::new(runs),
             publisher: publisher.clone(),
             breakers,
+            door: place.door,
             registry: self.registry.clone(),
             resources,
             settings: execution_settings(config, place.roles, place.replica),
@@ -330,10 +334,12 @@ struct Place {
     database: Database,
     fleet: Arc<dyn Fleet>,
     hints: Arc<Hints>,
+    /// What commands over HTTP are sent by.
+    door: Option<Arc<Breakers>>,
 }
 
-/// What a replica that only leads says of itself.
-fn present(replica: Uuid, roles: Roles) -> Heartbeat {
+/// What a replica without a worker's side says of itself.
+fn present(replica: Uuid, roles: Roles, door: Option<&Breakers>) -> Heartbeat {
     Heartbeat {
         replica,
         roles: roles.names(),
@@ -342,7 +348,7 @@ fn present(replica: Uuid, roles: Roles) -> Heartbeat {
         in_flight: 0,
         window_used: 0,
         window_size: 0,
-        breakers: serde_json::json!([]),
+        breakers: Breakers::report(door),
         counts: Counts::default(),
         clock_offset: None,
     }

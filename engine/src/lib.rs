@@ -69,6 +69,7 @@ pub mod lifecycle;
 mod local;
 pub mod memory;
 pub mod postgres;
+mod secured;
 mod serving;
 mod settings;
 pub mod telemetry;

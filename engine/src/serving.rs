@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{ApiParts, ApiServer, ApiSettings};
 use crate::config::Config;
-use crate::delivery::{CommandDoor, NotificationOrchestrator, Topics};
+use crate::delivery::{Breakers, CommandDoor, NotificationOrchestrator, Topics};
 use crate::direct::{key_hash, orchestrator};
 use crate::health::Health;
 use crate::postgres::{Database, DatabaseSettings};
@@ -25,6 +25,7 @@ pub(crate) struct Serving {
     server: ApiServer,
     /// The one started for it; none when the binary brought a door of its own.
     orchestrator: Option<NotificationOrchestrator>,
+    breakers: Option<Arc<Breakers>>,
     drain: Duration,
 }
 
@@ -50,8 +51,10 @@ impl Serving {
             None => Some(orchestrator(config, None)?),
         };
         let made = started.clone().map(|started| Arc::new(started) as Arc<dyn CommandDoor>);
+        let door = door.or(made).context("there is no door for commands")?;
+        let breakers = door.breakers();
         let parts = ApiParts {
-            door: door.or(made).context("there is no door for commands")?,
+            door,
             topics: Topics::new(&config.topics),
             key_hash: key_hash(config),
             database: Database::new(&own)?.named(Pool::Api),
@@ -72,8 +75,14 @@ impl Serving {
         Ok(Self {
             server,
             orchestrator: started,
+            breakers,
             drain: config.drain.deadline,
         })
+    }
+
+    /// What its door goes by when it sends.
+    pub(crate) fn breakers(&self) -> Option<Arc<Breakers>> {
+        self.breakers.clone()
     }
 
     /// Answers until told to stop, then drains: first the requests, then what they had handed over. False: not in time.

@@ -41,6 +41,7 @@ async fn a_fresh_installation_is_healthy_but_empty() {
     let found = doctor(&on(database.url())).await.exits(0);
     assert_check(&found, "config.values", "ok", "every value");
     assert_check(&found, "postgres.reachable", "ok", "Postgres 1");
+    assert_check(&found, "postgres.tls", "ok", "does not leave this machine");
     assert_check(&found, "postgres.version", "ok", "supported");
     assert_check(&found, "postgres.pooler", "ok", "straight to the server");
     assert_check(&found, "postgres.schema", "ok", "version");
@@ -57,6 +58,7 @@ async fn a_fresh_installation_is_healthy_but_empty() {
         "ok",
         "3 partitions; it takes messages of 1048588 bytes",
     );
+    assert_check(&found, "kafka.tls", "warn", "plaintext on the way to unused: nothing");
     let table = on(database.url()).run(&["doctor"]).await.exits(0).out;
     assert!(table.starts_with("check\tstatus\tevidence\tfix\n"), "{table}");
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Context, Exit, Outcome, doctor_fleet, doctor_kafka, doctor_postgres, doctor_run};
 use crate::config::{Config, ConfigError};
+use crate::secured::Exposed;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -110,6 +111,14 @@ impl Args {
             doctor_kafka::checks(context, &mut checks).await;
         }
         checks
+    }
+}
+
+/// Whether the way to a server is safe.
+pub(super) fn tls(id: &str, way: Result<String, Exposed>) -> Check {
+    match way {
+        Ok(said) => Check::ok(id, said),
+        Err(Exposed { evidence, fix }) => Check::warn(id, evidence, fix),
     }
 }
 

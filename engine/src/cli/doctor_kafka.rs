@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::Context;
 use super::connect::topic_fix;
-use super::doctor::Check;
+use super::doctor::{Check, tls};
 use crate::brokers::{NO_BROKERS, has_brokers};
 use crate::config::Config;
 use crate::delivery::{TopicError, TopicInfo};
+use crate::secured;
 
 /// What librdkafka takes for its largest message unless told otherwise.
 const LARGEST_BY_DEFAULT: usize = 1_000_000;
@@ -29,6 +30,7 @@ pub(super) async fn checks(context: &Context, checks: &mut Vec<Check>) {
         }
     };
     checks.push(Check::ok("kafka.config", "the client takes the configuration"));
+    checks.push(tls("kafka.tls", secured::kafka(config)));
     for topic in config.topics.values() {
         let id = format!("kafka.topic.{topic}");
         match publisher.check_topic(topic).await {

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::doctor::Check;
+use super::doctor::{Check, tls};
 use super::doctor_pooler::{direct, pooler};
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::engine::CONNECTIONS_BESIDE;
 use crate::postgres::{Database, DatabaseSettings, Migrator, SchemaError, ServerFacts, probe};
+use crate::secured;
 use crate::serving::CONNECTIONS_TO_SERVE;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,6 +37,7 @@ pub(super) async fn checks(config: &Config, checks: &mut Vec<Check>) -> Option<D
             return None;
         }
     };
+    checks.push(tls("postgres.tls", secured::postgres(config)));
     let version = match probe(&settings, PATIENCE).await {
         Ok(version) => version,
         Err(error) => {

@@ -30,6 +30,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) async fn execute(self, context: &Context) -> Outcome {
         context.config().validate()?;
+        context.loaded.warn_of_open_files();
         let stop = CancellationToken::new();
         let mut signals = Signals::listen()?;
         let health = Health::default();

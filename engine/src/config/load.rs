@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::keys::{self, KEYS, OPEN, env_name};
@@ -69,6 +70,28 @@ pub struct Loaded {
     pub config: Config,
     /// Origin of every key that is not a default.
     pub origins: BTreeMap<String, Origin>,
+    /// The files that secrets were read from, each with the variable that names it.
+    pub secret_files: Vec<(String, PathBuf)>,
+}
+
+impl Loaded {
+    /// Warns of files of secrets that everybody may read.
+    pub fn warn_of_open_files(&self) {
+        for (variable, file) in &self.secret_files {
+            warn_if_open(variable, file);
+        }
+    }
+}
+
+/// Warns when everybody may read this file, which holds a secret. It is used all the same: what a platform mounts may have no
+/// other mode.
+pub fn warn_if_open(variable: &str, file: &Path) {
+    const READ_BY_OTHERS: u32 = 0o004;
+    let open = std::fs::metadata(file).is_ok_and(|file| file.permissions().mode() & READ_BY_OTHERS != 0);
+    if open {
+        let file = file.display();
+        tracing::warn!(name: "secret_readable", variable, %file, "everybody on this machine may read a file that holds a secret");
+    }
 }
 
 /// Why there is no usable configuration. Never holds a secret.
@@ -115,6 +138,12 @@ pub enum ConfigError {
         /// What is expected.
         why: String,
     },
+    /// A secret is given twice.
+    #[error("{variable} and {variable}_FILE are both set, and only one of them can be meant: take one away")]
+    Twice {
+        /// The one that is no file.
+        variable: String,
+    },
     /// No database is named.
     #[error("no database is named: set DATABASE_URL, --database-url or [database] url in the configuration file")]
     NoDatabase,
@@ -127,6 +156,7 @@ pub(super) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let mut loaded = Loaded {
         config: Config::default(),
         origins: BTreeMap::new(),
+        secret_files: Vec::new(),
     };
     let file = sources
         .file
@@ -137,7 +167,7 @@ pub(super) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
             set(&mut loaded, &key, &value, Origin::File(path.clone()))?;
         }
     }
-    for (name, key, value) in from_env(&sources.env)? {
+    for (name, key, value) in from_env(&sources.env, &mut loaded.secret_files)? {
         set(&mut loaded, &key, &value, Origin::Env(name))?;
     }
     for (flag, key, value) in &sources.flags {
@@ -220,15 +250,22 @@ fn flatten(
     Ok(())
 }
 
+/// A variable and the file that it names.
+type SecretFiles = Vec<(String, PathBuf)>;
+
 /// Weakest first, so that the stronger name is written last.
-fn from_env(env: &BTreeMap<String, String>) -> Result<Vec<(String, String, String)>, ConfigError> {
+fn from_env(
+    env: &BTreeMap<String, String>,
+    files: &mut SecretFiles,
+) -> Result<Vec<(String, String, String)>, ConfigError> {
     let mut found = Vec::new();
     for key in KEYS {
         let ours = env_name(key.path);
         for name in std::iter::once(ours.as_str()).chain(key.env.iter().rev().copied()) {
             let file = format!("{name}_FILE");
             if let Some(path) = env.get(&file).filter(|_| key.secret) {
-                let text = read_secret(&file, path)?;
+                refuse_both(env, name)?;
+                let text = read_secret(&file, path, files)?;
                 found.push((file, key.path.to_owned(), text));
             }
             if let Some(value) = env.get(name).filter(|value| !value.is_empty()) {
@@ -244,27 +281,41 @@ fn from_env(env: &BTreeMap<String, String>) -> Result<Vec<(String, String, Strin
                 value.clone(),
             ));
         } else if let Some(property) = name.strip_prefix("LOCKGATE_KAFKA_PROPERTIES_") {
-            let (property, value) = property_of(name, &property.to_ascii_lowercase().replace('_', "."), value)?;
+            let property = property.to_ascii_lowercase().replace('_', ".");
+            let (property, value) = match secret_of(&property) {
+                Some(secret) => {
+                    refuse_both(env, name.strip_suffix("_FILE").unwrap_or(name))?;
+                    (secret.to_owned(), read_secret(name, value, files)?)
+                }
+                None => (property, value.clone()),
+            };
             found.push((name.clone(), format!("kafka.properties.{property}"), value));
         } else {
-            refuse_misspelled(name)?;
+            refuse_misspelled(name, value)?;
         }
     }
     Ok(found)
 }
 
-/// A property and its value, which for secrets may be in a file.
-fn property_of(name: &str, property: &str, value: &str) -> Result<(String, String), ConfigError> {
-    match property
+/// The property whose secret is in a file that is named here.
+fn secret_of(property: &str) -> Option<&str> {
+    property
         .strip_suffix(".file")
         .filter(|property| is_secret_property(property))
-    {
-        Some(secret) => Ok((secret.to_owned(), read_secret(name, value)?)),
-        None => Ok((property.to_owned(), value.to_owned())),
+}
+
+/// One that was left behind must not win over the file that is looked after, nor the other way round.
+fn refuse_both(env: &BTreeMap<String, String>, variable: &str) -> Result<(), ConfigError> {
+    match env.get(variable).is_some_and(|value| !value.is_empty()) {
+        true => Err(ConfigError::Twice {
+            variable: variable.to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 
-fn read_secret(variable: &str, path: &str) -> Result<String, ConfigError> {
+fn read_secret(variable: &str, path: &str, files: &mut SecretFiles) -> Result<String, ConfigError> {
+    files.push((variable.to_owned(), PathBuf::from(path)));
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
         path: PathBuf::from(path),
         why: format!("{error} (named by {variable})"),
@@ -273,18 +324,23 @@ fn read_secret(variable: &str, path: &str) -> Result<String, ConfigError> {
 }
 
 /// Container platforms put these there when a service has our name, such as `LOCKGATE_KAFKA_SERVICE_HOST`.
-fn is_of_a_platform(name: &str) -> bool {
+/// Somebody who guesses at a name of ours writes a number where they write a link.
+fn is_of_a_platform(name: &str, value: &str) -> bool {
+    let is_link = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_PORT")
-        || name.contains("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && is_link)
+        || (name.contains("_SERVICE_PORT") && is_number)
         || name
             .split_once("_PORT_")
             .is_some_and(|(_, rest)| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// A variable of one of our sections must be one of its keys. Others may be somebody else's.
-fn refuse_misspelled(name: &str) -> Result<(), ConfigError> {
-    if is_of_a_platform(name) {
+fn refuse_misspelled(name: &str, value: &str) -> Result<(), ConfigError> {
+    if is_of_a_platform(name, value) {
         return Ok(());
     }
     let known: Vec<String> = KEYS.iter().map(|key| env_name(key.path)).collect();
@@ -298,10 +354,13 @@ fn refuse_misspelled(name: &str) -> Result<(), ConfigError> {
             .is_some_and(|(section, _)| name.starts_with(&format!("{}_", env_name(section))))
     });
     if section || known.iter().any(|known| distance(known, name) <= 2) {
+        // Ports are written behind an address here.
+        let listen = name.strip_suffix("_PORT").map(|part| format!("{part}_LISTEN"));
+        let listen = listen.filter(|listen| known.contains(listen));
         return Err(ConfigError::UnknownKey {
             key: name.to_owned(),
             origin: Origin::Env(name.to_owned()),
-            meant: nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
+            meant: listen.or_else(|| nearest(name, known.iter().map(String::as_str)).map(str::to_owned)),
         });
     }
     Ok(())

@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-pub use load::{ConfigError, Loaded, Origin, Sources};
+pub use load::{ConfigError, Loaded, Origin, Sources, warn_if_open};
 pub use nearest::nearest;
 pub use sample::{reference, sample};
-pub use secret::{Opaque, Secret, without_password};
+pub use secret::{Endpoint, Opaque, Secret, without_password};
 pub use show::ShownValue;
 pub use validate::Problem;
 
@@ -83,6 +83,8 @@ pub struct KafkaSection {
     pub brokers: Option<String>,
     /// How long a message may take, tries included.
     pub message_timeout: Duration,
+    /// The name under which brokers see this process.
+    pub client_id: String,
     /// Items sent whose outcome is not committed, per replica.
     pub window: u32,
     /// Properties handed to librdkafka as they are.
@@ -228,7 +230,7 @@ pub struct ApiConfig {
 #[derive(Clone, PartialEq)]
 pub struct TelemetryConfig {
     /// The collector; none: nothing is sent.
-    pub otlp_endpoint: Option<String>,
+    pub otlp_endpoint: Option<Endpoint>,
     /// Which share of traces is recorded: `auto`, or from 0 to 1.
     pub sample: String,
     /// Between two exports of metrics.
@@ -316,6 +318,7 @@ impl Default for Config {
             kafka: KafkaSection {
                 brokers: None,
                 message_timeout: seconds(30),
+                client_id: "lockgate".to_owned(),
                 window: 16_000,
                 properties: BTreeMap::new(),
             },

@@ -60,6 +60,46 @@ impl fmt::Display for Opaque {
     }
 }
 
+/// A URL that somebody may have put a password or a token into: shown without.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// Hides what is not to be seen of it.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The whole URL; for the call that needs it, never for text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.0.split('?').next().unwrap_or_default();
+        match (place.rsplit_once('@'), self.0.split_once("://")) {
+            // A name may be a token, unlike one of a database's user.
+            (Some((_, host)), Some((scheme, _))) => {
+                let query = self.0.get(place.len()..).unwrap_or_default();
+                f.write_str(&without_password(&format!("{scheme}://***@{host}{query}")))
+            }
+            (None, Some(_)) => f.write_str(&without_password(&self.0)),
+            (Some(_), None) => f.write_str(HIDDEN),
+            // No URL at all, most likely one that lacks its http://.
+            (None, None) => f.write_str(place),
+        }
+    }
+}
+
 const HIDDEN: &str = "(hidden)";
 
 /// A URL as it may be printed: user, host and database stay; passwords and query values go. Anything else is hidden whole.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LogFormat, Opaque, Secret};
+use super::{Endpoint, LogFormat, Opaque, Secret};
 
 /// A kind of value.
 pub(super) trait Setting: Sized {
@@ -126,5 +126,17 @@ impl Setting for Option<Opaque> {
 
     fn show(&self) -> String {
         self.as_ref().map(Opaque::to_string).unwrap_or_default()
+    }
+}
+
+impl Setting for Option<Endpoint> {
+    const KIND: &'static str = "URL";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok((!text.trim().is_empty()).then(|| Endpoint::new(text.trim())))
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(Endpoint::to_string).unwrap_or_default()
     }
 }

@@ -88,7 +88,10 @@ fn well_known_variables_are_read_and_the_first_name_wins() {
     let config = load("", &env).unwrap().config;
     assert_eq!(config.database.url.as_ref().unwrap().expose(), "postgres://a@h/d");
     assert_eq!(config.kafka.brokers.as_deref(), Some("one:9092"));
-    assert_eq!(config.telemetry.otlp_endpoint.as_deref(), Some("http://traces:4318"));
+    assert_eq!(
+        config.telemetry.otlp_endpoint,
+        Some(Endpoint::new("http://traces:4318"))
+    );
     assert_eq!(config.topics["email"], "mail");
     assert_eq!(config.kafka.properties["security.protocol"], "SASL_SSL");
     let only_second = load("", &[("KAFKA_BOOTSTRAP_SERVERS", "two:9092")]).unwrap().config;
@@ -105,6 +108,46 @@ fn a_secret_may_come_from_a_file() {
     assert_eq!(config.database_settings().unwrap().url, "postgres://u:geheim@h/d");
     let missing = error("", &[("DATABASE_URL_FILE", "/no/such/file")]);
     assert!(missing.contains("DATABASE_URL_FILE"), "{missing}");
+}
+
+#[test]
+fn a_secret_and_a_file_of_it_at_once_are_refused_by_name() {
+    let path = std::env::temp_dir().join(format!("lockgate-secret-{}", uuid::Uuid::now_v7()));
+    std::fs::write(&path, "postgres://u:geheim@h/d\n").unwrap();
+    let path = path.to_str().unwrap();
+    for variable in ["DATABASE_URL", "LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD"] {
+        let file = format!("{variable}_FILE");
+        let text = error("", &[(variable, "postgres://u:geheim@h/d"), (&file, path)]);
+        assert!(text.contains(&format!("{variable} and {file} are both set")), "{text}");
+        assert!(!text.contains("geheim"), "{text}");
+        let one = load("", &[(variable, ""), (&file, path)]).unwrap();
+        assert_eq!(one.secret_files, [(file, path.into())]);
+    }
+}
+
+#[test]
+fn the_login_in_an_endpoint_is_in_no_text() {
+    for (given, shown) in [
+        ("http://collector:4318", "http://collector:4318"),
+        ("https://tenant:geheim@otlp.example/x", "https://***@otlp.example/x"),
+        ("https://geheim@otlp.example:4318", "https://***@otlp.example:4318"),
+        (
+            "https://geheim@otlp.example?key=geheim",
+            "https://***@otlp.example?key=***",
+        ),
+        ("https://otlp.example?key=geheim", "https://otlp.example?key=***"),
+        ("u:geheim@collector", "(hidden)"),
+        ("collector:4318", "collector:4318"),
+    ] {
+        let loaded = load("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", given)]).unwrap();
+        assert_eq!(loaded.config.telemetry.otlp_endpoint.as_ref().unwrap().expose(), given);
+        let value = loaded
+            .values()
+            .into_iter()
+            .find(|value| value.key == "telemetry.otlp_endpoint");
+        assert_eq!(value.unwrap().value, shown);
+        assert!(!format!("{loaded:?}").contains("geheim"), "{loaded:?}");
+    }
 }
 
 #[test]
@@ -140,9 +183,27 @@ fn variables_of_container_platforms_are_not_ours() {
         ("LOCKGATE_KAFKA_PORT_9092_TCP_ADDR", "10.0.0.1"),
         ("LOCKGATE_PORT_80_TCP", "tcp://10.0.0.1:80"),
         ("LOCKGATE_API_PORT", "tcp://10.0.0.1:80"),
+        ("LOCKGATE_HEALTH_PORT", "udp://10.0.0.1:80"),
+        ("LOCKGATE_API_SERVICE_PORT", "80"),
+        ("LOCKGATE_API_SERVICE_PORT_HTTP", "80"),
+        ("LOCKGATE_API_PORT_80_TCP_PORT", "80"),
         ("LOCKGATE_CONSOLE_LISTEN", "0.0.0.0:80"),
     ];
     assert_eq!(load("", &env).unwrap().config, Config::default());
+}
+
+#[test]
+fn a_port_that_no_platform_wrote_is_refused_with_the_name_that_is_meant() {
+    for (guessed, meant) in [
+        ("LOCKGATE_API_PORT", "LOCKGATE_API_LISTEN"),
+        ("LOCKGATE_HEALTH_PORT", "LOCKGATE_HEALTH_LISTEN"),
+    ] {
+        let text = error("", &[(guessed, "8080")]);
+        assert!(text.contains(&format!("unknown key {guessed}")), "{text}");
+        assert!(text.contains(&format!("did you mean {meant}?")), "{text}");
+    }
+    let text = error("", &[("LOCKGATE_KAFKA_PORT", "9092")]);
+    assert!(text.contains("unknown key LOCKGATE_KAFKA_PORT"), "{text}");
 }
 
 #[test]

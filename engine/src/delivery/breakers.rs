@@ -1,13 +1,15 @@
 //! The breakers of all topics a process writes to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
 
-use super::breaker::{Admission, Breaker, BreakerPolicy, BreakerState, Observation, Probe, ProbeEnd, Reason};
+use super::breaker::{
+    Admission, Breaker, BreakerPolicy, BreakerReport, BreakerState, Observation, Probe, ProbeEnd, Reason,
+};
 use super::publisher::{PublisherEvents, TopicTrouble};
 use crate::telemetry::catalogue::BREAKER_STATE;
 use crate::telemetry::closed::BreakerWhy;
@@ -126,28 +128,32 @@ impl Breakers {
         self.with(topic, |breaker, now| breaker.probe_over(probe, end, now));
     }
 
-    /// Those that are not closed, as the replica's row shows them.
+    /// Those that are not closed, of all that a process goes by, as its replica's row shows them: one a topic, in its worst
+    /// state, and among those alike the one that has been in trouble for longest.
     #[must_use]
-    pub fn report(&self) -> serde_json::Value {
+    pub fn report<'a>(all: impl IntoIterator<Item = &'a Self>) -> serde_json::Value {
         let now = Instant::now();
-        let topics = lock(&self.topics);
-        let mut rows: Vec<(&String, serde_json::Value)> = topics
-            .iter()
-            .map(|(topic, known)| (topic, known.breaker.report(now)))
-            .filter(|(_, report)| report.state != BreakerState::Closed)
-            .map(|(topic, report)| {
-                let since = Utc::now() - report.not_closed_for.unwrap_or_default();
-                let row = serde_json::json!({
-                    "topic": topic,
-                    "state": report.state.as_str(),
-                    "since": since.to_rfc3339_opts(SecondsFormat::Millis, true),
-                    "reason": report.reason.map(Reason::as_str),
-                });
-                (topic, row)
+        let mut worst: BTreeMap<String, BreakerReport> = BTreeMap::new();
+        for breakers in all {
+            for (topic, known) in lock(&breakers.topics).iter() {
+                let report = known.breaker.report(now);
+                let badness = |report: &BreakerReport| (number(report.state), report.not_closed_for);
+                let is_worse = |other| badness(&report) > badness(other);
+                if report.state != BreakerState::Closed && worst.get(topic).is_none_or(is_worse) {
+                    worst.insert(topic.clone(), report);
+                }
+            }
+        }
+        let row = |(topic, report): (String, BreakerReport)| {
+            let since = Utc::now() - report.not_closed_for.unwrap_or_default();
+            serde_json::json!({
+                "topic": topic,
+                "state": report.state.as_str(),
+                "since": since.to_rfc3339_opts(SecondsFormat::Millis, true),
+                "reason": report.reason.map(Reason::as_str),
             })
-            .collect();
-        rows.sort_by_key(|(topic, _)| *topic);
-        rows.into_iter().map(|(_, row)| row).collect()
+        };
+        worst.into_iter().map(row).collect()
     }
 
     fn with<T>(&self, topic: &str, act: impl FnOnce(&mut Breaker, Instant) -> T) -> T {
@@ -220,5 +226,34 @@ mod tests {
         assert!(!breakers.is_open(TOPIC) && breakers.is_in_trouble(TOPIC));
         breakers.observe(TOPIC, Observation::Delivered(1));
         assert!(!breakers.is_in_trouble(TOPIC));
+    }
+
+    #[test]
+    fn of_two_breakers_of_a_topic_the_worse_one_is_told() {
+        let hasty = BreakerPolicy {
+            first_pause: Duration::ZERO,
+            last_pause: Duration::ZERO,
+            ..BreakerPolicy::default()
+        };
+        let [sent, served] = [BreakerPolicy::default(), hasty].map(Breakers::new);
+        let told = || {
+            let rows = Breakers::report([&sent, &served]);
+            assert_eq!(rows, Breakers::report([&served, &sent]));
+            let word = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            let rows = rows.as_array().cloned().unwrap_or_default();
+            let rows = rows
+                .iter()
+                .map(|row| ["topic", "state", "reason"].map(|name| word(row, name)));
+            rows.collect::<Vec<_>>()
+        };
+        assert!(told().is_empty());
+        served.observe("b", Observation::Trouble(Reason::NotAuthorised));
+        sent.observe("a", Observation::Trouble(Reason::TopicMissing));
+        let (a, b) = (["a", "open", "topic_missing"], ["b", "open", "not_authorised"]);
+        assert_eq!(told(), [a, b]);
+        // On one of the two ways to it a batch is already finding out.
+        assert!(matches!(served.admit("b"), Admission::Probe(_)));
+        sent.observe("b", Observation::Trouble(Reason::AllBrokersDown));
+        assert_eq!(told(), [a, ["b", "open", "all_brokers_down"]]);
     }
 }

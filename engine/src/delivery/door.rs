@@ -1,7 +1,10 @@
 //! The seam through which commands come whose bytes are made already, many at once, by those who wait for their fate.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
+use super::breakers::Breakers;
 use super::direct::ReadyCommand;
 
 /// What became of a command that was handed over and waited for.
@@ -30,4 +33,9 @@ pub enum HandedOver {
 pub trait CommandDoor: Send + Sync {
     /// Answers in the order of the commands, once each of them is safe or was given up, within a bounded time.
     async fn hand_over(&self, commands: Vec<ReadyCommand>) -> Vec<HandedOver>;
+
+    /// What it goes by when it sends, so that the row of its replica shows which topics it does not send to.
+    fn breakers(&self) -> Option<Arc<Breakers>> {
+        None
+    }
 }

@@ -179,6 +179,7 @@ fn replica(store: &MemoryRunStore, code: impl Workflow) -> (Arc<Shared>, Arc<Tak
         runs: Arc::new(store.clone()),
         publisher: taker.clone(),
         breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
+        door: None,
         registry,
         resources: Resources::default(),
         settings,

@@ -80,6 +80,8 @@ pub struct ExecutorParts {
     pub publisher: Arc<dyn Publisher>,
     /// The breakers that the publisher tells of its troubles.
     pub breakers: Arc<Breakers>,
+    /// Those of the door of commands beside it, for the replica's row.
+    pub door: Option<Arc<Breakers>>,
     /// The workflows of this binary.
     pub registry: Registry,
     /// What sources may use.
@@ -103,6 +105,7 @@ pub(crate) struct Shared {
     pub(crate) publications: Publications,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) breakers: Arc<Breakers>,
+    pub(crate) door: Option<Arc<Breakers>>,
     pub(crate) registry: Registry,
     pub(crate) resources: Resources,
     pub(crate) settings: ExecutionSettings,
@@ -149,7 +152,7 @@ impl Shared {
             in_flight: count(self.book.batch_count()),
             window_used: count(self.window.used()),
             window_size: count(self.window.size()),
-            breakers: self.breakers.report(),
+            breakers: Breakers::report(self.door.iter().chain([&self.breakers]).map(AsRef::as_ref)),
             counts: Counts::default(),
             clock_offset: None,
         }
@@ -216,6 +219,7 @@ impl Executor {
             runs: parts.runs,
             publisher: parts.publisher,
             breakers: parts.breakers,
+            door: parts.door,
             registry: parts.registry,
             resources: parts.resources,
             topics: Topics::new(&parts.settings.topics),

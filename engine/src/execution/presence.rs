@@ -15,18 +15,23 @@ use crate::telemetry::catalogue::{
 use crate::telemetry::meters;
 
 /// Keeps the row of a replica without a worker's side, which leads, waits to lead or serves, until told to stop.
-pub(crate) async fn be_present(fleet: Arc<dyn Fleet>, own: Heartbeat, period: Duration, stop: CancellationToken) {
+pub(crate) async fn be_present(
+    fleet: Arc<dyn Fleet>,
+    own: impl Fn() -> Heartbeat,
+    period: Duration,
+    stop: CancellationToken,
+) {
     let mut presence = Presence::default();
     let mut beats = every(period);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = beats.tick() => {
-                presence.beat(&*fleet, own.clone()).await;
+                presence.beat(&*fleet, own()).await;
             }
         }
     }
-    presence.leave(&*fleet, own).await;
+    presence.leave(&*fleet, own()).await;
 }
 
 /// How a replica shows that it lives.

@@ -254,6 +254,7 @@ impl Trial {
             runs: mortal.clone(),
             publisher: Arc::new(NoPublisher),
             breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
+            door: None,
             registry,
             resources: Resources::default(),
             settings,

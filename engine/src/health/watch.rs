@@ -12,6 +12,7 @@ use crate::brokers::{NO_BROKERS, has_brokers, kafka_config};
 use crate::config::Config;
 use crate::kafka::KafkaReach;
 use crate::postgres::{Database, Migrator, SchemaError};
+use crate::secured;
 
 /// A server that is silent for so long does not answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,6 +30,7 @@ pub fn watch(
     stop: &CancellationToken,
 ) -> anyhow::Result<JoinHandle<Option<SchemaError>>> {
     let period = period(config);
+    secured::warn(config, with_kafka);
     if !with_kafka {
         health.say(Part::Kafka, Ok::<_, String>("not used by these roles"));
     } else if has_brokers(config) {

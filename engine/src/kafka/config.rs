@@ -176,10 +176,8 @@ impl KafkaConfig {
     /// A consumer that reads whole topics and belongs to no group's offsets.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.connection();
-        if !self.properties.contains_key("group.id") {
-            config.set("group.id", "lockgate-reader");
-        }
         config
+            .set("group.id", "lockgate-reader")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
@@ -271,7 +269,12 @@ fn broken_promise(key: &str, value: &str, message_timeout: Duration) -> Option<&
     let zero = value.parse::<f64>().is_ok_and(|number| number == 0.0);
     match key {
         "bootstrap.servers" | "metadata.broker.list" => Some("name the brokers in KAFKA_BROKERS"),
-        "client.id" => Some("set the client id of the kafka section instead"),
+        "client.id" => Some("set kafka.client_id instead"),
+        "group.id" => Some("name the group in EMAIL_GROUP, or where the consumer is made (ConsumerSettings)"),
+        "enable.auto.commit" | "enable.auto.offset.store" if truth => {
+            Some("a consumer's offsets follow what is settled: committed by themselves, they would lose messages")
+        }
+        "enable.partition.eof" if truth => Some("a consumer does not ask for the end of a partition"),
         "enable.idempotence" if !truth => Some("without idempotence a retry inside the client duplicates messages"),
         "acks" | "request.required.acks" if !matches!(value, "all" | "-1") => {
             Some("only acks=all means that a delivered message survives the loss of a broker")

@@ -13,6 +13,10 @@ fn properties_that_break_a_promise_are_refused_by_name() {
         ("bootstrap.servers", "x:1"),
         ("metadata.broker.list", "x:1"),
         ("client.id", "x"),
+        ("group.id", "x"),
+        ("enable.auto.commit", "true"),
+        ("enable.auto.offset.store", "true"),
+        ("enable.partition.eof", "true"),
         ("enable.idempotence", "false"),
         ("acks", "1"),
         ("acks", "0"),
@@ -62,7 +66,7 @@ fn properties_that_keep_the_promises_pass() {
         ("queue.buffering.max.messages", "10"),
         ("retries", "5"),
         ("debug", "broker,topic"),
-        ("group.id", "ours"),
+        ("enable.auto.commit", "false"),
     ];
     for (key, value) in passing {
         assert_eq!(config().with(key, value).validate(), Ok(()), "{key}={value}");

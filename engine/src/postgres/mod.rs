@@ -35,6 +35,7 @@ mod transaction_step;
 mod undelivered;
 mod undelivered_desk;
 mod verification;
+mod way;
 
 pub use crate::lifecycle::{Again, RepeatRun};
 pub use api_tokens::{ApiTokens, NewToken, TokenFacts, TokenHash, TokenSummary};
@@ -66,3 +67,4 @@ pub(crate) use transaction_step::{Apart, transact_apart};
 pub use undelivered::PostgresUndelivered;
 pub use undelivered_desk::UndeliveredDesk;
 pub use verification::PostgresRunTables;
+pub(crate) use way::way;

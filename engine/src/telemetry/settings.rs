@@ -13,6 +13,9 @@ use crate::config::TelemetryConfig;
 /// How long a collector may take for one export when nobody says.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Of a URL with a user and password.
+const NO_LOGIN: &str = "user and password in it are not sent: put an authorization into OTEL_EXPORTER_OTLP_HEADERS";
+
 /// What is exported where.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
@@ -169,16 +172,24 @@ impl Reading<'_> {
 
     fn url(&mut self, signal: Signal) -> Option<String> {
         let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.text().to_uppercase());
-        let (variable, url) = match (self.value(&own), &self.config.otlp_endpoint) {
+        let (variable, url) = match (self.value(&own), self.config.otlp_endpoint.as_ref()) {
             (Some(url), _) => (own, url),
             (None, Some(base)) => {
-                let url = format!("{}/v1/{}", base.trim_end_matches('/'), signal.text());
+                let url = format!("{}/v1/{}", base.expose().trim_end_matches('/'), signal.text());
                 ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url)
             }
             (None, None) => return None,
         };
         match url.parse::<Uri>() {
-            Ok(parsed) if matches!(parsed.scheme_str(), Some("http" | "https")) && parsed.host().is_some() => Some(url),
+            Ok(parsed) if matches!(parsed.scheme_str(), Some("http" | "https")) && parsed.host().is_some() => {
+                if parsed
+                    .authority()
+                    .is_some_and(|authority| authority.as_str().contains('@'))
+                {
+                    self.ignore(variable, NO_LOGIN);
+                }
+                Some(url)
+            }
             _ => {
                 self.ignore(variable, "not a URL such as http://collector:4318");
                 None

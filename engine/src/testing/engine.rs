@@ -306,6 +306,7 @@ impl World {
             runs: faulty.clone(),
             publisher: self.messages.clone(),
             breakers: Arc::new(Breakers::new(BreakerPolicy::default())),
+            door: None,
             registry: parts.registry.clone(),
             resources,
             settings: ExecutionSettings {

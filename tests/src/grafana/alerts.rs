@@ -3,6 +3,7 @@
 use super::alert::Alert;
 use super::alert::Fires::{Above, Below};
 use super::alert::Severity::{Critical, Info, Warning};
+use super::consumer_alerts::CONSUMERS;
 
 /// Those about who is there and who leads.
 const FLEET: &[Alert] = &[
@@ -14,7 +15,7 @@ const FLEET: &[Alert] = &[
         fires: Above(30.0),
         or_absent: Some(("lockgate.leaderless.duration", None)),
         sql: Some(
-            "select case when leads then 0 else coalesce(greatest(-expires_in_s, 0), 1e9) end as value from lockgate.v_leader",
+            "select case when leads then 0 when expires_in_s is null then 1e9 else greatest(-expires_in_s, 0) end as value from lockgate.v_leader",
         ),
         summary: "Nobody leads",
         meaning: "No schedule fires, nothing is recovered from dead holders and nothing is pruned; batches and runs go on. By OTLP the last word of a leader that died stands for five minutes, and this comes as much later.",
@@ -149,7 +150,7 @@ const DELIVERY: &[Alert] = &[
         or_absent: None,
         sql: Some("select count(*) as value from lockgate.v_breakers"),
         summary: "A topic takes nothing",
-        meaning: "Nothing is sent to that topic: it is missing, not authorised, or its brokers are away. Nothing is lost, its batches wait. By OTLP the last word of a replica that died stands for five minutes, and this ends as much later.",
+        meaning: "Nothing is sent to that topic: it is missing, not authorised, or its brokers are away. Nothing is lost: its batches wait, commands over HTTP are stored. A service with an orchestrator of its own is no replica: of it only metrics tell. By OTLP the last word of a replica that died stands for five minutes, and this ends as much later.",
         query: "select topic, state, reason, min(since) as since, count(*) as replicas from lockgate.v_breakers group by 1, 2, 3",
         action: "Repair what the reason names; the breaker tries by itself and closes.",
         bad: (
@@ -480,5 +481,6 @@ const TELEMETRY: &[Alert] = &[
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Alert> {
-    FLEET.iter().chain(DELIVERY).chain(WORK).chain(TELEMETRY)
+    let all = [FLEET, DELIVERY, CONSUMERS, WORK, TELEMETRY];
+    all.into_iter().flatten()
 }

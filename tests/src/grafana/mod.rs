@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod alerts;
 pub mod catalogue;
+mod consumer_alerts;
 pub mod dashboard;
 mod delivery;
 mod overview;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures::SinkExt;
 use lockgate::delivery::HandedOver;
 use lockgate_tests::api::{Client, TOKEN, TestApi, settings};
-use lockgate_tests::cluster::Cluster;
+use lockgate_tests::cli::Program;
+use lockgate_tests::cluster::{Cluster, program};
 use lockgate_tests::doors::ScriptedDoor;
 use lockgate_tests::replica::{PATIENCE, Replica};
 use lockgate_tests::{TestDatabase, wait_until};
@@ -114,6 +115,38 @@ async fn a_replica_that_only_serves_takes_commands_and_starts_runs_that_others_w
     cluster.reaches(run, "completed").await;
     let log = server.log();
     assert!(!log.contains("ada@example.org") && !log.contains(TOKEN), "{log}");
+    server.terminate();
+    assert!(server.ends().await.success());
+}
+
+#[tokio::test]
+async fn the_breaker_of_a_replica_that_only_serves_is_seen_by_all_who_look() {
+    let cluster = Cluster::new().await.patient();
+    let mut server = cluster.replica_called(
+        &["run", "--roles", "api"],
+        &[
+            ("LOCKGATE_API_LISTEN", "127.0.0.1:0"),
+            ("LOCKGATE_API_TOKEN", TOKEN),
+            ("LOCKGATE_TOPICS_EMAIL", "there.is.no.such.topic"),
+            ("LOCKGATE_DIRECT_PATIENCE", "20s"),
+            ("LOCKGATE_LEASE_RENEW", "200ms"),
+        ],
+    );
+    let client = client_of(&mut server).await;
+    let stored = client.post(SEND, COMMAND).await.is(202).json();
+    assert_eq!(stored["outcome"], "stored");
+    let shown = "select count(*) from lockgate.v_breakers b join lockgate.v_replicas r using (replica)
+        where b.topic = 'there.is.no.such.topic' and b.reason = 'topic_missing' and r.roles = 'api' and r.breakers_open = 1";
+    let seen = async |query: &'static str| {
+        let count: i64 = sqlx::query_scalar(query).fetch_one(&cluster.pool).await.unwrap();
+        count == 1
+    };
+    wait_until(PATIENCE, "its row shows the breaker", async || seen(shown).await).await;
+    let stuck = "select count(*) from lockgate.v_stuck where kind = 'breaker_open'";
+    wait_until(PATIENCE, "it counts as stuck", async || seen(stuck).await).await;
+    let cli = Program::new(program().to_str().unwrap(), cluster.url());
+    let found = cli.run(&["doctor", "--skip-kafka"]).await;
+    assert!(found.out.contains("there.is.no.such.topic is"), "{}", found.out);
     server.terminate();
     assert!(server.ends().await.success());
 }

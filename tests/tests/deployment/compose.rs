@@ -122,7 +122,7 @@ fn addresses_lead_to_services_that_listen_there() {
         let listens = receivers["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
             .as_str()
             .unwrap();
-        assert_eq!(collector, format!("http://collector:{}", port(listens)));
+        assert_eq!(collector.expose(), format!("http://collector:{}", port(listens)));
         let listens: BTreeSet<u64> = [config.api.listen, config.health.listen]
             .iter()
             .flatten()

@@ -80,6 +80,7 @@ fn the_troubles_that_must_be_told_have_their_alert() {
         "MissedSlot",
         "BreakerOpen",
         "DeadLetters",
+        "InboxDead",
         "ClockSkew",
         "OldSnapshot",
     ] {

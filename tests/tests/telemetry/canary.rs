@@ -34,6 +34,10 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
         // Nobody asks for it without SASL, and the library says so.
         .with("LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD", &format!("{MARK}-SASL"))
         .with("OTEL_TRACES_SAMPLER", "always_on");
+    // A token where some put it, which is of no use.
+    let login = format!("://{MARK}-TENANT:{MARK}-OTLP@");
+    let endpoint = collector.endpoint().replacen("://", &login, 1);
+    let cluster = cluster.with("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
     let with_password = cluster.url().replacen('@', &format!(":{MARK}-DATABASE@"), 1);
     let cluster = cluster.with("DATABASE_URL", &with_password);
     // People whose names and addresses bear the mark.
@@ -64,6 +68,7 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
     assert!(replica.ends().await.success());
     hold("/metrics", &scraped);
     hold("the log", &replica.log());
+    assert!(replica.log().contains("user and password in it are not sent"));
     hold("what was exported", &String::from_utf8_lossy(&collector.seen().raw));
     let shown = cluster.settings().iter();
     let shown = shown.fold(
@@ -71,6 +76,7 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
         |program, (name, value)| program.env(name, value),
     );
     let shown = shown.run(&["config", "show"]).await;
+    assert!(shown.out.contains("http://***@127.0.0.1"), "{}", shown.out);
     hold("config show", &format!("{}{}", shown.out, shown.err));
 }
 

@@ -31,13 +31,15 @@ fn start(args: Args) -> anyhow::Result<()> {
         file: args.config.clone(),
         ..Sources::of_process()
     };
-    let config = Config::load(&sources)?.config;
+    let loaded = Config::load(&sources)?;
+    let config = &loaded.config;
     config.validate()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let entered = runtime.enter();
-    let telemetry = telemetry::start(&config, "email-sender", "info");
+    let telemetry = telemetry::start(config, "email-sender", "info");
     drop(entered);
-    let ended = work(args, &config, &runtime);
+    loaded.warn_of_open_files();
+    let ended = work(args, config, &runtime);
     // Outside the runtime, since it waits for what is left to be exported, for a bounded time.
     drop(telemetry);
     ended

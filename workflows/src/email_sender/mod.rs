@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use lockgate::config::Config;
+use lockgate::config::{Config, warn_if_open};
 use lockgate::delivery::consume;
 use lockgate::health::{Health, Part, tell, watch};
 use lockgate::kafka::{ConsumerSettings, KafkaConsumer};
@@ -93,6 +93,7 @@ impl Args {
         };
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| format!("{} cannot be read (EMAIL_SMTP_URL_FILE)", file.display()))?;
+        warn_if_open("EMAIL_SMTP_URL_FILE", file);
         Ok(Some(text.trim().to_owned()))
     }
 }

@@ -77,6 +77,7 @@ pub struct NotificationOrchestrator {
 
 struct Inner {
     shared: Arc<Shared>,
+    breakers: Arc<Breakers>,
     _told: Vec<Watching>,
 }
 
@@ -159,6 +160,7 @@ impl NotificationOrchestrator {
         let inner = Arc::new(Inner {
             _told: told::watch(&shared),
             shared: shared.clone(),
+            breakers: parts.breakers.clone(),
         });
         let pump = Pump::new(shared.clone(), parts.publisher, parts.breakers);
         let runtime = Arc::new(runtime);
@@ -258,6 +260,10 @@ impl CommandDoor for NotificationOrchestrator {
             }
         })
         .collect()
+    }
+
+    fn breakers(&self) -> Option<Arc<Breakers>> {
+        Some(self.inner.breakers.clone())
     }
 }
 

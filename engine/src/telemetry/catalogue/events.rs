@@ -23,6 +23,8 @@ events! {
     WARN "part_not_well" (part, reason) => "a part of the replica's health is not well";
     INFO "health_told" (address) => "health and metrics are told at this address";
     INFO "no_brokers" () => "no brokers are configured: what is to be sent waits for a replica that has some";
+    WARN "way_not_secured" (server, reason, fix) => "what goes to a server is not encrypted on its way, or the server need not show who it is";
+    WARN "secret_readable" (variable, file) => "a file that holds a secret may be read by everybody on its machine";
     INFO "api_listens" (address) => "the HTTP API listens";
     ERROR "commands_unplaced" (count) => "commands were neither sent nor stored when the time of the stop was over";
     ERROR "loop_broken" (kind) => "a loop of the replica panicked, which is a defect; it begins again";

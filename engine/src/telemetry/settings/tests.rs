@@ -2,14 +2,14 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 
 fn read(variables: &[(&str, &str)]) -> Settings {
     let base = variables
         .iter()
         .find(|(name, _)| *name == "OTEL_EXPORTER_OTLP_ENDPOINT");
     let config = TelemetryConfig {
-        otlp_endpoint: base.map(|(_, value)| (*value).to_owned()),
+        otlp_endpoint: base.map(|(_, value)| Endpoint::new(*value)),
         ..Config::default().telemetry
     };
     let variables: HashMap<String, String> = variables
@@ -57,6 +57,24 @@ fn an_endpoint_that_is_none_is_said_without_its_value() {
     assert!(settings.traces.is_none() && settings.metrics.is_none() && settings.logs.is_none());
     assert_eq!(ignored(&settings), ["OTEL_EXPORTER_OTLP_ENDPOINT"]);
     assert!(!format!("{:?}", settings.ignored).contains("hunter2"));
+}
+
+#[test]
+fn a_login_in_an_endpoint_is_said_to_be_of_no_use_without_being_told() {
+    let settings = read(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://tenant:hunter2@collector:4318"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://hunter2@logs.example/take"),
+    ]);
+    assert!(settings.traces.is_some() && settings.metrics.is_some() && settings.logs.is_some());
+    assert_eq!(
+        ignored(&settings),
+        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]
+    );
+    let said = format!("{:?}", settings.ignored);
+    assert!(
+        said.contains("OTEL_EXPORTER_OTLP_HEADERS") && !said.contains("hunter2"),
+        "{said}"
+    );
 }
 
 #[test]
