@@ -143,7 +143,7 @@ async fn repeat(context: &Context, repeat: &RepeatRun) -> Outcome {
         }
     })?;
     // Of one that went on as others it may be the last.
-    let made = context.inspector().await?.show_run(run).await?;
+    let made = context.inspector().await?.show_run(run, false).await?;
     let of = made.and_then(|made| made.run.forked_from).unwrap_or(repeat.run);
     let answer = serde_json::json!({ "run_id": run, "outcome": "new", "forked_from": of });
     context.output.done(&answer, || format!("{run}\tnew\n"))
