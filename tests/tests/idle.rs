@@ -12,7 +12,7 @@ const WATCHED: Duration = Duration::from_secs(30);
 /// Questions a second, those included that are about a connection.
 const MOST: f64 = 2.0;
 /// The same, of a replica that leads too.
-const MOST_OF_A_LEADER: f64 = 4.5;
+const MOST_OF_A_LEADER: f64 = 3.2;
 /// Which share of a processor it may use in a build without optimisations, beside other tests: it is asked to use a hundredth.
 const MOST_CPU: f64 = 0.04;
 
