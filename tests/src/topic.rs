@@ -85,7 +85,8 @@ impl Topic {
         topic
     }
 
-    /// Waits until the brokers tell of it: they answer that it was made, and hear of it themselves a moment later.
+    /// Waits until the brokers tell of it and its leaders answer: they answer that it was made, and hear of it themselves a
+    /// moment later. Of two requests in that moment the first may be refused and the second taken.
     ///
     /// # Panics
     /// They do not.
@@ -98,7 +99,10 @@ impl Topic {
             loop {
                 let told = client.fetch_metadata(Some(&topic.name), TIMEOUT).unwrap();
                 let known = &told.topics()[0];
-                if known.partitions().iter().filter(|one| is_led(one)).count() == usize::try_from(partitions).unwrap() {
+                // Whoever leads a partition answers for its ends, and nobody else does.
+                let answers = |one: &MetadataPartition| client.fetch_watermarks(&topic.name, one.id(), TIMEOUT).is_ok();
+                let led = known.partitions().iter().filter(|one| is_led(one) && answers(one));
+                if led.count() == usize::try_from(partitions).unwrap() {
                     return;
                 }
                 assert!(

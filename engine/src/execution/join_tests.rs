@@ -126,7 +126,7 @@ async fn what_an_item_waits_counts_from_its_own_begin() {
             code(|ctx| async move {
                 let begun = ctx.now();
                 let each = |ctx: Context, item: u32| async move {
-                    if item % 2 == 0 {
+                    if item.is_multiple_of(2) {
                         return ctx.sleep(seconds(100)).await;
                     }
                     let late = ctx.select(
