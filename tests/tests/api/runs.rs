@@ -141,12 +141,8 @@ async fn a_run_is_paused_resumed_and_cancelled() {
         (&paused["status"], &paused["run_id"]),
         (&"paused".into(), &started["run_id"])
     );
-    let run = client
-        .get(&format!("{RUNS}/{}", started["run_id"].as_str().unwrap()))
-        .await
-        .is(200)
-        .json();
-    assert_eq!(run["reason"], "lunch");
+    let path = format!("{RUNS}/{}", started["run_id"].as_str().unwrap());
+    assert_eq!(client.get(&path).await.is(200).json()["reason"], "lunch");
     let bare = client.request(reqwest::Method::POST, &act("resume"));
     assert_eq!(client.answer(bare).await.is(200).json()["status"], "queued");
     // Asked for again, as after a lost answer.
@@ -156,8 +152,7 @@ async fn a_run_is_paused_resumed_and_cancelled() {
     );
     let _ = client.post(&act("pause"), "{}").await.is(200);
     let _ = client.post(&act("resume"), r#"{"reason":"fed"}"#).await.is(200);
-    let run = format!("{RUNS}/{}", started["run_id"].as_str().unwrap());
-    let run = client.get(&run).await.is(200).json();
+    let run = client.get(&path).await.is(200).json();
     let changes = run["transitions"].as_array().unwrap();
     assert_eq!(changes.last().unwrap()["reason"], "fed", "{run}");
     client

@@ -108,7 +108,7 @@ async fn those_who_look_read_every_view_and_nobody_else_does() {
 
 /// In every place that may hold something personal or secret.
 const CANARY: &str = "
-    update lockgate.task_runs set params = 'canary', output = 'canary', attributes = '{\"a\": \"canary\"}';
+    update lockgate.task_runs set params = 'canary', output = 'canary';
     update lockgate.run_steps set result = 'canary';
     update lockgate.undelivered_messages set key = 'canary', headers = '[[\"a\", \"canary\"]]', payload = 'canary';
     insert into lockgate.signals (run_id, seq, name, payload, actor) select id, 1, 'go', 'canary', 'test' from lockgate.task_runs;
