@@ -84,6 +84,7 @@ pub(super) struct ForkRequest<'a> {
 /// Something that is done to many runs.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [{"properties": {"act": {"const": "cancel"}}}, {"properties": {"force": {"const": false}}}]))]
 pub(super) struct ActionRequest {
     /// What.
     act: RunAct,
