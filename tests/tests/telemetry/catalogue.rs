@@ -182,8 +182,8 @@ async fn work(cluster: &Cluster, address: &str) {
     // The first reads of the process fail; two may be those of other runs, for which nothing does.
     let items = json!({"items": 40, "skipped": [3], "unserialisable": [5], "oversize": [7], "oversize_bytes": 3_000_000, "rows_fail": 3});
     let items = cluster.start("chaos-items", items).await;
-    // Open while the fleet is measured, in a queue that has a limit.
-    let slow = cluster.start_paced("chaos-items", json!({"items": 40}), Some(10)).await;
+    // Open while the fleet is measured, in a queue that has a limit: by whoever leads once the dead one's lease has ended.
+    let slow = cluster.start_paced("chaos-items", json!({"items": 40}), Some(2)).await;
     let limit = ["queues", "set", "chaos-steps", "--max-running", "100"];
     assert_eq!(program.run(&limit).await.code, 0);
     let steps = json!({"steps": 1, "transactions": 1, "undoables": 1, "nap_ms": 1200, "race_ms": 50});
