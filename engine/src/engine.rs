@@ -458,7 +458,7 @@ fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
             "start" => hints.runs.notify_one(),
             "stop" => hints.stops.notify_one(),
             "queue" => hints.queues_changed(),
-            "leader" => hints.leader.leader.notify_one(),
+            "leader" => hints.leader.resigned.notify_one(),
             "schedule" => hints.leader.schedules.ring(),
             "undelivered" => hints.undelivered.notify_one(),
             _ => hints.ring(),

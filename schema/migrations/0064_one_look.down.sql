@@ -69,6 +69,8 @@ begin
     return 'sent';
 end $$;
 
+drop function lockgate.hold_last_run(uuid);
+
 create unique index signals_one_per_run on lockgate.signals (run_id, idempotency_key) where idempotency_key is not null;
 drop index lockgate.signals_one_per_key;
 alter index lockgate.signals_one_per_run rename to signals_one_per_key;

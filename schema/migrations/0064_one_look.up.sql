@@ -45,14 +45,30 @@ begin
     end loop;
 end $$;
 
+create function lockgate.hold_last_run(p_run uuid) returns lockgate.task_runs
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    held lockgate.task_runs;
+begin
+    loop
+        select * into held from lockgate.task_runs r
+         where r.id = lockgate.last_run(coalesce(held.id, p_run)) for no key update;
+        -- Another may have taken its place while this waited for its row.
+        exit when not found or held.continued_as is null;
+    end loop;
+    return held;
+end $$;
+comment on function lockgate.hold_last_run(uuid) is
+    'Locks a run, or the one that goes on in its place when it is locked; all null: there is none';
+revoke all on function lockgate.hold_last_run(uuid) from public;
+
 create or replace function lockgate.signal_run(
     run uuid, name text, payload jsonb default 'null', idempotency_key text default null, actor text default null)
 returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
-    meant uuid;
-    told record;
+    told lockgate.task_runs;
     waiting bigint;
 begin
     if coalesce(signal_run.name, '') = '' or octet_length(signal_run.name) > 100 then
@@ -61,29 +77,25 @@ begin
     if octet_length(convert_to(coalesce(signal_run.payload, 'null')::text, 'UTF8')) > 65536 then
         raise exception 'signal_run: the payload is larger than 64 KiB; nothing was sent' using errcode = 'program_limit_exceeded';
     end if;
-    loop
-        -- The lock gives the signals of a run their order; another may have taken its place while this waited for it.
-        meant := lockgate.last_run(signal_run.run);
-        select r.status, r.continued_as, r.chain into told from lockgate.task_runs r where r.id = meant for no key update;
-        if not found then return 'unknown'; end if;
-        exit when told.continued_as is null;
-    end loop;
+    -- The lock gives the signals of a run their order.
+    told := lockgate.hold_last_run(signal_run.run);
+    if told.id is null then return 'unknown'; end if;
     -- Known before over: who asks again because an answer was lost hears that it was sent.
     if signal_run.idempotency_key is not null then
         perform from lockgate.signals s
-         where coalesce(s.chain, s.run_id) in (told.chain, meant) and s.idempotency_key = signal_run.idempotency_key;
+         where coalesce(s.chain, s.run_id) in (told.chain, told.id) and s.idempotency_key = signal_run.idempotency_key;
         if found then return 'known'; end if;
     end if;
     if told.status in ('completed', 'failed', 'cancelled') then return told.status; end if;
     select count(*) into waiting
-      from (select from lockgate.signals s where s.run_id = meant and s.consumed_by is null limit 1000) s;
+      from (select from lockgate.signals s where s.run_id = told.id and s.consumed_by is null limit 1000) s;
     if waiting >= 1000 then return 'full'; end if;
     insert into lockgate.signals (run_id, seq, name, payload, idempotency_key, actor, chain)
-    select meant, coalesce(max(s.seq), 0) + 1, signal_run.name,
+    select told.id, coalesce(max(s.seq), 0) + 1, signal_run.name,
            convert_to(coalesce(signal_run.payload, 'null')::text, 'UTF8'), signal_run.idempotency_key,
            lockgate.acting_user(signal_run.actor), told.chain
-      from lockgate.signals s where s.run_id = meant;
-    perform lockgate.wake_run(meant);
+      from lockgate.signals s where s.run_id = told.id;
+    perform lockgate.wake_run(told.id);
     perform pg_notify('lockgate_wake', 'run');
     return 'sent';
 end $$;

@@ -107,7 +107,6 @@ begin
 end $$;
 comment on function lockgate.resume_run(uuid, text) is 'Resumes a paused or quarantined run';
 
-drop function lockgate.hold_last_run(uuid);
 
 drop function lockgate.act_on_run(text, uuid, text, text, boolean);
 create function lockgate.act_on_run(p_act text, p_run uuid, p_reason text, p_actor text) returns text

@@ -101,23 +101,6 @@ end $$;
 comment on function lockgate.backfill_schedule(text, timestamptz[], integer, boolean, text, timestamptz[], tstzrange) is
     'Starts a run for each of at most 500 past slots of a schedule that has none: new, or found; so many of those for past slots go on at once, and with them those that it fired for these slots, or within a range of which these are a page; dry_run: missing, or found; behind is not read any more';
 
-create function lockgate.hold_last_run(p_run uuid) returns lockgate.task_runs
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-    held lockgate.task_runs;
-begin
-    loop
-        select * into held from lockgate.task_runs r
-         where r.id = lockgate.last_run(coalesce(held.id, p_run)) for no key update;
-        -- Another may have taken its place while this waited for its row.
-        exit when not found or held.continued_as is null;
-    end loop;
-    return held;
-end $$;
-comment on function lockgate.hold_last_run(uuid) is
-    'Locks a run, or the one that goes on in its place when it is locked; all null: there is none';
-revoke all on function lockgate.hold_last_run(uuid) from public;
-
 create or replace function lockgate.pause_run(run uuid, reason text default 'paused by an operator', actor text default null)
 returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$

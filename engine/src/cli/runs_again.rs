@@ -142,9 +142,9 @@ async fn repeat(context: &Context, repeat: &RepeatRun) -> Outcome {
             _ => failure,
         }
     })?;
-    // Of one that went on as others it may be the last.
-    let made = context.inspector().await?.show_run(run, false).await?;
-    let of = made.and_then(|made| made.run.forked_from).unwrap_or(repeat.run);
+    // Of one that went on as others it may be the last. The run is made, whether or not that can be read.
+    let made = async { context.inspector().await.ok()?.show_run(run, false).await.ok()? };
+    let of = made.await.and_then(|made| made.run.forked_from).unwrap_or(repeat.run);
     let answer = serde_json::json!({ "run_id": run, "outcome": "new", "forked_from": of });
     context.output.done(&answer, || format!("{run}\tnew\n"))
 }

@@ -283,8 +283,8 @@ impl<O> RunHandle<O> {
         }
     }
 
-    /// Does again what it did, or the run that goes on in its place, once that is over, from the step that failed; see [`Operator::repeat_run`] for the others. The
-    /// inner error says why not.
+    /// Does again what it did, or the run that goes on in its place, once that is over, from the step that failed; see
+    /// [`Operator::repeat_run`] for the others. The inner error says why not.
     ///
     /// # Errors
     /// The database failed.

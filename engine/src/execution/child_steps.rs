@@ -171,7 +171,7 @@ impl OwnerHost {
 
     /// Reads which of the children are over that the code waits for; answers whether any is.
     pub(super) async fn hear_children(&self) -> Result<bool, FleetError> {
-        let awaited: Vec<String> = self.lock().unheard_children().collect();
+        let awaited: Vec<String> = self.lock().unheard_children().map(str::to_owned).collect();
         if awaited.is_empty() {
             return Ok(false);
         }
@@ -193,10 +193,10 @@ impl OwnerHost {
 
 impl State {
     /// Steps at which the code waits for a child whose end it has not heard.
-    pub(super) fn unheard_children(&self) -> impl Iterator<Item = String> {
+    pub(super) fn unheard_children(&self) -> impl Iterator<Item = &str> {
         let waits = self.waits.values().filter(|wait| wait.kind == Kind::Child);
         let unheard = waits.filter(|wait| !self.ended_children.contains_key(&wait.path));
-        unheard.map(|wait| wait.path.clone())
+        unheard.map(|wait| &*wait.path)
     }
 }
 

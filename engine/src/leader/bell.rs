@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Default)]
 pub struct LeaderHints {
     /// The leader resigned.
-    pub leader: Arc<Notify>,
+    pub resigned: Arc<Notify>,
     /// A schedule was edited.
     pub schedules: Arc<Bell>,
 }

@@ -117,7 +117,7 @@ pub async fn lead(
     if !settings.measure.is_zero() {
         jobs.push(Arc::new(Measure::new(stores.measures, stores.gauges, settings.measure)));
     }
-    LeaderLoop::new(settings.lease, settings.renew, stores.lease, jobs, hints.leader, term)
+    LeaderLoop::new(settings.lease, settings.renew, stores.lease, jobs, hints.resigned, term)
         .run(stop)
         .await;
 }
