@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use lockgate::leader::LeaderStore;
 use lockgate::lifecycle::{FleetError, RunStore};
-use lockgate::postgres::{DEAF, Database, DatabaseSettings, PostgresRunStore, listen};
+use lockgate::postgres::{DEAF, Database, DatabaseSettings, PostgresLeader, PostgresRunStore, listen};
 use lockgate_tests::TestDatabase;
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::wait_until;
@@ -46,7 +47,7 @@ async fn connections_that_lay_idle_and_are_dead_cost_one_caller_a_moment() {
     let database = TestDatabase::new().await;
     let (proxy, through, _) = warm(&database, Duration::from_secs(40)).await;
     // Long enough that they are asked before they are used.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     proxy.silence();
     let begun = Instant::now();
     through.suspect_queues().await.unwrap();
@@ -82,6 +83,36 @@ async fn a_call_that_is_not_answered_closes_the_others_that_were_used_before() {
     let others = begun.elapsed();
     assert!(others < Duration::from_secs(15), "the others waited {others:?}");
     drop(proxy);
+}
+
+/// Nobody asks its connection first, and it has to be tried again long before the lease is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_of_leadership_on_a_dead_connection_fails_in_a_moment_and_the_next_one_is_answered() {
+    let database = TestDatabase::new().await;
+    let proxy = Proxy::before(database.url()).await;
+    let settings = DatabaseSettings {
+        deadline: Duration::from_secs(60),
+        ..DatabaseSettings::new(proxy.url())
+    };
+    let leader = PostgresLeader::new(Database::new(&settings).unwrap(), Uuid::now_v7());
+    let lease = Duration::from_secs(120);
+    let term = leader.elect_leader(lease).await.unwrap().unwrap();
+    // As long as it is between renewals: nobody would believe in a connection that lay idle for so long.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(leader.renew_leader(term, lease).await.unwrap());
+    proxy.silence();
+    let begun = Instant::now();
+    let unanswered = leader.renew_leader(term, lease).await.unwrap_err();
+    let waited = begun.elapsed();
+    assert!(matches!(unanswered, FleetError::Unanswered(_)), "{unanswered}");
+    assert!(waited < Duration::from_secs(20), "it waited {waited:?}");
+    assert!(leader.renew_leader(term, lease).await.unwrap());
+    // A server that is slow, and not dead, is waited for the second time.
+    let slow = || proxy.slow_down("Prolongs this holder's own term", Duration::from_secs(4), 1);
+    slow();
+    leader.renew_leader(term, lease).await.unwrap_err();
+    slow();
+    assert!(leader.renew_leader(term, lease).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,8 @@ use crate::lifecycle::{ClaimPage, FleetError, RunClaim, Share, WorkRun};
 const WORTH_ASKING: usize = 64;
 /// Looks that found nothing, after which less is asked.
 const CALM_LOOKS: u32 = 5;
+/// Polls from one look to the next then, where somebody would ring.
+const CALM_POLLS: u32 = 5;
 /// The clocks of two processes and a timer's own grain.
 const ROUNDING: Duration = Duration::from_millis(2);
 
@@ -89,7 +91,11 @@ async fn claim_pages(shared: &Arc<Shared>) {
 
 /// Until the next look after so many in vain: rarely where somebody would ring; who polls alone is promised the poll.
 fn poll_after(poll: Duration, idle: u32, listening: bool) -> Duration {
-    if idle > CALM_LOOKS && listening { poll * 3 } else { poll }
+    if idle > CALM_LOOKS && listening {
+        poll * CALM_POLLS
+    } else {
+        poll
+    }
 }
 
 /// Of more queues than one question takes, those in which something waits.
@@ -147,7 +153,7 @@ impl Dues {
                 return poll;
             }
         };
-        let is_far = due.is_none_or(|due| due > shared.settings.poll * 4 * CALM_LOOKS);
+        let is_far = due.is_none_or(|due| due > shared.settings.poll * CALM_POLLS * (CALM_LOOKS + 1));
         self.calm = if is_far { CALM_LOOKS } else { 0 };
         // Not before its time: a claim a moment early would find nothing and wait for the poll.
         due.map_or(poll, |due| poll.min(due + ROUNDING))
@@ -234,7 +240,7 @@ mod tests {
     fn who_cannot_be_rung_never_looks_more_rarely_than_told() {
         let poll = Duration::from_millis(200);
         assert_eq!(poll_after(poll, CALM_LOOKS, true), poll);
-        assert_eq!(poll_after(poll, CALM_LOOKS + 1, true), poll * 3);
+        assert_eq!(poll_after(poll, CALM_LOOKS + 1, true), poll * CALM_POLLS);
         assert_eq!(poll_after(poll, u32::MAX, false), poll);
     }
 }

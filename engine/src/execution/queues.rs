@@ -12,6 +12,8 @@ use crate::lifecycle::{QueueNews, QueueRule};
 
 /// How often it is read again, when nobody says that something changed.
 const EVERY: TimeDelta = TimeDelta::seconds(5);
+/// The same where somebody would say so.
+const EVERY_IF_RUNG: TimeDelta = TimeDelta::seconds(20);
 /// A name in which nothing waits is served for so long after something did: its runs sleep, or are claimed.
 const REMEMBERED: TimeDelta = TimeDelta::minutes(10);
 
@@ -79,13 +81,14 @@ impl QueueBook {
     }
 
     /// Whether what is known is old: soon when somebody started something.
-    fn is_stale(&self, now: DateTime<Utc>, poll: Duration) -> bool {
+    fn is_stale(&self, now: DateTime<Utc>, poll: Duration, listening: bool) -> bool {
         let soon = TimeDelta::from_std(poll).unwrap_or(EVERY).min(EVERY);
+        let every = if listening { EVERY_IF_RUNG } else { EVERY };
         match self.known().read_at {
             None => true,
             Some(read_at) => {
                 let age = now - read_at;
-                age >= EVERY || (age >= soon && self.rung.load(Ordering::Relaxed))
+                age >= every || (age >= soon && self.rung.load(Ordering::Relaxed))
             }
         }
     }
@@ -104,7 +107,11 @@ pub(super) async fn refresh_changed(shared: &Shared) -> bool {
 
 /// Reads them again after a look, when what is known is old: what that look found need not wait for it.
 pub(super) async fn refresh_old(shared: &Shared) {
-    if shared.queues.is_stale(shared.clock.now(), shared.settings.poll) {
+    let listening = shared.hints.listening.load(Ordering::Relaxed);
+    if shared
+        .queues
+        .is_stale(shared.clock.now(), shared.settings.poll, listening)
+    {
         read(shared, false).await;
     }
 }
@@ -166,17 +173,23 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_soon_when_rung_and_else_every_five_seconds() {
+    fn it_is_read_soon_when_rung_and_else_every_five_seconds_or_more_rarely_where_somebody_would_ring() {
         let (book, start) = (QueueBook::default(), DateTime::UNIX_EPOCH);
-        let poll = Duration::from_secs(1);
-        assert!(book.is_stale(start, poll));
+        let stale = |after: i64, listening: bool| {
+            book.is_stale(
+                start + TimeDelta::milliseconds(after),
+                Duration::from_secs(1),
+                listening,
+            )
+        };
+        assert!(stale(0, false) && stale(0, true));
         book.learn(QueueNews::default(), start);
-        assert!(!book.is_stale(start, poll));
+        assert!(!stale(0, false) && !stale(0, true));
         book.ring();
-        assert!(!book.is_stale(start + TimeDelta::milliseconds(900), poll));
-        assert!(book.is_stale(start + TimeDelta::seconds(1), poll));
+        assert!(!stale(900, false) && !stale(900, true));
+        assert!(stale(1_000, false) && stale(1_000, true));
         book.rung.store(false, Ordering::Relaxed);
-        assert!(!book.is_stale(start + TimeDelta::milliseconds(4_900), poll));
-        assert!(book.is_stale(start + TimeDelta::seconds(5), poll));
+        assert!(!stale(4_900, false) && stale(5_000, false));
+        assert!(!stale(19_900, true) && stale(20_000, true));
     }
 }

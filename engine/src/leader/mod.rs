@@ -112,7 +112,7 @@ pub async fn lead(
             settings.prune,
             settings.retention.clone(),
         )),
-        Arc::new(TellUntold::new(stores.measures.clone(), settings.sweep)),
+        Arc::new(TellUntold::new(stores.measures.clone(), settings.sweep * 2)),
     ];
     if !settings.measure.is_zero() {
         jobs.push(Arc::new(Measure::new(stores.measures, stores.gauges, settings.measure)));

@@ -1,6 +1,7 @@
 //! Pruning: page by page, each its own transaction, so that nothing is held for long.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,8 @@ use crate::telemetry::meters;
 
 /// Pages of other rows that take as long as one of the inbox: a pass a minute then keeps up with 33,000 messages/s.
 const INBOX_PAGES: i32 = 10;
+/// Passes that leave out what had nothing to prune: it was looked at in vain, and grows by the day.
+const RESTS: u32 = 4;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// How long things are kept, counted from when they were over.
@@ -76,13 +79,20 @@ pub struct Retention {
     store: Arc<dyn RetentionStore>,
     every: Duration,
     settings: RetentionSettings,
+    /// How many passes more leave out what had nothing to prune.
+    resting: Mutex<HashMap<Prunable, u32>>,
 }
 
 impl Retention {
     /// A pass each `every`.
     #[must_use]
     pub fn new(store: Arc<dyn RetentionStore>, every: Duration, settings: RetentionSettings) -> Self {
-        Self { store, every, settings }
+        Self {
+            store,
+            every,
+            settings,
+            resting: Mutex::default(),
+        }
     }
 
     /// One pass over everything; answers how many rows are gone. One kind that fails does not keep the others.
@@ -90,15 +100,38 @@ impl Retention {
     /// # Errors
     /// The last failure, after all kinds were tried.
     pub async fn prune(&self, reign: &Reign) -> Result<u64, FleetError> {
+        self.resting().clear();
+        self.prune_due(reign).await
+    }
+
+    /// The same without what had nothing to prune a few passes ago.
+    async fn prune_due(&self, reign: &Reign) -> Result<u64, FleetError> {
         let mut gone = 0;
         let mut failure = None;
         for what in Prunable::ALL {
+            if self.rests(what) {
+                continue;
+            }
             match self.prune_kind(what, reign).await {
                 Ok(rows) => gone += rows,
                 Err(error) => failure = Some(error),
             }
         }
         failure.map_or(Ok(gone), Err)
+    }
+
+    fn resting(&self) -> MutexGuard<'_, HashMap<Prunable, u32>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this pass leaves it out.
+    fn rests(&self, what: Prunable) -> bool {
+        let mut resting = self.resting();
+        let left = resting.remove(&what).unwrap_or_default();
+        if left > 1 {
+            resting.insert(what, left - 1);
+        }
+        left > 0
     }
 
     async fn prune_kind(&self, what: Prunable, reign: &Reign) -> Result<u64, FleetError> {
@@ -111,6 +144,9 @@ impl Retention {
             let pruned = self.store.prune(what, keep, page).await?;
             gone += pruned.rows;
             if !pruned.more {
+                if gone == 0 {
+                    self.resting().insert(what, RESTS);
+                }
                 break;
             }
         }
@@ -133,7 +169,7 @@ impl Job for Retention {
     }
 
     async fn run_once(&self, reign: &Reign) -> Result<u64, FleetError> {
-        self.prune(reign).await
+        self.prune_due(reign).await
     }
 }
 

@@ -263,6 +263,49 @@ async fn a_kind_that_cannot_be_pruned_does_not_keep_the_others_and_none_takes_mo
     assert!(told("transitions") > 0 && told("runs") == before);
 }
 
+/// Has nothing to prune but runs; remembers what it was asked for.
+#[derive(Default)]
+struct OnlyRuns {
+    asked: Mutex<Vec<Prunable>>,
+}
+
+#[async_trait]
+impl RetentionStore for OnlyRuns {
+    async fn prune(&self, what: Prunable, _older_than: Duration, _page: i32) -> Result<Pruned, FleetError> {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push(what);
+        let rows = u64::from(what == Prunable::Runs);
+        Ok(Pruned { rows, more: false })
+    }
+}
+
+#[tokio::test]
+async fn what_had_nothing_to_prune_is_looked_at_by_one_pass_in_five() {
+    let store = Arc::new(OnlyRuns::default());
+    let retention = Retention::new(store.clone(), LEASE, RetentionSettings::default());
+    let reign = Reign {
+        term: 1,
+        over: CancellationToken::new(),
+    };
+    for pass in 0..11 {
+        assert_eq!(retention.run_once(&reign).await.unwrap(), 1);
+        let asked = std::mem::take(&mut *store.asked.lock().unwrap());
+        let expected = if pass % 5 == 0 {
+            &Prunable::ALL[..]
+        } else {
+            &[Prunable::Runs]
+        };
+        assert_eq!(asked, expected, "pass {pass}");
+    }
+    retention.prune(&reign).await.unwrap();
+    let asked = store.asked.lock().unwrap().len();
+    assert_eq!(
+        asked,
+        Prunable::ALL.len(),
+        "who asks for a pass over everything gets it"
+    );
+}
+
 /// Three hundred due schedules whose steps are all refused, but for the last one's.
 struct Refusing;
 

@@ -67,15 +67,16 @@ impl Connections {
         (all, (self.pool.num_idle() + kept).min(all))
     }
 
-    /// Lends one, within the time that the pool gives for it: first for a place, then for a connection that works.
-    pub(super) async fn lend(&self) -> Result<Lent<'_>, sqlx::Error> {
+    /// Lends one, within the time that the pool gives for it: first for a place, then for a connection that works; one that is
+    /// kept is asked only if it is to be `sure`, and not known to be as dead as another.
+    pub(super) async fn lend(&self, sure: bool) -> Result<Lent<'_>, sqlx::Error> {
         let patience = self.pool.options().get_acquire_timeout();
         let begun = Instant::now();
         let place = tokio::time::timeout(patience, self.places.clone().acquire_owned()).await;
         let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
         let left = patience.saturating_sub(begun.elapsed());
-        match tokio::time::timeout(left, self.lend_to(Arc::new(place))).await {
+        match tokio::time::timeout(left, self.lend_to(Arc::new(place), sure)).await {
             // There was room for it, so it is not that others have them all.
             Err(_) | Ok(Err(sqlx::Error::PoolTimedOut)) => {
                 let why = format!(
@@ -88,7 +89,7 @@ impl Connections {
         }
     }
 
-    async fn lend_to(&self, place: Arc<OwnedSemaphorePermit>) -> Result<Lent<'_>, sqlx::Error> {
+    async fn lend_to(&self, place: Arc<OwnedSemaphorePermit>, sure: bool) -> Result<Lent<'_>, sqlx::Error> {
         while let Some(kept) = self.take_last() {
             if kept.used.elapsed() >= UNUSED {
                 drop(kept.connection.detach());
@@ -100,8 +101,12 @@ impl Connections {
                 since: kept.since,
                 _place: place.clone(),
             };
+            let works = match sure {
+                true => self.doubt.works(&mut lent, kept.used).await.unwrap_or(false),
+                false => !self.doubt.is_about(kept.used),
+            };
             // One that does not work is closed here.
-            if self.doubt.works(&mut lent, kept.used).await.unwrap_or(false) {
+            if works {
                 return Ok(lent);
             }
         }

@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use std::str::FromStr;
 
 use super::connections::Connections;
-use super::doubt::{Doubt, is_of_connection};
+use super::doubt::{ANSWER, Doubt, is_of_connection};
 use super::pool_meter::PoolMeter;
 use crate::telemetry::closed::Pool;
 
@@ -261,6 +261,15 @@ impl Database {
         self.deadline
     }
 
+    /// The same connections for calls that are tried again soon: each has only the time in which a server that works answers,
+    /// and no connection is asked before whether it does, for a dead one costs no more than that.
+    pub(super) fn hasty(&self) -> Self {
+        Self {
+            deadline: ANSWER.min(self.deadline),
+            ..self.clone()
+        }
+    }
+
     /// A static statement in the mode of this database.
     pub(crate) fn statement(
         &self,
@@ -330,7 +339,7 @@ impl Database {
         let (connections, deadline, meter) = (self.connections.clone(), self.deadline, self.meter.clone());
         let task = tokio::spawn(async move {
             let begin = Instant::now();
-            let lent = connections.lend().await;
+            let lent = connections.lend(deadline > ANSWER).await;
             meter.waited(&connections, begin.elapsed(), lent.as_ref().map(drop));
             let mut connection = lent?;
             let asked = Instant::now();
@@ -362,7 +371,7 @@ impl Database {
 
     /// A connection of its own, outside the deadlines, as for a snapshot; dropping it closes it.
     pub(crate) async fn own_connection(&self) -> Result<PgConnection, sqlx::Error> {
-        Ok(self.connections.lend().await?.detach())
+        Ok(self.connections.lend(true).await?.detach())
     }
 
     /// Closes all connections.

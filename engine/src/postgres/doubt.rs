@@ -10,11 +10,11 @@ use sqlx::{Executor, PgConnection};
 
 /// One that was used a moment ago is not asked whether it works.
 const ASKED_AFTER: Duration = Duration::from_millis(500);
-/// One that we kept is asked later: who has nothing to do looks every one or two seconds, and would ask each time; that a
-/// server was away for less than this is noticed by who asks it for something.
-const KEPT_ASKED_AFTER: Duration = Duration::from_secs(3);
+/// One that we kept is asked later: who has nothing to do looks every few seconds, and would ask each time; that a server was
+/// away for less than this is noticed by who asks it for something.
+const KEPT_ASKED_AFTER: Duration = Duration::from_secs(6);
 /// What its answer may take: a server that works needs a round trip, and a connection too many costs less than a wait.
-const ANSWER: Duration = Duration::from_secs(2);
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
 
 /// What is known of the connections of a pool.
 #[derive(Debug, Default)]

@@ -1,11 +1,14 @@
 //! The leader's lease and what it prunes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use sqlx::Row;
+use futures::future::BoxFuture;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
@@ -32,13 +35,35 @@ pub(super) type Query = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgr
 pub struct PostgresLeader {
     pub(super) database: Database,
     pub(super) replica: Uuid,
+    /// The last question about the lease had no answer in the little time it had: the next one gets all there is.
+    is_slow: Arc<AtomicBool>,
 }
 
 impl PostgresLeader {
     /// The leader's verbs of one replica, whose id was made at process start.
     #[must_use]
     pub fn new(database: Database, replica: Uuid) -> Self {
-        Self { database, replica }
+        Self {
+            database,
+            replica,
+            is_slow: Arc::default(),
+        }
+    }
+
+    /// Asks about the lease. It is asked often and soon again, so that a dead connection may not take a call's time of it; a
+    /// server that is only slow may, the second time.
+    async fn about_lease<T, F>(&self, ask: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let answer = match self.is_slow.load(Ordering::Relaxed) {
+            true => self.database.run(ask).await,
+            false => self.database.hasty().run(ask).await,
+        };
+        let is_slow = matches!(answer, Err(DatabaseError::TooSlow(_)));
+        self.is_slow.store(is_slow, Ordering::Relaxed);
+        answer
     }
 
     async fn gauges(&self, query: Query) -> Result<Vec<FleetGauge>, FleetError> {
@@ -75,8 +100,7 @@ impl LeaderStore for PostgresLeader {
             .bind(self.replica)
             .bind(lease.as_secs_f64());
         let row = self
-            .database
-            .run(move |connection| query.fetch_optional(connection).boxed())
+            .about_lease(move |connection| query.fetch_optional(connection).boxed())
             .await?;
         let term = row.map(|row| row.try_get("term")).transpose();
         Ok(term.map_err(DatabaseError::from)?)
@@ -90,8 +114,7 @@ impl LeaderStore for PostgresLeader {
             .bind(self.replica)
             .bind(lease.as_secs_f64());
         let renewed = self
-            .database
-            .run(move |connection| query.execute(connection).boxed())
+            .about_lease(move |connection| query.execute(connection).boxed())
             .await?;
         Ok(renewed.rows_affected() == 1)
     }
