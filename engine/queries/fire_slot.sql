@@ -1,4 +1,5 @@
--- Starts the run of a slot with what the schedule says; the same slot again finds the run it has.
+-- Starts the run of a slot with what the schedule says; the same slot again finds the run it has. Its queue, priority, tenant,
+-- limit key and attributes the function reads itself.
 select started.outcome, started.run_id
   from lockgate.schedules s
  cross join lateral lockgate.try_start_new_run($2, s.workflow, s.params, 'engine', null, null, s.name, $3, $4,

@@ -223,6 +223,11 @@ const TRIES: &[(&str, &str, bool)] = &[
     ("reader", "select params from lockgate.task_runs", true),
     ("reader", "select output from lockgate.task_runs", true),
     ("reader", "select params from lockgate.schedules", true),
+    (
+        "reader",
+        "select queue, priority, tenant, limit_key, attributes from lockgate.schedules",
+        false,
+    ),
     ("reader", "select payload from lockgate.undelivered_messages", true),
     (
         "reader",

@@ -16,6 +16,8 @@ mod edits;
 mod once;
 #[path = "schedules/overlaps.rs"]
 mod overlaps;
+#[path = "schedules/starts.rs"]
+mod starts;
 
 use support::World;
 

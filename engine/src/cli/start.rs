@@ -212,7 +212,7 @@ pub(super) fn read_params(text: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn parse_name(text: &str) -> Result<String, String> {
+pub(super) fn parse_name(text: &str) -> Result<String, String> {
     match misnamed(text) {
         Some(why) => Err(format!("it {why}")),
         None => Ok(text.to_owned()),

@@ -102,10 +102,37 @@ async fn set_list_pause_resume_remove() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_its_runs_are_claimed_and_found_is_set_and_shown() {
+    let world = World::new().await;
+    let preview = async || {
+        written(&world, &["preview", "daily"], ScheduleFormat::Table)
+            .await
+            .unwrap()
+    };
+    answer(&world, &DAILY).await.unwrap();
+    assert!(!preview().await.contains("its runs have"), "nothing is set");
+    let runs =
+        "--queue slow --priority 5 --tenant acme --limit-key printer --attribute customer=42 --attribute city=Bonn";
+    let line: Vec<&str> = DAILY.into_iter().chain(runs.split(' ')).collect();
+    assert_eq!(answer(&world, &line).await.unwrap()["outcome"], "changed");
+    assert_eq!(answer(&world, &line).await.unwrap()["outcome"], "unchanged");
+    let row = &answer(&world, &["list"]).await.unwrap()[0];
+    assert_eq!(
+        [&row["queue"], &row["tenant"], &row["limit_key"]],
+        ["slow", "acme", "printer"]
+    );
+    assert_eq!(row["priority"], 5);
+    assert_eq!(row["attributes"], serde_json::json!({"customer": 42, "city": "Bonn"}));
+    let shown = "its runs have queue slow, tenant acme, limit key printer, priority 5, attribute city=\"Bonn\", attribute customer=42";
+    assert!(preview().await.contains(shown), "{}", preview().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_is_changed_and_the_rest_kept() {
     let world = World::new().await;
     let all = "--params {\"a\":1} --dst-gap skip --dst-fold both --catch-up all --catch-up-max 5 --catch-up-window 2h \
-               --overlap queue --jitter 5m --pace 100 --deadline 6h";
+               --overlap queue --jitter 5m --pace 100 --deadline 6h --queue slow --priority 5 --tenant acme \
+               --limit-key printer --attribute customer=42";
     let line: Vec<&str> = DAILY.into_iter().chain(all.split_whitespace()).collect();
     answer(&world, &line).await.unwrap();
     let listed = async || {
@@ -125,6 +152,10 @@ async fn what_is_given_is_changed_and_the_rest_kept() {
     let mut wanted = before.clone();
     wanted["cron"] = "0 7 * * *".into();
     assert_eq!(listed().await, wanted);
+    let attributes = ["set", "daily", "--keep", "--attribute", "city=Bonn", "--priority", "0"];
+    assert_eq!(answer(&world, &attributes).await.unwrap()["outcome"], "changed");
+    (wanted["attributes"], wanted["priority"]) = (serde_json::json!({"city": "Bonn"}), 0.into());
+    assert_eq!(listed().await, wanted, "attributes that are given are all of them");
     assert_eq!(answer(&world, &DAILY).await.unwrap()["outcome"], "changed");
     assert_eq!(
         listed().await["overlap"],
@@ -168,6 +199,27 @@ async fn what_is_wrong_is_said_and_changes_nothing() {
             "`skip`, `queue` or `allow`",
         ),
         ([good.as_slice(), &["--pace", "0"]].concat(), "0 is not in"),
+        (
+            [good.as_slice(), &["--queue", ""]].concat(),
+            "for '--queue <NAME>': it is empty",
+        ),
+        ([good.as_slice(), &["--priority", "21"]].concat(), "21 is not in 0..=20"),
+        (
+            [good.as_slice(), &["--tenant", ""]].concat(),
+            "for '--tenant <NAME>': it is empty",
+        ),
+        (
+            [good.as_slice(), &["--limit-key", ""]].concat(),
+            "for '--limit-key <KEY>': it is empty",
+        ),
+        (
+            [good.as_slice(), &["--attribute", "city"]].concat(),
+            "expected NAME=VALUE",
+        ),
+        (
+            [good.as_slice(), &["--attribute", "=1"]].concat(),
+            "--attribute: the name of an attribute has",
+        ),
     ] {
         let line = [&["set", "a", "--workflow", "reports"], wrong.as_slice()].concat();
         let error = answer(&world, &line).await.unwrap_err();

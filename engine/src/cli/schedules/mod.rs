@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 
 pub use backfill::BackfillArgs;
-pub use rules::{RuleArgs, SetArgs};
+pub use rules::{RuleArgs, RunArgs, SetArgs};
 pub use show::ScheduleFormat;
 
 use super::{Changed, Context, Exit, Failure, Format, Outcome};
@@ -185,7 +185,7 @@ async fn set(
         false => None,
     };
     let spec = args.checked(kept.as_ref(), registry).map_err(SchedulesError::Invalid)?;
-    let outcome = match schedules.set(&spec).await? {
+    let outcome = match schedules.set(&spec).await?.map_err(SchedulesError::Invalid)? {
         SetOutcome::Created => "created",
         SetOutcome::Changed => "changed",
         SetOutcome::Unchanged => "unchanged",

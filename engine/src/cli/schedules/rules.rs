@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
+use crate::cli::runs_list::parse_attribute;
+use crate::cli::start::parse_name;
+use crate::lifecycle::{HIGHEST_PRIORITY, misfit_attributes};
 use crate::postgres::{ScheduleSpec, ScheduleView};
 use crate::trigger::{Calendar, CatchUp, CatchUpRules, FoldRule, GapRule, Overlap, ScheduleRow};
 use crate::workflow::Registry;
@@ -81,6 +85,26 @@ impl RuleArgs {
     }
 }
 
+/// How the runs of a schedule are claimed and found.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Claim its runs from this queue instead of the one with their workflow's name
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub queue: Option<String>,
+    /// Claim them before runs of lower priority, even those queued up to 15 seconds earlier per step of priority: 0 to 20 [default: 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=i64::from(HIGHEST_PRIORITY)))]
+    pub priority: Option<u8>,
+    /// On whose behalf they run: in a fair queue tenants take turns
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub tenant: Option<String>,
+    /// Count them under this key where their queue has a limit for each key
+    #[arg(long, value_name = "KEY", value_parser = parse_name)]
+    pub limit_key: Option<String>,
+    /// By what they are found later; may be given several times, and those that are given are all they have. What reads as a number or a boolean is one; "42" in quotes is a string
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parse_attribute)]
+    pub attributes: Vec<(String, Value)>,
+}
+
 /// A schedule to create or change.
 #[derive(Debug, Clone, Args)]
 pub struct SetArgs {
@@ -116,6 +140,9 @@ pub struct SetArgs {
     /// Its runs fail when not over after this long
     #[arg(long, value_parser = humantime::parse_duration)]
     pub deadline: Option<Duration>,
+    /// How they are claimed and found
+    #[command(flatten)]
+    pub runs: RunArgs,
 }
 
 impl SetArgs {
@@ -143,6 +170,9 @@ impl SetArgs {
         if spec.deadline.is_some_and(|deadline| deadline.is_zero()) {
             return Err("--deadline is zero; leave it out for none".to_owned());
         }
+        if let Some(wrong) = misfit_attributes(&spec.attributes) {
+            return Err(format!("--attribute: {wrong}"));
+        }
         Ok(spec)
     }
 
@@ -169,6 +199,18 @@ impl SetArgs {
             jitter: self.jitter.or(row.map(|row| row.jitter)).unwrap_or_default(),
             pace_per_s: self.pace.or(kept.and_then(|view| view.pace_per_s)),
             deadline: self.deadline.or(kept.and_then(|view| view.deadline)),
+            queue: or(&self.runs.queue, kept.and_then(|view| view.queue.as_ref())),
+            priority: self
+                .runs
+                .priority
+                .or(kept.map(|view| view.priority))
+                .unwrap_or_default(),
+            tenant: or(&self.runs.tenant, kept.and_then(|view| view.tenant.as_ref())),
+            limit_key: or(&self.runs.limit_key, kept.and_then(|view| view.limit_key.as_ref())),
+            attributes: match kept {
+                Some(view) if self.runs.attributes.is_empty() => view.attributes.clone(),
+                _ => self.runs.attributes.iter().cloned().collect(),
+            },
         })
     }
 }

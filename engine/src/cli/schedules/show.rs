@@ -42,6 +42,11 @@ struct Listed<'a> {
     jitter: String,
     pace_per_s: Option<i32>,
     deadline: Option<String>,
+    queue: Option<&'a str>,
+    priority: u8,
+    tenant: Option<&'a str>,
+    limit_key: Option<&'a str>,
+    attributes: &'a serde_json::Map<String, serde_json::Value>,
     params: Option<serde_json::Value>,
     revision: i64,
 }
@@ -135,7 +140,29 @@ fn describe(view: &ScheduleView, out: &mut dyn Write) -> Result<(), SchedulesErr
         let jitter = humantime::format_duration(view.row.jitter);
         writeln!(out, "its runs start up to {jitter} after they fire")?;
     }
+    let given = given(view);
+    if !given.is_empty() {
+        writeln!(out, "its runs have {}", given.join(", "))?;
+    }
     Ok(())
+}
+
+/// How its runs are claimed and found, as far as something is set.
+fn given(view: &ScheduleView) -> Vec<String> {
+    let named = [
+        ("queue", &view.queue),
+        ("tenant", &view.tenant),
+        ("limit key", &view.limit_key),
+    ];
+    let named = named
+        .iter()
+        .filter_map(|(what, name)| Some(format!("{what} {}", name.as_deref()?)));
+    let priority = (view.priority > 0).then(|| format!("priority {}", view.priority));
+    let attributes = view
+        .attributes
+        .iter()
+        .map(|(name, value)| format!("attribute {name}={value}"));
+    named.chain(priority).chain(attributes).collect()
 }
 
 pub(super) fn outcome(
@@ -197,6 +224,11 @@ fn listed(view: &ScheduleView) -> Listed<'_> {
         deadline: view
             .deadline
             .map(|deadline| humantime::format_duration(deadline).to_string()),
+        queue: view.queue.as_deref(),
+        priority: view.priority,
+        tenant: view.tenant.as_deref(),
+        limit_key: view.limit_key.as_deref(),
+        attributes: &view.attributes,
         params: serde_json::from_slice(&view.params).ok(),
         revision: row.revision,
     }

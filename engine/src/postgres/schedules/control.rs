@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
+use serde_json::{Map, Value};
+use sqlx::types::Json;
 use sqlx::{Row, postgres::PgRow};
 
 use super::{schedule_row, seconds};
+use crate::lifecycle::{HIGHEST_PRIORITY, NewRun, misfit_attributes};
 use crate::postgres::database::{Database, DatabaseError};
 use crate::postgres::leader::Query;
 use crate::trigger::{CatchUp, FoldRule, GapRule, Overlap, ScheduleRow};
@@ -46,6 +49,34 @@ pub struct ScheduleSpec {
     pub pace_per_s: Option<i32>,
     /// Runs fail when not over after this long.
     pub deadline: Option<Duration>,
+    /// From where its runs are claimed; none: the queue with their workflow's name.
+    pub queue: Option<String>,
+    /// They go before runs of lower priority; at most 20.
+    pub priority: u8,
+    /// On whose behalf they run.
+    pub tenant: Option<String>,
+    /// Key of the limits that hold for each key.
+    pub limit_key: Option<String>,
+    /// By what they are found: strings, numbers and booleans.
+    pub attributes: Map<String, Value>,
+}
+
+impl ScheduleSpec {
+    /// Whether runs can be started as it says, by what holds for every start; when it fires is not looked at.
+    ///
+    /// # Errors
+    /// What cannot be right, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let run = NewRun {
+            queue: self.queue.clone(),
+            priority: self.priority,
+            tenant: self.tenant.clone(),
+            limit_key: self.limit_key.clone(),
+            ..NewRun::new(self.workflow.clone())
+        };
+        run.check()?;
+        misfit_attributes(&self.attributes).map_or(Ok(()), |wrong| Err(format!("the attributes do not fit: {wrong}")))
+    }
 }
 
 /// A schedule as people see it.
@@ -63,6 +94,16 @@ pub struct ScheduleView {
     pub pace_per_s: Option<i32>,
     /// Its runs fail when not over after this long.
     pub deadline: Option<Duration>,
+    /// From where its runs are claimed; none: the queue with their workflow's name.
+    pub queue: Option<String>,
+    /// They go before runs of lower priority.
+    pub priority: u8,
+    /// On whose behalf they run.
+    pub tenant: Option<String>,
+    /// Key of the limits that hold for each key.
+    pub limit_key: Option<String>,
+    /// By what they are found.
+    pub attributes: Map<String, Value>,
     /// Since when nothing fires.
     pub paused_at: Option<DateTime<Utc>>,
     /// When it fires next, once the leader has worked it out.
@@ -113,11 +154,14 @@ impl Schedules {
         Ok(rows.iter().map(view).collect::<Result<_, _>>()?)
     }
 
-    /// Makes a schedule what the spec says, whether it is there or not. The spec was checked before.
+    /// Makes a schedule what the spec says, whether it is there or not. When it fires was checked before.
     ///
     /// # Errors
-    /// The database failed or refused a value.
-    pub async fn set(&self, spec: &ScheduleSpec) -> Result<SetOutcome, DatabaseError> {
+    /// The database failed or refused a value. The inner error is that of [`ScheduleSpec::check`]: nothing was changed.
+    pub async fn set(&self, spec: &ScheduleSpec) -> Result<Result<SetOutcome, String>, DatabaseError> {
+        if let Err(wrong) = spec.check() {
+            return Ok(Err(wrong));
+        }
         let (policy, max) = match spec.catch_up {
             CatchUp::Skip => ("skip", 10),
             CatchUp::Last => ("last", 10),
@@ -139,16 +183,22 @@ impl Schedules {
             .bind(spec.overlap.to_string())
             .bind(spec.jitter.as_secs_f64())
             .bind(spec.pace_per_s)
-            .bind(spec.deadline.map(|deadline| deadline.as_secs_f64()));
+            .bind(spec.deadline.map(|deadline| deadline.as_secs_f64()))
+            .bind(spec.queue.clone())
+            // What is ordinary is not written down, so that setting it is no change.
+            .bind((spec.priority > 0).then(|| i16::from(spec.priority)))
+            .bind(spec.tenant.clone())
+            .bind(spec.limit_key.clone())
+            .bind((!spec.attributes.is_empty()).then(|| Value::Object(spec.attributes.clone())));
         let row = self
             .database
             .run(move |connection| query.fetch_optional(connection).boxed())
             .await?;
-        Ok(match row.map(|row| row.try_get("created")).transpose()? {
+        Ok(Ok(match row.map(|row| row.try_get("created")).transpose()? {
             None => SetOutcome::Unchanged,
             Some(true) => SetOutcome::Created,
             Some(false) => SetOutcome::Changed,
-        })
+        }))
     }
 
     /// Stops a schedule from firing; `false`: there is none of that name.
@@ -193,6 +243,15 @@ fn view(row: &PgRow) -> Result<ScheduleView, sqlx::Error> {
         overlap: row.try_get("overlap")?,
         pace_per_s: row.try_get("pace_per_s")?,
         deadline: row.try_get::<Option<f64>, _>("deadline_secs")?.map(seconds),
+        queue: row.try_get("queue")?,
+        // The table takes none that is higher than a start's.
+        priority: u8::try_from(row.try_get::<i16, _>("priority")?).unwrap_or(HIGHEST_PRIORITY),
+        tenant: row.try_get("tenant")?,
+        limit_key: row.try_get("limit_key")?,
+        attributes: row
+            .try_get::<Option<Json<_>>, _>("attributes")?
+            .map(|found| found.0)
+            .unwrap_or_default(),
         paused_at: row.try_get("paused_at")?,
         next_slot: row.try_get("next_slot")?,
         problem: row.try_get("problem")?,
