@@ -47,13 +47,15 @@ with recursive gate as (
            where not s.wrapped and coalesce(r.queue, r.workflow) = $1
              and (r.tenant is not null or r.limit_key is not null) and r.wake_at is not null and r.claim_id is null
              and r.status in ('queued', 'running', 'suspended')
-             -- Behind the last one, the first: looked for once, and not beside each of the others.
-             and not exists (
-                 select from lockgate.task_runs o
-                  where coalesce(o.queue, o.workflow) = $1
-                    and (coalesce(o.tenant, ''), coalesce(o.limit_key, '')) > (s.tenant, s.key)
-                    and (o.tenant is not null or o.limit_key is not null) and o.wake_at is not null and o.claim_id is null
-                    and o.status in ('queued', 'running', 'suspended'))
+             -- Behind the last one, the first: looked for once, and not beside each of the others. In the order of the index
+             -- too, so that it is that one which is asked.
+             and (select coalesce(o.tenant, '')
+                    from lockgate.task_runs o
+                   where coalesce(o.queue, o.workflow) = $1
+                     and (coalesce(o.tenant, ''), coalesce(o.limit_key, '')) > (s.tenant, s.key)
+                     and (o.tenant is not null or o.limit_key is not null) and o.wake_at is not null and o.claim_id is null
+                     and o.status in ('queued', 'running', 'suspended')
+                   order by coalesce(o.tenant, ''), coalesce(o.limit_key, '') limit 1) is null
            order by coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at) limit 1)) x
      cross join held
      -- Of whose runs the first one is not ready, none is.
@@ -89,8 +91,7 @@ with recursive gate as (
          select r.id, coalesce(r.rank, r.wake_at) as rank
            from lockgate.task_runs r
           where coalesce(r.queue, r.workflow) = $1
-            -- One range of task_runs_turns, in its order: no other index has that, so that none is taken which has all that
-            -- wait, as one would be that was chosen when nothing waited.
+            -- One range of task_runs_turns, in its order: no other index has that, and lock_queue forbids to sort.
             and (coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at))
                 >= (t.tenant, t.key, '-infinity'::timestamptz)
             and (coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at))
