@@ -13,11 +13,12 @@ with gate as (
 ), held as (
     -- Looked up by key and not joined: a thousand runs by a thousand keys is a million.
     select coalesce(sum(runs), 0)::bigint as runs, coalesce(jsonb_object_agg(key, runs), '{}') as by_key from holders
-), keepers as (
+), keepers as materialized (
     -- Among the places that are held, whose index holds no more: of those of the two that have what is ready in its order, a
     -- plan made while nothing waits takes either, and one has all that waits for a place.
     select r.id
       from lockgate.task_runs r
+     -- What makes it ready stands in a case, where it fits no other index.
      where coalesce(r.queue, r.workflow) = $1 and r.holds = 'run' and r.finished_at is null
        and case when r.claim_id is null and r.wake_at <= (select clock_timestamp())
                 then r.status in ('queued', 'running', 'suspended') and (r.stop_status is null or r.undoing)
@@ -25,14 +26,19 @@ with gate as (
                     and case when r.started_at is null then r.workflow = any ($3)
                              else r.workflow || '@' || coalesce(r.code_version, 1) = any ($4) end end
      order by coalesce(r.rank, r.wake_at)
-     limit $2
 ), again as (
-    select r.id
-      from lockgate.task_runs r
-     where r.id = any (array(select id from keepers))
-       and case when r.claim_id is null then r.wake_at <= clock_timestamp() and r.status in ('queued', 'running', 'suspended')
-                                             and (r.stop_status is null or r.undoing) end
-       for no key update of r skip locked
+    -- One after the other: whoever is locked stands before nobody.
+    select l.id
+      from keepers k
+     cross join lateral (
+         select r.id
+           from lockgate.task_runs r
+          where r.id = k.id
+            and case when r.claim_id is null and r.holds = 'run' and r.wake_at <= clock_timestamp()
+                     then r.status in ('queued', 'running', 'suspended') and (r.stop_status is null or r.undoing)
+                         and r.driven_by = 'engine' and (r.attempts >= $6) = $7 end
+            for no key update of r skip locked) l
+     limit $2
 ), room as (
     select greatest(0, least($2::bigint - (select count(*) from again), gate.max_running - held.runs, floor($5)::bigint)) as runs
       from gate cross join held

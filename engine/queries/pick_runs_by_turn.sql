@@ -73,10 +73,10 @@ with recursive gate as (
 ), turns as (
     select f.tenant, f.key, f.share, least(f.share, f.room) as take,
            row_number() over (order by (f.tenant, f.key) <= (gate.tenant, gate.key), f.tenant, f.key) as turn
-      -- Who sleeps, or has no room, takes no share from the others. Twice what is each one's if all have as much; where that
-      -- is too little, the next look gets the rest.
+      -- Who sleeps, or has no room, takes no share from the others. A quarter more than what is each one's if all have as much,
+      -- since all of it is read; where that is too little, the next look gets the rest.
       from (select o.tenant, o.key, k.room,
-                   least($7::bigint, ceil(greatest($7 * 2.0, 256) / count(*) over ())::bigint) as share
+                   least($7::bigint, ceil(greatest($7 * 1.25, 256) / count(*) over ())::bigint) as share
               from found o
              cross join gate
              cross join held

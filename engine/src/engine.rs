@@ -156,9 +156,10 @@ impl EngineBuilder {
         let fleet: Arc<dyn Fleet> = Timed::new(fleet);
         let hints = self.hints(&config, roles, &health);
         let background = CancellationToken::new();
+        let through_pooler = config.database.pooler_mode && config.database.url_direct.is_none();
         let listener = tokio::spawn(listen(
             config.direct_settings()?.url,
-            Arc::new(on_hint(hints.clone())),
+            Arc::new(on_hint(hints.clone(), through_pooler)),
             background.clone(),
         ));
         let host = telemetry::host();
@@ -447,9 +448,10 @@ impl Host for EngineBuilder {
     }
 }
 
-fn on_hint(hints: Arc<Hints>) -> impl Fn(&str) + Send + Sync {
+/// Through a pooler one may listen, and hears nothing.
+fn on_hint(hints: Arc<Hints>, through_pooler: bool) -> impl Fn(&str) + Send + Sync {
     move |payload| {
-        let is_heard = payload != DEAF;
+        let is_heard = payload != DEAF && !through_pooler;
         hints.listening.store(is_heard, Ordering::Relaxed);
         hints.leader.schedules.hears(is_heard);
         match payload {

@@ -10,7 +10,7 @@ use sqlx::{Executor, PgPool, Row};
 const CALM: Duration = Duration::from_secs(45);
 const WATCHED: Duration = Duration::from_secs(30);
 /// Questions a second, those included that are about a connection.
-const MOST: f64 = 2.0;
+const MOST: f64 = 1.7;
 /// The same, of a replica that leads too: a pass of retention may be among what is seen of it.
 const MOST_OF_A_LEADER: f64 = 2.3;
 /// Which share of a processor it may use in a build without optimisations, beside other tests: it is asked to use a hundredth.

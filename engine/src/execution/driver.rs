@@ -72,12 +72,14 @@ async fn claim_pages(shared: &Arc<Shared>) {
         if more || shared.queues.served(shared.workflows()) != served {
             continue;
         }
-        let listening = shared.hints.listening.load(Ordering::Relaxed);
+        // What was rung of a queue that is not known yet is found by the next look.
+        let listening = shared.hints.listening.load(Ordering::Relaxed) && !shared.queues.is_rung();
         let pause = jittered(poll_after(shared.settings.poll, idle, listening));
         // Asked in vain again and again, it is asked more and more rarely.
         let again = got.again.map(|again| again * (1 << idle.saturating_sub(1).min(6)));
         let pause = again.map_or(pause, |again| again.min(pause));
         let due = dues.until_next(shared, &served, pause, idle).await;
+        shared.rests.store(due > shared.settings.poll, Ordering::Relaxed);
         tokio::select! {
             () = shared.stopping.cancelled() => {}
             () = shared.hints.runs.notified() => {
@@ -86,6 +88,7 @@ async fn claim_pages(shared: &Arc<Shared>) {
             }
             () = shared.clock.pause(due) => {}
         }
+        shared.rests.store(false, Ordering::Relaxed);
     }
 }
 

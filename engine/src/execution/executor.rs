@@ -122,6 +122,8 @@ pub(crate) struct Shared {
     pub(crate) work: WorkList,
     /// Places for runs whose code runs.
     pub(crate) slots: Arc<Semaphore>,
+    /// Whoever looks for runs waits for longer than a poll.
+    pub(crate) rests: AtomicBool,
     pub(crate) run_tasks: TaskTracker,
     pub(crate) short_queues: ShortQueues,
     /// Nothing new is claimed.
@@ -213,6 +215,7 @@ impl Executor {
             ),
             publications: Publications::new(parts.runs.clone(), parts.settings.runs),
             slots: Arc::new(Semaphore::new(parts.settings.runs)),
+            rests: AtomicBool::new(false),
             run_tasks: TaskTracker::new(),
             short_queues: ShortQueues::new(parts.registry.names()),
             large_records: LargeRecords::new(parts.settings.large_records),

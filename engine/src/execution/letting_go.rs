@@ -1,6 +1,7 @@
 //! How a run's holder lets go of it: it waits, has ended, or is to be run again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::book::HeldRun;
@@ -38,11 +39,18 @@ pub(super) async fn suspend(shared: &Shared, host: &OwnerHost, stalled: Stalled)
             waits,
         },
     };
+    let has_timer = due_at.is_some();
     fail::fail_point!("suspend.before_commit");
     let gone = ask(shared, &host.held, act, batches).await;
     fail::fail_point!("suspend.after_commit");
     match gone {
-        Ok(LetGo::Done) => Some(Left::Gone),
+        Ok(LetGo::Done) => {
+            // It may end before whoever looks for runs meant to look again.
+            if has_timer && shared.rests.load(Ordering::Relaxed) {
+                shared.hints.runs.notify_one();
+            }
+            Some(Left::Gone)
+        }
         Ok(LetGo::Lost) => Some(Left::Lost),
         Ok(LetGo::Held(poked)) if poked.forced => Some(Left::Halted),
         Ok(LetGo::Held(_)) if shared.stopping.is_cancelled() => Some(Left::Retry("this replica stops".to_owned())),

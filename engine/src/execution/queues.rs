@@ -72,6 +72,11 @@ impl QueueBook {
         self.rung.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it is to be read again soon for that.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Relaxed)
+    }
+
     fn learn(&self, news: QueueNews, now: DateTime<Utc>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.read_at = Some(now);
@@ -88,7 +93,7 @@ impl QueueBook {
             None => true,
             Some(read_at) => {
                 let age = now - read_at;
-                age >= every || (age >= soon && self.rung.load(Ordering::Relaxed))
+                age >= every || (age >= soon && self.is_rung())
             }
         }
     }

@@ -67,10 +67,11 @@ impl Connections {
         (all, (self.pool.num_idle() + kept).min(all))
     }
 
-    /// Lends one, within the time that the pool gives for it: first for a place, then for a connection that works; one that is
-    /// kept is asked only if it is to be `sure`, and not known to be as dead as another.
-    pub(super) async fn lend(&self, sure: bool) -> Result<Lent<'_>, sqlx::Error> {
-        let patience = self.pool.options().get_acquire_timeout();
+    /// Lends one, within the time that the pool gives for it: first for a place, then for a connection that works. Whoever is in
+    /// `haste` waits only so long, and gets one that is kept unasked if it is not known to be as dead as another.
+    pub(super) async fn lend(&self, haste: Option<Duration>) -> Result<Lent<'_>, sqlx::Error> {
+        let patience = haste.unwrap_or(self.pool.options().get_acquire_timeout());
+        let sure = haste.is_none();
         let begun = Instant::now();
         let place = tokio::time::timeout(patience, self.places.clone().acquire_owned()).await;
         let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?;

@@ -186,6 +186,8 @@ pub(super) fn connect_options(settings: &DatabaseSettings) -> Result<PgConnectOp
 pub struct Database {
     connections: Arc<Connections>,
     deadline: Duration,
+    /// A kept connection is asked whether it works before it is used for something.
+    sure: bool,
     pooler_mode: bool,
     idle_in_transaction: Duration,
     meter: Arc<PoolMeter>,
@@ -219,6 +221,7 @@ impl Database {
         Self {
             connections: Arc::new(Connections::of(pool, doubt)),
             deadline: settings.deadline,
+            sure: true,
             pooler_mode: settings.pooler_mode,
             idle_in_transaction: settings.idle_in_transaction,
             meter: Arc::new(PoolMeter::new(Pool::Client)),
@@ -261,11 +264,12 @@ impl Database {
         self.deadline
     }
 
-    /// The same connections for calls that are tried again soon: each has only the time in which a server that works answers,
-    /// and no connection is asked before whether it does, for a dead one costs no more than that.
+    /// The same connections for calls that are tried again soon: each waits for a connection, and for its answer, only as long as
+    /// a server that works takes, and asks no connection before whether it works, for a dead one costs no more than that.
     pub(super) fn hasty(&self) -> Self {
         Self {
             deadline: ANSWER.min(self.deadline),
+            sure: false,
             ..self.clone()
         }
     }
@@ -337,9 +341,10 @@ impl Database {
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
         let (connections, deadline, meter) = (self.connections.clone(), self.deadline, self.meter.clone());
+        let patience = (!self.sure).then_some(deadline);
         let task = tokio::spawn(async move {
             let begin = Instant::now();
-            let lent = connections.lend(deadline > ANSWER).await;
+            let lent = connections.lend(patience).await;
             meter.waited(&connections, begin.elapsed(), lent.as_ref().map(drop));
             let mut connection = lent?;
             let asked = Instant::now();
@@ -371,7 +376,7 @@ impl Database {
 
     /// A connection of its own, outside the deadlines, as for a snapshot; dropping it closes it.
     pub(crate) async fn own_connection(&self) -> Result<PgConnection, sqlx::Error> {
-        Ok(self.connections.lend(true).await?.detach())
+        Ok(self.connections.lend(None).await?.detach())
     }
 
     /// Closes all connections.

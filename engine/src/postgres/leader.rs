@@ -61,7 +61,7 @@ impl PostgresLeader {
             true => self.database.run(ask).await,
             false => self.database.hasty().run(ask).await,
         };
-        let is_slow = matches!(answer, Err(DatabaseError::TooSlow(_)));
+        let is_slow = answer.as_ref().is_err_and(DatabaseError::is_unanswered);
         self.is_slow.store(is_slow, Ordering::Relaxed);
         answer
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use lockgate::lifecycle::{ClaimPage, QueueSettings, RunStore};
+use lockgate::lifecycle::{ClaimPage, Holds, LetGo, QueueSettings, RunStore};
 use lockgate::postgres::Operator;
 use lockgate_tests::wait_until;
 use sqlx::Row;
 use uuid::Uuid;
 
-use crate::{Scene, complete, page, store};
+use crate::{Scene, complete, hand_back, page, store};
 
 impl Scene {
     async fn limit(&self, settings: QueueSettings) {
@@ -182,6 +182,39 @@ async fn turns_are_not_found_by_going_through_all_that_wait() {
             "{had} before: {ready} of ready, {turns} of turns"
         );
     }
+}
+
+/// Somebody looks at it for long: the others that hold a place go on all the same, and as many as there is room for, no more.
+#[tokio::test]
+async fn a_run_that_goes_on_in_its_place_is_hidden_by_no_other_that_is_locked() {
+    let scene = Scene::new().await;
+    scene
+        .limit(QueueSettings::new("orders").max_running(3).holds(Holds::Run))
+        .await;
+    let mut started = Vec::new();
+    for _ in 0..4 {
+        started.push(scene.start().await);
+    }
+    let page_of = |most| page(&["orders"], most);
+    let got = scene.runs.claim_limited_runs(&page_of(10)).await.unwrap();
+    assert_eq!(got.runs.len(), 3, "as many as have a place");
+    for (claim, _) in &got.runs {
+        assert_eq!(scene.let_go(*claim, hand_back()).await, LetGo::Done);
+    }
+    let mut looks = scene.database.pool().begin().await.unwrap();
+    let lock = "select id from lockgate.task_runs where id = $1 for update";
+    let first: Uuid = sqlx::query_scalar(lock)
+        .bind(started[0])
+        .fetch_one(&mut *looks)
+        .await
+        .unwrap();
+    assert_eq!(first, started[0]);
+    assert_eq!(scene.limited(1).await, started[1..2]);
+    assert_eq!(scene.limited(10).await, started[2..3], "the fourth has no place");
+    looks.rollback().await.unwrap();
+    assert_eq!(scene.limited(10).await, started[..1]);
+    assert!(scene.limited(10).await.is_empty());
+    scene.holds().await;
 }
 
 /// In no stretch of time, by the database's clock, more came than its length and the burst allow; a run's instant lies
