@@ -199,8 +199,8 @@ async fn a_connection_that_the_server_has_ended_is_not_lent_again() {
                 where datname = current_database() and application_name = 'lockgate'";
     let ended: i64 = sqlx::query_scalar(end).fetch_one(test_database.pool()).await.unwrap();
     assert!(ended > 0);
-    // One that was used in the last three seconds is believed to be well.
-    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    // One that was used in the last six seconds is believed to be well.
+    tokio::time::sleep(Duration::from_millis(6_500)).await;
     ask(&client).await;
 }
 

@@ -52,7 +52,7 @@ metrics! { PROCESS_METRICS:
     WINDOW_SIZE = Gauge "lockgate.window.size" ["{message}"] () NONE Worker Always => "most items that may be so";
     WORKER_SLOTS = Gauge "lockgate.worker.slots" ["{batch}"] (SLOT_STATE) NONE Worker Always => "places for batches";
 
-    RUNS_STARTED = Counter "lockgate.runs.started" ["{run}"] (WORKFLOW, STARTED_FROM) NONE Process AtWork => "runs that were started; what the CLI, SQL, a caller's transaction and repetitions start is counted by the leader with its next sweep";
+    RUNS_STARTED = Counter "lockgate.runs.started" ["{run}"] (WORKFLOW, STARTED_FROM) NONE Process AtWork => "runs that were started; what the CLI, SQL, a caller's transaction and repetitions start is counted by the leader within two sweeps";
     RUNS_CLAIMED = Counter "lockgate.runs.claimed" ["{run}"] (WORKFLOW, SUSPECT) NONE Worker AtWork => "runs that were claimed";
     RUNS_ENDED = Counter "lockgate.runs.ended" ["{run}"] (WORKFLOW, RUN_OUTCOME) NONE Process AtWork => "runs that ended here; those that were stopped, and those set aside for their holders' deaths, are counted by the leader";
     RUNS_LEFT = Counter "lockgate.runs.left" ["{run}"] (WORKFLOW, LEFT_REASON) NONE Worker AtWork => "runs that were let go of without an end";
