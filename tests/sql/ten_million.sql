@@ -120,7 +120,7 @@ select ('00000000-0000-4000-8000-0000000000' || lpad(n::text, 2, '0'))::uuid, '0
 insert into lockgate.leader_lease (name, term, holder, elected_at, expires_at)
 values ('engine', 100000, '00000000-0000-4000-8000-000000000001', clock_timestamp(), clock_timestamp() + interval '1 day');
 insert into lockgate.replica_minutes
-select date_trunc('minute', clock_timestamp()) - m * interval '1 minute', ('00000000-0000-4000-8000-0000000000' || lpad(r::text, 2, '0'))::uuid,
+select date_trunc('minute', (select clock_timestamp())) - m * interval '1 minute', ('00000000-0000-4000-8000-0000000000' || lpad(r::text, 2, '0'))::uuid,
        clock_timestamp() - interval '20 days', 1000000 - m, 0, 0, 0, 1000000 - m, 1000000 - m, 0, 1000000 - m, 0, 0, 0, 0, 0, 0
   from generate_series(0, least(current_setting('fill.runs')::bigint / 500, 20160)) m cross join generate_series(0, 49) r;
 insert into lockgate.queues (name, max_running, max_per_key, fair, actor)

@@ -296,10 +296,10 @@ impl Reference {
             Op::Advance { by } => self.now += u64::from(*by),
             Op::StopChildren { run } => drop(self.stop_children(made.run(*run))),
             Op::Cancel { run } | Op::ForceCancel { run } => self.cancel(self.meant(made.run(*run)), op, told),
-            Op::Signal { run, .. } => self.one(self.meant(made.run(*run)), op, told),
-            Op::Pause { run } | Op::Resume { run } | Op::SettleStop { run } | Op::Batches { run, .. } => {
-                self.one(made.run(*run), op, told);
+            Op::Signal { run, .. } | Op::Pause { run } | Op::Resume { run } => {
+                self.one(self.meant(made.run(*run)), op, told);
             }
+            Op::SettleStop { run } | Op::Batches { run, .. } => self.one(made.run(*run), op, told),
             _ => {}
         }
     }
