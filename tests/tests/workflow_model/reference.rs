@@ -202,16 +202,18 @@ impl Reference {
     /// What stands before the step from which on one that is over is done again is there once more; how many signals are told
     /// again the reference does not know.
     fn repeat(&mut self, repeat: &RepeatRun, words: &str, after: &[RunSeen]) {
-        let may = self
-            .runs
-            .get(&repeat.run)
-            .is_some_and(|run| run.may_be_repeated(repeat));
+        // A named step may be that of the run itself.
+        let of = match repeat.from {
+            None => self.meant(repeat.run),
+            Some(_) => repeat.run,
+        };
+        let may = self.runs.get(&of).is_some_and(|run| run.may_be_repeated(repeat));
         assert_eq!(may, words.starts_with("Ok"), "{repeat:?} {words}");
         if may {
             let parents = self.runs.values().filter_map(|run| run.parent.as_ref());
-            let detached = parents.filter(|above| above.run == repeat.run && above.detached);
+            let detached = parents.filter(|above| above.run == of && above.detached);
             let detached: Vec<String> = detached.map(|above| above.path.clone()).collect();
-            let mut again = self.runs[&repeat.run].again(repeat, &detached);
+            let mut again = self.runs[&of].again(repeat, &detached);
             let seen = after.iter().find(|seen| seen.run == repeat.id);
             again.wake_seq = seen.map_or(0, |seen| seen.wake_seq);
             self.runs.insert(repeat.id, again);
