@@ -202,10 +202,11 @@ impl Reference {
     /// What stands before the step from which on one that is over is done again is there once more; how many signals are told
     /// again the reference does not know.
     fn repeat(&mut self, repeat: &RepeatRun, words: &str, after: &[RunSeen]) {
-        // A named step may be that of the run itself.
-        let of = match repeat.from {
-            None => self.meant(repeat.run),
-            Some(_) => repeat.run,
+        // A step that is named may be that of the run itself.
+        let of_itself = |from: &String| self.runs.get(&repeat.run).is_some_and(|run| run.names(from));
+        let of = match repeat.from.as_ref().is_some_and(of_itself) {
+            true => repeat.run,
+            false => self.meant(repeat.run),
         };
         let may = self.runs.get(&of).is_some_and(|run| run.may_be_repeated(repeat));
         assert_eq!(may, words.starts_with("Ok"), "{repeat:?} {words}");

@@ -103,6 +103,11 @@ impl Run {
         }
     }
 
+    /// Whether it has such a step, or several.
+    pub fn names(&self, from: &str) -> bool {
+        !self.named(from).is_empty()
+    }
+
     pub fn may_be_repeated(&self, repeat: &RepeatRun) -> bool {
         let is_there = match &repeat.from {
             Some(from) => self.named(from).len() == 1,
