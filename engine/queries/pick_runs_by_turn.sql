@@ -18,44 +18,38 @@ with recursive gate as (
 ), head as materialized (
     select h.id, coalesce(h.rank, h.wake_at) as place, h.tenant, h.limit_key, h.holds, h.stop_status, h.undoing, h.driven_by,
            h.attempts, h.started_at, h.workflow, h.code_version, h.after_run,
-           row_number() over (order by coalesce(h.rank, h.wake_at)) as nth
+           -- By rows: a range would read on through all that became ready at the same instant.
+           row_number() over (order by coalesce(h.rank, h.wake_at) rows unbounded preceding) as nth
       from lockgate.task_runs h
      where coalesce(h.queue, h.workflow) = $1 and h.wake_at is not null
        and coalesce(h.rank, h.wake_at) <= (select clock_timestamp()) and h.wake_at <= (select clock_timestamp())
        and h.claim_id is null and h.status in ('queued', 'running', 'suspended')
      order by coalesce(h.rank, h.wake_at)
-     limit (select 1000)
+     limit (select 512)
 ), steps (tenant, key, is_open, wrapped, turn, open) as (
-    select tenant, key, false, false, 0, 0 from gate where (select count(*) from head) = 1000
+    select tenant, key, false, false, 0, 0 from gate where (select count(*) from head) = 512
     union all
     select x.tenant, x.key, o.is_open, x.wrapped, s.turn + 1, s.open + o.is_open::integer
       from steps s
      cross join gate
+     left join lateral (
+         select coalesce(r.tenant, '') as tenant, coalesce(r.limit_key, '') as key,
+                coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) as is_ready
+           from lockgate.task_runs r
+          where coalesce(r.queue, r.workflow) = $1
+            and (coalesce(r.tenant, ''), coalesce(r.limit_key, '')) > (s.tenant, s.key)
+            and (r.tenant is not null or r.limit_key is not null) and r.wake_at is not null and r.claim_id is null
+            and r.status in ('queued', 'running', 'suspended')
+          order by coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at) limit 1) n on true
      cross join lateral (
-         (select coalesce(r.tenant, '') as tenant, coalesce(r.limit_key, '') as key, s.wrapped as wrapped,
-                 coalesce(r.rank, r.wake_at) <= (select clock_timestamp()) as is_ready
-            from lockgate.task_runs r
-           where coalesce(r.queue, r.workflow) = $1
-             and (coalesce(r.tenant, ''), coalesce(r.limit_key, '')) > (s.tenant, s.key)
-             and (r.tenant is not null or r.limit_key is not null) and r.wake_at is not null and r.claim_id is null
-             and r.status in ('queued', 'running', 'suspended')
-           order by coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at) limit 1)
+         select n.tenant, n.key, n.is_ready, s.wrapped where n.tenant is not null
+         -- Behind the last one, the first.
          union all
-         (select coalesce(r.tenant, ''), coalesce(r.limit_key, ''), true,
-                 coalesce(r.rank, r.wake_at) <= (select clock_timestamp())
+         (select coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at) <= (select clock_timestamp()), true
             from lockgate.task_runs r
-           where not s.wrapped and coalesce(r.queue, r.workflow) = $1
+           where n.tenant is null and not s.wrapped and coalesce(r.queue, r.workflow) = $1
              and (r.tenant is not null or r.limit_key is not null) and r.wake_at is not null and r.claim_id is null
              and r.status in ('queued', 'running', 'suspended')
-             -- Behind the last one, the first: looked for once, and not beside each of the others. In the order of the index
-             -- too, so that it is that one which is asked.
-             and (select coalesce(o.tenant, '')
-                    from lockgate.task_runs o
-                   where coalesce(o.queue, o.workflow) = $1
-                     and (coalesce(o.tenant, ''), coalesce(o.limit_key, '')) > (s.tenant, s.key)
-                     and (o.tenant is not null or o.limit_key is not null) and o.wake_at is not null and o.claim_id is null
-                     and o.status in ('queued', 'running', 'suspended')
-                   order by coalesce(o.tenant, ''), coalesce(o.limit_key, '') limit 1) is null
            order by coalesce(r.tenant, ''), coalesce(r.limit_key, ''), coalesce(r.rank, r.wake_at) limit 1)) x
      cross join held
      -- Of whose runs the first one is not ready, none is.
@@ -67,7 +61,7 @@ with recursive gate as (
     -- Of many that are ready those are heard of who have waited longest, wherever their turn is.
     select coalesce(h.tenant, '') as tenant, coalesce(h.limit_key, '') as key
       from head h
-     where (h.tenant is not null or h.limit_key is not null) and (h.nth <= 32 or (select count(*) from head) < 1000)
+     where (h.tenant is not null or h.limit_key is not null) and (h.nth <= 32 or (select count(*) from head) < 512)
     union
     select s.tenant, s.key from steps s where s.turn > 0 and s.is_open
 ), turns as (
@@ -119,12 +113,17 @@ with recursive gate as (
 ), fit as (
     select k.*, row_number() over (partition by k.tenant order by k.rank, k.id)
                 + coalesce((held.by_tenant ->> k.tenant)::bigint, 0) as under_way
-      from (select c.*, row_number() over (partition by c.key order by c.rank, c.id)
-                        + coalesce((held.by_key ->> c.key)::bigint, 0) as of_key
-              from candidates c cross join held) k
-     cross join gate
+      -- What no key limits is not sorted by key.
+      from (select c.id, c.rank, c.tenant, c.key, c.turn
+              from candidates c cross join gate where gate.max_per_key is null or c.key = ''
+            union all
+            select o.id, o.rank, o.tenant, o.key, o.turn
+              from (select c.*, row_number() over (partition by c.key order by c.rank, c.id) as of_key
+                      from candidates c cross join gate where gate.max_per_key is not null and c.key <> '') o
+             cross join gate
+             cross join held
+             where o.of_key + coalesce((held.by_key ->> o.key)::bigint, 0) <= gate.max_per_key) k
      cross join held
-     where gate.max_per_key is null or k.key = '' or k.of_key <= gate.max_per_key
 ), chosen as (
     select f.*, row_number() over (order by case when gate.fair then f.under_way end, case when gate.fair then f.turn end,
                                             f.rank, f.id) as place
@@ -144,8 +143,8 @@ with recursive gate as (
     -- In a fair queue who was served last of those whose turn it was, else who was looked at last: whoever is found by its age
     -- alone, look for look, would hold up the turns of all others.
     (select c.tenant, c.key
-       from chosen c cross join gate
-      where gate.fair
+       from chosen c
+      where (select gate.fair from gate)
         and (not exists (select from steps)
              or exists (select from steps s where s.turn > 0 and (s.tenant, s.key) = (c.tenant, c.key)))
       order by c.place desc limit 1)
