@@ -39,6 +39,9 @@ pub(super) struct SignalRequest {
     /// Told once, however often it is asked for under this key.
     #[schemars(length(min = 1, max = 500), extend("pattern" = "^[^\\u0000]+$"))]
     idempotency_key: Option<String>,
+    /// For the record: with it the signal is among the transitions of its run.
+    #[schemars(length(max = 500), extend("pattern" = "^[^\\u0000]*$"))]
+    reason: Option<String>,
 }
 
 /// What became of a signal.
@@ -142,12 +145,15 @@ pub(super) async fn signal(
     if holds_zero(&request.payload) {
         return Err(Problem::field("payload", "contains a zero character"));
     }
+    let reason = request.reason.filter(|reason| !reason.is_empty());
+    check_text("reason", reason.as_deref())?;
     let signal = NewSignal {
         run,
         name: request.name,
         payload: request.payload,
         idempotency_key: request.idempotency_key,
         actor: None,
+        reason,
     };
     let told = api.operator(caller).signal_run(&signal).await;
     let outcome = match told {

@@ -22,6 +22,9 @@ pub(super) struct SignalArgs {
     /// Told once, however often it is asked for under this key
     #[arg(long)]
     key: Option<String>,
+    /// Why, for the record
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -72,6 +75,7 @@ impl SignalArgs {
             payload,
             idempotency_key: self.key,
             actor: None,
+            reason: self.reason,
         };
         let told = context.operator().await?.signal_run(&signal).await.map_err(of_signal)?;
         let outcome = match told {

@@ -141,6 +141,31 @@ pub enum SignalError {
     Store(#[from] DatabaseError),
 }
 
+/// How a run is told something; nothing said, as [`RunHandle::signal`] does it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SignalOptions {
+    /// Told once, however often it is asked for under this key.
+    pub key: Option<String>,
+    /// Why, for the record: with it `lockgate.transitions` says who told the run, and why.
+    pub reason: Option<String>,
+}
+
+impl SignalOptions {
+    /// Tells it once, however often it is asked for under this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Says why, for the record.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+}
+
 /// A run, and what may be done with it. Dropping it changes nothing.
 #[derive(Clone)]
 pub struct RunHandle<O> {
@@ -237,7 +262,7 @@ impl<O> RunHandle<O> {
     /// # Errors
     /// [`SignalError`] says why it was not told.
     pub async fn signal<T: Serialize + Sync>(&self, name: &str, payload: &T) -> Result<(), SignalError> {
-        self.tell(name, payload, None).await
+        self.signal_with(name, payload, SignalOptions::default()).await
     }
 
     /// The same, once however often it is asked for under this key.
@@ -250,14 +275,19 @@ impl<O> RunHandle<O> {
         name: &str,
         payload: &T,
     ) -> Result<(), SignalError> {
-        self.tell(name, payload, Some(key.into())).await
+        let once = SignalOptions::default().key(key);
+        self.signal_with(name, payload, once).await
     }
 
-    async fn tell<T: Serialize + Sync>(
+    /// The same, under a key or for a reason that is recorded, or both.
+    ///
+    /// # Errors
+    /// [`SignalError`] says why it was not told.
+    pub async fn signal_with<T: Serialize + Sync>(
         &self,
         name: &str,
         payload: &T,
-        idempotency_key: Option<String>,
+        options: SignalOptions,
     ) -> Result<(), SignalError> {
         let run = self.id;
         if name.is_empty() || name.len() > 100 {
@@ -268,8 +298,9 @@ impl<O> RunHandle<O> {
             run,
             name: name.to_owned(),
             payload,
-            idempotency_key,
+            idempotency_key: options.key,
             actor: None,
+            reason: options.reason,
         };
         match self.client.operator.signal_run(&signal).await {
             Ok(Signalled::Sent | Signalled::Known) => Ok(()),

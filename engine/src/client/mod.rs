@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use handle::{RunError, RunHandle, RunStatus, SignalError};
+pub use handle::{RunError, RunHandle, RunStatus, SignalError, SignalOptions};
 pub use start::{Start, StartError};
 pub use start_all::StartAllError;
 pub(crate) use waiting::{AskRuns, EndedRun};

@@ -394,6 +394,7 @@ impl Trial {
             payload: payload.into(),
             idempotency_key: None,
             actor: None,
+            reason: None,
         };
         assert_eq!(self.store.signal_run(&signal).await.unwrap(), Signalled::Sent);
     }

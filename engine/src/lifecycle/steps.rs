@@ -365,6 +365,8 @@ pub struct NewSignal {
     pub idempotency_key: Option<String>,
     /// Who says so.
     pub actor: Option<String>,
+    /// Why: with it the signal is among what was done to its run; without it only its own row says who sent it.
+    pub reason: Option<String>,
 }
 
 /// What became of a signal.

@@ -210,7 +210,8 @@ pub(super) async fn send(
         .bind(signal.name.clone())
         .bind(signal.payload.clone())
         .bind(signal.idempotency_key.clone())
-        .bind(signal.actor.clone().or_else(|| actor.map(str::to_owned)));
+        .bind(signal.actor.clone().or_else(|| actor.map(str::to_owned)))
+        .bind(signal.reason.clone());
     let answer: String = document(database, query).await?.unwrap_or_default();
     Ok(match answer.as_str() {
         "sent" => Signalled::Sent,

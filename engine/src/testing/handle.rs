@@ -93,6 +93,7 @@ impl<O> TestHandle<O> {
             payload,
             idempotency_key,
             actor: None,
+            reason: None,
         };
         match self.engine.world.store.signal_run(&signal).await {
             Ok(Signalled::Sent | Signalled::Known) => {}

@@ -206,6 +206,7 @@ impl<O> ChildHandle<O> {
             payload,
             idempotency_key: Some(format!("{}/{path}", self.ctx.run_id())),
             actor: None,
+            reason: None,
         };
         let runs = self.ctx.host().runs();
         let send = move || {

@@ -11,6 +11,7 @@ fn signal(run: Uuid, name: &str) -> NewSignal {
         payload: json!({ "by": "card" }),
         idempotency_key: None,
         actor: None,
+        reason: None,
     }
 }
 

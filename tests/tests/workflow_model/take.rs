@@ -208,6 +208,7 @@ async fn tell(world: &dyn RunWorld, op: &Op, made: &Made) -> String {
                 payload: Value::from(*content),
                 idempotency_key: key.map(|key| key.to_string()),
                 actor: None,
+                reason: None,
             };
             say(&world.replica().signal_run(&signal).await.unwrap())
         }

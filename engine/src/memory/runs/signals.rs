@@ -64,6 +64,10 @@ impl Runs {
             idempotency_key: key.clone(),
             consumed_by: None,
         });
+        if let Some(reason) = signal.reason.as_ref().filter(|reason| !reason.is_empty()) {
+            let told = format!("signal {}: {reason}", signal.name);
+            run.note(Some(run.status), "signalled", Some(told));
+        }
         run.wake(ready);
         Ok(Signalled::Sent)
     }
@@ -120,6 +124,9 @@ fn check(signal: &NewSignal) -> Result<Vec<u8>, FleetError> {
         .is_some_and(|key| !fits(key, LONGEST_KEY))
     {
         return refused("a signal's idempotency key has 1 to 2000 bytes");
+    }
+    if signal.reason.as_deref().is_some_and(|reason| reason.contains('\0')) {
+        return refused("a signal's reason has a zero character");
     }
     if has_zero(&signal.payload) {
         return refused("a signal's payload has a zero character");

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{MemoryRunStore, RunStart, VirtualClock};
 use crate::lifecycle::{
-    Act, BatchOutcome, ClaimPage, Clock, Continuation, Ending, Fleet, FleetError, ItemIds, Kind, LetGo, NewStep,
-    PlanChunk, PlanProgress, PlannedBatch, RunClaim, RunStore, Runnable, Saved, Share, StepStatus,
+    Act, BatchOutcome, ClaimPage, Clock, Continuation, Ending, Fleet, FleetError, ItemIds, Kind, LetGo, NewSignal,
+    NewStep, PlanChunk, PlanProgress, PlannedBatch, RunClaim, RunStore, Runnable, Saved, Share, StepStatus,
 };
 use crate::workflow::FanOutSummary;
 
@@ -94,6 +94,29 @@ async fn a_crash_of_all_leaves_everything_to_be_claimed_again() {
             .iter()
             .any(|change| change.replica.is_some() && change.to == "running")
     );
+}
+
+#[tokio::test]
+async fn why_a_run_was_told_something_is_among_its_changes() {
+    let (_, store) = world();
+    let run = store.start_run(RunStart::new("orders")).unwrap().unwrap();
+    let reasons = [Some("she called"), Some("again"), Some(""), None];
+    for (key, reason) in ["a", "a", "b", "c"].into_iter().zip(reasons) {
+        let signal = NewSignal {
+            run,
+            name: "approved".to_owned(),
+            payload: true.into(),
+            idempotency_key: Some(key.to_owned()),
+            actor: None,
+            reason: reason.map(str::to_owned),
+        };
+        store.signal_run(&signal).await.unwrap();
+    }
+    let changes = store.changes(run);
+    let told: Vec<_> = changes.iter().filter(|change| change.to == "signalled").collect();
+    assert_eq!(told.len(), 1, "{changes:?}");
+    assert_eq!(told[0].from, Some("queued"));
+    assert_eq!(told[0].reason.as_deref(), Some("signal approved: she called"));
 }
 
 fn step(clock: &VirtualClock, claim: RunClaim, path: &str, kind: Kind) -> NewStep {

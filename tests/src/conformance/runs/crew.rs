@@ -218,6 +218,7 @@ pub(super) fn signal(run: RunId, payload: Value) -> NewSignal {
         payload,
         idempotency_key: None,
         actor: None,
+        reason: None,
     }
 }
 

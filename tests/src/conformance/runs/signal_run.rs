@@ -195,6 +195,10 @@ pub(super) async fn what_cannot_be_kept_is_refused(world: &dyn RunWorld) {
         signal(run, json!("a\0b")),
         signal(run, json!({"a\0": 1})),
         signal(run, json!("x".repeat(70_000))),
+        NewSignal {
+            reason: Some("a\0b".to_owned()),
+            ..signal(run, json!(1))
+        },
     ];
     for wrong in refused {
         let answer = store.signal_run(&wrong).await;
