@@ -35,15 +35,22 @@ async fn a_run_is_told_something_once_under_its_key() {
     let (database, _api, client) = serve(stored()).await;
     let run = has(&database, "suspended", "").await;
     let place = format!("{RUNS}/{run}/signals");
-    let body = r#"{"name":"approval","payload":{"by":"Ada"},"idempotency_key":"k"}"#;
+    let body = r#"{"name":"approval","payload":{"by":"Ada"},"idempotency_key":"k","reason":"she called"}"#;
     assert_eq!(client.post(&place, body).await.is(200).json()["outcome"], "sent");
     assert_eq!(client.post(&place, body).await.is(200).json()["outcome"], "known");
+    let silent = r#"{"name":"approval","reason":""}"#;
+    assert_eq!(client.post(&place, silent).await.is(200).json()["outcome"], "sent");
+    let acts = "select concat_ws('|', to_status, split_part(actor, ' for ', 2), reason) from lockgate.transitions";
+    let acts: Vec<String> = sqlx::query_scalar(acts).fetch_all(database.pool()).await.unwrap();
+    assert_eq!(acts, ["signalled|configured|signal approval: she called"]);
     for (body, field) in [
         ("{}".to_owned(), "name"),
         (r#"{"name":""}"#.to_owned(), "name"),
         (r#"{"name":"go","idempotency_key":""}"#.to_owned(), "idempotency_key"),
         (r#"{"name":"go","payload":"a\u0000b"}"#.to_owned(), "payload"),
         (r#"{"name":"go","payload":[{"a\u0000b":1}]}"#.to_owned(), "payload"),
+        (r#"{"name":"go","reason":"a\u0000b"}"#.to_owned(), "reason"),
+        (format!(r#"{{"name":"x","reason":"{}"}}"#, "r".repeat(501)), "reason"),
         (r#"{"name":"go","data":1}"#.to_owned(), "data"),
         (
             format!(r#"{{"name":"go","payload":"{}"}}"#, "x".repeat(65_536)),
@@ -68,7 +75,7 @@ async fn a_run_is_told_something_once_under_its_key() {
         .await
         .is_problem(400, "id");
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
-        "insert into lockgate.signals (run_id, seq, name, payload, actor) select '{run}', n, 'go', '1', 'me' from generate_series(2, 1000) n"
+        "insert into lockgate.signals (run_id, seq, name, payload, actor) select '{run}', n, 'go', '1', 'me' from generate_series(3, 1000) n"
     )))
     .execute(database.pool())
     .await

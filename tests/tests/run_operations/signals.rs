@@ -1,6 +1,6 @@
 //! Telling runs something.
 
-use lockgate::client::{Client, SignalError};
+use lockgate::client::{Client, SignalError, SignalOptions};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -40,6 +40,73 @@ async fn a_signal_is_sent_once_under_its_key_and_says_who_sent_it() {
         .one("select wake_seq = 2 and wake_at is not null from lockgate.task_runs")
         .await;
     assert!(awake);
+}
+
+#[tokio::test]
+async fn whoever_says_why_is_on_record_with_it_once() {
+    let scene = Scene::new().await;
+    let run = scene.has("suspended", "").await;
+    let id = run.to_string();
+    let args = [
+        "runs",
+        "signal",
+        &id,
+        "approved",
+        "true",
+        "--key",
+        "k",
+        "--reason",
+        "she called",
+        "--actor",
+        "Ada",
+    ];
+    assert_eq!(scene.json(&args).await["outcome"], "sent");
+    assert_eq!(scene.json(&args).await["outcome"], "known");
+    let client = Client::new(scene.database.database()).acting_for("Bob");
+    let told = client.run::<()>(run);
+    let why = SignalOptions::default().key("b").reason("she wrote");
+    told.signal_with("approved", &true, why.clone()).await.unwrap();
+    told.signal_with("approved", &true, why).await.unwrap();
+    told.signal("go", &1).await.unwrap();
+    // Without a reason, as replicas of older releases call it, the signal alone names who sent it.
+    scene
+        .sql(&format!(
+            "select lockgate.signal_run('{run}', 'go', '1', 'c', 'Cy', 'told to');
+             select lockgate.signal_run('{run}', 'go', '1', 'd', 'Cy');
+             select lockgate.signal_run('{run}', 'go', reason => '')"
+        ))
+        .await;
+    let acts = "select concat_ws('|', entity, from_status, to_status, split_part(actor, ' for ', 2), reason)
+          from lockgate.transitions order by id";
+    assert_eq!(
+        scene.all(acts).await,
+        [
+            "run|suspended|signalled|Ada|signal approved: she called",
+            "run|suspended|signalled|Bob|signal approved: she wrote",
+            "run|suspended|signalled|Cy|signal go: told to",
+        ]
+    );
+    assert_eq!(scene.one::<i64>("select count(*) from lockgate.signals").await, 6);
+    let rows = scene.json(&["runs", "show", &id, "--steps"]).await;
+    let mut rows = rows.as_array().unwrap().iter();
+    assert!(rows.any(|row| row["status"] == "signalled" && row["reason"] == "signal go: told to"));
+    let shown = scene.run(&["runs", "show", &id]).await.exits(0).out;
+    assert!(shown.contains("signal approved: she wrote"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_told_something_is_paused_since_it_was_paused() {
+    let scene = Scene::new().await;
+    let run = scene.has("paused", "reason = 'lunch'").await;
+    scene
+        .sql(&format!(
+            "insert into lockgate.transitions (at, entity, run_id, from_status, to_status)
+             values (clock_timestamp() - interval '2 days', 'run', '{run}', 'running', 'paused');
+             select lockgate.signal_run('{run}', 'go', reason => 'to see')"
+        ))
+        .await;
+    let long = "select why from lockgate.v_stuck where kind = 'run_paused_long'";
+    assert_eq!(scene.all(long).await, ["lunch"]);
 }
 
 #[tokio::test]
