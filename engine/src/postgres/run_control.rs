@@ -109,7 +109,9 @@ impl Operator {
                 Ok(row.try_get::<Json<Answer>, _>(0)?.0)
             })
         });
-        repeated.await
+        let answer = repeated.await?;
+        fail::fail_point!("fork.after_commit");
+        Ok(answer)
     }
 
     /// Deletes a run that is over; answers `deleted`, `deleting` (retention takes the rest of a large one), `needed` (it

@@ -147,19 +147,23 @@ pub async fn signalled_while_it_suspends() {
     }
 }
 
-/// Of three steps that are undone, last one first, whoever dies at the second undoes that one twice.
-pub async fn before_an_undo_is_recorded() {
-    let story = Story::begin(json!({"undoables": 3, "undoable_transactions": 1, "fails": true})).await;
-    story.cluster.dies_at("undo.before_save:2").await;
-    let _replica = story.cluster.replica();
-    story.cluster.reaches(story.run, "failed").await;
-    let effects = effects(&story.cluster.pool, story.run).await;
-    assert_eq!(effects.len(), 8, "{effects:?}");
-    assert_once_but(&effects, &[("undo 1", 2)]);
-    let order = "select count(*) from lockgate.run_steps u, lockgate.run_steps l
-                  where u.run_id = $1 and l.run_id = $1 and u.path = 'undo/3:do' and l.path = 'undo/1:do'
-                    and u.finished_at < l.finished_at";
-    assert_eq!(story.count(order).await, 1);
+/// Of three steps that are undone, last one first, whoever dies at the second undoes that one twice, unless it was recorded.
+pub async fn around_the_record_of_an_undo() {
+    for (point, recorded) in [("undo.before_save:2", 0), ("undo.after_save:2", 1)] {
+        let story = Story::begin(json!({"undoables": 3, "undoable_transactions": 1, "fails": true})).await;
+        story.cluster.dies_at(point).await;
+        let undone = "select count(*) from lockgate.run_steps where run_id = $1 and path = 'undo/2:do'";
+        assert_eq!(story.count(undone).await, recorded, "{point}");
+        let _replica = story.cluster.replica();
+        story.cluster.reaches(story.run, "failed").await;
+        let effects = effects(&story.cluster.pool, story.run).await;
+        assert_eq!(effects.len(), 8, "{point}: {effects:?}");
+        assert_once_but(&effects, &[("undo 1", 2 - recorded)]);
+        let order = "select count(*) from lockgate.run_steps u, lockgate.run_steps l
+                      where u.run_id = $1 and l.run_id = $1 and u.path = 'undo/3:do' and l.path = 'undo/1:do'
+                        and u.finished_at < l.finished_at";
+        assert_eq!(story.count(order).await, 1, "{point}");
+    }
 }
 
 pub async fn before_a_select() {

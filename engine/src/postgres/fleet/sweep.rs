@@ -40,15 +40,13 @@ impl PostgresFleet {
         let (left, mut sweep) = Sweep::begin(asked);
         self.forget_places(&left);
         let batches = || database.statement(RECOVER_BATCHES).bind(max_deaths).bind(PAGE);
-        let runs = || database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE);
         let overdue = || database.statement(STOP_OVERDUE_RUNS).bind(PAGE);
-        let stopped = || database.statement(SETTLE_STOPS).bind(PAGE);
         let undelivered = || database.statement(RECOVER_UNDELIVERED).bind(PAGE);
         let recover_batches = pages(|| self.affected(batches()));
-        let recover_runs = pages(|| self.affected(runs()));
+        let recover_runs = pages(|| self.recover_page_of_runs());
         let recover_undelivered = pages(|| self.affected(undelivered()));
         let stop_overdue = pages(|| self.counted(overdue()));
-        let settle_stops = pages(|| self.counted(stopped()));
+        let settle_stops = pages(|| self.settle_page_of_stops());
         let swept = Swept {
             batches: sweep.part(left.batches, recover_batches).await,
             runs: sweep.part(left.runs, recover_runs).await,
@@ -89,6 +87,46 @@ impl PostgresFleet {
             .run(move |connection| query.fetch_one(connection).boxed())
             .await?;
         Ok(row.try_get::<i64, _>(0).map_err(DatabaseError::from)?.unsigned_abs())
+    }
+
+    async fn recover_page_of_runs(&self) -> Result<u64, FleetError> {
+        let query = self.database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE);
+        let recovered = self.database.run(move |connection| {
+            async move {
+                let recovered = query.execute(connection).await?.rows_affected();
+                if recovered > 0 {
+                    // In pooler mode the transaction is still open here.
+                    fail::fail_point!("recover_runs.before_commit");
+                }
+                Ok(recovered)
+            }
+            .boxed()
+        });
+        let recovered = recovered.await?;
+        if recovered > 0 {
+            fail::fail_point!("recover_runs.after_commit");
+        }
+        Ok(recovered)
+    }
+
+    async fn settle_page_of_stops(&self) -> Result<u64, FleetError> {
+        let query = self.database.statement(SETTLE_STOPS).bind(PAGE);
+        let ended = self.database.run(move |connection| {
+            async move {
+                let ended: i64 = query.fetch_one(connection).await?.try_get(0)?;
+                if ended > 0 {
+                    // As with runs that are recovered.
+                    fail::fail_point!("settle_stops.before_commit");
+                }
+                Ok(ended.unsigned_abs())
+            }
+            .boxed()
+        });
+        let ended = ended.await?;
+        if ended > 0 {
+            fail::fail_point!("settle_stops.after_commit");
+        }
+        Ok(ended)
     }
 
     async fn complete_idle(&self) -> Result<u64, FleetError> {

@@ -89,6 +89,10 @@ impl PostgresRunStore {
         let read = self.database.run(move |connection| {
             async move {
                 let (mut page, begun) = claims_of(query, claim_id, &mut *connection).await?;
+                if !page.is_empty() {
+                    // In pooler mode the transaction is still open here.
+                    fail::fail_point!("claim_runs.before_commit");
+                }
                 read_past(&database, connection, begun, &mut page).await?;
                 Ok(page)
             }

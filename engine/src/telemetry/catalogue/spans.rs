@@ -35,7 +35,7 @@ spans! {
         (RUN_ID, WORKFLOW, STEP_PATH, ITEMS, BATCHES, CHUNKS, ERROR_TYPE) ["trouble"] AtWork => "the planning of a fan-out";
     SEND = producer "send {topic}" in "run" linked ""
         (RUN_ID, WORKFLOW, STEP_PATH, BATCH_SEQ, TOKEN, BATCH_ITEMS, MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_COUNT, DELIVERED, REFUSED, UNKNOWN, SKIPPED, VANISHED, BATCH_END, HAND_BACK_REASON, ERROR_TYPE)
-        ["read", "sent", "settled", "finished"] AtWork => "the work of a replica on a batch; the first 1,000 of a fan-out have one, then one in sixteen, and each that did not end clean";
+        ["read", "sent", "settled", "finished"] AtWork => "the work of a replica on a batch; the first 1,000 of a run have one, then one in sixteen, and each that did not end clean";
     REDELIVER = client "redeliver {topic}" in "" linked "the contexts of its messages, at most 32"
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_COUNT, DELIVERED, REFUSED, RETRIED, DEAD, HANDED_BACK, ERROR_TYPE) [] InTrouble => "a page of undelivered messages";
     RELAY = client "relay {topic}" in "" linked "the contexts of its messages, at most 32"
