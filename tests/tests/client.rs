@@ -128,7 +128,8 @@ async fn a_run_that_is_cancelled_by_force_is_not_undone() {
     let start = async || client.start::<Letter>(&"dear".to_owned()).send().await.unwrap();
     let [asked, forced] = [start().await, start().await];
     for run in [&asked, &forced] {
-        let waits = "update lockgate.task_runs set status = 'suspended', started_at = now(), wake_at = null where id = $1";
+        let waits = "update lockgate.task_runs set status = 'suspended', started_at = now(), wake_at = null \
+                     where id = $1";
         set(&database, run, waits).await;
         let did = "insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, \
                      consistent, planned_items, planned_batches) \

@@ -1,4 +1,5 @@
-//! A page of runs shares one claim id, and each of them its own lease; one statement renews all, and what nobody renews ends.
+//! A page of runs shares one claim id, and each of them its own lease; one statement renews all, and who stands still
+//! loses them.
 
 use std::time::Instant;
 
