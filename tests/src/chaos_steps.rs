@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use lockgate::delivery::Command;
 use lockgate::lifecycle::RunId;
-use lockgate::workflow::{Context, IdPages, Resources, Source, StepOptions, Workflow, fatal};
+use lockgate::workflow::{Context, IdPages, Resources, RetryPolicy, Source, StepOptions, Workflow, fatal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
@@ -51,6 +51,10 @@ pub struct Plan {
     pub kills: bool,
     /// It fails at its end.
     pub fails: bool,
+    /// Its code panics there.
+    pub panics: bool,
+    /// A step that never returns may take so long.
+    pub hangs_ms: u64,
     /// It waits for signal `go`, so long at most.
     pub signal_ms: Option<u64>,
 }
@@ -105,6 +109,7 @@ impl Workflow for ChaosSteps {
             booked.await?;
         }
         undoable(&ctx, &plan).await?;
+        hang(&ctx, &plan).await?;
         if plan.race_ms > 0 {
             race(&ctx, plan.race_ms).await?;
         }
@@ -132,6 +137,7 @@ impl Workflow for ChaosSteps {
             None => None,
         };
         anyhow::ensure!(!plan.fails, "it was to fail");
+        assert!(!plan.panics, "it was to panic");
         let _: usize = ctx
             .step("last", move || work(run, "last".to_owned(), Duration::ZERO))
             .await?;
@@ -161,6 +167,17 @@ async fn undoable(ctx: &Context, plan: &Plan) -> anyhow::Result<()> {
             move |connection, ()| book(connection, run, format!("strike {number}")).boxed(),
         );
         booked.await?;
+    }
+    Ok(())
+}
+
+/// A step that never returns is tried once.
+async fn hang(ctx: &Context, plan: &Plan) -> anyhow::Result<()> {
+    if plan.hangs_ms > 0 {
+        let within = Duration::from_millis(plan.hangs_ms);
+        let once = StepOptions::default().retry(RetryPolicy::none()).timeout(within);
+        ctx.step_with("hang", once, std::future::pending::<anyhow::Result<()>>)
+            .await?;
     }
     Ok(())
 }

@@ -120,6 +120,34 @@ async fn an_end_without_a_result_says_why() {
     assert!(matches!(nobody.result().await, Err(RunError::Unknown(_))));
 }
 
+/// By force it is over at once and its reason says what stands; otherwise its code is to undo that first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cancelled_by_force_is_not_undone() {
+    let database = TestDatabase::new().await;
+    let client = Client::new(database.database());
+    let start = async || client.start::<Letter>(&"dear".to_owned()).send().await.unwrap();
+    let [asked, forced] = [start().await, start().await];
+    for run in [&asked, &forced] {
+        let waits = "update lockgate.task_runs set status = 'suspended', started_at = now(), wake_at = null \
+                     where id = $1";
+        set(&database, run, waits).await;
+        let did = "insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, \
+                     consistent, planned_items, planned_batches) \
+                   values ($1, '0:seal', 'undoable', 'completed', '1', now(), now(), null, null, null)";
+        set(&database, run, did).await;
+    }
+    assert_eq!(asked.cancel("enough").await.unwrap(), Some(RunStatus::Suspended));
+    let cancelled = Some(RunStatus::Cancelled);
+    assert_eq!(forced.force_cancel("at once").await.unwrap(), cancelled);
+    assert_eq!(asked.force_cancel("at once").await.unwrap(), cancelled);
+    for run in [&asked, &forced] {
+        match run.result().await {
+            Err(RunError::Cancelled { reason, .. }) => assert_eq!(reason, "at once; by force, not undone: 0:seal"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_cannot_be_right_starts_nothing() {
     let database = TestDatabase::new().await;

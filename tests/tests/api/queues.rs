@@ -1,10 +1,13 @@
 //! Queues over HTTP are the queues of the command line.
 
+use lockgate_tests::cli::Program;
 use serde_json::json;
 
 use super::{serve, stored};
 
+const BIN: &str = env!("CARGO_BIN_EXE_lockgate-test");
 const QUEUES: &str = "/api/v1/queues";
+const RUNS: &str = "/api/v1/runs";
 
 #[tokio::test]
 async fn a_queue_is_set_looked_at_paused_and_removed() {
@@ -63,4 +66,39 @@ async fn settings_that_cannot_be_are_refused() {
         client.post("/api/v1/runs", debounced).await.is(200).json()["outcome"],
         "debounced"
     );
+}
+
+/// Who holds the place that a run waits for is named, and the command line says the same.
+#[tokio::test]
+async fn why_a_run_is_kept_back_by_its_queue_is_told() {
+    let (database, _api, client) = serve(stored()).await;
+    let set = client.put(&format!("{QUEUES}/narrow"), r#"{"max_running": 1}"#).await;
+    assert_eq!(set.status, 200);
+    let start = r#"{"workflow":"daily-task-reports","params":{"day":"2026-01-31"},"queue":"narrow"}"#;
+    let holder = client.post(RUNS, start).await.is(201).json()["run_id"].clone();
+    let kept = client.post(RUNS, start).await.is(201).json()["run_id"].clone();
+    sqlx::query(
+        "update lockgate.task_runs
+            set status = 'running', started_at = clock_timestamp(), wake_at = null, rank = null, holds = 'code',
+                claim_id = gen_random_uuid(), claim_token = 1, claimed_by = gen_random_uuid(),
+                claimed_at = clock_timestamp(), lease_until = clock_timestamp() + interval '1 minute'
+          where id = $1::uuid",
+    )
+    .bind(holder.as_str())
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let kept = kept.as_str().unwrap();
+    let why = client.get(&format!("{RUNS}/{kept}/why")).await.is(200).json();
+    let mut causes = why["causes"].as_array().unwrap().iter();
+    let limit = causes.find(|cause| cause["cause"] == "queue").unwrap();
+    assert_eq!(
+        (&limit["limit"], &limit["queue"], &limit["holding"]),
+        (&json!("max_running"), &json!("narrow"), &json!(1)),
+        "{why}"
+    );
+    assert_eq!(limit["holders"][0]["run_id"], holder, "{why}");
+    let program = Program::new(BIN, database.url());
+    let said = program.run(&["runs", "why", kept, "--output", "json"]).await.exits(0);
+    assert_eq!(said.json(), why);
 }

@@ -146,6 +146,71 @@ async fn a_run_that_is_over_is_retried_forked_and_deleted() {
     assert!(actor.ends_with(" for configured"), "{actor}");
 }
 
+/// What stands before the named step is kept; it and all behind it are done again, whatever came of them.
+#[tokio::test]
+async fn a_retry_from_a_named_step_keeps_what_stands_before_it() {
+    let (database, _api, client) = serve(stored()).await;
+    let run = has(&database, "failed", "").await;
+    // Between the two one more that is recorded.
+    sqlx::raw_sql(
+        "update lockgate.run_steps set path = '2:mail' where path = '1:mail';
+         insert into lockgate.run_steps (run_id, path, kind, status, result, started_at, finished_at, consistent, planned_items,
+             planned_batches)
+         select run_id, '1:pack', kind, status, result, started_at, finished_at, null, null, null
+           from lockgate.run_steps where path = '0:charge'",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let retry = format!("{RUNS}/{run}/retry");
+    for (body, kept) in [
+        ("{}", vec!["0:charge", "1:pack"]),
+        (r#"{"from":"pack"}"#, vec!["0:charge"]),
+        (r#"{"from":"1:pack","reason":"the box was too small"}"#, vec!["0:charge"]),
+        (r#"{"from":"charge"}"#, vec![]),
+    ] {
+        let answer = client.post(&retry, body).await.is(201).json();
+        let again = answer["run_id"].as_str().unwrap().to_owned();
+        let shown = client.get(&format!("{RUNS}/{again}")).await.is(200).json();
+        let steps = shown["steps"].as_array().unwrap().iter();
+        let paths: Vec<&str> = steps.map(|step| step["path"].as_str().unwrap()).collect();
+        assert_eq!(paths, kept, "{body}");
+        assert_eq!(shown["forked_from"], json!(run), "{body}");
+    }
+}
+
+/// What its code could undo stands, and the reason says so; asked without force, the same run waits for its code.
+#[tokio::test]
+async fn a_run_that_is_cancelled_by_force_is_over_and_not_undone() {
+    let (database, _api, client) = serve(stored()).await;
+    let asked = has(&database, "suspended", "").await;
+    let forced = has(&database, "suspended", "").await;
+    sqlx::raw_sql("update lockgate.run_steps set kind = 'undoable' where path = '0:charge'")
+        .execute(database.pool())
+        .await
+        .unwrap();
+    let cancel = async |run: Uuid, body: &str| {
+        let answer = client.post(&format!("{RUNS}/{run}/cancel"), body).await;
+        answer.is(200).json()["status"].clone()
+    };
+    let undoing = async |run: Uuid| -> i64 {
+        let begun = "select count(*) from lockgate.transitions where run_id = $1 and to_status = 'undoing'";
+        let begun = sqlx::query_scalar(begun).bind(run);
+        begun.fetch_one(database.pool()).await.unwrap()
+    };
+    assert_eq!(cancel(asked, r#"{"reason":"enough"}"#).await, "stopping");
+    assert_eq!(undoing(asked).await, 1);
+    let at_once = r#"{"force":true,"reason":"at once"}"#;
+    assert_eq!(cancel(forced, at_once).await, "cancelled");
+    assert_eq!(undoing(forced).await, 0);
+    // Also one that waits to be undone.
+    assert_eq!(cancel(asked, at_once).await, "cancelled");
+    for run in [asked, forced] {
+        let shown = client.get(&format!("{RUNS}/{run}")).await.is(200).json();
+        assert_eq!(shown["reason"], "at once; by force, not undone: 0:charge", "{shown}");
+    }
+}
+
 #[tokio::test]
 async fn many_runs_are_acted_on_at_once() {
     let (database, _api, client) = serve(stored()).await;

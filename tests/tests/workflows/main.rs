@@ -9,6 +9,7 @@ mod leases;
 mod lost;
 mod mixed;
 mod operators;
+mod panics;
 mod poison;
 mod queues;
 mod reports;

@@ -1,6 +1,8 @@
 //! `runs why`: every cause, made in the tables as the engine makes it, and named by the binary.
 #![allow(clippy::unwrap_used)]
 
+mod queue;
+
 use lockgate_tests::TestDatabase;
 use lockgate_tests::cli::Program;
 use serde_json::Value;
