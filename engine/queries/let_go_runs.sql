@@ -24,7 +24,7 @@ with m as (
            attempts = case when m.act in ('wait', 'wait_batches', 'wait_to_undo') then 0 else r.attempts end,
            -- Code that records something each time is slow, and goes on.
            overruns = case when m.act in ('wait', 'wait_batches', 'wait_to_undo') then null
-                           when m.act = 'overrun' then case when n.progressed then 1
+                           when m.act = 'overrun' then case when n.progressed then null
                                 when coalesce(r.overruns, 0) < 4 then coalesce(r.overruns, 0) + 1 end
                            else r.overruns end,
            attributes = case when m.attributes is null then r.attributes

@@ -3,7 +3,9 @@
 -- tenant with much nor a key that is full stands before the others. In a fair queue those tenants go first who have fewest
 -- runs under way. $6: picked already, $7: room.
 with recursive gate as (
-    select q.max_per_key, q.fair, coalesce(q.last_tenant, '') as tenant, coalesce(q.last_key, '') as key
+    select q.max_per_key, q.fair, coalesce(q.last_tenant, '') as tenant, coalesce(q.last_key, '') as key,
+           -- How many of the first are looked at: all that are wanted, and more where full keys may stand before others.
+           greatest(case when q.max_per_key is null then 512 else 1000 end, $7::bigint + cardinality($6)) as first
       from lockgate.queues q where q.name = $1
 ), holders as (
     select coalesce(r.tenant, '') as tenant, coalesce(r.limit_key, '') as key
@@ -25,9 +27,9 @@ with recursive gate as (
        and coalesce(h.rank, h.wake_at) <= (select clock_timestamp()) and h.wake_at <= (select clock_timestamp())
        and h.claim_id is null and h.status in ('queued', 'running', 'suspended')
      order by coalesce(h.rank, h.wake_at)
-     limit (select 512)
+     limit (select first from gate)
 ), steps (tenant, key, is_open, wrapped, turn, open) as (
-    select tenant, key, false, false, 0, 0 from gate where (select count(*) from head) = 512
+    select tenant, key, false, false, 0, 0 from gate where (select count(*) from head) = first
     union all
     select x.tenant, x.key, o.is_open, x.wrapped, s.turn + 1, s.open + o.is_open::integer
       from steps s
@@ -61,7 +63,7 @@ with recursive gate as (
     -- Of many that are ready those are heard of who have waited longest, wherever their turn is.
     select coalesce(h.tenant, '') as tenant, coalesce(h.limit_key, '') as key
       from head h
-     where (h.tenant is not null or h.limit_key is not null) and (h.nth <= 32 or (select count(*) from head) < 512)
+     where (h.tenant is not null or h.limit_key is not null) and (h.nth <= 32 or (select count(*) from head) < (select first from gate))
     union
     select s.tenant, s.key from steps s where s.turn > 0 and s.is_open
 ), turns as (

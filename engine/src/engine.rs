@@ -124,10 +124,11 @@ impl EngineBuilder {
         Client::beside(database, self.local.clone())
     }
 
-    /// Runs a replica until told to stop, then drains it.
+    /// Runs a replica until told to stop, then drains it. A database, or brokers, that are away are waited for.
     ///
     /// # Errors
-    /// The configuration cannot be used, or a topic cannot be written to; nothing was claimed.
+    /// The configuration, a name, the port of the API or the limits of a queue cannot be used, before a run or batch is claimed;
+    /// or, at the end, it did not drain in time or the schema does not fit.
     pub async fn run(&self, config: Config, roles: Roles, stop: CancellationToken) -> anyhow::Result<()> {
         self.run_watched(config, roles, Health::default(), stop).await
     }
@@ -135,7 +136,7 @@ impl EngineBuilder {
     /// The same, and says how it is.
     ///
     /// # Errors
-    /// The configuration cannot be used, or a topic cannot be written to; nothing was claimed.
+    /// As [`Engine::run`].
     pub async fn run_watched(
         &self,
         config: Config,
@@ -147,6 +148,8 @@ impl EngineBuilder {
         let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?.named(Pool::Main);
         let stop = stop.child_token();
+        // Whoever leaves with an error leaves no part of the replica behind.
+        let _stopped = stop.clone().drop_guard();
         let (api, door) = match roles.api {
             true => self.serve(&config, health.clone(), stop.clone()).await?,
             false => (None, None),
@@ -156,6 +159,7 @@ impl EngineBuilder {
         let fleet: Arc<dyn Fleet> = Timed::new(fleet);
         let hints = self.hints(&config, roles, &health);
         let background = CancellationToken::new();
+        let _ended = background.clone().drop_guard();
         let through_pooler = config.database.pooler_mode && config.database.url_direct.is_none();
         let listener = tokio::spawn(listen(
             config.direct_settings()?.url,

@@ -68,19 +68,22 @@ pub(super) struct Bulk {
     pub(super) key: Option<String>,
 }
 
+/// The answers to a page of lines.
+type Answered = Result<Bytes, tokio::task::JoinError>;
+
 /// Begins to answer; the lines are worked on while they come.
 pub(super) fn answer(api: Api, bulk: Bulk, body: Body) -> Result<Response, Problem> {
     let permit = api.bulk.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Problem::unavailable("too many bulk requests are worked on"))?;
     let (answers, mut to_client) = mpsc::channel(PAGES_KEPT);
     tokio::spawn(work(api, bulk, body, answers, permit).in_current_span());
-    let pages = stream::poll_fn(move |context| to_client.poll_recv(context)).map(Ok::<Bytes, std::convert::Infallible>);
+    let pages = stream::poll_fn(move |context| to_client.poll_recv(context));
     Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(pages)).into_response())
 }
 
-/// Ends when the body does, when its client is gone, or when this replica is to stop: lines without an answer were not
-/// taken.
-async fn work(api: Api, bulk: Bulk, body: Body, answers: mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
+/// Ends when the body does, when its client is gone or reads too slowly, or when this replica is to stop: of lines without an
+/// answer some may have been taken, and are to be sent again under their keys.
+async fn work(api: Api, bulk: Bulk, body: Body, answers: mpsc::Sender<Answered>, _permit: OwnedSemaphorePermit) {
     let from = (Lines::new(body, api.arrival), 1, api.stop.clone());
     let numbered = stream::unfold(from, async |(mut body, first, stop)| {
         let page = tokio::select! {
@@ -95,9 +98,11 @@ async fn work(api: Api, bulk: Bulk, body: Body, answers: mpsc::Sender<Bytes>, _p
         .map(move |(first, page)| tokio::spawn(answer_page(api.clone(), bulk.clone(), first, page).in_current_span()))
         .buffered(PAGES_AT_ONCE);
     let mut answered = std::pin::pin!(answered);
-    while let Some(Ok(page)) = answered.next().await {
+    while let Some(page) = answered.next().await {
+        // A page whose task panicked breaks the answer off, so that it does not look whole.
+        let is_whole = page.is_ok();
         let sent = tokio::time::timeout(UNREAD, answers.send(page)).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        if !is_whole || !matches!(sent, Ok(Ok(()))) {
             break;
         }
     }

@@ -72,6 +72,21 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// An act that is done page by page, of which so much was done before.
+    pub(super) fn after_pages(changed: u64, error: DatabaseError) -> Self {
+        let problem = Self::from(error);
+        if changed == 0 {
+            return problem;
+        }
+        let detail = format!("the database failed on the way; {changed} were changed before, and the same request goes on");
+        Self {
+            detail: detail.into(),
+            ..problem
+        }
+    }
+}
+
 impl From<InvalidRequest> for Problem {
     fn from(invalid: InvalidRequest) -> Self {
         Self {
@@ -88,6 +103,10 @@ impl From<DatabaseError> for Problem {
         if error.may_pass() {
             tracing::warn!(name: "request_database_unanswered", %error, "a request met a database that does not answer");
             return Self::unavailable("the database does not answer; whether anything was changed is not known");
+        }
+        if error.gave_way() {
+            tracing::warn!(name: "request_database_gave_way", %error, "the database put a request off");
+            return Self::unavailable("the database had something else to do; nothing was changed");
         }
         tracing::error!(name: "request_database_refused", %error, "the database refused a request");
         Self::new(

@@ -313,6 +313,5 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
         return Ok(Json(operator.count_runs(&bulk).await?));
     }
     let done = operator.act_on_runs(&bulk).await;
-    // What was done before a failure is found in the tables; the same request goes on with the others.
-    Ok(Json(done.map_err(|(_, error)| error)?))
+    Ok(Json(done.map_err(|(done, error)| Problem::after_pages(done.acted, error))?))
 }

@@ -65,7 +65,8 @@ pub(super) async fn backfill(
         dry_run: request.dry_run,
         actor: Some(caller.name),
     };
-    let slots = Schedules::new(api.database.clone()).backfill(&backfill).await?;
+    let slots = Schedules::new(api.database.clone()).backfill(&backfill).await;
+    let slots = slots.map_err(|(done, error)| Problem::after_pages(done, error))?;
     let slots = slots.map_err(|why| match why {
         NotBackfilled::Unknown(_) => Problem::new(StatusCode::NOT_FOUND, why.to_string()),
         NotBackfilled::Invalid(wrong) => Problem::new(StatusCode::BAD_REQUEST, wrong),

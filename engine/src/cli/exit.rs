@@ -128,6 +128,25 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// A write that is done page by page, of which so much was done before.
+    #[must_use]
+    pub fn after_pages(error: DatabaseError, done: impl fmt::Display, count: u64) -> Self {
+        let failure = Self::of_write(error);
+        if count == 0 {
+            return failure;
+        }
+        let hint = failure
+            .hint
+            .unwrap_or_else(|| "the same command goes on with the others".to_owned());
+        let what = match failure.changed {
+            Changed::Unknown => format!("{}; {done} before, and perhaps a page more", failure.what),
+            _ => format!("{}; {done} before", failure.what),
+        };
+        Self::new(failure.exit, what).changed(Changed::Said).hint(hint)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let changed = match self.changed {

@@ -114,9 +114,11 @@ fn show(context: &Context, states: &[MigrationState]) -> Result<(), Failure> {
 
 /// Each migration is a transaction of its own: those before the failed one stay.
 fn half_done(error: DatabaseError) -> Failure {
+    let of_the_last = match error.is_unanswered() {
+        true => "whether the last migration was applied is not known, those before it stay (`migrate status`)",
+        false => "the migration that failed was rolled back, those before it stay (`migrate status`)",
+    };
     let mut failure = Failure::from(error).changed(Changed::Said);
-    failure
-        .what
-        .push_str("; the migration that failed was rolled back, those before it stay (`migrate status`)");
+    failure.what = format!("{}; {of_the_last}", failure.what);
     failure
 }

@@ -98,7 +98,14 @@ impl Which {
         let desk = OutboxDesk::new(context.database().await?, context.actor.clone());
         let mut done = OutboxChange::default();
         loop {
-            done.add(desk.act(&bulk).await.map_err(Failure::of_write)?);
+            match desk.act(&bulk).await {
+                Ok(more) => done.add(more),
+                Err((more, error)) => {
+                    done.add(more);
+                    let so_far = format_args!("{} commands were taken out", done.changed);
+                    return Err(Failure::after_pages(error, so_far, done.changed));
+                }
+            }
             bulk.after = done.next;
             if bulk.after.is_none() {
                 break;

@@ -169,7 +169,10 @@ async fn sync(context: &Context) -> Outcome {
             .check()
             .map_err(|why| Failure::new(Exit::Usage, format!("queue {}: {why}", settings.name)))?;
         let state = operator.set_queue(settings, Some("declared by code"), false).await;
-        answers.push((settings.name.clone(), state.map_err(Failure::of_write)?));
+        let before = answers.len();
+        let so_far = format_args!("{before} queues were looked at or set");
+        let state = state.map_err(|error| Failure::after_pages(error, so_far, before as u64))?;
+        answers.push((settings.name.clone(), state));
     }
     let lines: Vec<String> = answers
         .iter()

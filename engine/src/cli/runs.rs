@@ -122,10 +122,11 @@ async fn act(context: &Context, act: RunAct, target: Target, how: How) -> Outcom
         RunAct::Cancel => (operator.cancel_run(run, reason).await, &["cancelled", "stopping"]),
         RunAct::Pause => (operator.pause_run(run, reason).await, &["paused"]),
         RunAct::Delete => (operator.delete_run(run, reason).await, &["deleted", "deleting"]),
-        RunAct::Resume | RunAct::Retry => (
+        RunAct::Resume => (
             operator.resume_run(run, reason).await,
             &["queued", "running", "suspended"],
         ),
+        RunAct::Retry => return Err(Failure::new(Exit::Usage, "one run is retried by `runs retry`")),
     };
     acted(context, run, status.map_err(Failure::of_write)?, wanted)
 }

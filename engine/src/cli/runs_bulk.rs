@@ -82,16 +82,7 @@ impl Target {
 }
 
 fn failed(done: &ActedRuns, act: RunAct, error: DatabaseError) -> Failure {
-    let failure = Failure::of_write(error);
-    let so_far = format!("{}; {act} was done to {} runs before", failure.what, done.acted);
-    let hint = failure
-        .hint
-        .unwrap_or_else(|| "the same command goes on with the others".to_owned());
-    let changed = match done.acted {
-        0 => failure.changed,
-        _ => Changed::Said,
-    };
-    Failure::new(failure.exit, so_far).changed(changed).hint(hint)
+    Failure::after_pages(error, format_args!("{act} was done to {} runs", done.acted), done.acted)
 }
 
 fn counted(found: &ActedRuns, act: RunAct) -> String {

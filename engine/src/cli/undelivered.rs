@@ -8,7 +8,7 @@ use super::output::{or_dash, time};
 use super::undelivered_export::export;
 use super::{Context, Exit, Failure, Outcome};
 use crate::inspect::{UndeliveredCount, UndeliveredFilter, UndeliveredSummary};
-use crate::postgres::UndeliveredDesk;
+use crate::postgres::{DatabaseError, UndeliveredDesk};
 
 const STATES: [&str; 6] = ["due", "refused", "claimed", "delivered", "dead", "discarded"];
 /// What a person may change: not what a replica holds, and not what is over.
@@ -106,7 +106,7 @@ impl Command {
                     false => desk
                         .redeliver(&filter, reason.as_deref())
                         .await
-                        .map_err(Failure::of_write)?,
+                        .map_err(|(done, error)| part_done(error, "made due", done))?,
                 };
                 counted(context, &how, "made due", changed, found)
             }
@@ -118,12 +118,19 @@ impl Command {
                 let found = desk.count(&filter).await?;
                 let changed = match how.dry_run {
                     true => 0,
-                    false => desk.discard(&filter, &reason).await.map_err(Failure::of_write)?,
+                    false => desk
+                        .discard(&filter, &reason)
+                        .await
+                        .map_err(|(done, error)| part_done(error, "discarded", done))?,
                 };
                 counted(context, &how, "discarded", changed, found)
             }
         }
     }
+}
+
+fn part_done(error: DatabaseError, verb: &str, done: u64) -> Failure {
+    Failure::after_pages(error, format_args!("{done} messages were {verb}"), done)
 }
 
 impl From<Filter> for UndeliveredFilter {

@@ -91,7 +91,8 @@ pub(super) async fn wait_for_end(
             Ok(Some(progress)) => {
                 answered = Instant::now();
                 draw(&bar, &progress);
-                if matches!(progress.status.as_str(), "completed" | "failed" | "cancelled") {
+                // One that is set aside goes on only when a person says so.
+                if matches!(progress.status.as_str(), "completed" | "failed" | "cancelled" | "quarantined") {
                     bar.finish_and_clear();
                     return Ok(ended(progress, None));
                 }

@@ -199,11 +199,12 @@ impl<O> RunHandle<O> {
         self.id
     }
 
-    /// Waits until it is over, and gives what it returned; of a run that went on as another one, what that returned. A database that is away is waited for; wrap it in a timeout
-    /// to wait no longer than that. May be dropped at any time.
+    /// Waits until it is over, and gives what it returned; of a run that went on as another one, what that returned. A database
+    /// that is away is waited for; wrap it in a timeout to wait no longer than that. May be dropped at any time.
     ///
     /// # Errors
-    /// It failed, was cancelled or quarantined, is not there, or returned something else.
+    /// It failed, was cancelled or quarantined, is not there, or returned something else; or the database refuses to say, for
+    /// want of a right, a login or a schema.
     pub async fn result(&self) -> Result<O, RunError>
     where
         O: DeserializeOwned,
@@ -216,6 +217,9 @@ impl<O> RunHandle<O> {
                 None => break ended,
             }
         };
+        if let Some(error) = ended.refused {
+            return Err(RunError::Store(error));
+        }
         let EndedRun { output, reason, .. } = ended;
         let reason = reason.unwrap_or_default();
         match ended.status {

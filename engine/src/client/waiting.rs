@@ -36,6 +36,17 @@ pub(crate) struct EndedRun {
     pub(crate) reason: Option<String>,
     /// The run that goes on in its place.
     pub(crate) continued_as: Option<RunId>,
+    /// Why it cannot be asked for, however long one waits.
+    pub(crate) refused: Option<DatabaseError>,
+}
+
+impl EndedRun {
+    fn refused(error: DatabaseError) -> Self {
+        Self {
+            refused: Some(error),
+            ..Self::default()
+        }
+    }
 }
 
 /// Says which of these runs are over.
@@ -129,6 +140,10 @@ impl Inner {
         for page in due.chunks(PAGE) {
             match self.store.ended_runs(page.to_vec()).await {
                 Ok(ended) => self.local.tell(ended.into_iter()),
+                Err(error) if error.is_of_the_setup() => {
+                    let refused = |run: &RunId| (*run, EndedRun::refused(error.clone()));
+                    self.local.tell(page.iter().map(refused));
+                }
                 Err(error) => tracing::debug!(%error, "could not ask for the ends of runs"),
             }
         }

@@ -184,11 +184,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl PublisherEvents for Breakers {
     fn topic_trouble(&self, topic: &str, trouble: TopicTrouble) {
-        let reason = match trouble {
-            TopicTrouble::Missing => Reason::TopicMissing,
-            TopicTrouble::NotAuthorised => Reason::NotAuthorised,
-        };
-        self.observe(topic, Observation::Trouble(reason));
+        self.observe(topic, Observation::Trouble(trouble.into()));
     }
 
     fn all_brokers_down(&self) {

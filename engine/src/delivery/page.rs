@@ -93,7 +93,11 @@ async fn keep(service: &Service, page: &Page) {
     loop {
         tokio::time::sleep_until((asked + lease / 3).into()).await;
         let next = Instant::now();
-        match service.store.renew_undelivered(page.claim_id, &claims, lease).await {
+        let renewed = tokio::select! {
+            renewed = service.store.renew_undelivered(page.claim_id, &claims, lease) => renewed,
+            () = tokio::time::sleep_until((asked + trusted).into()) => return,
+        };
+        match renewed {
             Ok(held) if held == claims.len() as u64 => {
                 meters().leases_renewed(LeaseKind::Undelivered, claims.len());
                 asked = next;

@@ -128,7 +128,7 @@ impl RedeliveryLoop {
     }
 
     /// Works until told to stop, then drains: outcomes on their way are waited for and written, the rest is handed
-    /// back. Answers whether that was done in time; what was not is recovered. Runs once.
+    /// back. Answers whether that was done in time; what was not is recovered. Not run again after that.
     pub async fn run(&self, stop: CancellationToken) -> bool {
         let service = &self.service;
         let mut flights = Flights::default();

@@ -266,7 +266,8 @@ impl Executor {
         tasks.spawn(async move { going_on("driver", || driver::run(driving.clone())).await });
         let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
         shared.hints.local.join(eager.clone());
-        let keeper = tokio::spawn(keeper::run(shared.clone()));
+        let keeping = shared.clone();
+        let keeper = tokio::spawn(async move { going_on("keeper", || keeper::run(keeping.clone())).await });
         stop.cancelled().await;
         shared.stopping.cancel();
         let mut span = Spanned::begin(&DRAIN, "", TraceContext::root(), None);

@@ -263,7 +263,7 @@ impl FanOuts {
                 anyhow::bail!("workflow {} did not reach step {path}, which has batches: {end}", run.workflow)
             }
             () = tokio::time::sleep(ATTACH_WITHIN) => {
-                anyhow::bail!("workflow {} did not reach step {path} within 30s", run.workflow)
+                anyhow::bail!("workflow {} did not reach step {path} within {ATTACH_WITHIN:?}", run.workflow)
             }
         };
         Ok(Arc::new(KnownFanOut::new(run, path.to_owned(), fan_out)))

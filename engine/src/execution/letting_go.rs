@@ -150,9 +150,8 @@ enum EndsAs {
 
 async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<(LetGo, EndsAs), FleetError> {
     let claim = &host.held.claim;
-    tracing::error!(name: "run_failed", run = %claim.run, reason, "the run failed");
     let act = Act::Fail { reason: reason.clone() };
-    match ask(shared, &host.held, act, host.has_batches()).await? {
+    let failed = match ask(shared, &host.held, act, host.has_batches()).await? {
         // Batches of it are unfinished, or it was stopped or paused: it ends when they are back.
         LetGo::Held(_) => {
             let ended = shared.fleet.fail_claimed_run(claim, &reason).await?;
@@ -160,10 +159,15 @@ async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<(LetG
                 Ended::Done => LetGo::Done,
                 Ended::Lost => LetGo::Lost,
             };
-            Ok((gone, EndsAs::Stopped))
+            (gone, EndsAs::Stopped)
         }
-        decided => Ok((decided, EndsAs::Itself)),
+        decided => (decided, EndsAs::Itself),
+    };
+    // Only now: another may have it by now, and complete it.
+    if failed.0 == LetGo::Done {
+        tracing::error!(name: "run_failed", run = %claim.run, reason, "the run failed");
     }
+    Ok(failed)
 }
 
 /// Gives the claim up as fits; answers how that ended the run, if it did.

@@ -23,6 +23,8 @@ const PAGE: usize = 1000;
 const STRIDE: usize = 125;
 /// How often a waiting sender looks whether its topic still goes.
 const LOOK: Duration = Duration::from_millis(100);
+/// What a source may go on reading for when its batch is to stop.
+const READ_ON: Duration = Duration::from_secs(1);
 
 /// How work on a batch ended.
 pub(crate) enum BatchEnd {
@@ -170,7 +172,10 @@ impl<'a> Pipeline<'a> {
             self.look()?;
             let began = Instant::now();
             let making = self.known.fan_out.make(&self.shared.resources, &wanted);
-            let made = within(self.told.context(), making).await;
+            let made = tokio::select! {
+                made = within(self.told.context(), making) => made,
+                stop = self.left() => return Err(stop),
+            };
             self.told.read(wanted.len(), began, made.is_err());
             let made = made.map_err(Stop::Source)?;
             self.known.source_worked();
@@ -347,6 +352,20 @@ impl<'a> Pipeline<'a> {
         }
         self.places = count;
         Ok(())
+    }
+
+    /// Ends when it is to stop and a source has not come back for some time: one that waits for ever is not to hold the batch.
+    async fn left(&self) -> Stop {
+        loop {
+            tokio::select! {
+                _ = self.held.lease.must_stop() => {}
+                () = self.shared.hurry.cancelled() => {}
+            }
+            tokio::time::sleep(READ_ON).await;
+            if let Err(stop) = self.look() {
+                return stop;
+            }
+        }
     }
 
     /// Whether to go on; asked once in a while, not for each item.

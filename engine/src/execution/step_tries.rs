@@ -308,7 +308,7 @@ impl OwnerHost {
         status: StepStatus,
         result: Vec<u8>,
     ) -> BoxFuture<'a, anyhow::Result<Done>> {
-        step.finished_at = self.new_step(String::new(), step.kind).finished_at;
+        step.finished_at = self.stamp();
         if step.kind == Kind::Undoable && status == StepStatus::Completed {
             self.lock().undoables.done(&step.path, result.clone(), step.finished_at);
         }

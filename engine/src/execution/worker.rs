@@ -129,21 +129,33 @@ async fn claim(shared: &Shared) -> Option<(Batch, Instant)> {
     let claim_id = Uuid::new_v4();
     let asked = Instant::now();
     let found = match shared.fleet.claim_next_batch(run, claim_id).await {
-        Ok(found) => found,
-        Err(error) => reread(shared, run, claim_id, &error).await,
+        Ok(found) => Ok(found),
+        Err(error) => reread(shared, run, (claim_id, asked), &error).await,
     };
     fail::fail_point!("claim.after_commit");
-    if found.is_none() {
+    // Who could not ask does not know that there is nothing.
+    if let Ok(None) = found {
         shared.work.exhausted(run);
     }
-    found.map(|batch| (batch, asked))
+    found.ok().flatten().map(|batch| (batch, asked))
 }
 
-/// The answer of a claim was lost: it may have been granted.
-async fn reread(shared: &Shared, run: RunId, claim_id: Uuid, error: &FleetError) -> Option<Batch> {
+/// The answer of a claim was lost: it may have been granted, and would then be held by nobody until its lease ends. So it is
+/// asked for as long as most of the lease is left.
+async fn reread(
+    shared: &Shared,
+    run: RunId,
+    (claim_id, asked): (Uuid, Instant),
+    error: &FleetError,
+) -> Result<Option<Batch>, FleetError> {
     tracing::warn!(name: "claim_unanswered", %run, kind = "batch", %error, "a claim was not answered: it may have been granted");
-    tokio::time::sleep(STORE_PAUSE).await;
-    shared.fleet.find_batch_claim(run, claim_id).await.ok().flatten()
+    loop {
+        tokio::time::sleep(STORE_PAUSE).await;
+        match shared.fleet.find_batch_claim(run, claim_id).await {
+            Err(_) if asked.elapsed() < shared.settings.lease / 3 && !shared.hurry.is_cancelled() => {}
+            answer => return answer,
+        }
+    }
 }
 
 async fn work_on(shared: &Shared, batch: Batch, asked: Instant) -> Option<(Batch, Instant)> {
@@ -384,9 +396,9 @@ async fn try_finish(
         Ok((ended, next)) => Ok((ended, next.map(|next| (next, asked)))),
         Err(error) => {
             // Both halves are one statement: if the next batch is ours, this one is finished.
-            match reread(shared, next_run, claim_id, &error).await {
-                Some(next) => Ok((Ended::Done, Some((next, asked)))),
-                None => Err(error),
+            match reread(shared, next_run, (claim_id, asked), &error).await {
+                Ok(Some(next)) => Ok((Ended::Done, Some((next, asked)))),
+                _ => Err(error),
             }
         }
     }

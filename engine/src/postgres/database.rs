@@ -58,7 +58,7 @@ impl std::fmt::Debug for DatabaseSettings {
 }
 
 /// Why a call failed. Holds neither the URL nor values of the statement.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
     /// The URL cannot be used.
@@ -122,6 +122,20 @@ impl DatabaseError {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.code() == Some("23505")
+    }
+
+    /// Whether it is about how this client is set up (who it is, what it may, what is there): waiting repairs nothing.
+    pub(crate) fn is_of_the_setup(&self) -> bool {
+        const SETUP: [&str; 4] = ["28", "3D", "3F", "42"];
+        matches!(self, Self::BadUrl(_))
+            || self
+                .code()
+                .is_some_and(|code| SETUP.iter().any(|class| code.starts_with(class)))
+    }
+
+    /// Whether the server gave way to somebody else, or to a limit of its own, and the same may go well the next time.
+    pub(crate) fn gave_way(&self) -> bool {
+        matches!(self.code(), Some("40001" | "40P01" | "55P03" | "57014" | "53100" | "53200"))
     }
 
     /// Whether trying again can help: the server may come up, but wrong credentials stay wrong.

@@ -19,17 +19,17 @@ const QUIET: Duration = Duration::from_secs(10);
 /// What its answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Calls `hint` with the payload of every notification until told to stop, and with [`DEAF`] when none can come. Give it the direct URL: a transaction
-/// pooler does not pass notifications on. Losing them costs time, never work.
+/// Calls `hint` with the payload of every notification until told to stop, and with [`DEAF`] when none can come. Give it the
+/// direct URL: a transaction pooler does not pass notifications on. Losing them costs time, never work.
 pub async fn listen(url: String, hint: Arc<dyn Fn(&str) + Send + Sync>, stop: CancellationToken) {
     let mut warned = false;
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => return,
-            ended = listen_once(&url, &hint) => {
+            ended = listen_once(&url, &hint, &mut warned) => {
                 hint(DEAF);
                 let why = ended.err().map_or_else(|| "the connection ended".to_owned(), |error| error.to_string());
-                // Once at warn: polling goes on, and repeating it would only fill the log.
+                // Once at warn until it listens again: polling goes on, and repeating it would only fill the log.
                 if warned {
                     tracing::debug!(why, "not listening for hints; polling goes on");
                 } else {
@@ -45,9 +45,12 @@ pub async fn listen(url: String, hint: Arc<dyn Fn(&str) + Send + Sync>, stop: Ca
     }
 }
 
-async fn listen_once(url: &str, hint: &Arc<dyn Fn(&str) + Send + Sync>) -> Result<(), sqlx::Error> {
+async fn listen_once(url: &str, hint: &Arc<dyn Fn(&str) + Send + Sync>, warned: &mut bool) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect(url).await?;
     listener.listen(CHANNEL).await?;
+    if std::mem::take(warned) {
+        tracing::info!(name: "hints_heard_again", "listening for hints again");
+    }
     // Whatever was said before we listened: look once.
     hint("run");
     loop {

@@ -38,14 +38,17 @@ impl OutboxDesk {
     ///
     /// # Errors
     /// The database failed, no reason was given, or commands are to move that go where the configuration says, and no topic
-    /// is named.
-    pub async fn act(&self, bulk: &OutboxBulk) -> Result<OutboxChange, DatabaseError> {
+    /// is named; with what was done before.
+    pub async fn act(&self, bulk: &OutboxBulk) -> Result<OutboxChange, (OutboxChange, DatabaseError)> {
         let mut done = OutboxChange {
             next: bulk.after,
             ..OutboxChange::default()
         };
         for _ in 0..LOOKS {
-            done.add(self.page(bulk, done.next).await?);
+            match self.page(bulk, done.next).await {
+                Ok(page) => done.add(page),
+                Err(error) => return Err((done, error)),
+            }
             if done.next.is_none() {
                 break;
             }

@@ -152,16 +152,21 @@ impl Operator {
             next: bulk.after,
             ..ActedRuns::default()
         };
-        let (mut lost, mut looks) = (0, 0);
-        while done.matched < bulk.at_most && looks < LOOKS {
-            let page = PAGE.min(bulk.at_most - done.matched);
+        let (mut lost, mut looks, mut unknown) = (0, 0, 0);
+        while done.matched + unknown < bulk.at_most && looks < LOOKS {
+            let page = PAGE.min(bulk.at_most - done.matched - unknown);
             match self.act_on_page(bulk, false, done.next, page).await {
                 Ok(acted) => {
                     done.add(acted);
                     (lost, looks) = (0, looks + 1);
                 }
-                // To what it was done it is not done again: such a run does not fit any more.
+                // To what it was done it is not done again: such a run does not fit any more. But others may be found in its
+                // place, so a page that may have been done counts as if it had been.
                 Err(error) if error.may_pass() && lost < LOST_TRIES => {
+                    unknown += if error.is_unanswered() { page } else { 0 };
+                    if done.matched + unknown >= bulk.at_most {
+                        return Err((done, error));
+                    }
                     lost += 1;
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;

@@ -60,16 +60,16 @@ impl UndeliveredDesk {
     /// a message, and those that redelivery holds this moment, stay as they are.
     ///
     /// # Errors
-    /// The database failed; pages before stay changed.
-    pub async fn redeliver(&self, filter: &UndeliveredFilter, why: Option<&str>) -> Result<u64, DatabaseError> {
+    /// The database failed; with how many it was done to before.
+    pub async fn redeliver(&self, filter: &UndeliveredFilter, why: Option<&str>) -> Result<u64, (u64, DatabaseError)> {
         self.change(REDELIVER_UNDELIVERED, filter, why).await
     }
 
     /// Gives messages up for good and clears what was kept of them. Answers how many.
     ///
     /// # Errors
-    /// The database failed or no reason was given; pages before stay changed.
-    pub async fn discard(&self, filter: &UndeliveredFilter, why: &str) -> Result<u64, DatabaseError> {
+    /// The database failed or no reason was given; with how many it was done to before.
+    pub async fn discard(&self, filter: &UndeliveredFilter, why: &str) -> Result<u64, (u64, DatabaseError)> {
         self.change(DISCARD_UNDELIVERED, filter, Some(why)).await
     }
 
@@ -88,7 +88,7 @@ impl UndeliveredDesk {
         sql: &'static str,
         filter: &UndeliveredFilter,
         why: Option<&str>,
-    ) -> Result<u64, DatabaseError> {
+    ) -> Result<u64, (u64, DatabaseError)> {
         let mut changed = 0;
         let mut newer_than = None;
         loop {
@@ -98,7 +98,8 @@ impl UndeliveredDesk {
                 .bind(PAGE)
                 .bind(why.map(str::to_owned))
                 .bind(self.actor.clone());
-            let Some(page) = document::<UndeliveredChange>(&self.database, query).await? else {
+            let page = document::<UndeliveredChange>(&self.database, query).await;
+            let Some(page) = page.map_err(|error| (changed, error))? else {
                 return Ok(changed);
             };
             changed += page.changed.unsigned_abs();

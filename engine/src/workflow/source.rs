@@ -14,7 +14,8 @@ pub trait IdPages: Send {
     async fn next(&mut self, limit: usize) -> anyhow::Result<Vec<i64>>;
 }
 
-/// Items and their rows.
+/// Items and their rows. What it waits for it bounds itself: nobody else knows how long a read may take, and one that never comes
+/// back holds its batch, under a lease that goes on, until the run is stopped or the replica is.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
     /// What is read for an item.

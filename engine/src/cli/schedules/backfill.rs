@@ -43,7 +43,9 @@ pub(super) async fn backfill(
         dry_run: args.dry_run,
         actor,
     };
-    let slots = schedules.backfill(&backfill).await?.map_err(|why| match why {
+    let slots = schedules.backfill(&backfill).await;
+    let slots = slots.map_err(|(seen_to, error)| SchedulesError::Backfill { seen_to, error })?;
+    let slots = slots.map_err(|why| match why {
         NotBackfilled::Unknown(name) => SchedulesError::Unknown { name },
         NotBackfilled::Invalid(wrong) => SchedulesError::Invalid(wrong),
     })?;

@@ -99,6 +99,14 @@ pub enum SchedulesError {
     /// The database failed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The database failed while slots were filled in.
+    #[error("{error}; {seen_to} slots were seen to before")]
+    Backfill {
+        /// So many have their run, or need none.
+        seen_to: u64,
+        /// How it failed.
+        error: DatabaseError,
+    },
     /// The answer could not be written.
     #[error("the answer cannot be written: {0}")]
     Output(#[from] std::io::Error),
@@ -133,6 +141,9 @@ impl From<SchedulesError> for Failure {
             SchedulesError::Unknown { name } => Self::new(Exit::NotFound, format!("there is no schedule {name}"))
                 .hint("`lockgate schedules list` shows those there are"),
             SchedulesError::Database(error) => Self::of_write(error),
+            SchedulesError::Backfill { seen_to, error } => {
+                Self::after_pages(error, format_args!("{seen_to} slots were seen to"), seen_to)
+            }
             SchedulesError::Output(error) => {
                 Self::new(Exit::Failed, format!("the answer cannot be written: {error}")).changed(Changed::Said)
             }

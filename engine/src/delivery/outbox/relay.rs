@@ -109,7 +109,7 @@ impl OutboxRelay {
     }
 
     /// Works until told to stop, then drains: pages on their way are waited for and written down, and the lanes given
-    /// back. Answers whether that was done in time; what was not is free when its lease ends. Runs once.
+    /// back. Answers whether that was done in time; what was not is free when its lease ends. Not run again after that.
     pub async fn run(&self, stop: CancellationToken) -> bool {
         let service = &self.service;
         let mut lanes = Lanes::default();

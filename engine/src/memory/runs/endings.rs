@@ -145,7 +145,7 @@ impl Run {
     /// Code that records something each time is slow, and goes on.
     fn overrun(&mut self, reason: &str) -> String {
         let progressed = self.steps.values().any(|step| step.claim_token == self.token);
-        self.overruns = if progressed { 1 } else { self.overruns + 1 };
+        self.overruns = if progressed { 0 } else { self.overruns + 1 };
         if self.overruns >= MOST_OVERRUNS && !progressed {
             self.overruns = 0;
             if self.status == Status::Running {

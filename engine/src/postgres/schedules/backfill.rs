@@ -53,12 +53,13 @@ impl Schedules {
     /// many lines, those of requests before included.
     ///
     /// # Errors
-    /// The database failed: pages before stay. The inner error says why nothing was started.
+    /// The database failed, with how many slots were seen to before, which stays. The inner error says why nothing was started.
     pub async fn backfill(
         &self,
         backfill: &Backfill,
-    ) -> Result<Result<Vec<BackfilledSlot>, NotBackfilled>, DatabaseError> {
-        let Some(view) = self.list(Some(&backfill.schedule)).await?.pop() else {
+    ) -> Result<Result<Vec<BackfilledSlot>, NotBackfilled>, (u64, DatabaseError)> {
+        let views = self.list(Some(&backfill.schedule)).await;
+        let Some(view) = views.map_err(|error| (0, error))?.pop() else {
             return Ok(Err(NotBackfilled::Unknown(backfill.schedule.clone())));
         };
         let slots = match view.row.calendar() {
@@ -72,7 +73,9 @@ impl Schedules {
         let mut all = Vec::new();
         // Each page finds in the tables what waits for what: nothing is lost with whoever asked for those before.
         for page in slots.chunks(PAGE) {
-            all.extend(self.backfill_page(backfill, page, view.now).await?);
+            let seen_to = if backfill.dry_run { 0 } else { all.len() as u64 };
+            let started = self.backfill_page(backfill, page, view.now).await;
+            all.extend(started.map_err(|error| (seen_to, error))?);
         }
         Ok(Ok(all))
     }

@@ -119,12 +119,14 @@ events! {
     WARN "librdkafka_says" (facility, line) => "a line of the client library";
 
     WARN "request_database_unanswered" (error) => "a request met a database that does not answer";
+    WARN "request_database_gave_way" (error) => "the database put a request off that may be made again";
     ERROR "request_database_refused" (error) => "the database refused a request";
     ERROR "request_command_refused" (error) => "a command of the HTTP API cannot be sent";
     WARN "token_not_checked" (error) => "a token could not be checked";
     WARN "connection_not_accepted" (error) => "a connection could not be accepted";
     ERROR "door_broken" (error) => "the door of commands ended early";
     WARN "hints_not_heard" (why) => "hints are not heard: work is found by looking";
+    INFO "hints_heard_again" () => "hints are heard again";
     ERROR "stuck_batch_unreadable" (error) => "a stuck batch cannot be read";
 
     WARN "telemetry_not_taken" (signal, error_class) => "a collector does not take what is sent; said once, until it does";
