@@ -13,8 +13,8 @@ use crate::support::{cluster, parse, waiting};
 
 /// Memory that all queues and what is being sent may take.
 const MORE_MEMORY: f64 = 24.0 * 1024.0 * 1024.0;
-/// How many times longer work may take while the collector is in trouble, and how much longer besides: generous for a busy
-/// machine. Work that waits for some exports takes longer, as each of those may take twenty seconds.
+/// How many times longer work may take while the collector is in trouble, and how much longer besides: generous for a
+/// busy machine. Work that waits for some exports takes longer, as each of those may take twenty seconds.
 const SLOWER: (u32, Duration) = (3, Duration::from_secs(10));
 /// What a stop gives to the collector, and what it takes itself.
 const FLUSH: Duration = Duration::from_secs(2);
