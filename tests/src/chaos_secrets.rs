@@ -33,8 +33,8 @@ impl Workflow for ChaosSecrets {
         let told: String = ctx.step("told", move || ready(anyhow::Ok(text.clone()))).await?;
         let signal: Option<String> = ctx.wait_signal("go", None).await?;
         anyhow::ensure!(signal.as_ref() == Some(&told), "another signal came");
-        let (options, text) = (StepOptions::default().retry(RetryPolicy::none()), told.clone());
-        let kept = ctx.transaction_with("keep", options, move |connection| keep(connection, text.clone()).boxed());
+        let (once, text) = (StepOptions::default().retry(RetryPolicy::none()), told.clone());
+        let kept = ctx.transaction_with("keep", once, move |connection| keep(connection, text.clone()).boxed());
         kept.await?;
         Ok(Given { text: told })
     }

@@ -24,16 +24,22 @@ fn hold(place: &str, text: &str) {
     assert_eq!(at, None, "{place} tells it");
 }
 
+/// A command to somebody, as JSON.
+fn command(to: &str) -> String {
+    let command = json!({
+        "recipientEmail": to, "templateId": "welcome", "templateContext": {"name": MARK}, "locale": "en",
+    });
+    command.to_string()
+}
+
 /// One command that the HTTP API takes, and some that it does not.
 async fn posts(address: &str) {
-    let (token, stranger) = (format!("{MARK}-TOKEN-0123456789"), format!("{MARK}-UNKNOWN-0123456789"));
-    let context = json!({"name": MARK});
-    let command =
-        |to: &str| json!({"recipientEmail": to, "templateId": "welcome", "templateContext": context, "locale": "en"});
-    let whole = command(&format!("{MARK}@example.org")).to_string();
+    let token = format!("{MARK}-TOKEN-0123456789");
+    let stranger = format!("{MARK}-UNKNOWN-0123456789");
+    let whole = command(&format!("{MARK}@example.org"));
     let posts = [
         (&token, whole.clone(), 202_u16),
-        (&token, command(&format!("{MARK} at nowhere")).to_string(), 400),
+        (&token, command(&format!("{MARK} at nowhere")), 400),
         (&token, format!("{{\"recipientEmail\": {MARK}"), 400),
         (&stranger, whole, 401),
     ];
@@ -72,10 +78,11 @@ async fn runs(cluster: &Cluster) {
         runs.push(run);
     }
     let returned = "select count(*) from lockgate.task_runs where id = $1 and position('CANARY'::bytea in output) > 0";
-    assert_eq!(cluster.count(returned, runs[0]).await, 1, "the first one's output has it");
+    assert_eq!(cluster.count(returned, runs[0]).await, 1, "its output has it");
     let refused = "select count(*) from lockgate.v_runs
                     where run_id = $1 and reason like '%duplicate key%' and reason not like '%CANARY%'";
-    assert_eq!(cluster.count(refused, runs[1]).await, 1, "{}", cluster.diagnosis(runs[1]).await);
+    let diagnosis = cluster.diagnosis(runs[1]).await;
+    assert_eq!(cluster.count(refused, runs[1]).await, 1, "{diagnosis}");
 }
 
 /// Of all that was handed over something is told, or it would show little that the mark is not.

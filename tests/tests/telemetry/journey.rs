@@ -72,9 +72,9 @@ async fn headers(cluster: &Cluster) -> Vec<String> {
 async fn carries(cluster: &Cluster, run: &Span, batch: &Span, messages: usize) {
     let headers = headers(cluster).await;
     let own: Vec<&String> = headers.iter().filter(|header| header[3..35] == run.trace).collect();
-    assert!(own.len() >= messages, "{} of {headers:?} are of {}", own.len(), run.trace);
+    assert!(own.len() >= messages, "{own:?} of {headers:?}");
     let expected = format!("00-{}-{}-01", run.trace, batch.id);
-    assert!(own.iter().all(|header| **header == expected), "{own:?} and not {expected}");
+    assert!(own.iter().all(|header| **header == expected), "{own:?}");
 }
 
 /// From the request to the pages in which its messages were consumed.

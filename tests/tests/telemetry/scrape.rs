@@ -93,7 +93,8 @@ fn names_apart(seen: &Seen, scraped: &str) -> Vec<String> {
         (!scraped.contains(wanted.as_str())).then(|| format!("{name} is not scraped as {wanted}"))
     });
     let missing = RESTLESS.iter().filter(|name| !is_sent(name));
-    apart.chain(missing.map(|name| format!("{name} is not sent"))).collect()
+    let missing = missing.map(|name| format!("{name} is not sent"));
+    apart.chain(missing).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
