@@ -10,6 +10,7 @@ pub mod bounded;
 pub mod certificates;
 pub mod chaos_family;
 pub mod chaos_pair;
+pub mod chaos_secrets;
 pub mod chaos_steps;
 pub mod chaos_versions;
 pub mod cli;

@@ -15,6 +15,7 @@ use lockgate::workflow::{Context, FanOutSummary, IdPages, Resources, Source, Wor
 use lockgate_tests::beside::StartBeside;
 use lockgate_tests::chaos_family::ChaosFamily;
 use lockgate_tests::chaos_pair::ChaosPair;
+use lockgate_tests::chaos_secrets::ChaosSecrets;
 use lockgate_tests::chaos_steps::ChaosSteps;
 use lockgate_tests::chaos_versions;
 use lockgate_tests::place_order::PlaceOrder;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         .workflow(TaskReminder)
         .workflow(ChaosFamily)
         .workflow(ChaosPair)
+        .workflow(ChaosSecrets)
         .resource(Payments::from_env())
         .command(extra::<SubmitDirect>)
         .command(extra::<StartBeside>);

@@ -1,11 +1,14 @@
 //! Secrets and personal data in all places where they may be, and in none of what is told (R36.11).
 
+use lockgate_tests::chaos_secrets::create_kept;
 use lockgate_tests::cli::Program;
-use lockgate_tests::cluster::program;
-use lockgate_tests::collector::Collector;
+use lockgate_tests::cluster::{Cluster, program};
+use lockgate_tests::collector::{Collector, Seen};
 use lockgate_tests::mailroom::{Letter, Mailroom};
 use lockgate_tests::probes::{LISTEN, Probes};
+use lockgate_tests::replica::PATIENCE;
 use lockgate_tests::smtp_sink::{Manners, SmtpSink};
+use lockgate_tests::wait_until;
 use serde_json::json;
 
 use crate::support::cluster;
@@ -19,6 +22,83 @@ fn hold(place: &str, text: &str) {
         text[from..].lines().next().unwrap_or_default().to_owned()
     });
     assert_eq!(at, None, "{place} tells it");
+}
+
+/// A command to somebody, as JSON.
+fn command(to: &str) -> String {
+    let command = json!({
+        "recipientEmail": to, "templateId": "welcome", "templateContext": {"name": MARK}, "locale": "en",
+    });
+    command.to_string()
+}
+
+/// One command that the HTTP API takes, and some that it does not.
+async fn posts(address: &str) {
+    let token = format!("{MARK}-TOKEN-0123456789");
+    let stranger = format!("{MARK}-UNKNOWN-0123456789");
+    let whole = command(&format!("{MARK}@example.org"));
+    let posts = [
+        (&token, whole.clone(), 202_u16),
+        (&token, command(&format!("{MARK} at nowhere")), 400),
+        (&token, format!("{{\"recipientEmail\": {MARK}"), 400),
+        (&stranger, whole, 401),
+    ];
+    for (token, body, status) in posts {
+        let request = reqwest::Client::new()
+            .post(format!("http://{address}/api/v1/email-commands"))
+            .header("content-type", "application/json")
+            .bearer_auth(token)
+            .body(body.clone());
+        assert_eq!(request.send().await.unwrap().status(), status, "{body}");
+    }
+}
+
+/// A command that SQL enqueues goes to the topic.
+async fn enqueues(cluster: &Cluster) {
+    let enqueue = "select lockgate.enqueue_email(
+           $1::text || '@example.org', 'welcome', jsonb_build_object('name', $1::text))";
+    sqlx::query(enqueue).bind(MARK).execute(&cluster.pool).await.unwrap();
+    wait_until(PATIENCE, "the outbox is empty", async || {
+        let waiting = sqlx::query_scalar::<_, i64>("select count(*) from lockgate.outbox");
+        waiting.fetch_one(&cluster.pool).await.unwrap() == 0
+    })
+    .await;
+}
+
+/// Two runs with it in parameters, a step's result, a signal and a transaction, which the second one's server refuses.
+async fn runs(cluster: &Cluster) {
+    create_kept(&cluster.pool).await;
+    let mut runs = Vec::new();
+    for end in ["completed", "failed"] {
+        let run = cluster.start("chaos-secrets", json!({"text": MARK})).await;
+        let signalled = sqlx::query_scalar::<_, String>("select lockgate.signal_run($1, 'go', $2)");
+        let signalled = signalled.bind(run).bind(json!(MARK)).fetch_one(&cluster.pool).await;
+        assert_eq!(signalled.unwrap(), "sent");
+        cluster.reaches(run, end).await;
+        runs.push(run);
+    }
+    let returned = "select count(*) from lockgate.task_runs where id = $1 and position('CANARY'::bytea in output) > 0";
+    assert_eq!(cluster.count(returned, runs[0]).await, 1, "its output has it");
+    let refused = "select count(*) from lockgate.v_runs
+                    where run_id = $1 and reason like '%duplicate key%' and reason not like '%CANARY%'";
+    let diagnosis = cluster.diagnosis(runs[1]).await;
+    assert_eq!(cluster.count(refused, runs[1]).await, 1, "{diagnosis}");
+}
+
+/// Of all that was handed over something is told, or it would show little that the mark is not.
+fn is_told(seen: &Seen, log: &str) {
+    for span in [
+        "POST /api/v1/email-commands",
+        "submit ",
+        "relay ",
+        "step told",
+        "step keep",
+    ] {
+        assert!(!seen.spans_called(span).is_empty(), "nobody tells of {span}");
+    }
+    for event in ["step_failed", "run_failed", "outbox_sent"] {
+        assert!(log.contains(event), "the log has no {event}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,6 +138,9 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
     cluster.reaches(misfit, "failed").await;
     let shown = "select count(*) from lockgate.v_runs where run_id = $1 and reason not like '%CANARY%'";
     assert_eq!(cluster.count(shown, misfit).await, 1, "the views show what did not fit");
+    posts(&replica.api().await).await;
+    enqueues(&cluster).await;
+    runs(&cluster).await;
     collector
         .wait_for("metrics and logs have come", |seen| {
             seen.metric_exports > 1 && !seen.logs.is_empty()
@@ -70,6 +153,7 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
     hold("the log", &replica.log());
     assert!(replica.log().contains("user and password in it are not sent"));
     hold("what was exported", &String::from_utf8_lossy(&collector.seen().raw));
+    is_told(&collector.seen(), &replica.log());
     let shown = cluster.settings().iter();
     let shown = shown.fold(
         Program::without_database(program().to_str().unwrap()),

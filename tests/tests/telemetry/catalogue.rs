@@ -13,10 +13,11 @@ use lockgate_tests::mailroom::Mailroom;
 use lockgate_tests::smtp_sink::SmtpSink;
 use serde_json::json;
 
+use crate::attributes::Told;
 use crate::support::cluster;
 
 /// What only shows in troubles that this scenario has not, with the file and the test in which it is told.
-const ELSEWHERE: &[(&str, &str, &str)] = &[
+pub const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "lockgate.breaker.opened",
         "engine/src/delivery/breakers.rs",
@@ -92,7 +93,8 @@ fn wrong_metrics(seen: &Seen) -> Vec<String> {
     wrong
 }
 
-fn def_of(span: &Span) -> Option<&'static SpanDef> {
+/// What the catalogue has of it.
+pub fn def_of(span: &Span) -> Option<&'static SpanDef> {
     let called = |name: &str| SPANS.iter().find(|def| def.name == name).copied();
     if span.attributes.contains_key("db.operation.name") {
         return called("{verb}");
@@ -222,7 +224,9 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
         .await
         // More rarely than metrics are exported, so that each interval is told.
         .with("LOCKGATE_KAFKA_PROPERTIES_STATISTICS_INTERVAL_MS", "1500")
-        .with("LOCKGATE_API_TOKEN", TOKEN);
+        .with("LOCKGATE_API_TOKEN", TOKEN)
+        // What has a span once is to have it, however many there are.
+        .with("OTEL_TRACES_SAMPLER", "always_on");
     cluster.seed_users(40).await;
     // The one that dies leaves what the next leader takes over.
     let mut first = cluster.replica();
@@ -239,19 +243,25 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
         Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None).with_all(&collector.env());
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
     work(&cluster, &address).await;
-    let mut last = untold(&Seen::default());
+    let (mut last, mut attributes) = (untold(&Seen::default()), Told::default());
     let wait = lockgate_tests::wait_until(
         lockgate_tests::replica::PATIENCE,
         "all has been told but the drain",
         async || {
             // What was told once counts, though a gauge of what goes on may have gone since.
-            let now = untold(&collector.seen());
+            let seen = collector.seen();
+            let now = untold(&seen);
             last.retain(|name| now.contains(name));
-            last == ["drain"]
+            attributes.add(&seen);
+            last == ["drain"] && attributes.missing().iter().all(|(of, _)| *of == "drain")
         },
     );
     let told = tokio::time::timeout(WITHIN, wait).await;
-    assert!(told.is_ok(), "nobody tells {last:?}");
+    let missing = attributes.missing();
+    assert!(
+        told.is_ok(),
+        "nobody tells {last:?}, nor of these an attribute: {missing:#?}"
+    );
     let wrong = wrong_metrics(&collector.seen());
     for process in [&mut second, &mut sender] {
         process.terminate();
@@ -259,6 +269,9 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
     }
     let seen = collector.seen();
     assert_eq!(untold_spans(&seen), Vec::<&str>::new());
+    attributes.add(&seen);
+    let missing = attributes.missing();
+    assert!(missing.is_empty(), "nobody tells {missing:#?}");
     let wrong: Vec<String> = [wrong, wrong_metrics(&seen), wrong_spans(&seen), wrong_events(&seen)].concat();
     let wrong: BTreeSet<&String> = wrong.iter().collect();
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -13,6 +13,9 @@ use crate::support::{cluster, parse, waiting};
 
 /// Memory that all queues and what is being sent may take.
 const MORE_MEMORY: f64 = 24.0 * 1024.0 * 1024.0;
+/// How many times longer work may take while the collector is in trouble, and how much longer besides: generous for a
+/// busy machine. Work that waits for some exports takes longer, as each of those may take twenty seconds.
+const SLOWER: (u32, Duration) = (3, Duration::from_secs(10));
 /// What a stop gives to the collector, and what it takes itself.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -38,8 +41,9 @@ async fn memory(probes: &Probes) -> f64 {
     memory.unwrap().2
 }
 
-/// Work whose every message and result is held against the tables and the topic.
-async fn works(cluster: &Cluster) {
+/// Work whose every message and result is held against the tables and the topic; how long it took.
+async fn works(cluster: &Cluster) -> Duration {
+    let begin = Instant::now();
     let many = cluster.start("chaos-items", json!({"items": 20_000})).await;
     let mut runs = Vec::new();
     for _ in 0..20 {
@@ -48,7 +52,11 @@ async fn works(cluster: &Cluster) {
     for run in runs {
         cluster.reaches(run, "completed").await;
     }
+    cluster.reaches(many, "completed").await;
+    let took = begin.elapsed();
+    // What the test itself reads is more with each round, and is not timed.
     cluster.completes(many).await;
+    took
 }
 
 async fn lost_leases(cluster: &Cluster) -> i64 {
@@ -74,7 +82,7 @@ async fn a_collector_that_freezes_and_resets_and_comes_back_costs_nobody_anythin
     let mut replica = cluster.replica();
     let probes = Probes::of(&mut replica).await;
     replica.runs().await;
-    works(&cluster).await;
+    let undisturbed = works(&cluster).await;
     collector
         .wait_for("metrics have come", |seen| seen.metric_exports > 0)
         .await;
@@ -84,7 +92,9 @@ async fn a_collector_that_freezes_and_resets_and_comes_back_costs_nobody_anythin
     for mode in [Mode::Freeze, Mode::Reset, Mode::Garbage, Mode::Dead, Mode::Refuse(503)] {
         collector.mode(mode);
         outages += 1;
-        works(&cluster).await;
+        let took = works(&cluster).await;
+        let bound = undisturbed * SLOWER.0 + SLOWER.1;
+        assert!(took < bound, "{mode:?}: {took:?} instead of {undisturbed:?}");
         wait_until(PATIENCE, "the replica says that metrics are not taken", async || {
             complaints(&replica, "metrics") == outages
         })

@@ -1,6 +1,7 @@
 //! What processes tell of themselves: to collectors of every temper, to whoever scrapes, and on stderr.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attributes;
 mod canary;
 mod catalogue;
 mod collector_trouble;
