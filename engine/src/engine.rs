@@ -147,9 +147,9 @@ impl EngineBuilder {
         self.registry.check_names()?;
         let replica = telemetry::replica_id();
         let database = Database::new(&config.database_settings()?)?.named(Pool::Main);
-        let stop = stop.child_token();
+        let (stop, background) = (stop.child_token(), CancellationToken::new());
         // Whoever leaves with an error leaves no part of the replica behind.
-        let _stopped = stop.clone().drop_guard();
+        let _over = (stop.clone().drop_guard(), background.clone().drop_guard());
         let (api, door) = match roles.api {
             true => self.serve(&config, health.clone(), stop.clone()).await?,
             false => (None, None),
@@ -158,8 +158,6 @@ impl EngineBuilder {
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
         let fleet: Arc<dyn Fleet> = Timed::new(fleet);
         let hints = self.hints(&config, roles, &health);
-        let background = CancellationToken::new();
-        let _ended = background.clone().drop_guard();
         let through_pooler = config.database.pooler_mode && config.database.url_direct.is_none();
         let listener = tokio::spawn(listen(
             config.direct_settings()?.url,

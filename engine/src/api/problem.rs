@@ -79,7 +79,8 @@ impl Problem {
         if changed == 0 {
             return problem;
         }
-        let detail = format!("the database failed on the way; {changed} were changed before, and the same request goes on");
+        let detail =
+            format!("the database failed on the way; {changed} were changed before, and the same request goes on");
         Self {
             detail: detail.into(),
             ..problem

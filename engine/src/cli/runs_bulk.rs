@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Changed, Context, Exit, Failure, Outcome};
+use super::{Context, Exit, Failure, Outcome};
 use crate::inspect::{ActedRuns, RunAct, RunFilter};
 use crate::postgres::{BulkAct, DatabaseError};
 

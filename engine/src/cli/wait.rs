@@ -92,7 +92,10 @@ pub(super) async fn wait_for_end(
                 answered = Instant::now();
                 draw(&bar, &progress);
                 // One that is set aside goes on only when a person says so.
-                if matches!(progress.status.as_str(), "completed" | "failed" | "cancelled" | "quarantined") {
+                if matches!(
+                    progress.status.as_str(),
+                    "completed" | "failed" | "cancelled" | "quarantined"
+                ) {
                     bar.finish_and_clear();
                     return Ok(ended(progress, None));
                 }

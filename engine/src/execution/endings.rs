@@ -48,14 +48,12 @@ impl Store {
             Act::Complete { output } => self.local.tell_one(run, || EndedRun {
                 status: Some(RunStatus::Completed),
                 output: Some(output.clone()),
-                reason: None,
-                continued_as: None,
+                ..EndedRun::default()
             }),
             Act::Fail { reason } => self.local.tell_one(run, || EndedRun {
                 status: Some(RunStatus::Failed),
-                output: None,
                 reason: Some(storable_reason(reason)),
-                continued_as: None,
+                ..EndedRun::default()
             }),
             _ => {}
         }

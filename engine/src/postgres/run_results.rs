@@ -28,6 +28,7 @@ fn ended(row: &PgRow) -> Result<(Uuid, EndedRun), sqlx::Error> {
         output: row.try_get("output")?,
         reason: row.try_get("reason")?,
         continued_as: row.try_get("continued_as")?,
+        refused: None,
     };
     Ok((row.try_get("id")?, ended))
 }

@@ -166,7 +166,10 @@ async fn a_retry_from_a_named_step_keeps_what_stands_before_it() {
     for (body, kept) in [
         ("{}", vec!["0:charge", "1:pack"]),
         (r#"{"from":"pack"}"#, vec!["0:charge"]),
-        (r#"{"from":"1:pack","reason":"the box was too small"}"#, vec!["0:charge"]),
+        (
+            r#"{"from":"1:pack","reason":"the box was too small"}"#,
+            vec!["0:charge"],
+        ),
         (r#"{"from":"charge"}"#, vec![]),
     ] {
         let answer = client.post(&retry, body).await.is(201).json();

@@ -99,7 +99,9 @@ async fn as_many_of_its_key_are_under_way_as_its_queue_allows() {
     let holders = cause["holders"].as_array().unwrap();
     assert_eq!((holders.len(), &holders[0]["run_id"]), (1, &json!(holder)), "{cause}");
     assert!(
-        text(&cause).contains(&format!("with limit key acme are under way; longest: {holder} since 20")),
+        text(&cause).contains(&format!(
+            "with limit key acme are under way; longest: {holder} since 20"
+        )),
         "{cause}"
     );
 }

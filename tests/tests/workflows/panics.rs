@@ -60,7 +60,8 @@ async fn a_step_that_never_returns_is_dropped_when_its_time_is_up() {
     let (story, mut replica, run) = fails_beside(json!({"hangs_ms": 1_000})).await;
     let reason = reason(&story, run).await;
     assert!(reason.ends_with(":hang took longer than 1s in attempt 1"), "{reason}");
-    let failed = "select count(*) from lockgate.run_steps where run_id = $1 and path like '%:hang' and status = 'failed'";
+    let failed =
+        "select count(*) from lockgate.run_steps where run_id = $1 and path like '%:hang' and status = 'failed'";
     assert_eq!(story.cluster.count(failed, run).await, 1);
     assert_nothing_else_ended(&story, &mut replica).await;
 }

@@ -37,9 +37,9 @@ spans! {
         (RUN_ID, WORKFLOW, STEP_PATH, BATCH_SEQ, TOKEN, BATCH_ITEMS, MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_COUNT, DELIVERED, REFUSED, UNKNOWN, SKIPPED, VANISHED, BATCH_END, HAND_BACK_REASON, ERROR_TYPE)
         ["read", "sent", "settled", "finished"] AtWork => "the work of a replica on a batch; the first 1,000 of a run have one, then one in sixteen, and each that did not end clean";
     REDELIVER = client "redeliver {topic}" in "" linked "the contexts of its messages, at most 32"
-        (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_COUNT, DELIVERED, REFUSED, RETRIED, DEAD, HANDED_BACK, ERROR_TYPE) [] InTrouble => "a page of undelivered messages";
+        (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_COUNT, DELIVERED, REFUSED, RETRIED, DEAD, HANDED_BACK) [] InTrouble => "a page of undelivered messages";
     RELAY = client "relay {topic}" in "" linked "the contexts of its messages, at most 32"
-        (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, LANE, MESSAGE_COUNT, DELIVERED, REFUSED, KEPT, ERROR_TYPE) [] AtWork => "a page of the outbox";
+        (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, LANE, MESSAGE_COUNT, DELIVERED, REFUSED, KEPT) [] AtWork => "a page of the outbox";
     SUBMIT = client "submit {topic}" in "the span in which the command was made" linked ""
         (MESSAGING_SYSTEM, MESSAGING_OPERATION, MESSAGING_TYPE, TOPIC, MESSAGE_ID, PLACED, STORED_REASON, ERROR_TYPE) [] AtWork => "a direct command whose context is sampled";
     RECEIVE = client "poll {topic}" in "" linked "each context of its messages, at most 128"
@@ -53,7 +53,7 @@ spans! {
     VERB = client "{verb}" in "the current one" linked ""
         (DB_SYSTEM, DB_VERB, DB_SUMMARY, ERROR_TYPE) [] AtWork => "a verb of a store, within a sampled span";
     FIRE = producer "fire {schedule}" in "the run that it started" linked ""
-        (SCHEDULE, SLOT, SLOT_OUTCOME, TERM, ERROR_TYPE) [] AtWork => "a slot of a schedule that came";
+        (SCHEDULE, SLOT, SLOT_OUTCOME, TERM) [] AtWork => "a slot of a schedule that came";
     JOB_TURN = internal "job {job}" in "" linked ""
         (JOB, TERM, DONE, ERROR_TYPE) [] AtWork => "a turn of a job of the leader that did something or failed";
     DRAIN = internal "drain" in "" linked ""
