@@ -71,7 +71,7 @@ async fn as_many_are_under_way_as_its_queue_allows() {
     // What has a place keeps it while it waits.
     scene
         .sql(&format!(
-            "update lockgate.task_runs set holds = 'run' where id = '{}'",
+            "update lockgate.task_runs set holds = 'run', claimed_at = clock_timestamp() where id = '{}'",
             scene.run
         ))
         .await;

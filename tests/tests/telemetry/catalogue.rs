@@ -238,7 +238,13 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
     first.kill();
     let mut second = cluster.replica_with(&[("LOCKGATE_API_LISTEN", "127.0.0.1:0")]);
     let address = second.api().await;
-    let sink = SmtpSink::new(|to| (to == "user-1@example.org").then_some("550 no such user")).await;
+    // One whose command comes of a fan-out, whose trace goes on, and one of another way.
+    let sink = SmtpSink::new(|to| {
+        ["user1@example.org", "user-1@example.org"]
+            .contains(&to)
+            .then_some("550 no such user")
+    })
+    .await;
     let room =
         Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None).with_all(&collector.env());
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
