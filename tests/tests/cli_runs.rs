@@ -244,27 +244,21 @@ async fn a_start_whose_answer_is_lost_is_asked_for_again_and_starts_one_run() {
 #[tokio::test]
 async fn waiting_ends_with_the_run() {
     let ends = [
-        (
-            "update lockgate.task_runs set status = 'completed', finished_at = clock_timestamp()",
-            0,
-            "completed",
-        ),
-        (
-            "update lockgate.task_runs set status = 'failed', reason = 'boom', finished_at = clock_timestamp()",
-            1,
-            "failed",
-        ),
+        ("'completed', finished_at = clock_timestamp()", 0, "completed"),
+        ("'failed', reason = 'boom', finished_at = now()", 1, "failed"),
+        ("'quarantined', reason = 'boom'", 1, "quarantined"),
     ];
     for (end, code, status) in ends {
         let scene = Scene::new().await;
         let program = scene.program.clone();
         let mut waiting = program.start(&["start", "daily-mail", "--wait", "--output", "json"]);
         waiting.says("(new)").await;
-        scene.sql(end).await;
+        let end = format!("update lockgate.task_runs set status = {end}");
+        scene.sql(&end).await;
         let (exit, said) = waiting.ended().await;
         assert_eq!(exit, code, "{said:?}");
         if code == 1 {
-            assert!(said.join("\n").contains("failed: boom"), "{said:?}");
+            assert!(said.join("\n").contains(&format!("{status}: boom")), "{said:?}");
         }
         let listed = scene.json(&["runs", "list"]).await;
         assert_eq!(listed[0]["status"], status);

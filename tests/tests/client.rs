@@ -71,6 +71,27 @@ async fn a_singleton_key_lets_one_in_until_it_is_over() {
     assert_eq!(started, 2);
 }
 
+/// Waiting would not bring it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_told_that_the_schema_is_gone() {
+    let database = TestDatabase::new().await;
+    let client = Client::new(database.database());
+    let later = Utc::now() + TimeDelta::days(1);
+    let run = client
+        .start::<Letter>(&"dear".to_owned())
+        .at(later)
+        .send()
+        .await
+        .unwrap();
+    let gone = "alter schema lockgate rename to elsewhere";
+    sqlx::query(gone).execute(database.pool()).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(60), run.result()).await;
+    match told.expect("it waits on") {
+        Err(RunError::Store(error)) => assert_eq!(error.code(), Some("42P01"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_started_in_a_transaction_is_there_when_that_is_committed() {
     let database = TestDatabase::new().await;

@@ -132,3 +132,35 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> DatabaseError {
+        DatabaseError::Refused {
+            code: code.to_owned(),
+            message: "no".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_gave_way_may_be_asked_again_and_what_was_done_before_is_said() {
+        for code in ["40P01", "55P03", "57014"] {
+            let problem = Problem::from(refused(code));
+            assert_eq!(
+                (problem.status, problem.retry_after_s),
+                (StatusCode::SERVICE_UNAVAILABLE, Some(1))
+            );
+        }
+        assert_eq!(
+            Problem::from(refused("42501")).status,
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
+        let first = Problem::after_pages(0, refused("57014"));
+        assert!(first.detail.ends_with("nothing was changed"), "{}", first.detail);
+        let later = Problem::after_pages(500, refused("57014"));
+        assert!(later.detail.contains("500 were changed before"), "{}", later.detail);
+        assert_eq!(later.status, first.status);
+    }
+}

@@ -252,3 +252,30 @@ fn judge(error: &DatabaseError) -> (Exit, &'static str) {
         _ => (Exit::Failed, ""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_page_that_failed_it_is_said_what_was_done_before() {
+        let refused = DatabaseError::Refused {
+            code: "57014".to_owned(),
+            message: "canceling statement".to_owned(),
+        };
+        let said = |error: &DatabaseError, count: u64| {
+            let done = format_args!("{count} messages were discarded");
+            Failure::after_pages(error.clone(), done, count).to_string()
+        };
+        let begun = said(&refused, 2_000);
+        assert!(begun.contains("; 2000 messages were discarded before\n"), "{begun}");
+        assert!(!begun.contains("nothing was changed"), "{begun}");
+        assert!(said(&refused, 0).contains("; nothing was changed\n"));
+        let lost = DatabaseError::Unanswered("gone".to_owned());
+        let lost = said(&lost, 1_000);
+        assert!(
+            lost.contains("; 1000 messages were discarded before, and perhaps a page more\n"),
+            "{lost}"
+        );
+    }
+}

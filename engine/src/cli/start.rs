@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// By what it is found later; may be given several times. What reads as a number or a boolean is one; "42" in quotes is a string
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, serde_json::Value)>,
-    /// Wait for its end; exits with 1 when it failed or was cancelled
+    /// Wait for its end; exits with 1 when it failed, was cancelled or was set aside
     #[arg(long)]
     wait: bool,
     /// Wait no longer than this; the run goes on

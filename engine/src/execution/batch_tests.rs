@@ -298,3 +298,18 @@ async fn a_probe_sends_no_more_than_its_first_messages_before_one_is_taken() {
     until("the rest is sent", || i64::from(crew.sent()) == ITEMS).await;
     working.abort();
 }
+
+#[tokio::test]
+async fn a_source_that_never_comes_back_holds_up_no_replica_that_leaves() {
+    let crew = Crew::with(Sends::<1>, &[("0:few", 1), ("1:held", 1)]).await;
+    let shared = &crew.shared;
+    shared.work.offer(crew.claim.run);
+    let working = tokio::spawn(worker::run(shared.clone()));
+    let hangs = || crew.is_completed("0:few") && shared.book.batch_count() == 1;
+    until("only what hangs is left", hangs).await;
+    shared.stopping.cancel();
+    shared.hurry.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(30), working).await;
+    ended.expect("it waits for its source").unwrap();
+    assert_eq!(shared.book.batch_count(), 0, "it is handed back");
+}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lockgate::inspect::{RunAct, RunFilter};
-use lockgate::postgres::BulkAct;
+use lockgate::postgres::{BulkAct, Database, DatabaseSettings, Operator};
+use lockgate_tests::proxy::Proxy;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
@@ -165,6 +166,29 @@ async fn what_fits_everything_must_be_meant() {
     scene.run(&["runs", "cancel", &run, "--dry-run"]).await.exits(2);
     assert_eq!(counted(&scene).await, ["a queued 3"]);
     assert_eq!(scene.json(&["runs", "cancel", "--all"]).await["acted"], 3);
+}
+
+/// Asked again, it would find others in place of those to which it was done.
+#[tokio::test]
+async fn no_more_are_acted_on_than_may_be_though_an_answer_is_lost() {
+    let scene = Scene::new().await;
+    many(&scene, "a", 3).await;
+    let proxy = Proxy::before(scene.database.url()).await;
+    let database = Database::new(&DatabaseSettings::new(proxy.url())).unwrap();
+    let operator = Operator::new(database, None);
+    proxy.lose_reply("act_on_runs", 1);
+    let one = BulkAct {
+        at_most: 1,
+        ..bulk(RunAct::Cancel)
+    };
+    let (done, error) = operator.act_on_runs(&one).await.unwrap_err();
+    assert!(error.is_unanswered() && done.matched == 0, "{done:?} {error}");
+    assert_eq!(counted(&scene).await, ["a cancelled 1", "a queued 2"]);
+    // Where more may be, it goes on by itself.
+    proxy.lose_reply("act_on_runs", 1);
+    let done = operator.act_on_runs(&bulk(RunAct::Cancel)).await.unwrap();
+    assert_eq!((done.matched, done.next), (0, None), "it found none that was left");
+    assert_eq!(counted(&scene).await, ["a cancelled 3"]);
 }
 
 #[tokio::test]
