@@ -72,10 +72,10 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
     let desk = OutboxDesk::new(api.database.clone(), Some(caller.name));
     match desk.act(&bulk).await {
         Ok(done) => Ok(Json(done)),
-        Err((_, error)) if error.code() == Some("22023") => Err(Problem::new(
+        Err((done, error)) if error.code() == Some("22023") && done.changed == 0 => Err(Problem::new(
             StatusCode::CONFLICT,
             "some of these commands go where the configuration says: name their topic; nothing was changed",
         )),
-        Err((done, error)) => Err(Problem::after_pages(done.changed, error)),
+        Err((done, error)) => Err(Problem::after_pages(done.changed, "commands were taken out", error)),
     }
 }

@@ -73,14 +73,17 @@ impl Problem {
 }
 
 impl Problem {
-    /// An act that is done page by page, of which so much was done before.
-    pub(super) fn after_pages(changed: u64, error: DatabaseError) -> Self {
+    /// An act that is done page by page, of which so much was done before: `5 commands were moved`.
+    pub(super) fn after_pages(changed: u64, what: &str, error: DatabaseError) -> Self {
+        let is_lost = error.is_unanswered();
         let problem = Self::from(error);
         if changed == 0 {
             return problem;
         }
-        let detail =
-            format!("the database failed on the way; {changed} were changed before, and the same request goes on");
+        let perhaps = if is_lost { ", and perhaps a page more" } else { "" };
+        let detail = format!(
+            "the database failed on the way; {changed} {what} before{perhaps}; the same request finds what is left"
+        );
         Self {
             detail: detail.into(),
             ..problem
@@ -107,7 +110,7 @@ impl From<DatabaseError> for Problem {
         }
         if error.gave_way() {
             tracing::warn!(name: "request_database_gave_way", %error, "the database put a request off");
-            return Self::unavailable("the database had something else to do; nothing was changed");
+            return Self::unavailable("the database gave way to others or to a time limit; nothing was changed");
         }
         tracing::error!(name: "request_database_refused", %error, "the database refused a request");
         Self::new(
@@ -157,10 +160,14 @@ mod tests {
             Problem::from(refused("42501")).status,
             StatusCode::INTERNAL_SERVER_ERROR
         );
-        let first = Problem::after_pages(0, refused("57014"));
+        let first = Problem::after_pages(0, "runs were changed", refused("57014"));
         assert!(first.detail.ends_with("nothing was changed"), "{}", first.detail);
-        let later = Problem::after_pages(500, refused("57014"));
-        assert!(later.detail.contains("500 were changed before"), "{}", later.detail);
+        let later = Problem::after_pages(500, "runs were changed", refused("57014"));
+        assert!(
+            later.detail.contains("; 500 runs were changed before; "),
+            "{}",
+            later.detail
+        );
         assert_eq!(later.status, first.status);
     }
 }

@@ -313,7 +313,7 @@ pub(super) async fn act(State(api): State<Api>, headers: HeaderMap, body: Body) 
         return Ok(Json(operator.count_runs(&bulk).await?));
     }
     let done = operator.act_on_runs(&bulk).await;
-    Ok(Json(
-        done.map_err(|(done, error)| Problem::after_pages(done.acted, error))?,
-    ))
+    Ok(Json(done.map_err(|(done, error)| {
+        Problem::after_pages(done.acted, "runs were changed", error)
+    })?))
 }

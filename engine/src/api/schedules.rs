@@ -66,7 +66,7 @@ pub(super) async fn backfill(
         actor: Some(caller.name),
     };
     let slots = Schedules::new(api.database.clone()).backfill(&backfill).await;
-    let slots = slots.map_err(|(done, error)| Problem::after_pages(done, error))?;
+    let slots = slots.map_err(|(done, error)| Problem::after_pages(done, "slots were seen to", error))?;
     let slots = slots.map_err(|why| match why {
         NotBackfilled::Unknown(_) => Problem::new(StatusCode::NOT_FOUND, why.to_string()),
         NotBackfilled::Invalid(wrong) => Problem::new(StatusCode::BAD_REQUEST, wrong),

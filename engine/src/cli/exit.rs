@@ -138,10 +138,12 @@ impl Failure {
         }
         let hint = failure
             .hint
-            .unwrap_or_else(|| "the same command goes on with the others".to_owned());
+            .unwrap_or_else(|| "the same command finds what is left".to_owned());
+        // What the server says of its page is not so of all.
+        let why = failure.what.replace("; nothing was changed", "");
         let what = match failure.changed {
-            Changed::Unknown => format!("{}; {done} before, and perhaps a page more", failure.what),
-            _ => format!("{}; {done} before", failure.what),
+            Changed::Unknown => format!("{why}; {done} before, and perhaps a page more"),
+            _ => format!("{why}; {done} before"),
         };
         Self::new(failure.exit, what).changed(Changed::Said).hint(hint)
     }

@@ -151,23 +151,23 @@ enum EndsAs {
 async fn fail(shared: &Shared, host: &OwnerHost, reason: String) -> Result<(LetGo, EndsAs), FleetError> {
     let claim = &host.held.claim;
     let act = Act::Fail { reason: reason.clone() };
-    let failed = match ask(shared, &host.held, act, host.has_batches()).await? {
+    let (gone, ends_as, halted) = match ask(shared, &host.held, act, host.has_batches()).await? {
         // Batches of it are unfinished, or it was stopped or paused: it ends when they are back.
-        LetGo::Held(_) => {
+        LetGo::Held(poked) => {
             let ended = shared.fleet.fail_claimed_run(claim, &reason).await?;
             let gone = match ended {
                 Ended::Done => LetGo::Done,
                 Ended::Lost => LetGo::Lost,
             };
-            (gone, EndsAs::Stopped)
+            (gone, EndsAs::Stopped, poked.halted)
         }
-        decided => (decided, EndsAs::Itself),
+        decided => (decided, EndsAs::Itself, false),
     };
-    // Only now: another may have it by now, and complete it.
-    if failed.0 == LetGo::Done {
+    // Only now: another may have it by now, and complete it; and what was cancelled ends as that.
+    if gone == LetGo::Done && !halted {
         tracing::error!(name: "run_failed", run = %claim.run, reason, "the run failed");
     }
-    Ok(failed)
+    Ok((gone, ends_as))
 }
 
 /// Gives the claim up as fits; answers how that ended the run, if it did.

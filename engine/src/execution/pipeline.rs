@@ -361,7 +361,7 @@ impl<'a> Pipeline<'a> {
                 _ = self.held.lease.must_stop() => {}
                 () = self.shared.hurry.cancelled() => {}
             }
-            tokio::time::sleep(READ_ON).await;
+            tokio::time::sleep(READ_ON.min(self.shared.settings.drain / 4)).await;
             if let Err(stop) = self.look() {
                 return stop;
             }

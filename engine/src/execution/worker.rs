@@ -128,32 +128,32 @@ async fn claim(shared: &Shared) -> Option<(Batch, Instant)> {
     let run = next_run(shared)?;
     let claim_id = Uuid::new_v4();
     let asked = Instant::now();
-    let found = match shared.fleet.claim_next_batch(run, claim_id).await {
-        Ok(found) => Ok(found),
+    let claimed = shared.fleet.claim_next_batch(run, claim_id).await;
+    fail::fail_point!("claim.after_commit");
+    let found = match claimed {
+        Ok(None) => {
+            shared.work.exhausted(run);
+            None
+        }
+        Ok(found) => found,
+        // Who could not ask does not know that there is nothing.
         Err(error) => reread(shared, run, (claim_id, asked), &error).await,
     };
-    fail::fail_point!("claim.after_commit");
-    // Who could not ask does not know that there is nothing.
-    if let Ok(None) = found {
-        shared.work.exhausted(run);
-    }
-    found.ok().flatten().map(|batch| (batch, asked))
+    found.map(|batch| (batch, asked))
 }
 
 /// The answer of a claim was lost: it may have been granted, and would then be held by nobody until its lease ends. So it is
-/// asked for as long as most of the lease is left.
-async fn reread(
-    shared: &Shared,
-    run: RunId,
-    (claim_id, asked): (Uuid, Instant),
-    error: &FleetError,
-) -> Result<Option<Batch>, FleetError> {
+/// asked for while most of the lease is left; that there is none is believed the second time, since the first try may still be on
+/// its way.
+async fn reread(shared: &Shared, run: RunId, (claim_id, asked): (Uuid, Instant), error: &FleetError) -> Option<Batch> {
     tracing::warn!(name: "claim_unanswered", %run, kind = "batch", %error, "a claim was not answered: it may have been granted");
+    let mut is_none = false;
     loop {
         tokio::time::sleep(STORE_PAUSE).await;
         match shared.fleet.find_batch_claim(run, claim_id).await {
+            Ok(None) if !std::mem::replace(&mut is_none, true) => {}
             Err(_) if asked.elapsed() < shared.settings.lease / 3 && !shared.hurry.is_cancelled() => {}
-            answer => return answer,
+            answer => return answer.ok().flatten(),
         }
     }
 }
@@ -397,8 +397,8 @@ async fn try_finish(
         Err(error) => {
             // Both halves are one statement: if the next batch is ours, this one is finished.
             match reread(shared, next_run, (claim_id, asked), &error).await {
-                Ok(Some(next)) => Ok((Ended::Done, Some((next, asked)))),
-                _ => Err(error),
+                Some(next) => Ok((Ended::Done, Some((next, asked)))),
+                None => Err(error),
             }
         }
     }

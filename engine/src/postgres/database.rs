@@ -133,12 +133,9 @@ impl DatabaseError {
                 .is_some_and(|code| SETUP.iter().any(|class| code.starts_with(class)))
     }
 
-    /// Whether the server gave way to somebody else, or to a limit of its own, and the same may go well the next time.
+    /// Whether the server gave way to somebody else, or to its time limit, and the same may go well the next time.
     pub(crate) fn gave_way(&self) -> bool {
-        matches!(
-            self.code(),
-            Some("40001" | "40P01" | "55P03" | "57014" | "53100" | "53200")
-        )
+        matches!(self.code(), Some("40001" | "40P01" | "55P03" | "57014"))
     }
 
     /// Whether trying again can help: the server may come up, but wrong credentials stay wrong.

@@ -152,7 +152,7 @@ impl Operator {
             next: bulk.after,
             ..ActedRuns::default()
         };
-        let (mut lost, mut looks, mut unknown) = (0, 0, 0);
+        let (mut lost, mut looks, mut unknown, mut unanswered) = (0, 0, 0, None);
         while done.matched + unknown < bulk.at_most && looks < LOOKS {
             let page = PAGE.min(bulk.at_most - done.matched - unknown);
             match self.act_on_page(bulk, false, done.next, page).await {
@@ -163,21 +163,22 @@ impl Operator {
                 // To what it was done it is not done again: such a run does not fit any more. But others may be found in its
                 // place, so a page that may have been done counts as if it had been.
                 Err(error) if error.may_pass() && lost < LOST_TRIES => {
-                    unknown += if error.is_unanswered() { page } else { 0 };
-                    if done.matched + unknown >= bulk.at_most {
-                        return Err((done, error));
-                    }
                     lost += 1;
+                    if error.is_unanswered() {
+                        unknown += page;
+                        unanswered = Some(error);
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
-                Err(error) => return Err((done, error)),
+                Err(error) => return Err((done, unanswered.unwrap_or(error))),
             }
             if done.next.is_none() {
-                break;
+                return Ok(done);
             }
         }
-        Ok(done)
+        // As many as may be, perhaps, and the caller is not to ask for more.
+        unanswered.map_or(Ok(done.clone()), |error| Err((done, error)))
     }
 
     async fn act_on_page(

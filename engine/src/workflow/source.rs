@@ -15,7 +15,8 @@ pub trait IdPages: Send {
 }
 
 /// Items and their rows. What it waits for it bounds itself: nobody else knows how long a read may take, and one that never comes
-/// back holds its batch, under a lease that goes on, until the run is stopped or the replica is.
+/// back holds its batch, under a lease that goes on, until the run or the replica is stopped, or the lease lost: a second later the
+/// future of [`Source::rows`] is dropped where it waits.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
     /// What is read for an item.
