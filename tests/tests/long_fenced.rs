@@ -35,10 +35,15 @@ fn reading(brokers: &str, topic: &str) -> Read {
     let newest = Read::default();
     let told = newest.clone();
     tokio::spawn(async move {
-        while let Ok(page) = consumer.next_page().await {
-            let rounds = page.records.iter().map(|record| usize::from(record.payload[0]));
-            told.fetch_max(rounds.max().unwrap_or(0), Ordering::SeqCst);
-            consumer.settled(&page.end);
+        loop {
+            match consumer.next_page().await {
+                Ok(page) => {
+                    let rounds = page.records.iter().map(|record| usize::from(record.payload[0]));
+                    told.fetch_max(rounds.max().unwrap_or(0), Ordering::SeqCst);
+                    consumer.settled(&page.end);
+                }
+                Err(ended) => panic!("a consumer ended: {ended}"),
+            }
         }
     });
     newest
@@ -87,10 +92,14 @@ async fn whoever_was_told_that_there_are_no_brokers_goes_on() {
         for publisher in &publishers {
             sends(publisher, topic.name(), round).await;
         }
-        wait_until(PATIENCE, "all to read", async || {
-            readers.iter().all(|read| read.load(Ordering::SeqCst) == round)
-        })
-        .await;
+        let read = || readers.iter().map(|read| read.load(Ordering::SeqCst));
+        let all = async {
+            while !read().all(|newest| newest == round) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let all = tokio::time::timeout(PATIENCE, all).await;
+        assert!(all.is_ok(), "round {round}: {:?}", read().collect::<Vec<_>>());
         for reach in &asking {
             let answers = async || reach.reach(Duration::from_secs(2)).await.is_ok();
             wait_until(PATIENCE, "the broker to answer", answers).await;
