@@ -136,7 +136,7 @@ impl EngineBuilder {
     /// The same, and says how it is.
     ///
     /// # Errors
-    /// As [`Engine::run`].
+    /// As [`Self::run`].
     pub async fn run_watched(
         &self,
         config: Config,
