@@ -5,7 +5,7 @@
 with recursive gate as (
     select q.max_per_key, q.fair, coalesce(q.last_tenant, '') as tenant, coalesce(q.last_key, '') as key,
            -- How many of the first are looked at: all that are wanted, and more where full keys may stand before others.
-           greatest(case when q.max_per_key is null then 512 else 1000 end, $7::bigint + cardinality($6)) as first
+           greatest(case when q.max_per_key is null then 512 else 1000 end, $7::bigint + cardinality($6::uuid[])) as first
       from lockgate.queues q where q.name = $1
 ), holders as (
     select coalesce(r.tenant, '') as tenant, coalesce(r.limit_key, '') as key

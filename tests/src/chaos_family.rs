@@ -27,6 +27,8 @@ pub struct FamilyPlan {
     pub detached: bool,
     /// It does not wait for them.
     pub forgets: bool,
+    /// It works so long before it waits for each.
+    pub works_ms: u64,
     /// It tells each `go`, and then what it waits for.
     pub tells: bool,
     /// It cancels each.
@@ -53,6 +55,7 @@ impl Default for FamilyPlan {
             below: 0,
             detached: false,
             forgets: false,
+            works_ms: 0,
             tells: false,
             cancels: false,
             leaf_ms: 0,
@@ -154,6 +157,14 @@ async fn grow(ctx: Context, plan: &FamilyPlan, number: u32) -> anyhow::Result<Re
     }
     if plan.forgets {
         return Ok(Ok(0));
+    }
+    if plan.works_ms > 0 {
+        let pause = Duration::from_millis(plan.works_ms);
+        let work = move || async move {
+            tokio::time::sleep(pause).await;
+            anyhow::Ok(())
+        };
+        ctx.step("work", work).await?;
     }
     let ended = child.result().await;
     Ok(ended.map(|told| told.leaves).map_err(|error| error.to_string()))

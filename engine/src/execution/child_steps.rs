@@ -111,17 +111,17 @@ impl OwnerHost {
             due_at: None,
             attempts: 0,
         };
-        let since = self.lock().history.step(&path).map(|step| step.started_at);
+        // Of a child that this claim started no record was read.
+        let read = self.lock().history.step(&path).map(|step| step.started_at);
+        let since = read.unwrap_or_else(|| self.time());
         let ended = match self.wait_until(wait, |host| host.end_of_child(&path)).await? {
             // Whoever asks twice is told what the first one was told.
             Heard::Recorded(step) => return done(step),
             Heard::Ended(ended) => ended,
         };
         let _operation = self.begin();
-        if let Some(since) = since {
-            self.told
-                .waited(&path, &path, Kind::Child, since..self.time(), self.time());
-        }
+        self.told
+            .waited(&path, &path, Kind::Child, since..self.time(), self.time());
         let mut step = self.new_step(path.clone(), Kind::Child);
         step.ends_open = true;
         let cap = self.shared.settings.max_result;

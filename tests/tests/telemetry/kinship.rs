@@ -24,11 +24,21 @@ async fn run_of(collector: &Collector, run: Uuid) -> Span {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn children_and_messages_of_the_outbox_are_linked_both_ways() {
+    are_linked_both_ways(0).await;
+}
+
+/// Nobody reads anew what a claim itself began.
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_end_before_anybody_waits_for_them_are_linked_too() {
+    are_linked_both_ways(1_500).await;
+}
+
+async fn are_linked_both_ways(works_ms: u64) {
     let collector = Collector::start().await;
     let cluster = cluster(&collector).await;
     let _replica = cluster.replica();
     let run = cluster
-        .start("chaos-family", json!({"children": 2, "publish": 3, "rounds": 1}))
+        .start("chaos-family", json!({"children": 2, "publish": 3, "rounds": 1, "works_ms": works_ms}))
         .await;
     cluster.reaches(run, "completed").await;
     let trace = run.simple().to_string();
