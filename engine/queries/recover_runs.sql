@@ -26,6 +26,8 @@ with stale as (
     returning r.id, s.was, r.status, s.claim_token, s.claimed_by, s.claimed_at
 ), untold as (
     insert into lockgate.untold (run_id, ended_as) select id, status from recovered where status = 'quarantined'
+), audit as (
+    insert into lockgate.transitions (entity, run_id, from_status, to_status, token, replica, since, reason)
+    select 'run', id, was, status, claim_token, claimed_by, claimed_at, 'lease ended' from recovered
 )
-insert into lockgate.transitions (entity, run_id, from_status, to_status, token, replica, since, reason)
-select 'run', id, was, status, claim_token, claimed_by, claimed_at, 'lease ended' from recovered
+select count(*) from recovered

@@ -70,20 +70,15 @@ impl Problem {
         self.retry_after_s = Some(seconds);
         self
     }
-}
 
-impl Problem {
     /// An act that is done page by page, of which so much was done before: `5 commands were moved`.
     pub(super) fn after_pages(changed: u64, what: &str, error: DatabaseError) -> Self {
-        let is_lost = error.is_unanswered();
+        let before = error.done_before(format_args!("{changed} {what}"));
         let problem = Self::from(error);
         if changed == 0 {
             return problem;
         }
-        let perhaps = if is_lost { ", and perhaps a page more" } else { "" };
-        let detail = format!(
-            "the database failed on the way; {changed} {what} before{perhaps}; the same request finds what is left"
-        );
+        let detail = format!("the database failed on the way; {before}; the same request finds what is left");
         Self {
             detail: detail.into(),
             ..problem

@@ -126,12 +126,11 @@ impl Failure {
             failure
         }
     }
-}
 
-impl Failure {
     /// A write that is done page by page, of which so much was done before.
     #[must_use]
     pub fn after_pages(error: DatabaseError, done: impl fmt::Display, count: u64) -> Self {
+        let before = error.done_before(done);
         let failure = Self::of_write(error);
         if count == 0 {
             return failure;
@@ -141,11 +140,9 @@ impl Failure {
             .unwrap_or_else(|| "the same command finds what is left".to_owned());
         // What the server says of its page is not so of all.
         let why = failure.what.replace("; nothing was changed", "");
-        let what = match failure.changed {
-            Changed::Unknown => format!("{why}; {done} before, and perhaps a page more"),
-            _ => format!("{why}; {done} before"),
-        };
-        Self::new(failure.exit, what).changed(Changed::Said).hint(hint)
+        Self::new(failure.exit, format!("{why}; {before}"))
+            .changed(Changed::Said)
+            .hint(hint)
     }
 }
 

@@ -12,6 +12,7 @@ mod flights;
 mod headers;
 mod in_flight;
 mod inbox;
+mod keeper;
 mod key_hash;
 mod orchestrator;
 mod outbox;

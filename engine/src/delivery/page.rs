@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::TryFutureExt;
 use uuid::Uuid;
 
 use super::breaker::Probe;
+use super::keeper::Lease;
 use super::page_span;
 use super::publisher::{Message, Outcome};
 use super::redelivery::Service;
@@ -58,10 +60,7 @@ pub(super) async fn redeliver(service: &Service, page: Page) {
     tokio::select! {
         () = send(&*service.publisher, messages, &tracker, must_stop) => {}
         // Outcomes that are known by now are worth writing all the same: each row's fence decides.
-        () = keep(service, &page) => {
-            meters().leases_lost(LeaseKind::Undelivered, page.rows.len());
-            tracing::warn!(name: "lease_lost", kind = "undelivered", topic = %page.topic, "a lease was lost");
-        }
+        () = keep(service, &page) => {}
         () = service.over.cancelled() => {}
     }
     fail::fail_point!("redelivery.after_publish");
@@ -84,34 +83,23 @@ fn message(topic: &Arc<str>, row: &UndeliveredRow) -> Option<Message> {
     })
 }
 
-/// Renews the page's lease for as long as it is polled; ends when the lease is lost or can no longer be trusted.
+/// Holds the page's lease for as long as it is polled; ends when the lease is lost.
 async fn keep(service: &Service, page: &Page) {
-    let (claims, lease) = (page.claims(), service.settings.lease);
-    // A holder trusts its lease a little shorter than the database does, from before it asked.
-    let trusted = lease - lease / 6;
-    let mut asked = page.asked;
-    loop {
-        tokio::time::sleep_until((asked + lease / 3).into()).await;
-        let next = Instant::now();
-        let renewed = tokio::select! {
-            renewed = service.store.renew_undelivered(page.claim_id, &claims, lease) => renewed,
-            () = tokio::time::sleep_until((asked + trusted).into()) => return,
-        };
-        match renewed {
-            Ok(held) if held == claims.len() as u64 => {
-                meters().leases_renewed(LeaseKind::Undelivered, claims.len());
-                asked = next;
-            }
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(name: "lease_not_renewed", kind = "undelivered", topic = %page.topic, %error, "a lease could not be renewed; it is tried again");
-                if asked + trusted < Instant::now() + STORE_PAUSE {
-                    return;
-                }
-                tokio::time::sleep(STORE_PAUSE).await;
-            }
-        }
-    }
+    let claims = page.claims();
+    let all = claims.len() as u64;
+    let lease = Lease {
+        kind: LeaseKind::Undelivered,
+        count: claims.len(),
+        lane: None,
+        topic: Some(page.topic.clone()),
+        length: service.settings.lease,
+        asked: page.asked,
+    };
+    let renew = |length| {
+        let renewed = service.store.renew_undelivered(page.claim_id, &claims, length);
+        renewed.map_ok(move |held| held == all)
+    };
+    lease.keep(renew).await;
 }
 
 /// Writes the outcomes and gives the rest back; answers what it wrote, and how many it gave back.

@@ -87,6 +87,15 @@ impl DatabaseError {
         matches!(self, Self::Unanswered(_) | Self::TooSlow(_))
     }
 
+    /// Of an act that is done page by page, how much was done before this one: `5 commands were moved before`.
+    pub(crate) fn done_before(&self, done: impl std::fmt::Display) -> String {
+        let perhaps = match self.is_unanswered() {
+            true => ", and perhaps a page more",
+            false => "",
+        };
+        format!("{done} before{perhaps}")
+    }
+
     /// The SQLSTATE, when the server answered.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

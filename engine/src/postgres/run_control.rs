@@ -51,6 +51,15 @@ struct Answer {
     detail: Option<String>,
 }
 
+/// Pages of an act that were not answered.
+#[derive(Default)]
+struct Unanswered {
+    /// To so many runs it may have been done.
+    runs: u64,
+    /// Why the last of them was not.
+    last: Option<DatabaseError>,
+}
+
 impl Operator {
     /// Tells a run something and wakes it.
     ///
@@ -152,33 +161,51 @@ impl Operator {
             next: bulk.after,
             ..ActedRuns::default()
         };
-        let (mut lost, mut looks, mut unknown, mut unanswered) = (0, 0, 0, None);
-        while done.matched + unknown < bulk.at_most && looks < LOOKS {
-            let page = PAGE.min(bulk.at_most - done.matched - unknown);
-            match self.act_on_page(bulk, false, done.next, page).await {
-                Ok(acted) => {
-                    done.add(acted);
-                    (lost, looks) = (0, looks + 1);
-                }
-                // To what it was done it is not done again: such a run does not fit any more. But others may be found in its
-                // place, so a page that may have been done counts as if it had been.
-                Err(error) if error.may_pass() && lost < LOST_TRIES => {
-                    lost += 1;
-                    if error.is_unanswered() {
-                        unknown += page;
-                        unanswered = Some(error);
-                    }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-                Err(error) => return Err((done, unanswered.unwrap_or(error))),
+        let mut unanswered = Unanswered::default();
+        for _ in 0..LOOKS {
+            match self.act_on_next_page(bulk, &done, &mut unanswered).await {
+                Ok(Some(acted)) => done.add(acted),
+                Ok(None) => break,
+                Err(error) => return Err((done, unanswered.last.unwrap_or(error))),
             }
             if done.next.is_none() {
                 return Ok(done);
             }
         }
         // As many as may be, perhaps, and the caller is not to ask for more.
-        unanswered.map_or(Ok(done.clone()), |error| Err((done, error)))
+        match unanswered.last {
+            Some(error) => Err((done, error)),
+            None => Ok(done),
+        }
+    }
+
+    /// Acts on the page behind what is done, with patience; none: no more runs may be acted on.
+    async fn act_on_next_page(
+        &self,
+        bulk: &BulkAct,
+        done: &ActedRuns,
+        unanswered: &mut Unanswered,
+    ) -> Result<Option<ActedRuns>, DatabaseError> {
+        let mut lost = 0;
+        loop {
+            let page = PAGE.min(bulk.at_most.saturating_sub(done.matched + unanswered.runs));
+            if page == 0 {
+                return Ok(None);
+            }
+            match self.act_on_page(bulk, false, done.next, page).await {
+                // To what it was done it is not done again: such a run does not fit any more. But others may be found in its
+                // place, so a page that may have been done counts as if it had been.
+                Err(error) if error.may_pass() && lost < LOST_TRIES => {
+                    lost += 1;
+                    if error.is_unanswered() {
+                        unanswered.runs += page;
+                        unanswered.last = Some(error);
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                answer => return answer.map(Some),
+            }
+        }
     }
 
     async fn act_on_page(

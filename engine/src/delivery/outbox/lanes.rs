@@ -8,10 +8,11 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::keeper::keep;
 use super::relay::Service;
 use super::store::LaneClaim;
 use super::stream::{Ended, Stream};
+use crate::delivery::keeper::Lease;
+use crate::telemetry::closed::LeaseKind;
 
 /// First and longest rest of a route after trouble.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -77,8 +78,20 @@ impl Lanes {
 
     /// Takes a claimed lane in and holds its lease from now on.
     pub(super) fn take(&mut self, service: &Arc<Service>, claim: LaneClaim, asked: Instant) {
-        let (lost, lease) = (CancellationToken::new(), service.settings.lease);
-        let keeper = tokio::spawn(keep(service.store.clone(), claim, lease, asked, lost.clone()));
+        let lease = Lease {
+            kind: LeaseKind::Lane,
+            count: 1,
+            lane: Some(claim.lane),
+            topic: None,
+            length: service.settings.lease,
+            asked,
+        };
+        let (store, lost) = (service.store.clone(), CancellationToken::new());
+        let token = lost.clone();
+        let keeper = tokio::spawn(async move {
+            lease.keep(|length| store.renew_lane(&claim, length)).await;
+            token.cancel();
+        });
         let held = Held {
             claim,
             lost,

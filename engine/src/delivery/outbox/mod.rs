@@ -1,6 +1,5 @@
 //! The transactional outbox: commands that were committed with their caller's own rows, sent by whoever holds their lane.
 
-mod keeper;
 mod lanes;
 mod message;
 mod relay;

@@ -91,42 +91,41 @@ impl PostgresFleet {
 
     async fn recover_page_of_runs(&self) -> Result<u64, FleetError> {
         let query = self.database.statement(RECOVER_RUNS).bind(RUN_DEATHS).bind(PAGE);
-        let recovered = self.database.run(move |connection| {
-            async move {
-                let recovered = query.execute(connection).await?.rows_affected();
-                if recovered > 0 {
-                    // In pooler mode the transaction is still open here.
-                    fail::fail_point!("recover_runs.before_commit");
-                }
-                Ok(recovered)
-            }
-            .boxed()
-        });
-        let recovered = recovered.await?;
-        if recovered > 0 {
-            fail::fail_point!("recover_runs.after_commit");
-        }
-        Ok(recovered)
+        let before_commit = || fail::fail_point!("recover_runs.before_commit");
+        let after_commit = || fail::fail_point!("recover_runs.after_commit");
+        self.counted_around_commit(query, before_commit, after_commit).await
     }
 
     async fn settle_page_of_stops(&self) -> Result<u64, FleetError> {
         let query = self.database.statement(SETTLE_STOPS).bind(PAGE);
-        let ended = self.database.run(move |connection| {
+        let before_commit = || fail::fail_point!("settle_stops.before_commit");
+        let after_commit = || fail::fail_point!("settle_stops.after_commit");
+        self.counted_around_commit(query, before_commit, after_commit).await
+    }
+
+    /// As `counted`; where anything was done, tests may let the process die before its commit and after it.
+    async fn counted_around_commit(
+        &self,
+        query: Query,
+        before_commit: fn(),
+        after_commit: fn(),
+    ) -> Result<u64, FleetError> {
+        let counted = self.database.run(move |connection| {
             async move {
-                let ended: i64 = query.fetch_one(connection).await?.try_get(0)?;
-                if ended > 0 {
-                    // As with runs that are recovered.
-                    fail::fail_point!("settle_stops.before_commit");
+                let rows: i64 = query.fetch_one(connection).await?.try_get(0)?;
+                if rows > 0 {
+                    // In pooler mode the transaction is still open here.
+                    before_commit();
                 }
-                Ok(ended.unsigned_abs())
+                Ok(rows.unsigned_abs())
             }
             .boxed()
         });
-        let ended = ended.await?;
-        if ended > 0 {
-            fail::fail_point!("settle_stops.after_commit");
+        let rows = counted.await?;
+        if rows > 0 {
+            after_commit();
         }
-        Ok(ended)
+        Ok(rows)
     }
 
     async fn complete_idle(&self) -> Result<u64, FleetError> {
