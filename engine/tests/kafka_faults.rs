@@ -1,5 +1,5 @@
 //! The publisher's promises when the broker, the way to it or the producer fails: every accepted
-//! message is settled exactly once, in time, and nothing hangs (R36.2).
+//! message is settled exactly once, in time, and nothing hangs (R36.2). And a consumer's: it reads on.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod kafka_support;
@@ -11,12 +11,17 @@ use std::time::{Duration, Instant};
 
 use kafka_support::{PATIENCE, Sink, brokers_in, codes, delivered, message, offer, publisher, services};
 use lockgate::delivery::{
-    Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Rejected, Ticket, TopicError, TopicTrouble,
+    Inflow, Message, Outcome, OutcomeSink, Publisher, PublisherEvents, Rejected, Ticket, TopicError, TopicTrouble,
 };
-use lockgate::kafka::{KafkaConfig, KafkaPublisher, MockBroker, MockRequest, create_topic};
+use lockgate::kafka::{
+    ConsumerSettings, KafkaConfig, KafkaConsumer, KafkaPublisher, MockBroker, MockRequest, create_topic,
+};
 use tokio::sync::Notify;
 
 /// Numbers of the Kafka protocol.
+const COORDINATOR_NOT_AVAILABLE: i32 = 15;
+const NOT_COORDINATOR: i32 = 16;
+const GROUP_AUTHORIZATION_FAILED: i32 = 30;
 const OUT_OF_ORDER_SEQUENCE: i32 = 45;
 const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
 const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
@@ -334,4 +339,26 @@ async fn every_accepted_message_is_settled_once_over_fatal_errors_and_a_shutdown
     }
     assert!(ends.contains("producer_fatal"), "{ends:?}");
     assert_eq!(publisher.outstanding(), 0);
+}
+
+/// Its partitions are its own from then on, and nothing would ever fetch them: nobody is asked again where to begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_was_refused_where_to_begin_is_made_anew() {
+    let (broker, config, topic) = mock();
+    let publisher = publisher(config.clone());
+    let sink = Sink::new();
+    offer(&publisher, &message(&topic, "key", "payload"), &sink, 0).await;
+    assert_eq!(delivered(&sink.outcomes(1).await), 1);
+    for refused in [NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE, GROUP_AUTHORIZATION_FAILED] {
+        broker.fail_next(MockRequest::OffsetFetch, &[refused]).unwrap();
+        let settings = ConsumerSettings::new(&topic, &format!("group-{refused}"));
+        let looks = config.clone().with("statistics.interval.ms", "500");
+        let mut consumer = KafkaConsumer::start(&looks, settings).unwrap();
+        let page = tokio::time::timeout(PATIENCE, consumer.next_page()).await;
+        let page = page
+            .unwrap_or_else(|_| panic!("it stands after error {refused}"))
+            .unwrap();
+        assert_eq!(page.records[0].payload, b"payload");
+        Box::new(consumer).close().await;
+    }
 }

@@ -172,9 +172,10 @@ impl ConsumerContext for Holder {
             Rebalance::Revoke(partitions) => {
                 let partitions = numbers(partitions);
                 tracing::info!(name: "partitions_revoked", topic = self.topic, ?partitions, "a consumer has these partitions no more");
-                // Others may hold them already when they are lost; then the commit would be refused.
+                // Others may hold them already when they are lost; then the commit would be refused. Not waited for here, which
+                // might be for ever: the library gives partitions away only when their commits have ended.
                 if !consumer.assignment_lost() {
-                    self.assignment.commit(consumer, &self.topic, CommitMode::Sync);
+                    self.assignment.commit(consumer, &self.topic, CommitMode::Async);
                 }
                 self.assignment.revoke(partitions.into_iter());
             }

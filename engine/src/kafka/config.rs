@@ -48,7 +48,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 const RECONNECT_AT_MOST_MS: &str = "2000";
-/// As often as metrics are exported by default. Without statistics a client that forgot all brokers is not seen.
+/// As often as metrics are exported by default. Without statistics a client that is of no more use is not seen.
 const STATISTICS_EVERY_MS: &str = "15000";
 
 /// How to reach the brokers. Its `Debug` form shows the names of properties but not their values.
@@ -208,6 +208,8 @@ impl KafkaConfig {
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.max.bytes", "8388608"),
+            // A member whose question for its topic was lost waits for the next look, as new partitions do.
+            ("topic.metadata.refresh.interval.ms", "30000"),
             ("reconnect.backoff.max.ms", RECONNECT_AT_MOST_MS),
             ("socket.keepalive.enable", "true"),
             ("statistics.interval.ms", STATISTICS_EVERY_MS),

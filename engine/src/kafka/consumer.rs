@@ -18,7 +18,7 @@ use super::assignment::{Assignment, Holder};
 use super::config::{KafkaConfig, KafkaConfigError};
 use super::publisher::StartError;
 use super::reader::to_record;
-use super::sight::Sight;
+use super::sight::{Lost, Sight};
 use crate::delivery::{InboundPage, Inflow, InflowEnded, PageEnd, Record};
 
 /// Pages read ahead of the one that is being settled.
@@ -201,8 +201,8 @@ impl Reading {
     /// Reads until told to leave, then commits what is settled.
     fn read(&mut self, leave: &CancellationToken) -> Result<(), String> {
         while !leave.is_cancelled() {
-            if self.client.context().sight.is_lost() {
-                self.begin_anew()?;
+            if let Some(lost) = self.client.context().sight.lost() {
+                self.begin_anew(lost)?;
             }
             self.commit_now_and_then();
             let wait = if self.page.records.is_empty() {
@@ -219,17 +219,18 @@ impl Reading {
         Ok(())
     }
 
-    /// Another client joins the group in the place of one that forgot all brokers. What was read and is not committed is
-    /// read again.
-    fn begin_anew(&mut self) -> Result<(), String> {
-        tracing::warn!(name: "consumer_replaced", topic = %self.topic, "a consumer forgot all brokers and is replaced");
+    /// Another client joins the group in the place of one that is of no more use. What was read and is not committed is read
+    /// again.
+    fn begin_anew(&mut self, why: Lost) -> Result<(), String> {
+        let reason = why.text();
+        tracing::warn!(name: "consumer_replaced", topic = %self.topic, reason, "a consumer is of no more use and is replaced");
         let assignment = self.assignment();
         let anew = subscribed(&self.config, &self.settings, assignment.clone()).map_err(|error| error.to_string())?;
         let lost = std::mem::replace(&mut self.client, anew);
         lost.context().retired.store(true, Ordering::Relaxed);
         assignment.revoke_all();
         self.page = Filling::default();
-        // Its end waits for brokers that it will not find.
+        // Its end waits for its brokers, which it may never find.
         let end = std::thread::Builder::new().name("kafka-consumer-end".to_owned());
         end.spawn(move || drop(lost))
             .map(drop)
@@ -299,7 +300,8 @@ impl Reading {
             return Ok(());
         }
         self.pause(true);
-        while !leave.is_cancelled() && !self.sender.is_closed() && self.sender.capacity() == 0 {
+        let is_lost = |reading: &Self| reading.client.context().sight.lost().is_some();
+        while !leave.is_cancelled() && !self.sender.is_closed() && self.sender.capacity() == 0 && !is_lost(self) {
             self.commit_now_and_then();
             self.poll(POLL)?;
         }

@@ -255,7 +255,7 @@ impl Running {
 }
 
 fn is_broken(producer: &Polled) -> bool {
-    producer.client().fatal_error().is_some() || producer.client().context().sight.is_lost()
+    producer.client().fatal_error().is_some() || producer.client().context().sight.lost().is_some()
 }
 
 /// Destroying a producer takes a while and joins its polling thread, so it happens on a thread of its

@@ -92,6 +92,8 @@ pub enum MockRequest {
     Produce,
     /// Asking for the id of an idempotent producer.
     InitProducerId,
+    /// Asking a group's coordinator where to begin.
+    OffsetFetch,
 }
 
 impl MockRequest {
@@ -99,6 +101,7 @@ impl MockRequest {
         match self {
             MockRequest::Produce => RDKafkaApiKey::Produce,
             MockRequest::InitProducerId => RDKafkaApiKey::InitProducerId,
+            MockRequest::OffsetFetch => RDKafkaApiKey::OffsetFetch,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::config::KafkaConfig;
 use super::generation::{Complaint, Generation, Running};
 use super::probe::{self, CHECK_TIMEOUT};
 use super::reports::describe;
+use super::sight::Lost;
 use super::verdict::{Verdict, verdict};
 use super::wake::Wake;
 use crate::delivery::{Failure, PublisherEvents, Rejected, TopicError, TopicInfo};
@@ -126,7 +127,7 @@ impl Service {
         drop(state);
         running.generation.mark_ending("producer_fatal");
         let cause = running.producer().client().fatal_error();
-        let forgot = || "it forgot all brokers".to_owned();
+        let forgot = || Lost::Blind.text().to_owned();
         let cause = cause.map_or_else(forgot, |(code, text)| format!("{code:?}: {text}"));
         tracing::error!(name: "producer_failed", error = cause, "the producer failed for good and is replaced");
         self.events.fatal();

@@ -1,21 +1,31 @@
-//! Whether a client still knows of any broker.
+//! Whether a client is of no more use, by its own statistics: it is alive, says nothing, and only one that is made anew goes
+//! on.
 //!
 //! A broker that is fenced answers that there are none. The library then forgets all of them, those it was configured with
-//! too, and may never look for them again (librdkafka 2.12, its issue 5301): the client is alive, tries nothing, says
-//! nothing, and only one that is made anew finds them. Its statistics show it.
+//! too, and may never look for them again (librdkafka 2.12, its issue 5301).
+//!
+//! A consumer asks its group's coordinator where to begin. Where that one is no coordinator any more, or refuses, the
+//! library asks nobody again: the partitions are the consumer's, and nothing fetches them (its issue 5586).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 /// Reports in a row without a broker after which a client is lost; a moment without one is nothing.
 const LOST_AFTER: u32 = 2;
+/// For how long a consumer may have partitions that it does not fetch: where to begin is asked for meanwhile.
+const STANDS_AFTER: Duration = Duration::from_secs(10);
 
 /// What of the library's statistics is looked at.
 #[derive(Deserialize)]
 struct Report {
     brokers: HashMap<String, Broker>,
+    /// None: no consumer.
+    cgrp: Option<Group>,
+    #[serde(default)]
+    topics: HashMap<String, Topic>,
 }
 
 #[derive(Deserialize)]
@@ -23,33 +33,96 @@ struct Broker {
     source: String,
 }
 
-/// How many reports in a row knew no broker.
-#[derive(Debug, Default)]
-pub(super) struct Sight {
-    blind: AtomicU32,
+#[derive(Deserialize)]
+struct Group {
+    state: String,
+    join_state: String,
+    assignment_size: usize,
 }
+
+#[derive(Deserialize)]
+struct Topic {
+    #[serde(default)]
+    partitions: HashMap<String, Partition>,
+}
+
+#[derive(Deserialize)]
+struct Partition {
+    fetch_state: String,
+}
+
+impl Report {
+    /// A logical broker is a role, such as the group's coordinator, that a known one would play.
+    fn knows_none(&self) -> bool {
+        fail::fail_point!("kafka.blind", |_| true);
+        let is_known = |broker: &Broker| matches!(broker.source.as_str(), "configured" | "learned");
+        !self.brokers.values().any(is_known)
+    }
+
+    /// Whether it is a member in good standing with more partitions than it fetches. A paused one is fetched.
+    fn stands(&self) -> bool {
+        let Some(group) = &self.cgrp else { return false };
+        let is_fetched = |part: &&Partition| !matches!(part.fetch_state.as_str(), "none" | "stopping" | "stopped");
+        let partitions = self.topics.values().flat_map(|topic| topic.partitions.values());
+        (group.state == "up" && group.join_state == "steady")
+            && partitions.filter(is_fetched).count() < group.assignment_size
+    }
+}
+
+/// Why a client is of no more use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It forgot all brokers.
+    Blind,
+    /// It has partitions and does not fetch them.
+    Stands,
+}
+
+impl Lost {
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Blind => "it forgot all brokers",
+            Self::Stands => "it does not fetch partitions that it has",
+        }
+    }
+}
+
+/// What the reports said so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// So many in a row knew no broker.
+    blind: u32,
+    /// Since then it stands.
+    stands_since: Option<Instant>,
+    lost: Option<Lost>,
+}
+
+/// What a client's reports say of it.
+#[derive(Debug, Default)]
+pub(super) struct Sight(Mutex<Seen>);
 
 impl Sight {
     /// Takes in a report; answers whether the client is lost.
     pub(super) fn heard(&self, report: &[u8]) -> bool {
-        if knows_none(report) {
-            self.blind.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.blind.store(0, Ordering::Relaxed);
-        }
-        self.is_lost()
+        self.looked_at(report, Instant::now()).is_some()
     }
 
-    pub(super) fn is_lost(&self) -> bool {
-        self.blind.load(Ordering::Relaxed) >= LOST_AFTER
+    /// Why the client is of no more use, if it is not.
+    pub(super) fn lost(&self) -> Option<Lost> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).lost
     }
-}
 
-/// A logical broker is a role, such as the group's coordinator, that a known one would play.
-fn knows_none(report: &[u8]) -> bool {
-    fail::fail_point!("kafka.blind", |_| true);
-    let is_known = |broker: &Broker| matches!(broker.source.as_str(), "configured" | "learned");
-    serde_json::from_slice::<Report>(report).is_ok_and(|report| !report.brokers.values().any(is_known))
+    fn looked_at(&self, report: &[u8], now: Instant) -> Option<Lost> {
+        let report = serde_json::from_slice::<Report>(report).ok();
+        let (is_blind, stands) = report.map_or((false, false), |report| (report.knows_none(), report.stands()));
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.blind = if is_blind { seen.blind + 1 } else { 0 };
+        seen.stands_since = stands.then(|| seen.stands_since.unwrap_or(now));
+        let stood = seen.stands_since.is_some_and(|since| now - since >= STANDS_AFTER);
+        let blind = (seen.blind >= LOST_AFTER).then_some(Lost::Blind);
+        seen.lost = blind.or(stood.then_some(Lost::Stands));
+        seen.lost
+    }
 }
 
 #[cfg(test)]
@@ -66,8 +139,40 @@ mod tests {
         for report in [&down[..], learned, b"{}", b"no json", LOST, learned, LOST] {
             assert!(!sight.heard(report), "{}", String::from_utf8_lossy(report));
         }
-        assert!(sight.heard(LOST) && sight.is_lost());
+        assert!(sight.heard(LOST) && sight.lost() == Some(Lost::Blind));
         assert!(!sight.heard(down), "it knows one again");
         assert!(!sight.heard(br#"{"brokers": {}}"#) && sight.heard(br#"{"brokers": {}}"#));
+    }
+    fn member(join_state: &str, fetch_states: [&str; 2]) -> String {
+        let [first, second] = fetch_states;
+        format!(
+            r#"{{"brokers": {{"a:9092/1": {{"source": "learned"}}}},
+                "topics": {{"t": {{"partitions": {{
+                    "0": {{"fetch_state": "{first}"}}, "1": {{"fetch_state": "{second}"}},
+                    "-1": {{"fetch_state": "none"}}}}}}}},
+                "cgrp": {{"state": "up", "join_state": "{join_state}", "assignment_size": 2}}}}"#
+        )
+    }
+
+    #[test]
+    fn a_member_that_does_not_fetch_all_that_it_has_is_lost_after_a_while() {
+        let (sight, begin) = (Sight::default(), Instant::now());
+        let after =
+            |seconds: u64, report: &str| sight.looked_at(report.as_bytes(), begin + Duration::from_secs(seconds));
+        let stands = member("steady", ["active", "stopped"]);
+        for (at, report) in [
+            (0, member("steady", ["none", "none"])),
+            (9, member("steady", ["active", "offset-wait"])),
+            (20, stands.clone()),
+            (29, stands.clone()),
+            (30, member("wait-sync", ["stopped", "stopped"])),
+            (31, stands.clone()),
+            (40, stands.clone()),
+        ] {
+            assert_eq!(after(at, &report), None, "{at}: {report}");
+        }
+        assert_eq!(after(41, &stands), Some(Lost::Stands));
+        assert_eq!(sight.lost(), Some(Lost::Stands));
+        assert_eq!(after(42, &member("steady", ["active", "active"])), None);
     }
 }

@@ -38,7 +38,10 @@ async fn are_linked_both_ways(works_ms: u64) {
     let cluster = cluster(&collector).await;
     let _replica = cluster.replica();
     let run = cluster
-        .start("chaos-family", json!({"children": 2, "publish": 3, "rounds": 1, "works_ms": works_ms}))
+        .start(
+            "chaos-family",
+            json!({"children": 2, "publish": 3, "rounds": 1, "works_ms": works_ms}),
+        )
         .await;
     cluster.reaches(run, "completed").await;
     let trace = run.simple().to_string();

@@ -107,7 +107,7 @@ events! {
     WARN "rebalance_failed" (topic, error) => "partitions could not be taken or given";
     WARN "records_unreadable" (topic, error) => "messages cannot be read at the moment";
     INFO "records_read_again" (topic) => "messages are read again";
-    WARN "consumer_replaced" (topic) => "a consumer forgot all brokers and is replaced";
+    WARN "consumer_replaced" (topic, reason) => "a consumer is of no more use and is replaced";
     WARN "group_not_left" (waited_ms) => "a consumer did not leave its group in time";
     WARN "brokers_unreachable" (reason) => "no broker can be reached";
     ERROR "producer_failed" (error) => "a producer failed for good and is replaced";
