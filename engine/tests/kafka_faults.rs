@@ -344,21 +344,23 @@ async fn every_accepted_message_is_settled_once_over_fatal_errors_and_a_shutdown
 /// Its partitions are its own from then on, and nothing would ever fetch them: nobody is asked again where to begin.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_was_refused_where_to_begin_is_made_anew() {
+    let refusals = [NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE, GROUP_AUTHORIZATION_FAILED];
+    futures::future::join_all(refusals.map(reads_though_refused)).await;
+}
+
+async fn reads_though_refused(code: i32) {
     let (broker, config, topic) = mock();
     let publisher = publisher(config.clone());
     let sink = Sink::new();
     offer(&publisher, &message(&topic, "key", "payload"), &sink, 0).await;
     assert_eq!(delivered(&sink.outcomes(1).await), 1);
-    for refused in [NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE, GROUP_AUTHORIZATION_FAILED] {
-        broker.fail_next(MockRequest::OffsetFetch, &[refused]).unwrap();
-        let settings = ConsumerSettings::new(&topic, &format!("group-{refused}"));
-        let looks = config.clone().with("statistics.interval.ms", "500");
-        let mut consumer = KafkaConsumer::start(&looks, settings).unwrap();
-        let page = tokio::time::timeout(PATIENCE, consumer.next_page()).await;
-        let page = page
-            .unwrap_or_else(|_| panic!("it stands after error {refused}"))
-            .unwrap();
-        assert_eq!(page.records[0].payload, b"payload");
-        Box::new(consumer).close().await;
-    }
+    broker.fail_next(MockRequest::OffsetFetch, &[code]).unwrap();
+    // For so long the mock broker waits for more members when the first one is replaced.
+    let config = config.with("session.timeout.ms", "6000");
+    let config = config.with("statistics.interval.ms", "500");
+    let mut consumer = KafkaConsumer::start(&config, ConsumerSettings::new(&topic, "group")).unwrap();
+    let page = tokio::time::timeout(PATIENCE, consumer.next_page()).await;
+    let page = page.unwrap_or_else(|_| panic!("it stands after error {code}")).unwrap();
+    assert_eq!(page.records[0].payload, b"payload");
+    Box::new(consumer).close().await;
 }
