@@ -124,7 +124,8 @@ impl EngineBuilder {
         Client::beside(database, self.local.clone())
     }
 
-    /// Runs a replica until told to stop, then drains it. A database, or brokers, that are away are waited for.
+    /// Runs a replica until told to stop, then drains it. A database, or brokers, that are away are waited for. Dropped before, all
+    /// of it ends and nothing is drained.
     ///
     /// # Errors
     /// The configuration, a name, the port of the API or the limits of a queue cannot be used, before a run or batch is claimed;

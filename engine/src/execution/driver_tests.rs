@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::driver;
 use super::eager::EagerStarts;
+use super::executor::Executor;
 use super::run_task_tests::code;
 use super::trial::{Journal, Trial, until};
 use crate::lifecycle::*;
@@ -175,4 +177,16 @@ async fn what_a_suspect_breaks_is_not_the_look_for_the_next_one() {
     until("the other one is over", is_over).await;
     trial.shared.stopping.cancel();
     driven.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_drops_a_replica_leaves_no_part_of_it_running() {
+    let trial = Trial::new(code(|_| async { Ok(String::new()) }));
+    let executor = Executor {
+        shared: trial.shared.clone(),
+    };
+    let running = tokio::spawn(async move { executor.run(CancellationToken::new()).await });
+    until("it works", || trial.view().status == "completed").await;
+    running.abort();
+    until("none of its parts is left", || Arc::strong_count(&trial.shared) == 1).await;
 }

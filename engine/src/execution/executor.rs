@@ -188,7 +188,22 @@ impl Shared {
 
 /// Runs workflows and streams their batches.
 pub struct Executor {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Ends all parts of an executor: also when nobody waits any more for it to drain.
+struct Working {
     shared: Arc<Shared>,
+    eager: Arc<dyn Beside>,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.shared.hints.local.leave(&self.eager);
+        self.shared.stopping.cancel();
+        self.shared.hurry.cancel();
+        self.shared.over.cancel();
+    }
 }
 
 impl Executor {
@@ -249,7 +264,8 @@ impl Executor {
     }
 
     /// Works until told to stop, then drains: nothing new is claimed, what is in flight is finished or, when the
-    /// deadline comes near, handed back. Answers whether everything ended in time.
+    /// deadline comes near, handed back. Answers whether everything ended in time. Dropped before, it ends without being waited
+    /// for: what is in flight is handed back, or recovered when its leases end.
     pub async fn run(&self, stop: CancellationToken) -> bool {
         let shared = &self.shared;
         let _watching = gauges::watch(shared);
@@ -266,6 +282,10 @@ impl Executor {
         tasks.spawn(async move { going_on("driver", || driver::run(driving.clone())).await });
         let eager: Arc<dyn Beside> = Arc::new(EagerStarts::new(shared.clone()));
         shared.hints.local.join(eager.clone());
+        let _working = Working {
+            shared: shared.clone(),
+            eager: eager.clone(),
+        };
         let keeping = shared.clone();
         let keeper = tokio::spawn(async move { going_on("keeper", || keeper::run(keeping.clone())).await });
         stop.cancelled().await;
