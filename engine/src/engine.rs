@@ -125,7 +125,7 @@ impl EngineBuilder {
     }
 
     /// Runs a replica until told to stop, then drains it. A database, or brokers, that are away are waited for. Dropped before, all
-    /// of it ends and nothing is drained.
+    /// of it ends and nobody waits for that: what is in flight is handed back, or recovered when its leases end.
     ///
     /// # Errors
     /// The configuration, a name, the port of the API or the limits of a queue cannot be used, before a run or batch is claimed;

@@ -6,6 +6,12 @@ use async_trait::async_trait;
 use lockgate::delivery::Command;
 use lockgate::workflow::{Context, IdPages, Resources, Source, Workflow};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+/// The first of the few are sent.
+static FEW_SENT: Notify = Notify::const_new();
+/// Whoever goes on with a run may have sent them before.
+const AT_MOST: Duration = Duration::from_secs(30);
 
 /// What a run of it sends.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -18,7 +24,7 @@ pub struct Pair {
     pub many_ms: u64,
 }
 
-/// Sends few messages and does something more, beside many.
+/// Sends few messages and does something more, beside many, which are planned behind them.
 pub struct ChaosPair;
 
 impl Workflow for ChaosPair {
@@ -28,11 +34,13 @@ impl Workflow for ChaosPair {
 
     async fn run(&self, ctx: Context, pair: Pair) -> anyhow::Result<u64> {
         let few = async {
-            let sent = ctx.fan_out(Numbers::new("few", pair.few), told("few")).await?;
+            let few = Numbers::new("few", pair.few).noted(&FEW_SENT);
+            let sent = ctx.fan_out(few, told("few")).await?;
             ctx.step("tell", || async { anyhow::Ok(()) }).await?;
             anyhow::Ok(sent.delivered)
         };
-        let many = ctx.fan_out(Numbers::new("many", pair.many).slow(pair.many_ms), told("many"));
+        let many = Numbers::new("many", pair.many).slow(pair.many_ms).behind(&FEW_SENT);
+        let many = ctx.fan_out(many, told("many"));
         let (few, many) = tokio::try_join!(few, many)?;
         Ok(few + many.delivered)
     }
@@ -56,14 +64,33 @@ pub struct Numbers {
     name: &'static str,
     items: i64,
     delay: Duration,
+    notes: Option<&'static Notify>,
+    behind: Option<&'static Notify>,
 }
 
 impl Numbers {
     /// So many of them.
     #[must_use]
     pub fn new(name: &'static str, items: i64) -> Self {
-        let delay = Duration::ZERO;
-        Self { name, items, delay }
+        Self {
+            name,
+            items,
+            delay: Duration::ZERO,
+            notes: None,
+            behind: None,
+        }
+    }
+
+    /// Notes that they are sent.
+    fn noted(self, sent: &'static Notify) -> Self {
+        let notes = Some(sent);
+        Self { notes, ..self }
+    }
+
+    /// Is planned once those are sent.
+    fn behind(self, sent: &'static Notify) -> Self {
+        let behind = Some(sent);
+        Self { behind, ..self }
     }
 
     /// Takes so long for the rows of a batch.
@@ -83,11 +110,17 @@ impl Source for Numbers {
     }
 
     async fn ids(&self, _resources: &Resources, after: Option<i64>) -> anyhow::Result<Box<dyn IdPages>> {
+        if let (Some(sent), None, 1..) = (self.behind, after, self.items) {
+            let _ = tokio::time::timeout(AT_MOST, sent.notified()).await;
+        }
         let (after, items) = (after.unwrap_or(0), self.items);
         Ok(Box::new(Pages { after, items }))
     }
 
     async fn rows(&self, _resources: &Resources, ids: &[i64]) -> anyhow::Result<Vec<(i64, i64)>> {
+        if let Some(sent) = self.notes {
+            sent.notify_one();
+        }
         tokio::time::sleep(self.delay).await;
         Ok(ids.iter().map(|id| (*id, *id)).collect())
     }

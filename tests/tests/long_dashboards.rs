@@ -18,6 +18,8 @@ const BYTES_A_RUN: u64 = 1_800;
 const QUICK: Duration = Duration::from_millis(50);
 const COUNT: &str = "select count(*) from generate_series(1, 1000000)";
 const COUNTS_IN: Duration = Duration::from_millis(80);
+/// None is taken to be slower than this.
+const SLOWEST: f64 = 4.0;
 /// Pages of eight KiB that a question may look at; any of the big tables is a hundred thousand.
 const PAGES: i64 = 20_000;
 /// Tables that grow with history or with what waits.
@@ -190,7 +192,7 @@ impl Reader {
     /// What a question may take at the moment.
     async fn allowed(&mut self) -> Duration {
         let (counted, _) = self.ask(COUNT).await;
-        QUICK.mul_f64((counted.as_secs_f64() / COUNTS_IN.as_secs_f64()).max(1.0))
+        QUICK.mul_f64((counted.as_secs_f64() / COUNTS_IN.as_secs_f64()).clamp(1.0, SLOWEST))
     }
 
     async fn plan(&mut self, question: &str) -> Value {

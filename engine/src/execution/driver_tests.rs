@@ -181,12 +181,13 @@ async fn what_a_suspect_breaks_is_not_the_look_for_the_next_one() {
 
 #[tokio::test]
 async fn who_drops_a_replica_leaves_no_part_of_it_running() {
-    let trial = Trial::new(code(|_| async { Ok(String::new()) }));
+    let trial = Trial::new(code(|_| std::future::pending()));
     let executor = Executor {
         shared: trial.shared.clone(),
     };
     let running = tokio::spawn(async move { executor.run(CancellationToken::new()).await });
-    until("it works", || trial.view().status == "completed").await;
+    until("it is at work", || trial.view().claim.is_some()).await;
     running.abort();
+    until("what it held is handed back", || trial.view().claim.is_none()).await;
     until("none of its parts is left", || Arc::strong_count(&trial.shared) == 1).await;
 }

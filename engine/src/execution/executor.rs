@@ -167,12 +167,17 @@ impl Shared {
         }
     }
 
-    /// As if the process had died: nothing more is begun, and what is under way is left where it is.
-    #[cfg(feature = "testing")]
-    pub(crate) fn die(&self) {
+    /// Nothing more is begun, and what is under way is given up at the next look.
+    fn end(&self) {
         self.stopping.cancel();
         self.hurry.cancel();
         self.over.cancel();
+    }
+
+    /// As if the process had died: nothing more is begun, and what is under way is left where it is.
+    #[cfg(feature = "testing")]
+    pub(crate) fn die(&self) {
+        self.end();
         self.book.runs().iter().for_each(|held| held.lease.lose());
         self.book.batches().iter().for_each(|held| held.lease.lose());
     }
@@ -200,9 +205,7 @@ struct Working {
 impl Drop for Working {
     fn drop(&mut self) {
         self.shared.hints.local.leave(&self.eager);
-        self.shared.stopping.cancel();
-        self.shared.hurry.cancel();
-        self.shared.over.cancel();
+        self.shared.end();
     }
 }
 
@@ -264,8 +267,8 @@ impl Executor {
     }
 
     /// Works until told to stop, then drains: nothing new is claimed, what is in flight is finished or, when the
-    /// deadline comes near, handed back. Answers whether everything ended in time. Dropped before, it ends without being waited
-    /// for: what is in flight is handed back, or recovered when its leases end.
+    /// deadline comes near, handed back. Answers whether everything ended in time. Dropped before, it ends and nobody waits for
+    /// that: what is in flight is handed back, or recovered when its leases end.
     pub async fn run(&self, stop: CancellationToken) -> bool {
         let shared = &self.shared;
         let _watching = gauges::watch(shared);

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::reports::log_line;
@@ -19,8 +19,11 @@ struct Held {
     hold: u64,
     /// The offset behind the last settled record.
     settled: Option<i64>,
-    /// The offset that was last handed to the brokers.
+    /// The offset that was last handed to the brokers. No callback says whether they took it: the binding sets none (its issue
+    /// 856).
     committed: Option<i64>,
+    /// The offset that was handed to them twice, some time apart.
+    committed_twice: Option<i64>,
 }
 
 /// The partitions of one topic that are held. Shared by the consumer's thread, its callbacks and who settles.
@@ -56,6 +59,7 @@ impl Assignment {
                 hold: holds.last,
                 settled: None,
                 committed: None,
+                committed_twice: None,
             };
             holds.partitions.insert(partition, held);
         }
@@ -94,10 +98,19 @@ impl Assignment {
         uncommitted
     }
 
-    /// A commit failed: what is settled is to be committed again.
-    fn forget_commits(&self) {
+    /// All that is settled is to be committed again.
+    pub(super) fn forget_commits(&self) {
         for held in self.lock().partitions.values_mut() {
             held.committed = None;
+        }
+    }
+
+    /// What was committed once is to be committed a second time: a rebalance may have refused the first one.
+    pub(super) fn doubt_commits(&self) {
+        for held in self.lock().partitions.values_mut() {
+            if held.committed != held.committed_twice {
+                held.committed_twice = held.committed.take();
+            }
         }
     }
 
@@ -112,13 +125,9 @@ impl Assignment {
             return;
         }
         if let Err(error) = consumer.commit(&offsets, mode) {
-            self.commit_failed(&error);
+            tracing::debug!(%error, "offsets were not committed; what they cover is read again at worst");
+            self.forget_commits();
         }
-    }
-
-    fn commit_failed(&self, error: &KafkaError) {
-        tracing::debug!(%error, "offsets were not committed; what they cover is read again at worst");
-        self.forget_commits();
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
@@ -173,8 +182,9 @@ impl ConsumerContext for Holder {
                 let partitions = numbers(partitions);
                 tracing::info!(name: "partitions_revoked", topic = self.topic, ?partitions, "a consumer has these partitions no more");
                 // Others may hold them already when they are lost; then the commit would be refused. Not waited for here, which
-                // might be for ever: the library gives partitions away only when their commits have ended.
+                // might be for ever: the library gives partitions away only when all commits have ended.
                 if !consumer.assignment_lost() {
+                    self.assignment.forget_commits();
                     self.assignment.commit(consumer, &self.topic, CommitMode::Async);
                 }
                 self.assignment.revoke(partitions.into_iter());
@@ -191,12 +201,6 @@ impl ConsumerContext for Holder {
             && let Err(error) = consumer.pause(partitions)
         {
             tracing::debug!(%error, "new partitions were not paused");
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            self.assignment.commit_failed(&error);
         }
     }
 }
@@ -231,5 +235,23 @@ mod tests {
         assert_eq!(assignment.take_uncommitted(), []);
         assignment.forget_commits();
         assert_eq!(assignment.take_uncommitted(), [(7, 4)]);
+    }
+
+    #[test]
+    fn what_was_committed_once_is_committed_once_more() {
+        let assignment = Assignment::default();
+        assignment.assign([7].into_iter());
+        let hold = assignment.hold(7);
+        assignment.doubt_commits();
+        assert_eq!(assignment.take_uncommitted(), []);
+        assignment.settle(7, hold, 4);
+        for committed in [&[(7, 4)][..], &[(7, 4)], &[], &[]] {
+            assert_eq!(assignment.take_uncommitted(), committed);
+            assignment.doubt_commits();
+        }
+        assignment.settle(7, hold, 5);
+        assert_eq!(assignment.take_uncommitted(), [(7, 5)]);
+        assignment.doubt_commits();
+        assert_eq!(assignment.take_uncommitted(), [(7, 5)]);
     }
 }

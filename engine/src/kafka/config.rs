@@ -283,6 +283,7 @@ fn broken_promise(key: &str, value: &str, message_timeout: Duration) -> Option<&
         "enable.auto.commit" | "enable.auto.offset.store" if truth => {
             Some("a consumer's offsets follow what is settled: committed by themselves, they would lose messages")
         }
+        "auto.offset.reset" if value == "error" => Some("a consumer that does not know where to begin would stand"),
         "enable.partition.eof" if truth => Some("a consumer does not ask for the end of a partition"),
         "enable.idempotence" if !truth => Some("without idempotence a retry inside the client duplicates messages"),
         "acks" | "request.required.acks" if !matches!(value, "all" | "-1") => {

@@ -17,6 +17,7 @@ fn properties_that_break_a_promise_are_refused_by_name() {
         ("enable.auto.commit", "true"),
         ("enable.auto.offset.store", "true"),
         ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "error"),
         ("enable.idempotence", "false"),
         ("acks", "1"),
         ("acks", "0"),

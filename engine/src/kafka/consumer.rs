@@ -27,8 +27,11 @@ const PAGES_AHEAD: usize = 2;
 const POLL: Duration = Duration::from_millis(100);
 /// How long a full page waits for its turn before fetching is paused and polling goes on without records.
 const STALL: Duration = Duration::from_secs(1);
-/// How often the brokers are told what is settled.
-const COMMIT_EVERY: Duration = Duration::from_millis(200);
+/// How often the brokers are told what is settled. Less often than they take to answer: the library gives and takes no partition
+/// while a commit is under way.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How often they are told once more what they were told once.
+const DOUBT_EVERY: Duration = Duration::from_secs(5);
 /// How long leaving may take; what is not committed then is read again.
 const LEAVE: Duration = Duration::from_secs(10);
 
@@ -97,6 +100,7 @@ impl KafkaConsumer {
             sender,
             page: Filling::default(),
             committed_at: Instant::now(),
+            doubted_at: Instant::now(),
             trouble: None,
         };
         let (leave, left, why) = (consumer.leave.clone(), consumer.left.clone(), consumer.why.clone());
@@ -193,6 +197,7 @@ struct Reading {
     sender: Sender<InboundPage>,
     page: Filling,
     committed_at: Instant,
+    doubted_at: Instant,
     /// The last error that was said, so that each is said once.
     trouble: Option<String>,
 }
@@ -215,6 +220,7 @@ impl Reading {
             }
             self.hand_over(leave)?;
         }
+        self.assignment().forget_commits();
         self.assignment().commit(&self.client, &self.topic, CommitMode::Sync);
         Ok(())
     }
@@ -246,6 +252,10 @@ impl Reading {
     }
 
     fn commit_now_and_then(&mut self) {
+        if self.doubted_at.elapsed() >= DOUBT_EVERY {
+            self.assignment().doubt_commits();
+            self.doubted_at = Instant::now();
+        }
         if self.committed_at.elapsed() >= COMMIT_EVERY {
             self.assignment().commit(&self.client, &self.topic, CommitMode::Async);
             self.committed_at = Instant::now();

@@ -94,6 +94,8 @@ pub enum MockRequest {
     InitProducerId,
     /// Asking a group's coordinator where to begin.
     OffsetFetch,
+    /// Telling it how far a member is.
+    OffsetCommit,
 }
 
 impl MockRequest {
@@ -102,6 +104,7 @@ impl MockRequest {
             MockRequest::Produce => RDKafkaApiKey::Produce,
             MockRequest::InitProducerId => RDKafkaApiKey::InitProducerId,
             MockRequest::OffsetFetch => RDKafkaApiKey::OffsetFetch,
+            MockRequest::OffsetCommit => RDKafkaApiKey::OffsetCommit,
         }
     }
 }

@@ -43,7 +43,7 @@ async fn a_fan_out_is_over_when_its_own_batches_are_whatever_is_sent_beside_it()
         .patient()
         .with("LOCKGATE_WORKER_BATCH_SIZE", "5")
         .with("LOCKGATE_WORKER_BATCHES", "2");
-    // So few that they are planned at once: what is planned later comes after what was planned before.
+    // The many are planned behind the few: what is planned later comes after what was planned before.
     let run = cluster
         .start("chaos-pair", json!({"few": 9, "many": 200, "many_ms": 200}))
         .await;
