@@ -16,14 +16,11 @@ use lockgate::delivery::{
 use lockgate::kafka::{
     ConsumerSettings, KafkaConfig, KafkaConsumer, KafkaPublisher, MockBroker, MockRequest, create_topic,
 };
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
 /// Numbers of the Kafka protocol.
 const COORDINATOR_NOT_AVAILABLE: i32 = 15;
 const NOT_COORDINATOR: i32 = 16;
-const REBALANCE_IN_PROGRESS: i32 = 27;
 const GROUP_AUTHORIZATION_FAILED: i32 = 30;
 const OUT_OF_ORDER_SEQUENCE: i32 = 45;
 const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
@@ -369,42 +366,4 @@ async fn send_one(config: &KafkaConfig, topic: &Arc<str>) {
     let (publisher, sink) = (publisher(config.clone()), Sink::new());
     offer(&publisher, &message(topic, "key", "payload"), &sink, 0).await;
     assert_eq!(delivered(&sink.outcomes(1).await), 1);
-}
-
-/// Nobody says that it was refused.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_was_refused_is_made_again() {
-    let (broker, config, topic) = mock();
-    send_one(&config, &topic).await;
-    broker
-        .fail_next(MockRequest::OffsetCommit, &[REBALANCE_IN_PROGRESS])
-        .unwrap();
-    let mut consumer = KafkaConsumer::start(&config, ConsumerSettings::new(&topic, "group")).unwrap();
-    let page = tokio::time::timeout(PATIENCE, consumer.next_page()).await;
-    consumer.settled(&page.unwrap().unwrap().end);
-    let mut asking = ClientConfig::new();
-    asking
-        .set("bootstrap.servers", &config.brokers)
-        .set("group.id", "group");
-    let committed = tokio::task::spawn_blocking(move || waits_for_commit(&asking.create().unwrap(), &topic));
-    committed.await.unwrap();
-    Box::new(consumer).close().await;
-}
-
-fn waits_for_commit(asking: &BaseConsumer, topic: &str) {
-    let mut wanted = TopicPartitionList::new();
-    wanted.add_partition_range(topic, 0, 3);
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let committed = asking.committed_offsets(wanted.clone(), PATIENCE).unwrap();
-        if committed
-            .elements()
-            .iter()
-            .any(|partition| partition.offset() == Offset::Offset(1))
-        {
-            return;
-        }
-        assert!(Instant::now() < until, "it was not made again: {committed:?}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
