@@ -13,7 +13,7 @@ use lockgate_tests::grafana::promql::{filled_in, written_out};
 use lockgate_tests::grafana::{alerts, catalogue};
 use lockgate_tests::replica::{PATIENCE, Replica};
 use lockgate_tests::telemetry_servers::TelemetryServers;
-use lockgate_tests::wait_until;
+use lockgate_tests::{skipped, wait_until};
 use serde_json::{Value, json};
 
 /// Exports come soon, and the leader measures soon.
@@ -31,7 +31,7 @@ const NOT_IN_TROUBLE: [&str; 3] = ["Consumers", "Failed and cancelled", "Jobs of
 
 async fn scene() -> Option<(TelemetryServers, Cluster)> {
     let Some(servers) = TelemetryServers::start().await else {
-        println!("skipped: no Prometheus and no Collector are named; `make test-telemetry` builds them");
+        skipped("no Prometheus and no Collector are named; `make test-telemetry` builds them");
         return None;
     };
     let mut cluster = Cluster::new()

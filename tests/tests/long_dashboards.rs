@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use lockgate_tests::TestDatabase;
+use lockgate_tests::{TestDatabase, skipped};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, raw_sql};
 
@@ -220,10 +220,8 @@ async fn every_view_is_quick_whatever_the_history() {
     if let Some(free) = free_bytes(&database).await
         && free < runs * BYTES_A_RUN
     {
-        println!(
-            "SKIPPED: {runs} runs of history want {} bytes, there are {free}",
-            runs * BYTES_A_RUN
-        );
+        let wanted = runs * BYTES_A_RUN;
+        skipped(&format!("{runs} runs of history want {wanted} bytes, there are {free}"));
         return;
     }
     fill(&database, runs).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockgate_tests::own_servers::OwnServers;
 use lockgate_tests::replica::{PATIENCE, Replica};
-use lockgate_tests::wait_until;
+use lockgate_tests::{skipped, wait_until};
 use serde_json::json;
 
 const ITEMS: i64 = 60_000;
@@ -19,7 +19,7 @@ const LITTLE_LOG: (&str, &str) = ("PG_OPTS", "-c min_wal_size=32MB -c max_wal_si
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
     let Some(servers) = OwnServers::up_on_small_disk(&["postgres"], DISK_MIB, &[LITTLE_LOG]) else {
-        println!("skipped: only root can mount a small disk, and not everywhere");
+        skipped("only root can mount a small disk, and not everywhere");
         return;
     };
     let cluster = servers

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lockgate::delivery::{EmailTriggerCommand, keyed_id};
-use lockgate_tests::TestDatabase;
+use lockgate_tests::{TestDatabase, skipped};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -44,7 +44,7 @@ async fn waiting(database: &TestDatabase) -> Vec<(Uuid, String, Option<String>, 
 async fn a_python_service_enqueues_in_its_own_transactions() {
     let database = TestDatabase::new().await;
     let Some(python) = python() else {
-        eprintln!("skipped: python3 with venv and psycopg cannot be had here");
+        skipped("python3 with venv and psycopg cannot be had here");
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/enqueue.py");
@@ -112,7 +112,7 @@ async fn psql_enqueues_and_says_what_is_wrong() {
     };
     let call = "select lockgate.enqueue_email('ada@example.org', 'welcome', '{\"name\": \"Ada\"}', 'de', idempotency_key => 'signup-7')";
     let Ok(output) = run(call) else {
-        eprintln!("skipped: there is no psql here");
+        skipped("there is no psql here");
         return;
     };
     let said = String::from_utf8(output.stdout).unwrap();

@@ -7,7 +7,7 @@ use lockgate_tests::cluster::{Cluster, WINDOW};
 use lockgate_tests::nemesis::Figures;
 use lockgate_tests::own_servers::OwnServers;
 use lockgate_tests::replica::{PATIENCE, Replica};
-use lockgate_tests::wait_until;
+use lockgate_tests::{skipped, wait_until};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -205,7 +205,7 @@ async fn another_major_release_of_postgres_holds_as_well() {
     let output = std::process::Command::new(script).arg("17").output().unwrap();
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
-        println!("skipped: Postgres 17 cannot be had here: {why}");
+        skipped(&format!("Postgres 17 cannot be had here: {why}"));
         return;
     }
     let bin = String::from_utf8(output.stdout).unwrap();

@@ -7,6 +7,7 @@ use lockgate::telemetry::catalogue::EVENTS;
 use lockgate_tests::grafana::alert::RUNBOOK;
 use lockgate_tests::grafana::panel::Source;
 use lockgate_tests::grafana::{alerts, root, rules};
+use lockgate_tests::skipped;
 
 #[test]
 fn every_alert_has_a_name_a_row_and_a_way_there() {
@@ -92,7 +93,7 @@ fn the_troubles_that_must_be_told_have_their_alert() {
 #[test]
 fn promtool_takes_the_rules_and_their_cases() {
     let Ok(promtool) = std::env::var("LOCKGATE_PROMTOOL").or_else(|_| on_path("promtool")) else {
-        println!("skipped: there is no promtool on PATH; `make test-telemetry` builds one");
+        skipped("there is no promtool on PATH; `make test-telemetry` builds one");
         return;
     };
     let run = |arguments: &[&str]| {
