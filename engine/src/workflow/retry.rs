@@ -11,7 +11,7 @@ pub struct RetryPolicy {
     pub first: Duration,
     /// How many times longer each next pause is.
     pub factor: f64,
-    /// Longest pause.
+    /// Longest pause, but for what `jitter` adds.
     pub longest: Duration,
     /// Share of a pause by which it may be longer or shorter, so that failures of many runs spread.
     pub jitter: f64,
