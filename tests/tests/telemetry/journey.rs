@@ -51,7 +51,7 @@ fn number(span: &Span, attribute: &str) -> i64 {
 }
 
 /// The headers `traceparent` of all messages of a topic.
-async fn headers(cluster: &Cluster) -> Vec<String> {
+pub async fn headers(cluster: &Cluster) -> Vec<String> {
     let reader = KafkaTopicReader::new(KafkaConfig::new(cluster.topic.brokers()));
     let topic = cluster.topic.name().to_owned();
     let read = tokio::task::spawn_blocking(move || {

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use lockgate_tests::cluster::Cluster;
 use lockgate_tests::collector::{Collector, Seen, Span};
+use lockgate_tests::replica::PATIENCE;
+use lockgate_tests::wait_until;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::journey::{CLIENT, TRACE, called, only, traceparent, whole};
+use crate::journey::{CLIENT, TRACE, called, headers, only, traceparent, whole};
 use crate::support::cluster;
 
 /// The span of a run that names its trace, once it has come.
@@ -76,6 +78,11 @@ async fn are_linked_both_ways(works_ms: u64) {
                 && relayed.iter().any(|page| page.links.iter().any(|(of, _)| *of == trace))
         })
         .await;
+    wait_until(PATIENCE, "all that it published carries its trace on", async || {
+        let headers = headers(&cluster).await;
+        headers.iter().filter(|header| header[3..35] == trace).count() == 3
+    })
+    .await;
 }
 
 async fn ask(cluster: &Cluster, sql: &'static str, run: Uuid) -> Uuid {
