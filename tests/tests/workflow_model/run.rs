@@ -78,11 +78,13 @@ impl Run {
         }
     }
 
-    /// It ends and another one, which was woken once, goes on in its place.
+    /// It ends and another one, which was woken once, goes on in its place; in that of its queue too, if it holds one until it is
+    /// over.
     pub fn go_on_as(&mut self, next: RunId) -> Self {
         (self.status, self.claim, self.next) = ("completed", None, Some(next));
         Self {
             wake_seq: 1,
+            place: self.place.filter(|until_over| *until_over),
             ..Self::queued(self.limited, self.turn.clone(), self.parent.clone())
         }
     }
