@@ -1,6 +1,7 @@
 //! What a consumer has settled is known to its group, also when a commit was refused.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate::delivery::{Headers, Inflow, Message, Outcome, OutcomeSink, Publisher as _, Ticket};
@@ -34,7 +35,7 @@ async fn a_commit_that_was_refused_is_made_again() {
     let broker = MockBroker::start().unwrap();
     broker.create_topic(TOPIC, 1).unwrap();
     let config = KafkaConfig::new(broker.brokers().unwrap());
-    let publisher = KafkaPublisher::start(config.clone(), std::sync::Arc::new(())).unwrap();
+    let publisher = KafkaPublisher::start(config.clone(), Arc::new(())).unwrap();
     let message = Message {
         topic: TOPIC.into(),
         key: None,
@@ -42,7 +43,7 @@ async fn a_commit_that_was_refused_is_made_again() {
         headers: Headers::default(),
     };
     wait_until(PATIENCE, "it is taken", async || {
-        let sink = std::sync::Arc::new(Ignored);
+        let sink = Arc::new(Ignored);
         publisher.publish(&message, Ticket { sink, index: 0 }).is_ok()
     })
     .await;
