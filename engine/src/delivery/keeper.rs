@@ -8,7 +8,7 @@ use crate::telemetry::closed::{Closed, LeaseKind};
 use crate::telemetry::meters;
 
 /// Pause after the store failed, so that a dead one is not asked in a loop.
-const STORE_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// A lease that this process holds.
 pub(super) struct Lease {

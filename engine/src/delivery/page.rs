@@ -7,7 +7,7 @@ use futures::TryFutureExt;
 use uuid::Uuid;
 
 use super::breaker::Probe;
-use super::keeper::Lease;
+use super::keeper::{Lease, STORE_PAUSE};
 use super::page_span;
 use super::publisher::{Message, Outcome};
 use super::redelivery::Service;
@@ -19,8 +19,6 @@ use crate::telemetry::{Spanned, meters, within};
 
 /// Before rows are due again that were given back because their topic or the publisher was in trouble.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
-/// Pause after the store failed, so that a dead one is not asked in a loop.
-const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// A page of rows held by this process.
 pub(super) struct Page {

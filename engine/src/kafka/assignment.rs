@@ -99,7 +99,7 @@ impl Assignment {
     }
 
     /// All that is settled is to be committed again.
-    pub(super) fn forget_commits(&self) {
+    fn forget_commits(&self) {
         for held in self.lock().partitions.values_mut() {
             held.committed = None;
         }
@@ -114,7 +114,13 @@ impl Assignment {
         }
     }
 
-    /// Tells the brokers what is settled.
+    /// Tells the brokers all that is settled, whatever they were told before: there is no later time to tell it.
+    pub(super) fn commit_all(&self, consumer: &BaseConsumer<Holder>, topic: &str, mode: CommitMode) {
+        self.forget_commits();
+        self.commit(consumer, topic, mode);
+    }
+
+    /// Tells the brokers what is settled and was not told.
     pub(super) fn commit(&self, consumer: &BaseConsumer<Holder>, topic: &str, mode: CommitMode) {
         let mut offsets = TopicPartitionList::new();
         for (partition, next) in self.take_uncommitted() {
@@ -184,8 +190,7 @@ impl ConsumerContext for Holder {
                 // Others may hold them already when they are lost; then the commit would be refused. Not waited for here, which
                 // might be for ever: the library gives partitions away only when all commits have ended.
                 if !consumer.assignment_lost() {
-                    self.assignment.forget_commits();
-                    self.assignment.commit(consumer, &self.topic, CommitMode::Async);
+                    self.assignment.commit_all(consumer, &self.topic, CommitMode::Async);
                 }
                 self.assignment.revoke(partitions.into_iter());
             }

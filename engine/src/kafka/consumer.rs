@@ -27,8 +27,8 @@ const PAGES_AHEAD: usize = 2;
 const POLL: Duration = Duration::from_millis(100);
 /// How long a full page waits for its turn before fetching is paused and polling goes on without records.
 const STALL: Duration = Duration::from_secs(1);
-/// How often the brokers are told what is settled. Less often than they take to answer: the library gives and takes no partition
-/// while a commit is under way.
+/// How often the brokers are told what is settled: so seldom that they have answered the last time. While a commit is under way
+/// the library neither gives nor takes partitions.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How often they are told once more what they were told once.
 const DOUBT_EVERY: Duration = Duration::from_secs(5);
@@ -206,7 +206,7 @@ impl Reading {
     /// Reads until told to leave, then commits what is settled.
     fn read(&mut self, leave: &CancellationToken) -> Result<(), String> {
         while !leave.is_cancelled() {
-            if let Some(lost) = self.client.context().sight.lost() {
+            if let Some(lost) = self.lost() {
                 self.begin_anew(lost)?;
             }
             self.commit_now_and_then();
@@ -220,8 +220,8 @@ impl Reading {
             }
             self.hand_over(leave)?;
         }
-        self.assignment().forget_commits();
-        self.assignment().commit(&self.client, &self.topic, CommitMode::Sync);
+        self.assignment()
+            .commit_all(&self.client, &self.topic, CommitMode::Sync);
         Ok(())
     }
 
@@ -241,6 +241,11 @@ impl Reading {
         end.spawn(move || drop(lost))
             .map(drop)
             .map_err(|error| format!("no thread to end a consumer: {error}"))
+    }
+
+    /// Why its client is of no more use, if it is not.
+    fn lost(&self) -> Option<Lost> {
+        self.client.context().sight.lost()
     }
 
     fn assignment(&self) -> Arc<Assignment> {
@@ -310,8 +315,8 @@ impl Reading {
             return Ok(());
         }
         self.pause(true);
-        let is_lost = |reading: &Self| reading.client.context().sight.lost().is_some();
-        while !leave.is_cancelled() && !self.sender.is_closed() && self.sender.capacity() == 0 && !is_lost(self) {
+        while !leave.is_cancelled() && !self.sender.is_closed() && self.sender.capacity() == 0 && self.lost().is_none()
+        {
             self.commit_now_and_then();
             self.poll(POLL)?;
         }

@@ -143,6 +143,7 @@ mod tests {
         assert!(!sight.heard(down), "it knows one again");
         assert!(!sight.heard(br#"{"brokers": {}}"#) && sight.heard(br#"{"brokers": {}}"#));
     }
+
     fn member(join_state: &str, fetch_states: [&str; 2]) -> String {
         let [first, second] = fetch_states;
         format!(

@@ -1,7 +1,7 @@
 //! One route of a held lane: page after page, each sent whole, waited for and written down before the next is sent.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +10,7 @@ use super::relay::Service;
 use super::store::{LaneClaim, OutboxRow, PageAsk, Place, SettledPage, Settling};
 use super::verdict::judge;
 use crate::delivery::breaker::{Admission, Probe, ProbeEnd};
+use crate::delivery::keeper::STORE_PAUSE;
 use crate::delivery::page_span;
 use crate::delivery::publisher::Failure;
 use crate::delivery::sending::{PageTracker, count, send, tell_breaker};
@@ -22,8 +23,6 @@ use crate::telemetry::{Spanned, meters};
 const PROBE_ROWS: u32 = 50;
 /// Pages after which a lane goes back, so that others have their turn and rows committed late are come by.
 const TURN: u32 = 32;
-/// Pause after the store failed.
-const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How the sending of a route ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
