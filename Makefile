@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test test-long test-interop test-telemetry test-matrix bench ci fmt clippy docs tools test-tools clean-services
+.PHONY: help build demo test test-long test-interop test-telemetry test-image test-matrix bench ci fmt clippy docs tools test-tools clean-services
 
 CARGO ?= cargo
 export CARGO
@@ -31,6 +31,9 @@ test-interop: tools ## a Java consumer reads what Lockgate sends (Maven)
 
 test-telemetry: tools ## what replicas tell, read back from a real Collector and Prometheus (built once from Go modules)
 	ops/dev/test-telemetry.sh
+
+test-image: tools ## the image, built and run with docker or podman as nobody on a read-only root
+	ops/dev/with-services.sh ops/dev/test-image.sh
 
 test-matrix: tools test-tools ## the conformance suites through PgBouncer, and on another release of Postgres
 	ops/dev/test.sh matrix build

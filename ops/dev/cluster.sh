@@ -31,16 +31,6 @@ pid_of() { # NUMBER
   pid=$(cat "$state/replica-$1.pid" 2>/dev/null) && is_ours "$pid" ' run' && echo "$pid"
 }
 
-# The status of a probe, or nothing.
-probe() { # PORT PATH
-  local line
-  exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
-  printf 'GET %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n' "$2" >&3
-  read -r -t 5 line <&3 || line=
-  exec 3>&-
-  [[ $line =~ ^HTTP/1.1\ ([0-9]+) ]] && echo "${BASH_REMATCH[1]}"
-} 2>/dev/null
-
 now_ms() { date +%s%3N; }
 as_seconds() { printf '%d.%01d' $(($1 / 1000)) $(($1 % 1000 / 100)); }
 

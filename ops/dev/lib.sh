@@ -43,6 +43,16 @@ listens() { # PID PORT
   return 1
 }
 
+# The status that a request of this machine is answered with, or nothing.
+probe() { # PORT PATH
+  local line
+  exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
+  printf 'GET %s HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n' "$2" >&3
+  read -r -t 5 line <&3 || line=
+  exec 3>&-
+  [[ $line =~ ^HTTP/1.1\ ([0-9]+) ]] && echo "${BASH_REMATCH[1]}"
+} 2>/dev/null
+
 # Is PID alive and its command line ours? A pid from a file proves nothing: the number may have been given away since.
 is_ours() { # PID MARK
   local words
