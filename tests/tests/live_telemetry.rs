@@ -27,6 +27,15 @@ const SOON: [(&str, &str); 6] = [
     ("OTEL_SERVICE_NAME", "lockgate"),
     ("LOCKGATE_TELEMETRY_FLEET_INTERVAL", "500ms"),
 ];
+/// Queries of what ends again when its cause does.
+const WHAT_FAILS: [&str; 3] = [
+    "lockgate_outcome=\"failed\"}[$__rate_interval]",
+    "<lockgate.step.retries>",
+    "<lockgate.batch.hand_backs>",
+];
+const PAUSE: &str = "select lockgate.pause_run(run_id, 'for a look', 'mia') from lockgate.v_runs where workflow = 'chaos-items' and status = 'running'";
+const RESUME: &str = "select lockgate.resume_run(run_id, 'seen', 'mia') from lockgate.v_runs where workflow = 'chaos-items' and status = 'paused'";
+
 /// A query, and the panel that shows it.
 type Shown = (&'static Panel, &'static Query);
 
@@ -171,20 +180,22 @@ async fn is_shown(servers: &TelemetryServers, unseen: &mut Vec<Shown>, what: &st
 
 /// Everything that panels show only in trouble is shown while there is some.
 async fn trouble_is_shown(servers: &TelemetryServers, cluster: &Cluster, load: DemoLoad) {
-    let reads = |text: &'static str| move |shown: &Shown| shown.1.text.contains(text);
     let _sender = consumes(servers, cluster).await;
-    // Tables that are away for a while: a job of the leader fails, and so do tries of a step.
+    // Tables that are away for a while: a job of the leader fails, and so do tries of a step. Who holds batches of a run that
+    // is paused hands them back.
     execute(cluster, "alter table lockgate.schedules rename to away").await;
     execute(cluster, "alter table effects rename to effects_away").await;
     cluster.start("chaos-steps", json!({"transactions": 1})).await;
     let (mut failing, others): (Vec<Shown>, Vec<Shown>) = all_shown()
         .into_iter()
         .filter(is_of_trouble)
-        .partition(|shown| reads("lockgate_outcome=\"failed\"")(shown) || reads("<lockgate.step.retries>")(shown));
-    assert_eq!(failing.len(), 2, "{:?}", names(&failing));
+        .partition(|shown| WHAT_FAILS.iter().any(|text| shown.1.text.contains(text)));
+    assert_eq!(failing.len(), WHAT_FAILS.len(), "{:?}", names(&failing));
+    execute(cluster, PAUSE).await;
     is_shown(servers, &mut failing, "what fails is shown").await;
     execute(cluster, "alter table lockgate.away rename to schedules").await;
     execute(cluster, "alter table effects_away rename to effects").await;
+    execute(cluster, RESUME).await;
     // A holder of batches dies, and the leader takes them over.
     let mut unseen = silent(servers, &others).await;
     let DemoLoad { mut replica, .. } = load;
@@ -225,11 +236,13 @@ async fn panels_have_data_and_alerts_fire() {
         rules.len() == alerts::all().count() && rules.iter().all(|rule| rule["health"] == "ok")
     })
     .await;
-    // Of the load, whose refused items each rule sees with its next look.
-    let of_load = BTreeSet::from(["LockgateRefused".to_owned()]);
-    wait_until(PATIENCE, "the load's own alert is raised, and no other", async || {
-        raised(&servers).await == of_load
-    })
+    // Of the load, whose refused items and failed run each rule sees with its next look.
+    let of_load = BTreeSet::from(["LockgateRefused".to_owned(), "LockgateRunsFail".to_owned()]);
+    wait_until(
+        PATIENCE,
+        "the load's own alerts are raised, and no others",
+        async || raised(&servers).await == of_load,
+    )
     .await;
 
     let trace = load.run.simple().to_string();

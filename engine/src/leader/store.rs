@@ -183,7 +183,7 @@ impl FleetGauges for () {
 }
 
 /// The kinds of `lockgate.v_stuck`.
-pub const STUCK_KINDS: [&str; 22] = [
+pub const STUCK_KINDS: [&str; 25] = [
     "no_leader",
     "run_lease",
     "batch_lease",
@@ -196,11 +196,14 @@ pub const STUCK_KINDS: [&str; 22] = [
     "run_overdue",
     "run_quarantined",
     "run_paused_long",
+    "run_held_long",
+    "run_late",
     "fan_out_open",
     "fan_out_idle",
     "source_trouble",
     "schedule_late",
     "schedule_broken",
+    "schedule_failed",
     "undelivered_due",
     "outbox_waiting",
     "breaker_open",

@@ -163,7 +163,8 @@ closed! {
         FanOutOpen = "fan_out_open", SourceTrouble = "source_trouble", ScheduleLate = "schedule_late",
         ScheduleBroken = "schedule_broken", UndeliveredDue = "undelivered_due", OutboxWaiting = "outbox_waiting",
         BreakerOpen = "breaker_open", DeadLetters = "dead_letters", OldSnapshot = "old_snapshot", RunUndoing = "run_undoing",
-        QueuePaused = "queue_paused", FanOutIdle = "fan_out_idle",
+        QueuePaused = "queue_paused", FanOutIdle = "fan_out_idle", RunHeldLong = "run_held_long", RunLate = "run_late",
+        ScheduleFailed = "schedule_failed",
     }
     /// What left a claim of a run.
     ExecuteEnd {

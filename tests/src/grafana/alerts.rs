@@ -4,6 +4,7 @@ use super::alert::Alert;
 use super::alert::Fires::{Above, Below};
 use super::alert::Severity::{Critical, Info, Warning};
 use super::consumer_alerts::CONSUMERS;
+use super::work_alerts::WORK;
 
 /// Those about who is there and who leads.
 const FLEET: &[Alert] = &[
@@ -13,7 +14,7 @@ const FLEET: &[Alert] = &[
         lasts: "30s",
         expr: "min by (job) (<lockgate.leaderless.duration>)",
         fires: Above(30.0),
-        or_absent: Some(("lockgate.leaderless.duration", None)),
+        or_absent: Some(("lockgate.leaderless.duration", "lockgate.run.slots")),
         sql: Some(
             "select case when leads then 0 when expires_in_s is null then 1e9 else greatest(-expires_in_s, 0) end as value from lockgate.v_leader",
         ),
@@ -62,10 +63,9 @@ const FLEET: &[Alert] = &[
         severity: Critical,
         lasts: "2m",
         // Of themselves: what the leader tells of the fleet is not told while nobody leads.
-        expr: "count by (job) (<lockgate.run.slots>) or 0 * group by (job) (<lockgate.leading>)",
+        expr: "count by (job) (<lockgate.run.slots>)",
         fires: Below(1.0),
-        // Where others are heard, the first part says so already.
-        or_absent: Some(("lockgate.run.slots", Some("lockgate.leading"))),
+        or_absent: Some(("lockgate.run.slots", "lockgate.leading")),
         sql: Some("select count(*) as value from lockgate.v_replicas where state = 'live' and roles like '%worker%'"),
         summary: "No worker lives",
         meaning: "No batch is sent and no run goes on, whoever else lives. Without the label `job`: nobody is heard at all, which may as well be the way from the replicas to Prometheus. By OTLP the last word of a replica that died stands for five minutes, and this comes as much later.",
@@ -118,6 +118,26 @@ const FLEET: &[Alert] = &[
         action: "Look at CPU limits of the replicas, at commit times of Postgres, and for the log event `leases_not_renewed`.",
         bad: (&[("<lockgate.leases.lost>{lockgate_kind=\"batch\"}", "0+1x40")], &[]),
         good: &[("<lockgate.leases.lost>{lockgate_kind=\"batch\"}", "7+0x40")],
+    },
+    Alert {
+        name: "LockgateReplicasDie",
+        severity: Warning,
+        lasts: "0s",
+        expr: "max by (job) (<lockgate.replicas>{lockgate_state=\"gone\"}) - min_over_time(max by (job) (<lockgate.replicas>{lockgate_state=\"gone\"})[10m:30s])",
+        fires: Above(2.0),
+        or_absent: None,
+        sql: Some(
+            "select count(*) as value from lockgate.v_replicas where state = 'gone' and seen_at > clock_timestamp() - interval '10 minutes'",
+        ),
+        summary: "Replicas die one after the other",
+        meaning: "Three and more within ten minutes ended without a word, such as by SIGKILL, lack of memory or an abort. Nothing is lost; of what each had sent and not yet written down, at most `kafka.window` messages are sent again under the same message ids, and its runs and batches wait for a lease.",
+        query: "select replica, host, version, started_at, seen_at, silent_s from lockgate.v_replicas where state = 'gone' order by seen_at desc limit 20",
+        action: "Ask the platform why they ended (exit code, lack of memory, a liveness probe), and look at what their last log lines have in common. A run that kills its holders is set aside by itself: LockgateRunSetAside. What was done more than once in a run: docs/questions.md.",
+        bad: (&[("<lockgate.replicas>{lockgate_state=\"gone\"}", "1+0x32 1+1x7")], &[]),
+        good: &[
+            ("<lockgate.replicas>{lockgate_state=\"gone\"}", "7+0x32 8+0x7"),
+            ("<lockgate.replicas>{lockgate_state=\"live\"}", "1+1x40"),
+        ],
     },
     Alert {
         name: "LockgateClockSkew",
@@ -176,8 +196,8 @@ const DELIVERY: &[Alert] = &[
         sql: Some("select coalesce(max(waiting_s), 0) as value from lockgate.v_undelivered where status = 'due'"),
         summary: "Undelivered messages wait for more than ten minutes",
         meaning: "Redelivery does not keep up, or its topic does not take them.",
-        query: "select * from lockgate.v_undelivered_topics order by overdue_s desc",
-        action: "Repair the topic where a breaker is open; else start more workers, or raise `redelivery.page`. Longer delays or more attempts do not help.",
+        query: "select status, reason_code, topic, command_type, messages, oldest from lockgate.v_undelivered_reasons where status = 'due' order by oldest limit 20",
+        action: "What was tried in vain counts from its first try: `lockgate undelivered list --status due` shows the last error of each; repair the topic that it names, or where a breaker is open. `select * from lockgate.v_undelivered_topics order by overdue_s desc` has what nobody has tried in time: for that start more workers, or raise `redelivery.page`. Longer delays or more attempts do not help.",
         bad: (
             &[(
                 "<lockgate.undelivered.oldest.age>{lockgate_status=\"due\"}",
@@ -216,7 +236,7 @@ const DELIVERY: &[Alert] = &[
     },
     Alert {
         name: "LockgateRefused",
-        severity: Info,
+        severity: Warning,
         lasts: "15m",
         expr: "max by (job) (<lockgate.undelivered.messages>{lockgate_status=\"refused\"})",
         fires: Above(0.0),
@@ -225,7 +245,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Messages can never go as they are",
         meaning: "They are too large or invalid, so nothing tries them again.",
         query: "select * from lockgate.v_undelivered_reasons where status = 'refused' order by messages desc",
-        action: "Change the limit of the topic, then `lockgate undelivered redeliver --status refused --topic T`; or change what makes them, and give these up: `lockgate undelivered discard --status refused --topic T --reason '…'`, which clears their payloads for good. `--dry-run` counts.",
+        action: "`kills_worker`, `no_topic` and `invalid_command` have no message to send: mend the code or the configuration, then `lockgate runs retry RUN --from STEP` (the same message ids), and discard these. Else change the limit of the topic, then `lockgate undelivered redeliver --status refused --topic T`; or change what makes them, and give these up: `lockgate undelivered discard --status refused --topic T --reason '…'`, which clears their payloads for good. `--dry-run` counts.",
         bad: (
             &[("<lockgate.undelivered.messages>{lockgate_status=\"refused\"}", "2+0x40")],
             &[],
@@ -243,7 +263,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Committed commands wait",
         meaning: "The outbox does not keep up, or a route has no topic.",
         query: "select lane, route, waiting, oldest_age_s, holder, last_error from lockgate.v_outbox_health order by oldest_age_s desc nulls last limit 20",
-        action: "Do what `last_error` of the lane names; a route without a topic needs `topics.<name>`. Commands that nobody will ever take go out of the way by `lockgate outbox move --route ROUTE --to-topic TOPIC --reason '…' --dry-run`, as dead undelivered messages.",
+        action: "Do what `last_error` of the lane names. Where it says nothing: a route that begins with `:` wants `topics.TYPE` (log event `outbox_unroutable`), a topic of `v_breakers` is LockgateBreakerOpen, and without a worker whose `window_size` in `v_replicas` is above 0 nobody has brokers. Commands that nobody will ever take go out of the way by `lockgate outbox move --route ROUTE --to-topic TOPIC --reason '…' --dry-run`, as dead undelivered messages.",
         bad: (&[("<lockgate.outbox.oldest.age>", "61+30x40")], &[]),
         good: &[("<lockgate.outbox.oldest.age>", "3+0x40")],
     },
@@ -260,7 +280,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Direct commands are stored instead of sent",
         meaning: "Kafka does not take them as they come; they go later, by redelivery, at the cost of the database.",
         query: "select \"time\", commands_delivered, commands_stored from lockgate.v_throughput_1m where commands_stored > 0 order by 1 desc limit 20",
-        action: "See LockgateBreakerOpen, and the brokers' load.",
+        action: "See LockgateBreakerOpen, and the brokers' load. Where no replica has brokers (`window_size` is 0 in `v_replicas`) all are stored: start one that has.",
         bad: (
             &[("<lockgate.direct.stored>{lockgate_reason=\"stalled\"}", "0+1x40")],
             &[],
@@ -281,8 +301,8 @@ const DELIVERY: &[Alert] = &[
         sql: None,
         summary: "Direct commands are turned away or lost",
         meaning: "`not_accepted`: neither Kafka nor the database takes them, and their callers were told so. `unplaced`: they had been accepted, and are lost: the process was stopped in such an outage, or they can never be stored (log events `commands_unplaced` and `direct_lost`, which has the id).",
-        query: "select status, messages, capped from lockgate.v_undelivered",
-        action: "Repair Postgres and Kafka; `direct.queue` and `direct.spill` say how much may wait.",
+        query: "select replica, host, state, seen_at, silent_s from lockgate.v_replicas order by seen_at desc limit 20",
+        action: "No table knows them: look for those log events, and for the caller's own errors. Who is scraped tells `unplaced` of its end to nobody; by OTLP the last export has it. Repair Postgres and Kafka; `direct.queue` and `direct.spill` say how much may wait.",
         bad: (
             &[(
                 "<lockgate.direct.commands>{lockgate_outcome=\"not_accepted\"}",
@@ -297,145 +317,6 @@ const DELIVERY: &[Alert] = &[
     },
 ];
 
-/// Those about runs, schedules and the database.
-const WORK: &[Alert] = &[
-    Alert {
-        name: "LockgateStuckRun",
-        severity: Warning,
-        lasts: "5m",
-        expr: "max by (job) (<lockgate.stuck>{lockgate_kind=~\"run_stopping|run_undoing|run_overdue|fan_out_open|fan_out_idle\"})",
-        fires: Above(0.0),
-        or_absent: None,
-        sql: Some(
-            "select count(*) as value from lockgate.v_stuck where kind in ('run_stopping', 'run_undoing', 'run_overdue', 'fan_out_open', 'fan_out_idle')",
-        ),
-        summary: "A run does not move",
-        meaning: "It was to end and has not, all of it is done and it does not go on, or nobody sends its batches. Runs that wait for their turn are LockgateQueueBehind.",
-        query: "select kind, subject, run_id, since, why from lockgate.v_stuck where kind in ('run_stopping', 'run_undoing', 'run_overdue', 'fan_out_open', 'fan_out_idle') order by since",
-        action: "`why` in the query says what is missing, `lockgate runs why RUN` more. For fan_out_idle deploy what runs that version of the workflow, or cancel the run. For run_undoing `lockgate runs show RUN --steps` shows which undo fails: mend that, or `lockgate runs cancel RUN --force` leaves the rest undone. For the others: is there a leader (LockgateNoLeader), does somebody lock the row (LockgateLeaseOverdue)?",
-        bad: (&[("<lockgate.stuck>{lockgate_kind=\"run_stopping\"}", "1+0x40")], &[]),
-        good: &[
-            ("<lockgate.stuck>{lockgate_kind=\"run_stopping\"}", "0+0x40"),
-            ("<lockgate.stuck>{lockgate_kind=\"dead_letters\"}", "2+0x40"),
-            ("<lockgate.stuck>{lockgate_kind=\"run_ready\"}", "2+0x40"),
-        ],
-    },
-    Alert {
-        name: "LockgateRunSetAside",
-        severity: Warning,
-        lasts: "1m",
-        expr: "max by (job) (<lockgate.stuck>{lockgate_kind=\"run_quarantined\"})",
-        fires: Above(0.0),
-        or_absent: None,
-        sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'run_quarantined'"),
-        summary: "A run was set aside",
-        meaning: "`why` says for which reason: its code differs from what it did before, its holders died on it again and again, its code ran too long five times without recording anything, or an undo failed for good.",
-        query: "select run_id, since, why from lockgate.v_stuck where kind = 'run_quarantined' order by since",
-        action: "Code that differs: deploy code that fits, then `lockgate runs resume RUN`. Dead holders: do not resume before its code is mended, it would kill the next replicas. A failed undo: put right what the reason names, then resume. Or give it up: `lockgate runs cancel RUN` runs its code once more to undo what it did, `--force` runs none of it and undoes nothing.",
-        bad: (
-            &[("<lockgate.stuck>{lockgate_kind=\"run_quarantined\"}", "1+0x40")],
-            &[],
-        ),
-        good: &[("<lockgate.stuck>{lockgate_kind=\"run_quarantined\"}", "0+0x40")],
-    },
-    Alert {
-        name: "LockgateSourceTrouble",
-        severity: Warning,
-        lasts: "2m",
-        expr: "max by (job) (<lockgate.stuck>{lockgate_kind=\"source_trouble\"})",
-        fires: Above(0.0),
-        or_absent: None,
-        sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'source_trouble'"),
-        summary: "The source of a fan-out cannot be read",
-        meaning: "The workflow's own query fails, so its plan does not go on.",
-        query: "select run_id, workflow, step, plan_trouble from lockgate.v_run_progress where plan_trouble is not null",
-        action: "Repair the query or the grants of its tables; planning goes on by itself.",
-        bad: (&[("<lockgate.stuck>{lockgate_kind=\"source_trouble\"}", "1+0x40")], &[]),
-        good: &[("<lockgate.stuck>{lockgate_kind=\"source_trouble\"}", "0+0x40")],
-    },
-    Alert {
-        name: "LockgateQueueBehind",
-        severity: Warning,
-        lasts: "10m",
-        expr: "max by (job, lockgate_queue) (<lockgate.queue.oldest_ready.age>)",
-        fires: Above(300.0),
-        or_absent: None,
-        sql: Some("select coalesce(max(oldest_ready_age_s), 0) as value from lockgate.v_queue_health"),
-        summary: "A queue is behind",
-        meaning: "Runs that may go on have waited for more than five minutes: too few replicas, a limit, a pause, or no code for them.",
-        query: "select queue, ready, running, oldest_ready_age_s, max_running, rate_per_s, paused_at from lockgate.v_queue_health order by oldest_ready_age_s desc nulls last",
-        action: "Start replicas (docs/capacity.md), raise the limit, resume the queue, or deploy the code that is missing. A limit is raised with `lockgate queues set NAME --keep --max-running N` (or `--rate`, …): without `--keep` every limit that is not given is taken away.",
-        bad: (
-            &[(
-                "<lockgate.queue.oldest_ready.age>{lockgate_queue=\"slow\"}",
-                "301+30x60",
-            )],
-            &[("lockgate_queue", "slow")],
-        ),
-        good: &[("<lockgate.queue.oldest_ready.age>{lockgate_queue=\"slow\"}", "20+0x60")],
-    },
-    Alert {
-        name: "LockgateMissedSlot",
-        severity: Critical,
-        lasts: "2m",
-        expr: "max by (job) (<lockgate.schedules.overdue>)",
-        fires: Above(0.0),
-        or_absent: None,
-        sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'schedule_late'"),
-        summary: "A slot of a schedule was not fired",
-        meaning: "Its time is past and no run was started for it.",
-        query: "select schedule, next_slot, late_s, problem from lockgate.v_schedules_next where paused_at is null order by next_slot limit 20",
-        action: "See LockgateNoLeader; `lockgate schedules preview NAME` shows what catching up will fire. What it will not: `lockgate schedules backfill NAME --from TIME --to TIME --dry-run`, and without `--dry-run`.",
-        bad: (&[("<lockgate.schedules.overdue>", "1+0x40")], &[]),
-        good: &[("<lockgate.schedules.overdue>", "0+0x40")],
-    },
-    Alert {
-        name: "LockgateScheduleBroken",
-        severity: Warning,
-        lasts: "1m",
-        expr: "max by (job) (<lockgate.schedules.with_problem>)",
-        fires: Above(0.0),
-        or_absent: None,
-        sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'schedule_broken'"),
-        summary: "A schedule cannot be fired",
-        meaning: "Its expression or zone is not understood, or its workflow is not there.",
-        query: "select subject, since, why from lockgate.v_stuck where kind = 'schedule_broken'",
-        action: "`lockgate schedules list -o json` shows all that is set for it, `lockgate schedules set NAME --keep` with what is wrong mends it. Without `--keep` all that is not given is back at its default, time zone and params too.",
-        bad: (&[("<lockgate.schedules.with_problem>", "1+0x40")], &[]),
-        good: &[("<lockgate.schedules.with_problem>", "0+0x40")],
-    },
-    Alert {
-        name: "LockgateOldSnapshot",
-        severity: Warning,
-        lasts: "5m",
-        expr: "max by (job) (<lockgate.db.oldest_snapshot.age>)",
-        fires: Above(900.0),
-        or_absent: None,
-        sql: Some("select coalesce(max(age_s), 0) as value from lockgate.v_snapshots"),
-        summary: "A transaction keeps deleted rows",
-        meaning: "Dead rows pile up behind it and claims slow down. Without `pg_read_all_stats` the owner sees its own sessions only. A replication slot keeps them too, but the server does not say since when: it is in `v_snapshots` with how many transactions have begun since, and never fires this.",
-        query: "select * from lockgate.v_snapshots",
-        action: "End that session or finish the prepared transaction. If claims slow down and none is old, look for a slot with a large `xmin_age`: repair its reader, or drop it.",
-        bad: (&[("<lockgate.db.oldest_snapshot.age>", "901+30x40")], &[]),
-        good: &[("<lockgate.db.oldest_snapshot.age>", "30+0x40")],
-    },
-    Alert {
-        name: "LockgateInvariantBroken",
-        severity: Critical,
-        lasts: "1m",
-        expr: "max by (job) (<lockgate.invariants.violated>)",
-        fires: Above(0.0),
-        or_absent: None,
-        sql: Some("select count(*) as value from lockgate.v_invariants"),
-        summary: "A promise of the engine does not hold",
-        meaning: "A bug, or a hand in the tables. V10 alone may be less: something has not moved for ten minutes although somebody lives who could lead.",
-        query: "select * from lockgate.v_invariants",
-        action: "V10: see LockgateLeaseOverdue and LockgateStuckRun, and pause nothing. Of all others keep the rows and report it. Where the subject is a run or something of one, `lockgate runs pause RUN`, and look at all of it with `lockgate doctor --run RUN`; of a term (V03) or an undelivered message (V06) there is nothing to pause.",
-        bad: (&[("<lockgate.invariants.violated>", "1+0x40")], &[]),
-        good: &[("<lockgate.invariants.violated>", "0+0x40")],
-    },
-];
-
 /// Those about what is told at all.
 const TELEMETRY: &[Alert] = &[
     Alert {
@@ -444,7 +325,7 @@ const TELEMETRY: &[Alert] = &[
         lasts: "5m",
         expr: "max by (job) (<lockgate.fleet.measured.age>)",
         fires: Above(120.0),
-        or_absent: Some(("lockgate.fleet.measured.age", None)),
+        or_absent: Some(("lockgate.fleet.measured.age", "lockgate.run.slots")),
         sql: None,
         summary: "The fleet is not measured",
         meaning: "Gauges of queues, undelivered messages and stuck things are old, so their alerts are blind.",
@@ -463,8 +344,8 @@ const TELEMETRY: &[Alert] = &[
         sql: None,
         summary: "The collector does not take everything",
         meaning: "Traces, logs or metrics are dropped; the work is not touched by it.",
-        query: "select replica, state, version from lockgate.v_replicas where state = 'live'",
-        action: "Look at the collector. When it takes no metrics at all, only a scrape of `/metrics` shows this.",
+        query: "select replica, host, state, version from lockgate.v_replicas where state = 'live'",
+        action: "The log event `telemetry_not_taken` has the signal and the sort of the error, `lockgate_telemetry_exported_total` by `instance` who is concerned. Look at the collector. When it takes no metrics at all, only a scrape of `/metrics` shows this.",
         bad: (
             &[(
                 "<lockgate.telemetry.exported>{lockgate_signal=\"traces\",lockgate_outcome=\"failed\"}",

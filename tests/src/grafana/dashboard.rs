@@ -240,9 +240,15 @@ fn defaults(panel: &Panel, view: View) -> Value {
         (Some(from), _) => vec![step("green", None), step("red", Some(from))],
         (None, below) => vec![step("red", None), step("green", below)],
     };
-    // A table has columns of many kinds; those with a unit of their own are overridden.
-    let unit = if view == View::Table { "none" } else { panel.unit };
-    let mut defaults = json!({"unit": unit, "thresholds": {"mode": "absolute", "steps": steps}});
+    let mut defaults = json!({"thresholds": {"mode": "absolute", "steps": steps}});
+    // A table has columns of many kinds; those with a unit are overridden, and with one of the panel's texts that look like
+    // numbers are shown as such: of 00042 is 42.
+    if view != View::Table {
+        defaults["unit"] = json!(panel.unit);
+    }
+    if view == View::States {
+        defaults["mappings"] = mappings();
+    }
     if panel.title != "Clock offset" && view != View::Table {
         defaults["min"] = json!(0);
     }
@@ -251,6 +257,13 @@ fn defaults(panel: &Panel, view: View) -> Value {
         defaults["custom"] = json!({"spanNulls": false, "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "thresholdsStyle": {"mode": shown}});
     }
     defaults
+}
+
+/// What the states of a breaker are called. Without it their colours go by the largest value that is shown.
+fn mappings() -> Value {
+    let state = |text: &str, color: &str| json!({"text": text, "color": color});
+    let states = json!({"0": state("closed", "green"), "1": state("half-open", "yellow"), "2": state("open", "red")});
+    json!([{"type": "value", "options": states}])
 }
 
 /// Columns in seconds are shown as times, and a run's id leads to the run.
@@ -264,7 +277,7 @@ fn overrides(view: View, source: Source) -> Vec<Value> {
     let bytes =
         json!({"matcher": {"id": "byName", "options": "bytes"}, "properties": [{"id": "unit", "value": "bytes"}]});
     let pace =
-        json!({"matcher": {"id": "byName", "options": "items_per_s"}, "properties": [{"id": "unit", "value": "ops"}]});
+        json!({"matcher": {"id": "byRegexp", "options": "/_per_s$/"}, "properties": [{"id": "unit", "value": "ops"}]});
     let link = json!({
         "matcher": {"id": "byName", "options": "run_id"},
         "properties": [{"id": "links", "value": [{"title": "This run", "url": run}]}],

@@ -16,6 +16,7 @@ pub mod rules;
 pub mod runbook;
 mod runs;
 pub mod sql;
+mod work_alerts;
 mod yaml;
 
 use std::path::Path;

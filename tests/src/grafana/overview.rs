@@ -61,8 +61,9 @@ pub const PANELS: &[Panel] = &[
             q("max(<lockgate.schedules.with_problem>{J})", "with a problem"),
         ])
         .sql(&[q(
-            "select schedule, workflow, next_slot, late_s, last_run as run_id, last_status, problem from lockgate.v_schedules_next \
-             where paused_at is null order by next_slot limit 20",
+            // Grafana cannot read the infinity of a schedule that has no next slot.
+            "select n.schedule, n.workflow, nullif(n.next_slot, 'infinity') as next_slot, n.late_s, n.last_run as run_id, n.last_status, n.problem \
+             from lockgate.v_schedules_next n where n.paused_at is null order by n.next_slot limit 20",
             "",
         )]),
 ];

@@ -44,8 +44,13 @@ pub fn expr(alert: &Alert) -> String {
     let of = |metric: &str| promql::written_out(&format!("<{metric}>"));
     match alert.or_absent {
         None => compared,
-        Some((metric, None)) => format!("{compared} or absent({})", of(metric)),
-        Some((metric, Some(other))) => format!("{compared} or (absent({}) unless on () {})", of(metric), of(other)),
+        // Of each installation that is heard at all, and of one that nobody is heard of.
+        Some((metric, other)) => {
+            let (metric, other) = (of(metric), of(other));
+            format!(
+                "{compared} or (group by (job) ({other}) unless on (job) {metric}) or (absent({metric}) unless on () {other})"
+            )
+        }
     }
 }
 
@@ -69,13 +74,15 @@ pub fn cases(runbook: &str) -> String {
         let (series, own) = alert.bad;
         tests.push(case(alert, "fires", series, Some(own), runbook));
         tests.push(case(alert, "is quiet", alert.good, None, runbook));
-        if let Some((metric, _)) = alert.or_absent {
-            let others = series.iter().filter(|(of, _)| !of.contains(metric)).copied();
-            let others: Vec<_> = others.collect();
-            if !others.is_empty() {
-                let what = "fires once when only others are told of";
-                tests.push(case(alert, what, &others, Some(own), runbook));
-            }
+        if let Some((metric, other)) = alert.or_absent {
+            let told = [
+                (format!("<{metric}>{{job=\"a\"}}"), "0+0x40"),
+                (format!("<{other}>{{job=\"a\"}}"), "1+0x40"),
+                (format!("<{other}>{{job=\"b\"}}"), "1+0x40"),
+            ];
+            let told: Vec<(&str, &str)> = told.iter().map(|(series, values)| (series.as_str(), *values)).collect();
+            let what = "fires for each installation that tells nothing of it";
+            tests.push(case(alert, what, &told, Some(&[("job", "b")]), runbook));
             tests.push(case(
                 alert,
                 "fires when nothing is told",

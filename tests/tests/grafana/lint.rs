@@ -42,11 +42,12 @@ fn faults(board: &Value) -> Vec<String> {
         if !ids.insert(panel["id"].as_u64()) {
             fault("its id is another's too");
         }
-        if !UNITS.contains(&panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default()) {
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str();
+        if panel["type"] != "table" && !unit.is_some_and(|unit| UNITS.contains(&unit)) {
             fault("it has no unit");
         }
-        if panel["type"] == "table" && panel["fieldConfig"]["defaults"]["unit"] != "none" {
-            fault("its unit is that of every number in its rows");
+        if panel["type"] == "table" && unit.is_some() {
+            fault("its unit is that of everything in its rows, texts of digits too");
         }
         // Prometheus answers each query with a table of its own, of which one is shown.
         if panel["type"] == "table" && panel["targets"].as_array().is_some_and(|targets| targets.len() > 1) {

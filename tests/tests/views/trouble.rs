@@ -201,6 +201,23 @@ const STUCK: &[Stuck] = &[
              select clock_timestamp() - interval '48 hours', 'run', id, 'running', 'paused' from lockgate.task_runs",
     ),
     (
+        "run_held_long",
+        RUN,
+        7200.0,
+        "update lockgate.task_runs set status = 'running', finished_at = null, claim_id = gen_random_uuid(), claimed_by = gen_random_uuid(),
+             claimed_at = clock_timestamp() - interval '3 hours', lease_until = clock_timestamp() + interval '1 minute';
+         update lockgate.run_steps set started_at = clock_timestamp() - interval '3 hours', finished_at = clock_timestamp() - interval '2 hours'",
+    ),
+    (
+        "run_late",
+        "00000000-0000-7000-8000-000000000001 0:items",
+        -1.0,
+        "update lockgate.task_runs set status = 'running', finished_at = null, deadline_at = clock_timestamp() + interval '1 second';
+         update lockgate.run_steps set status = 'open', planned_at = clock_timestamp() - interval '1 hour';
+         update lockgate.run_batches set finished_at = clock_timestamp() - interval '30 seconds' where seq = 1;
+         update lockgate.run_batches set status = 'free', delivered = null, claim_id = null, claimed_by = null where seq = 2",
+    ),
+    (
         "fan_out_open",
         "00000000-0000-7000-8000-000000000001 0:items",
         120.0,
@@ -242,6 +259,14 @@ const STUCK: &[Stuck] = &[
         "nightly",
         0.0,
         "insert into lockgate.schedules (name, workflow, cron, problem, next_slot) values ('nightly', 'daily', '0 3 * *', 'four fields', 'infinity')",
+    ),
+    (
+        "schedule_failed",
+        "nightly",
+        600.0,
+        "insert into lockgate.schedules (name, workflow, cron, next_slot) values ('nightly', 'daily', '0 3 * * *', clock_timestamp() + interval '1 hour');
+         update lockgate.task_runs set status = 'failed', schedule = 'nightly', slot = clock_timestamp() - interval '1 hour',
+             finished_at = clock_timestamp() - interval '10 minutes', reason = 'the source cannot be read'",
     ),
     (
         "undelivered_due",

@@ -11,7 +11,7 @@ metrics! { FLEET_METRICS:
     QUEUE_LIMITED = Gauge "lockgate.queue.limited" ["{run}"] (QUEUE) NONE Leader Always => "most runs that the queue lets run at once; not there: no limit";
     QUEUE_OLDEST_READY = Gauge "lockgate.queue.oldest_ready.age" ["s"] (QUEUE) NONE Leader Always => "for how long the first of them could have begun";
     UNDELIVERED_MESSAGES = Gauge "lockgate.undelivered.messages" ["{message}"] (UNDELIVERED_STATUS) NONE Leader Always => "undelivered messages";
-    UNDELIVERED_OLDEST = Gauge "lockgate.undelivered.oldest.age" ["s"] (UNDELIVERED_STATUS) NONE Leader Always => "for how long the oldest has waited; of the due ones since it may go";
+    UNDELIVERED_OLDEST = Gauge "lockgate.undelivered.oldest.age" ["s"] (UNDELIVERED_STATUS) NONE Leader Always => "for how long the oldest has waited; of the due ones since it may go, or, once it was tried in vain, since it was stored";
     OUTBOX_OLDEST = Gauge "lockgate.outbox.oldest.age" ["s"] () NONE Leader Always => "how old the oldest command in the outbox is";
     FAN_OUT_REMAINING = Gauge "lockgate.fan_out.remaining" ["{item}"] (WORKFLOW) NONE Leader Always => "planned items of open fan-outs without an end";
     REPLICAS = Gauge "lockgate.replicas" ["{replica}"] (REPLICA_STATE) NONE Leader Always => "replicas";
