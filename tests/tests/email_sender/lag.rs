@@ -1,4 +1,5 @@
-//! What a consumer has before it is told, also of a group that never committed anything; so is that no mail server lets it in.
+//! What a consumer has before it is told, also of a group that never committed anything; and that its mail server lets it
+//! not in.
 
 use lockgate_tests::mailroom::{Letter, Mailroom};
 use lockgate_tests::probes::{LISTEN, Probes};
@@ -71,7 +72,9 @@ async fn a_mail_server_that_is_not_reached_is_counted() {
     room.post(vec![Letter::to_user(1)]).await;
     let barred = "lockgate_outcome=\"barred\"";
     wait_until(PATIENCE, "it is counted", async || {
-        told(&probes, "lockgate_mails_total", barred).await.is_some_and(|count| count >= 1.0)
+        told(&probes, "lockgate_mails_total", barred)
+            .await
+            .is_some_and(|count| count >= 1.0)
     })
     .await;
     sender.terminate();
