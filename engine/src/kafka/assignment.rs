@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use super::lag::{Look, looks};
 use super::reports::log_line;
 use super::sight::Sight;
 
@@ -24,6 +25,19 @@ struct Held {
     committed: Option<i64>,
     /// The offset that was handed to them twice, some time apart.
     committed_twice: Option<i64>,
+    /// The offset of the first record that was read: all before it is settled, or was never there.
+    begins: Option<i64>,
+    /// What the library last said of it.
+    look: Option<Look>,
+}
+
+impl Held {
+    /// How many of the records that were there at the last look are not settled. It was a moment ago: more may be settled.
+    fn lag(&self) -> Option<i64> {
+        let look = self.look?;
+        let from = self.settled.or(self.begins).or(look.from)?;
+        Some((look.end - from).max(0))
+    }
 }
 
 /// The partitions of one topic that are held. Shared by the consumer's thread, its callbacks and who settles.
@@ -60,6 +74,8 @@ impl Assignment {
                 settled: None,
                 committed: None,
                 committed_twice: None,
+                begins: None,
+                look: None,
             };
             holds.partitions.insert(partition, held);
         }
@@ -75,6 +91,28 @@ impl Assignment {
     /// Whoever held them is of no more use: they are assigned anew.
     pub(super) fn revoke_all(&self) {
         self.lock().partitions.clear();
+    }
+
+    /// Notes that this was read of a partition; the first one of a hold is where it begins.
+    pub(super) fn begins(&self, partition: i32, offset: i64) {
+        if let Some(held) = self.lock().partitions.get_mut(&partition) {
+            held.begins = held.begins.or(Some(offset));
+        }
+    }
+
+    /// Takes in what the library says of partitions, of which others are held by others.
+    fn looked_at(&self, looks: &HashMap<i32, Look>) {
+        for (partition, held) in &mut self.lock().partitions {
+            held.look = looks.get(partition).copied();
+        }
+    }
+
+    /// How many records of what is held are not settled, as of the last look; `None`: nothing is known of any of it.
+    pub(super) fn lag(&self) -> Option<f64> {
+        let holds = self.lock();
+        let known = holds.partitions.values().filter_map(Held::lag);
+        let all = known.reduce(|all, one| all + one);
+        all.map(|records| records as f64)
     }
 
     /// Notes that all before this offset is settled, if the hold is still the same.
@@ -166,6 +204,11 @@ impl ClientContext for Holder {
 
     fn stats_raw(&self, statistics: &[u8]) {
         self.sight.heard(statistics);
+        if !self.retired.load(Ordering::Relaxed)
+            && let Some(looks) = looks(statistics, &self.topic)
+        {
+            self.assignment.looked_at(&looks);
+        }
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -258,5 +301,33 @@ mod tests {
         assert_eq!(assignment.take_uncommitted(), [(7, 5)]);
         assignment.doubt_commits();
         assert_eq!(assignment.take_uncommitted(), [(7, 5)]);
+    }
+
+    #[test]
+    fn what_is_held_and_not_settled_is_the_lag() {
+        let assignment = Assignment::default();
+        let look = |end, from| Look { end, from };
+        assert_eq!(assignment.lag(), None);
+        assignment.assign([0, 1, 2].into_iter());
+        assert_eq!(assignment.lag(), None, "nothing was heard of what is held");
+        // Others hold 3 by now, and of 2 nothing is known yet.
+        let report = HashMap::from([(0, look(10, Some(4))), (1, look(8, None)), (3, look(99, Some(1)))]);
+        assignment.looked_at(&report);
+        assert_eq!(assignment.lag(), Some(6.0));
+        // Nothing was ever committed: where it was first read is where it begins.
+        assignment.begins(1, 5);
+        assignment.begins(1, 6);
+        assert_eq!(assignment.lag(), Some(9.0));
+        assignment.settle(1, assignment.hold(1), 7);
+        assert_eq!(assignment.lag(), Some(7.0));
+        // More has come and was settled since that look.
+        assignment.settle(0, assignment.hold(0), 12);
+        assert_eq!(assignment.lag(), Some(1.0));
+        assignment.revoke([1].into_iter());
+        assert_eq!(assignment.lag(), Some(0.0));
+        assignment.revoke([0].into_iter());
+        assert_eq!(assignment.lag(), None, "what is not held any more is still told");
+        assignment.assign([0].into_iter());
+        assert_eq!(assignment.lag(), None, "an earlier hold is told");
     }
 }

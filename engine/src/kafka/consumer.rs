@@ -20,6 +20,8 @@ use super::publisher::StartError;
 use super::reader::to_record;
 use super::sight::{Lost, Sight};
 use crate::delivery::{InboundPage, Inflow, InflowEnded, PageEnd, Record};
+use crate::telemetry::catalogue::CONSUMER_LAG;
+use crate::telemetry::{Watching, meters};
 
 /// Pages read ahead of the one that is being settled.
 const PAGES_AHEAD: usize = 2;
@@ -91,7 +93,10 @@ impl KafkaConsumer {
             why: Arc::default(),
             group: settings.group.clone(),
         };
+        let told = assignment.clone();
+        let lag = meters().watch(&CONSUMER_LAG, &[&settings.topic, &settings.group], move || told.lag());
         let mut reading = Reading {
+            _lag: lag,
             client,
             config: config.clone(),
             topic: settings.topic.as_str().into(),
@@ -188,6 +193,8 @@ struct Filling {
 
 /// What the thread works with.
 struct Reading {
+    /// Ends before the client, whose end may take a while.
+    _lag: Watching,
     client: BaseConsumer<Holder>,
     /// To make another one.
     config: KafkaConfig,
@@ -351,7 +358,10 @@ impl Filling {
         let (partition, next) = (record.partition, record.offset + 1);
         match self.end.iter_mut().find(|(other, ..)| *other == partition) {
             Some(end) => (end.1, end.2) = (assignment.hold(partition), next),
-            None => self.end.push((partition, assignment.hold(partition), next)),
+            None => {
+                assignment.begins(partition, record.offset);
+                self.end.push((partition, assignment.hold(partition), next));
+            }
         }
         self.records.push(record);
     }

@@ -9,6 +9,7 @@ mod assignment;
 mod config;
 mod consumer;
 mod generation;
+mod lag;
 mod mock;
 mod polled;
 mod probe;

@@ -6,6 +6,11 @@ use super::catalogue::{MAIL_ATTEMPTS, MAIL_OUTCOME, MAILS, MESSAGE_ID, SEND_MAIL
 use super::closed::{Closed, MailEnd};
 use super::{Spanned, TraceContext, meters};
 
+/// E-mails wait, and the mail server granted no connection: it takes nothing of ours, as when it bars one.
+pub fn barred() {
+    meters().count(&MAILS, &[MailEnd::Barred.text()]).add(1);
+}
+
 /// An e-mail that is handed to the mail server.
 #[must_use = "it is told at its end"]
 pub struct MailTold(Spanned);

@@ -67,4 +67,7 @@ pub const PANELS: &[Panel] = &[
         .empty_when_well()
         .prom(&[q("sum by (messaging_consumer_group_name, lockgate_outcome) (rate(<lockgate.inbox.messages>[$__rate_interval]))", "{{messaging_consumer_group_name}} {{lockgate_outcome}}")])
         .sql(&[q("select * from lockgate.v_inbox_dead order by newest desc limit 50", "")]),
+    lines("Lag of consumers", "none", "Messages not settled of the partitions that a group's members hold, as each last looked.")
+        .empty_when_well()
+        .prom(&[q("sum by (messaging_consumer_group_name, messaging_destination_name) (<lockgate.consumer.lag>)", "{{messaging_consumer_group_name}} {{messaging_destination_name}}")]),
 ];

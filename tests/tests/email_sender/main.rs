@@ -5,6 +5,7 @@
 mod aborted;
 mod dead;
 mod inbox;
+mod lag;
 mod once;
 mod smtp;
 mod trouble;

@@ -245,8 +245,10 @@ async fn the_catalogue_and_what_is_told_are_the_same() {
             .then_some("550 no such user")
     })
     .await;
-    let room =
-        Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None).with_all(&collector.env());
+    let room = Mailroom::on(cluster.url(), cluster.pool.clone(), cluster.topic.clone(), None)
+        .with_all(&collector.env())
+        // What is before it is told once the library has looked.
+        .with("LOCKGATE_KAFKA_PROPERTIES_STATISTICS_INTERVAL_MS", "1500");
     let mut sender = room.sender_with(&[("EMAIL_SMTP_URL", &sink.url())]);
     work(&cluster, &address).await;
     let (mut last, mut attributes) = (untold(&Seen::default()), Told::default());

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use lockgate::telemetry::mails::MailTold;
+use lockgate::telemetry::mails::{self, MailTold};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -90,6 +90,7 @@ impl<'a> Page<'a> {
         match self.over.run_until_cancelled(self.sender.server.connect()).await? {
             Ok(conversation) => Some(conversation),
             Err(why) => {
+                mails::barred();
                 lock(&self.found).barred = Some(why);
                 None
             }
