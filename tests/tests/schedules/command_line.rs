@@ -102,6 +102,40 @@ async fn set_list_pause_resume_remove() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_changes_a_schedule_and_why_is_on_record() {
+    let world = World::new().await;
+    let set = [DAILY.as_slice(), &["--reason", "asked for"]].concat();
+    let keep: &[&str] = &["set", "daily", "--keep", "--cron", "@hourly", "--reason", "rarer"];
+    for line in [
+        set.as_slice(),
+        keep,
+        &["pause", "daily", "--reason", "on holiday"],
+        &["resume", "daily", "--reason", "back again"],
+        &["remove", "daily", "--reason", "done with"],
+    ] {
+        let words = std::iter::once("schedules").chain(line.iter().copied());
+        let args = CommandLine::try_parse_from(words).unwrap().schedules;
+        let (actor, mut out) = (Some("anna".to_owned()), Vec::<u8>::new());
+        execute(args, &world.database, None, actor, ScheduleFormat::Json, &mut out)
+            .await
+            .unwrap();
+    }
+    let record = world
+        .texts("select reason || regexp_replace(actor, '^.* for ', ', ') from lockgate.transitions where key = 'daily' order by id")
+        .await;
+    assert_eq!(
+        record,
+        [
+            "created: asked for, anna",
+            "edited: rarer, anna",
+            "paused: on holiday, anna",
+            "resumed: back again, anna",
+            "removed: done with, anna"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn how_its_runs_are_claimed_and_found_is_set_and_shown() {
     let world = World::new().await;
     let preview = async || {

@@ -40,16 +40,25 @@ pub enum SchedulesCommand {
     Remove {
         /// Its name
         name: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Fire nothing until it is resumed
     Pause {
         /// Its name
         name: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Fire again, from now on; what fell due while it was paused does not fire
     Resume {
         /// Its name
         name: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Start runs for past slots that have none
     Backfill(BackfillArgs),
@@ -166,17 +175,20 @@ pub async fn execute(
     let schedules = Schedules::new(database.clone());
     match args.command {
         SchedulesCommand::List => show::list(&schedules.list(None).await?, format, out),
-        SchedulesCommand::Set(args) => set(args, &schedules, registry, format, out).await,
-        SchedulesCommand::Remove { name } => {
-            let known = schedules.remove(&name).await?;
+        SchedulesCommand::Set(args) => {
+            let schedules = schedules.acting(actor, args.reason.clone());
+            set(args, &schedules, registry, format, out).await
+        }
+        SchedulesCommand::Remove { name, reason } => {
+            let known = schedules.acting(actor, reason).remove(&name).await?;
             done(known, name, "removed", format, out)
         }
-        SchedulesCommand::Pause { name } => {
-            let known = schedules.pause(&name).await?;
+        SchedulesCommand::Pause { name, reason } => {
+            let known = schedules.acting(actor, reason).pause(&name).await?;
             done(known, name, "paused", format, out)
         }
-        SchedulesCommand::Resume { name } => {
-            let known = schedules.resume(&name).await?;
+        SchedulesCommand::Resume { name, reason } => {
+            let known = schedules.acting(actor, reason).resume(&name).await?;
             done(known, name, "active", format, out)
         }
         SchedulesCommand::Backfill(args) => backfill::backfill(args, actor, &schedules, format, out).await,
