@@ -84,7 +84,7 @@ pub struct PreviewArgs {
     /// How many rows
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_ROWS)))]
     pub count: u16,
-    /// From when, RFC 3339; now unless given
+    /// From when, RFC 3339; unless given from now, with what the leader has still to catch up with of a stored schedule
     #[arg(long)]
     pub from: Option<DateTime<Utc>>,
     /// Suppose that there is no leader in this time: FROM..TO, RFC 3339
@@ -242,9 +242,20 @@ async fn show_preview(
     let (calendar, rules) = previewed(&args, stored.as_ref()).map_err(SchedulesError::Invalid)?;
     // What is stored fires by the database's clock; what is only supposed needs no database.
     let now = stored.as_ref().map_or_else(Utc::now, |view| view.now);
-    let from = args.from.or(args.outage.map(|outage| outage.from)).unwrap_or(now);
-    let rows = preview(&calendar, from, usize::from(args.count), args.outage, &rules);
+    let behind = stored.as_ref().and_then(|view| unsettled(&args, view));
+    let outage = args.outage.or(behind);
+    let from = args.from.or(outage.map(|outage| outage.from)).unwrap_or(now);
+    let rows = preview(&calendar, from, usize::from(args.count), outage, &rules);
     show::preview(stored.as_ref(), &calendar, &rules, &rows, format, out)
+}
+
+/// The time that the leader's next look at a schedule is about. What is paused, or would get another calendar, starts anew.
+fn unsettled(args: &PreviewArgs, view: &ScheduleView) -> Option<Outage> {
+    let (since, to) = (view.row.active_from, view.now);
+    let from = view.row.last_slot.map_or(since, |slot| slot.max(since));
+    let clocks = args.rules.dst_gap.is_some() || args.rules.dst_fold.is_some();
+    let supposed = args.from.is_some() || args.cron.is_some() || args.timezone.is_some() || clocks;
+    (!supposed && view.paused_at.is_none() && from < to).then_some(Outage { from, to })
 }
 
 async fn read(schedules: &Schedules, name: &str) -> Result<ScheduleView, SchedulesError> {
