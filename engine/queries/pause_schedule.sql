@@ -1,2 +1,2 @@
 -- Nothing of the schedule fires until it is resumed.
-select lockgate.pause_schedule($1)
+select lockgate.pause_schedule($1, $2, $3)

@@ -1,2 +1,2 @@
 -- Removes the schedule; its runs stay.
-select lockgate.remove_schedule($1)
+select lockgate.remove_schedule($1, $2, $3)

@@ -51,6 +51,8 @@ const DENIED: &str = "42501";
 
 const START_BY_HAND: &str = "select * from lockgate.start_by_hand(gen_random_uuid(), 'reports', '{}', null, null, null, null, null, null, null)";
 
+const SET_SCHEDULE: &str = "select lockgate.set_schedule('a', 'reports', '@daily')";
+
 const MAKE_TOKEN: &str =
     "select lockgate.create_api_token(gen_random_uuid(), 'a', sha256('a'), '{send}', interval '1 day', 'somebody')";
 
@@ -205,6 +207,24 @@ const TRIES: &[(&str, &str, bool)] = &[
         "select lockgate.start_run('reports', attributes => '{\"a\": 1}')",
         false,
     ),
+    ("operator", SET_SCHEDULE, false),
+    ("operator", "select lockgate.pause_schedule('a', 'a test')", false),
+    ("operator", "select lockgate.resume_schedule('a', 'a test')", false),
+    ("operator", "select lockgate.remove_schedule('a', 'a test')", false),
+    (
+        "operator",
+        "insert into lockgate.schedules (name, workflow, cron) values ('a', 'reports', '@daily')",
+        true,
+    ),
+    ("operator", "update lockgate.schedules set cron = '@daily'", true),
+    ("operator", "delete from lockgate.schedules", true),
+    ("operator", "select lockgate.act_for('anna', 'a test')", true),
+    ("engine", SET_SCHEDULE, false),
+    ("engine", "select lockgate.remove_schedule('a')", false),
+    ("reader", SET_SCHEDULE, true),
+    ("reader", "select lockgate.pause_schedule('a')", true),
+    ("sender", SET_SCHEDULE, true),
+    ("sender", "select lockgate.remove_schedule('a')", true),
     ("operator", START_BY_HAND, false),
     ("operator", MAKE_TOKEN, false),
     ("operator", "select * from lockgate.list_api_tokens()", false),
@@ -323,4 +343,100 @@ async fn an_operators_acts_are_in_the_operators_name() {
         "cancelled by itself",
     ];
     assert_eq!(lines(&test_database, actors).await, expected);
+}
+
+/// Acts on the schedule `a`, one after the other, and what each answers.
+const ON_A_SCHEDULE: &[(&str, &str)] = &[
+    (
+        "set_schedule('a', 'reports', '@daily', reason => 'asked for', actor => 'anna')",
+        "created",
+    ),
+    (
+        "set_schedule('a', 'reports', '@daily', reason => 'again', actor => 'anna')",
+        "unchanged",
+    ),
+    (
+        "set_schedule('a', 'reports', '@hourly', reason => 'too rare', actor => 'anna')",
+        "changed",
+    ),
+    ("pause_schedule('a', 'too often', 'anna')", "paused"),
+    ("set_schedule('a', 'reports', '@daily', priority => 5)", "changed"),
+    ("set_schedule('a', 'reports', '@daily', priority => 5)", "unchanged"),
+    ("resume_schedule('a', 'mended', 'anna')", "active"),
+    // As a command line of an older release asks.
+    ("pause_schedule('a')", "paused"),
+    ("resume_schedule('a')", "active"),
+    ("remove_schedule('a', actor => 'anna')", "removed"),
+    ("remove_schedule('a')", "unknown"),
+];
+
+#[tokio::test]
+async fn an_operator_sets_and_stops_schedules_for_somebody_and_for_a_reason() {
+    let test_database = TestDatabase::new().await;
+    let mut operator = logged_in_as(&test_database, "lockgate_operator").await;
+    for (act, expected) in ON_A_SCHEDULE {
+        let sql = AssertSqlSafe(format!("select lockgate.{act}"));
+        let answer: String = sqlx::query_scalar(sql).fetch_one(&mut operator).await.unwrap();
+        assert_eq!(answer, *expected, "{act}");
+    }
+    let created = "select concat_ws(' ', to_status, 'by', actor) || ', ' || reason from lockgate.transitions where from_status is null";
+    let expected = ["active by lockgate_operator for anna, created: asked for"];
+    assert_eq!(lines(&test_database, created).await, expected);
+    let acts = "select concat_ws(' ', from_status, to_status, 'by', actor) || ', ' || reason from lockgate.v_acts order by at";
+    let expected = [
+        "active active by lockgate_operator for anna, edited: too rare",
+        "active paused by lockgate_operator for anna, paused: too often",
+        "paused paused by lockgate_operator, edited",
+        "paused active by lockgate_operator for anna, resumed: mended",
+        "active paused by lockgate_operator, paused",
+        "paused active by lockgate_operator, resumed",
+        "active removed by lockgate_operator for anna, removed",
+    ];
+    assert_eq!(lines(&test_database, acts).await, expected);
+}
+
+#[tokio::test]
+async fn what_no_schedule_may_be_is_refused_to_an_operator_too() {
+    let test_database = TestDatabase::new().await;
+    let mut operator = logged_in_as(&test_database, "lockgate_operator").await;
+    for (wrong, expected) in [
+        ("'', 'reports', '@daily'", "23514"),
+        ("'a', '', '@daily'", "23514"),
+        ("'a', null, '@daily'", "23502"),
+        ("'a', 'reports', '@daily', overlap => 'both'", "23514"),
+        ("'a', 'reports', '@daily', jitter => '2 days'", "23514"),
+        ("'a', 'reports', '@daily', priority => 21", "23514"),
+        ("'a', 'reports', '@daily', attributes => '[]'", "23514"),
+    ] {
+        let sql = AssertSqlSafe(format!("select lockgate.set_schedule({wrong})"));
+        let answer: Result<String, _> = sqlx::query_scalar(sql).fetch_one(&mut operator).await;
+        let code = answer
+            .err()
+            .map(|error| error.as_database_error().unwrap().code().unwrap().into_owned());
+        assert_eq!(code.as_deref(), Some(expected), "{wrong}");
+    }
+    let left = "select name from lockgate.schedules";
+    assert_eq!(lines(&test_database, left).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_follows_an_act_on_a_schedule_is_not_done_for_its_actor() {
+    let test_database = TestDatabase::new().await;
+    let mut engine = logged_in_as(&test_database, "lockgate_engine").await;
+    for sql in [
+        "begin",
+        "insert into lockgate.schedules (name, workflow, cron) values ('a', 'reports', '@daily')",
+        "select lockgate.pause_schedule('a', 'too often', 'anna')",
+        "update lockgate.schedules set workflow = 'other'",
+        "commit",
+    ] {
+        engine.execute(sql).await.unwrap();
+    }
+    let acts = "select actor || ', ' || reason from lockgate.transitions order by id";
+    let expected = [
+        "lockgate_engine, created",
+        "lockgate_engine for anna, paused: too often",
+        "lockgate_engine, edited",
+    ];
+    assert_eq!(lines(&test_database, acts).await, expected);
 }

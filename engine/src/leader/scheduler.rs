@@ -37,6 +37,8 @@ pub struct Ticked {
     pub fired: u64,
     /// Slots passed over by the overlap rule.
     pub passed_over: u64,
+    /// Missed slots that catching up passed over.
+    pub missed: u64,
     /// Schedules that cannot fire.
     pub problems: u64,
 }
@@ -158,18 +160,15 @@ impl Scheduler {
         for step in &steps {
             let begin = SystemTime::now();
             match self.store.take_step(term, schedule, step).await {
-                Ok(StepOutcome::Fired(run)) => {
-                    ticked.fired += 1;
-                    fired(term, look, step, run, begin);
-                }
-                Ok(StepOutcome::PassedOver(reason)) => {
-                    ticked.passed_over += 1;
-                    meters().slot_came(SlotEnd::PassedOver);
-                    tracing::info!(name: "slot_passed_over", schedule = %schedule.name, reason, term, "a schedule started no run");
-                }
-                Ok(StepOutcome::Found(_) | StepOutcome::Settled) => {}
                 Ok(StepOutcome::Changed) => return Ok(Look::Done),
                 Ok(StepOutcome::Deposed) => return Ok(Look::Deposed),
+                Ok(outcome) => {
+                    passed_over(term, look, step, &outcome, ticked);
+                    if let StepOutcome::Fired(run) = outcome {
+                        ticked.fired += 1;
+                        fired(term, look, step, run, begin);
+                    }
+                }
                 // What the row holds makes no run; trying again would not help.
                 Err(FleetError::Damaged(why)) => return self.set_aside(term, look, &why, ticked).await,
                 Err(error) => return Err(error),
@@ -214,6 +213,26 @@ impl Job for Scheduler {
         let ticked = self.tick(reign).await?;
         Ok(ticked.fired + ticked.passed_over + ticked.problems)
     }
+}
+
+/// Counts the slots that a step settled and that start no run: those that were missed, and its own when that is in another's
+/// way. A line for all of them, however many they are.
+fn passed_over(term: i64, look: &DueSchedule, step: &Step, outcome: &StepOutcome, ticked: &mut Ticked) {
+    let overlapping = match outcome {
+        StepOutcome::PassedOver(reason) => Some(reason.as_str()),
+        _ => None,
+    };
+    let own = u64::from(overlapping.is_some());
+    ticked.missed += step.missed;
+    ticked.passed_over += own;
+    let slots = step.missed + own;
+    if slots == 0 {
+        return;
+    }
+    meters().slots_came(SlotEnd::PassedOver, slots);
+    let reasons: Vec<&str> = step.passed_over.as_deref().into_iter().chain(overlapping).collect();
+    let (schedule, reason) = (&look.schedule.name, reasons.join("; "));
+    tracing::info!(name: "slot_passed_over", schedule, reason, slots, term, "slots of a schedule were passed over: they start no run");
 }
 
 /// Counts a run that was started, and makes a span of its firing, within the trace that the run's id names.

@@ -15,7 +15,7 @@ use super::{
     RetentionSettings, RetentionStore, ScheduleStore, Scheduler, StepOutcome,
 };
 use crate::lifecycle::FleetError;
-use crate::telemetry::catalogue::RETENTION_ROWS;
+use crate::telemetry::catalogue::{RETENTION_ROWS, SCHEDULE_SLOTS};
 use crate::telemetry::meters;
 use crate::trigger::{ScheduleRow, Step};
 
@@ -367,6 +367,62 @@ async fn schedules_that_are_refused_again_and_again_do_not_hide_those_behind_the
     assert_eq!((ticked.looked_at, ticked.fired), (300, 1));
     assert!(failure.is_some());
     assert!(scheduler.tick(&reign).await.is_err(), "it is told of all the same");
+}
+
+/// One schedule, whose step becomes what it is told.
+struct Late(DueSchedule, StepOutcome);
+
+#[async_trait]
+impl ScheduleStore for Late {
+    async fn due_schedules(&self, _page: i64, without: &[String]) -> Result<DueSchedules, FleetError> {
+        let tried = without.contains(&self.0.schedule.name);
+        Ok(DueSchedules {
+            schedules: if tried { Vec::new() } else { vec![self.0.clone()] },
+            next_in: None,
+        })
+    }
+    async fn take_step(&self, _: i64, _: &ScheduleRow, _: &Step) -> Result<StepOutcome, FleetError> {
+        Ok(self.1.clone())
+    }
+    async fn mark_schedule_problem(&self, _: i64, _: &ScheduleRow, _: &str) -> Result<bool, FleetError> {
+        panic!("the schedule has no problem")
+    }
+    async fn retry_schedule_problems(&self, _term: i64) -> Result<(), FleetError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn slots_that_catching_up_passes_over_are_counted_once_they_are_settled() {
+    let reign = Reign {
+        term: 1,
+        over: CancellationToken::new(),
+    };
+    let told = || meters().total(&SCHEDULE_SLOTS, Some("passed_over"));
+    let (on_time, missed) = ("2026-01-01T00:00:30Z", "2026-01-01T00:10:30Z");
+    let in_the_way = StepOutcome::PassedOver("a run is not over".to_owned());
+    // Slots at 22:00 and 23:00 are older than the window of an hour.
+    for (now, outcome, expected) in [
+        (missed, StepOutcome::Settled, (3, 0, 0)),
+        (on_time, StepOutcome::Fired(uuid::Uuid::nil()), (2, 0, 1)),
+        (on_time, StepOutcome::Found(uuid::Uuid::nil()), (2, 0, 0)),
+        (on_time, in_the_way, (2, 1, 0)),
+        (missed, StepOutcome::Changed, (0, 0, 0)),
+        (missed, StepOutcome::Deposed, (0, 0, 0)),
+    ] {
+        let mut look = due("late".to_owned());
+        look.now = now.parse().unwrap();
+        look.schedule.cron = "0 * * * *".to_owned();
+        look.schedule.catch_up = "skip".to_owned();
+        look.schedule.active_from = "2025-12-31T21:30:00Z".parse().unwrap();
+        let store = Arc::new(Late(look, outcome.clone()));
+        let before = told();
+        let scheduler = Scheduler::new(store, LEASE, Duration::from_secs(60));
+        let ticked = scheduler.tick(&reign).await.unwrap();
+        let found = (ticked.missed, ticked.passed_over, ticked.fired);
+        assert_eq!(found, expected, "{outcome:?}");
+        assert_eq!(told() - before, ticked.missed + ticked.passed_over, "{outcome:?}");
+    }
 }
 
 /// No schedules.

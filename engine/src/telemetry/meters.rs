@@ -162,7 +162,12 @@ impl Meters {
 
     /// A slot of a schedule came.
     pub(crate) fn slot_came(&self, end: SlotEnd) {
-        self.add(&c::SCHEDULE_SLOTS, &[end.text()], 1);
+        self.slots_came(end, 1);
+    }
+
+    /// So many slots of a schedule came to the same end.
+    pub(crate) fn slots_came(&self, end: SlotEnd, slots: u64) {
+        self.add(&c::SCHEDULE_SLOTS, &[end.text()], slots);
     }
 
     /// A slot was fired so long after its instant.

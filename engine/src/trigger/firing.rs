@@ -150,6 +150,8 @@ pub struct Step {
     pub next: Option<DateTime<Utc>>,
     /// Slots that never fire, in words for the audit.
     pub passed_over: Option<String>,
+    /// How many those are.
+    pub missed: u64,
 }
 
 /// What to do with a schedule at `now`, in order. Each step leaves the row such that a look after it, by whoever leads
@@ -162,6 +164,7 @@ pub fn decide(schedule: &ScheduleRow, now: DateTime<Utc>, tolerance: Duration) -
     let rules = schedule.catch_up_rules(tolerance)?;
     let found = due(&calendar, schedule.last_slot, schedule.active_from, now, &rules);
     let mut passed_over = passed_over_text(&found, &rules);
+    let mut missed = found.passed_over.total();
     let after = found.next.map(|slot| slot.instant);
     if found.fire.is_empty() {
         return Ok(vec![Step {
@@ -171,6 +174,7 @@ pub fn decide(schedule: &ScheduleRow, now: DateTime<Utc>, tolerance: Duration) -
             settled: found.settled,
             next: after,
             passed_over,
+            missed,
         }]);
     }
     let mut steps = Vec::with_capacity(found.fire.len());
@@ -184,6 +188,7 @@ pub fn decide(schedule: &ScheduleRow, now: DateTime<Utc>, tolerance: Duration) -
             settled: Some(slot.instant),
             next: later.or(after),
             passed_over: passed_over.take(),
+            missed: std::mem::take(&mut missed),
         });
         seen = Some(slot.instant);
     }

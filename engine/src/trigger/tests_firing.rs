@@ -40,6 +40,7 @@ fn a_schedule_without_slots_so_far_only_gets_its_next_one() {
         settled: None,
         next: Some(at("2026-01-01T01:00:00Z")),
         passed_over: None,
+        missed: 0,
     };
     assert_eq!(steps, [expected]);
 }
@@ -58,6 +59,7 @@ fn each_step_finds_the_row_as_the_one_before_left_it() {
     assert_eq!(steps[2].next, Some(at("2026-01-01T06:00:00Z")));
     let passed: Vec<_> = steps.iter().filter_map(|step| step.passed_over.as_deref()).collect();
     assert_eq!(passed, ["missed slots: 2 left out by catch-up `all(max 2)`"]);
+    assert_eq!(steps.iter().map(|step| step.missed).collect::<Vec<_>>(), [2, 0, 0]);
 }
 
 #[test]

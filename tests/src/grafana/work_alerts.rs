@@ -182,7 +182,7 @@ pub(super) const WORK: &[Alert] = &[
         sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'schedule_late'"),
         summary: "A slot of a schedule was not fired",
         meaning: "Its time is past and no run was started for it.",
-        query: "select schedule, next_slot, late_s, problem from lockgate.v_schedules_next where paused_at is null order by next_slot limit 20",
+        query: "select schedule, last_slot, next_slot, late_s, problem from lockgate.v_schedules_next where paused_at is null order by next_slot limit 20",
         action: "See LockgateNoLeader; `lockgate schedules preview NAME` shows what catching up will fire. What it will not: `lockgate schedules backfill NAME --from TIME --to TIME --dry-run`, and without `--dry-run`.",
         bad: (&[("<lockgate.schedules.overdue>", "1+0x40")], &[]),
         good: &[("<lockgate.schedules.overdue>", "0+0x40")],

@@ -1,7 +1,8 @@
 use clap::Parser;
 use lockgate::cli::schedules::{ScheduleFormat, SchedulesArgs, SchedulesError, execute};
 
-use super::support::World;
+use super::support::{Led, World};
+use super::ten_minutes_missed;
 
 #[derive(Parser)]
 struct CommandLine {
@@ -98,6 +99,40 @@ async fn set_list_pause_resume_remove() {
     assert_eq!(
         audit,
         ["created", "edited", "paused", "edited", "edited", "resumed", "removed"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changes_a_schedule_and_why_is_on_record() {
+    let world = World::new().await;
+    let set = [DAILY.as_slice(), &["--reason", "asked for"]].concat();
+    let keep: &[&str] = &["set", "daily", "--keep", "--cron", "@hourly", "--reason", "rarer"];
+    for line in [
+        set.as_slice(),
+        keep,
+        &["pause", "daily", "--reason", "on holiday"],
+        &["resume", "daily", "--reason", "back again"],
+        &["remove", "daily", "--reason", "done with"],
+    ] {
+        let words = std::iter::once("schedules").chain(line.iter().copied());
+        let args = CommandLine::try_parse_from(words).unwrap().schedules;
+        let (actor, mut out) = (Some("anna".to_owned()), Vec::<u8>::new());
+        execute(args, &world.database, None, actor, ScheduleFormat::Json, &mut out)
+            .await
+            .unwrap();
+    }
+    let record = world
+        .texts("select reason || regexp_replace(actor, '^.* for ', ', ') from lockgate.transitions where key = 'daily' order by id")
+        .await;
+    assert_eq!(
+        record,
+        [
+            "created: asked for, anna",
+            "edited: rarer, anna",
+            "paused: on holiday, anna",
+            "resumed: back again, anna",
+            "removed: done with, anna"
+        ]
     );
 }
 
@@ -230,6 +265,35 @@ async fn what_is_wrong_is_said_and_changes_nothing() {
         let error = answer(&world, &[verb, "nobody"]).await.unwrap_err();
         assert!(error.contains("there is no schedule nobody"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preview_shows_what_the_leader_has_still_to_catch_up_with() {
+    let world = World::new().await;
+    ten_minutes_missed(&world, "a", ", overlap = 'allow'").await;
+    let preview = async |line: &[&str]| {
+        let line = [&["preview", "a", "--count", "4"], line].concat();
+        answer(&world, &line).await.unwrap()
+    };
+    let note = |row: &serde_json::Value| row["note"].as_str().unwrap().to_owned();
+    let rows = preview(&[]).await;
+    assert_eq!(note(&rows[0]), "never fires: 8 left out by catch-up `last`");
+    assert!(note(&rows[1]).starts_with("missed, fires 1m "), "{rows}");
+    assert_eq!(rows[1]["fires_at"], rows[2]["fires_at"], "both fire at the next look");
+    assert_eq!(note(&rows[2]), "", "a slot of this minute is on time");
+    assert_eq!(rows[3]["fires_at"], rows[3]["slot"]);
+    let all = preview(&["--catch-up", "all"]).await;
+    assert!(note(&all[3]).contains("by catch-up `all(max 10)`"), "{all}");
+    let other = preview(&["--cron", "*/2 * * * *"]).await;
+    assert_eq!(other[0]["fires_at"], other[0]["slot"], "another rule holds from now on");
+
+    assert_eq!(Led::new(&world).await.tick().await.fired, 2, "as it was shown");
+    let after = preview(&[]).await;
+    assert_eq!(after[0]["fires_at"], after[0]["slot"], "nothing is left of it");
+
+    ten_minutes_missed(&world, "b", ", paused_at = clock_timestamp()").await;
+    let paused = answer(&world, &["preview", "b"]).await.unwrap();
+    assert_eq!(paused[0]["fires_at"], paused[0]["slot"], "a resume starts anew");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,16 +40,25 @@ pub enum SchedulesCommand {
     Remove {
         /// Its name
         name: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Fire nothing until it is resumed
     Pause {
         /// Its name
         name: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Fire again, from now on; what fell due while it was paused does not fire
     Resume {
         /// Its name
         name: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Start runs for past slots that have none
     Backfill(BackfillArgs),
@@ -75,7 +84,7 @@ pub struct PreviewArgs {
     /// How many rows
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_ROWS)))]
     pub count: u16,
-    /// From when, RFC 3339; now unless given
+    /// From when, RFC 3339; unless given from now, with what the leader has still to catch up with of a stored schedule
     #[arg(long)]
     pub from: Option<DateTime<Utc>>,
     /// Suppose that there is no leader in this time: FROM..TO, RFC 3339
@@ -166,17 +175,20 @@ pub async fn execute(
     let schedules = Schedules::new(database.clone());
     match args.command {
         SchedulesCommand::List => show::list(&schedules.list(None).await?, format, out),
-        SchedulesCommand::Set(args) => set(args, &schedules, registry, format, out).await,
-        SchedulesCommand::Remove { name } => {
-            let known = schedules.remove(&name).await?;
+        SchedulesCommand::Set(args) => {
+            let schedules = schedules.acting(actor, args.reason.clone());
+            set(args, &schedules, registry, format, out).await
+        }
+        SchedulesCommand::Remove { name, reason } => {
+            let known = schedules.acting(actor, reason).remove(&name).await?;
             done(known, name, "removed", format, out)
         }
-        SchedulesCommand::Pause { name } => {
-            let known = schedules.pause(&name).await?;
+        SchedulesCommand::Pause { name, reason } => {
+            let known = schedules.acting(actor, reason).pause(&name).await?;
             done(known, name, "paused", format, out)
         }
-        SchedulesCommand::Resume { name } => {
-            let known = schedules.resume(&name).await?;
+        SchedulesCommand::Resume { name, reason } => {
+            let known = schedules.acting(actor, reason).resume(&name).await?;
             done(known, name, "active", format, out)
         }
         SchedulesCommand::Backfill(args) => backfill::backfill(args, actor, &schedules, format, out).await,
@@ -230,9 +242,20 @@ async fn show_preview(
     let (calendar, rules) = previewed(&args, stored.as_ref()).map_err(SchedulesError::Invalid)?;
     // What is stored fires by the database's clock; what is only supposed needs no database.
     let now = stored.as_ref().map_or_else(Utc::now, |view| view.now);
-    let from = args.from.or(args.outage.map(|outage| outage.from)).unwrap_or(now);
-    let rows = preview(&calendar, from, usize::from(args.count), args.outage, &rules);
+    let behind = stored.as_ref().and_then(|view| unsettled(&args, view));
+    let outage = args.outage.or(behind);
+    let from = args.from.or(outage.map(|outage| outage.from)).unwrap_or(now);
+    let rows = preview(&calendar, from, usize::from(args.count), outage, &rules);
     show::preview(stored.as_ref(), &calendar, &rules, &rows, format, out)
+}
+
+/// The time that the leader's next look at a schedule is about. What is paused, or would get another calendar, starts anew.
+fn unsettled(args: &PreviewArgs, view: &ScheduleView) -> Option<Outage> {
+    let (since, to) = (view.row.active_from, view.now);
+    let from = view.row.last_slot.map_or(since, |slot| slot.max(since));
+    let clocks = args.rules.dst_gap.is_some() || args.rules.dst_fold.is_some();
+    let supposed = args.from.is_some() || args.cron.is_some() || args.timezone.is_some() || clocks;
+    (!supposed && view.paused_at.is_none() && from < to).then_some(Outage { from, to })
 }
 
 async fn read(schedules: &Schedules, name: &str) -> Result<ScheduleView, SchedulesError> {

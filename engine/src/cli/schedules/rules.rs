@@ -143,6 +143,9 @@ pub struct SetArgs {
     /// How they are claimed and found
     #[command(flatten)]
     pub runs: RunArgs,
+    /// Why, for the record
+    #[arg(long)]
+    pub reason: Option<String>,
 }
 
 impl SetArgs {

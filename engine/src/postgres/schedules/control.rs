@@ -129,13 +129,25 @@ pub enum SetOutcome {
 #[derive(Debug, Clone)]
 pub struct Schedules {
     pub(super) database: Database,
+    actor: Option<String>,
+    reason: Option<String>,
 }
 
 impl Schedules {
     /// The schedules of a database.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            actor: None,
+            reason: None,
+        }
+    }
+
+    /// The same, with who sets, pauses, resumes and removes, beside the database user that is logged in, and why, on record.
+    #[must_use]
+    pub fn acting(self, actor: Option<String>, reason: Option<String>) -> Self {
+        Self { actor, reason, ..self }
     }
 
     /// All schedules by name, or the one of a name.
@@ -186,18 +198,20 @@ impl Schedules {
             .bind(spec.deadline.map(|deadline| deadline.as_secs_f64()))
             .bind(spec.queue.clone())
             // What is ordinary is not written down, so that setting it is no change.
-            .bind((spec.priority > 0).then(|| i16::from(spec.priority)))
+            .bind((spec.priority > 0).then(|| i32::from(spec.priority)))
             .bind(spec.tenant.clone())
             .bind(spec.limit_key.clone())
-            .bind((!spec.attributes.is_empty()).then(|| Value::Object(spec.attributes.clone())));
+            .bind((!spec.attributes.is_empty()).then(|| Value::Object(spec.attributes.clone())))
+            .bind(self.reason.clone())
+            .bind(self.actor.clone());
         let row = self
             .database
-            .run(move |connection| query.fetch_optional(connection).boxed())
+            .run(move |connection| query.fetch_one(connection).boxed())
             .await?;
-        Ok(Ok(match row.map(|row| row.try_get("created")).transpose()? {
-            None => SetOutcome::Unchanged,
-            Some(true) => SetOutcome::Created,
-            Some(false) => SetOutcome::Changed,
+        Ok(Ok(match row.try_get::<&str, _>(0)? {
+            "created" => SetOutcome::Created,
+            "changed" => SetOutcome::Changed,
+            _ => SetOutcome::Unchanged,
         }))
     }
 
@@ -226,7 +240,10 @@ impl Schedules {
     }
 
     async fn known(&self, query: Query, name: &str) -> Result<bool, DatabaseError> {
-        let query = query.bind(name.to_owned());
+        let query = query
+            .bind(name.to_owned())
+            .bind(self.reason.clone())
+            .bind(self.actor.clone());
         let row = self
             .database
             .run(move |connection| query.fetch_one(connection).boxed())

@@ -39,7 +39,7 @@ events! {
     INFO "job_works_again" (job, term) => "a job of the leader works again";
     INFO "swept" (batches, split, runs, fan_outs, stopped, parents, followers, undelivered) => "the leader took over what holders left behind";
     INFO "slot_fired" (schedule, slot, run, term) => "a schedule started a run";
-    INFO "slot_passed_over" (schedule, reason, term) => "a schedule started no run";
+    INFO "slot_passed_over" (schedule, reason, slots, term) => "slots of a schedule were passed over: they start no run";
     ERROR "schedule_broken" (schedule, problem, term) => "a schedule cannot fire until somebody mends it";
 
     WARN "looking_failed" (kind, queue, error) => "work could not be looked for; it is looked for again";
