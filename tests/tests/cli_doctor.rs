@@ -206,6 +206,45 @@ async fn schema_privileges_and_limits_are_looked_at() {
     );
 }
 
+/// What the doctor says to a member of that role with the operators' ten connections and the reader's own setting.
+async fn asked_by_a_member_of(role: &str, database: &TestDatabase) -> Finished {
+    let name = format!("doctor_{}", uuid::Uuid::new_v4().simple());
+    let read_only = if role == "lockgate_reader" { "on" } else { "off" };
+    let make = format!(
+        "create role {name} login connection limit 10 in role {role};
+         alter role {name} set default_transaction_read_only = {read_only}"
+    );
+    database
+        .pool()
+        .execute(sqlx::raw_sql(AssertSqlSafe(make)))
+        .await
+        .unwrap();
+    let url = database.url().replacen("postgres@", &format!("{name}@"), 1);
+    let found = doctor(&on(&url)).await;
+    let drop = format!("drop role {name}");
+    database.pool().execute(AssertSqlSafe(drop)).await.unwrap();
+    found
+}
+
+#[tokio::test]
+async fn people_are_not_measured_as_replicas() {
+    let database = TestDatabase::new().await;
+    for role in ["lockgate_operator", "lockgate_reader"] {
+        let found = asked_by_a_member_of(role, &database).await.exits(0);
+        let rights = format!("connected with the rights of {role}, which no replica has");
+        assert_check(&found, "postgres.privileges", "skip", &rights);
+        assert_check(&found, "postgres.connections", "skip", &rights);
+        assert_check(&found, "postgres.schema", "ok", "version");
+        assert_check(&found, "postgres.settings", "ok", "idle transactions end after");
+        assert_check(&found, "fleet.stuck", "ok", "all moves");
+        assert_check(&found, "fleet.invariants", "ok", "nothing is as it must never be");
+    }
+    // A replica's login is measured as one, and ten connections are too few for it.
+    let found = asked_by_a_member_of("lockgate_engine", &database).await.exits(6);
+    assert_check(&found, "postgres.privileges", "ok", "all that a replica does");
+    assert_check(&found, "postgres.connections", "fail", "10 connections can be had");
+}
+
 #[tokio::test]
 async fn configuration_that_cannot_work_fails_key_by_key() {
     let database = TestDatabase::new().await;

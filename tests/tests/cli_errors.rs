@@ -212,13 +212,14 @@ async fn a_read_only_server_changes_nothing_and_says_so() {
 #[tokio::test]
 async fn unknown_runs_exit_3_in_every_command() {
     let database = TestDatabase::new().await;
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 8] = [
         &["runs", "show", NOBODY],
         &["runs", "cancel", NOBODY],
         &["runs", "pause", NOBODY],
         &["runs", "resume", NOBODY],
         &["runs", "why", NOBODY],
         &["runs", "proof", NOBODY],
+        &["runs", "item", NOBODY, "1"],
         &["batches", "list", NOBODY],
     ];
     for args in commands {
@@ -253,12 +254,13 @@ async fn readers_look_and_operators_act() {
         .fetch_one(database.pool())
         .await
         .unwrap();
-    let looks: [&[&str]; 7] = [
+    let looks: [&[&str]; 8] = [
         &["outbox", "list", "--all"],
         &["runs", "list"],
         &["runs", "show", &run],
         &["runs", "why", &run],
         &["runs", "proof", &run],
+        &["runs", "item", &run, "1"],
         &["batches", "list", &run],
         &["replicas", "list"],
     ];

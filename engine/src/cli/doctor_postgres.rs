@@ -9,7 +9,7 @@ use super::doctor_pooler::{direct, pooler};
 use super::{Exit, Failure};
 use crate::config::Config;
 use crate::engine::CONNECTIONS_BESIDE;
-use crate::postgres::{Database, DatabaseSettings, Migrator, SchemaError, ServerFacts, probe};
+use crate::postgres::{Database, DatabaseError, DatabaseSettings, Migrator, SchemaError, ServerFacts, probe};
 use crate::secured;
 use crate::serving::CONNECTIONS_TO_SERVE;
 
@@ -72,8 +72,16 @@ pub(super) async fn checks(config: &Config, checks: &mut Vec<Check>) -> Option<D
         ..settings
     })
     .ok()?;
-    let fits = schema(config, &database, checks).await;
-    server(config, &database, checks).await;
+    let (missing, person) = (database.missing_privileges().await, database.role_of_people().await);
+    // Who may do all that a replica does may be one, whatever else it is.
+    let may_all = matches!(&missing, Ok(missing) if missing.is_empty());
+    let person = person.ok().flatten().filter(|_| !may_all);
+    let fits = schema(&database, checks).await;
+    checks.push(privileges(missing, person.as_deref(), fits));
+    if config.database.url_direct.is_some() {
+        checks.push(direct(config).await);
+    }
+    server(config, &database, person.as_deref(), checks).await;
     fits.then_some(database)
 }
 
@@ -82,7 +90,7 @@ fn skip_later(checks: &mut Vec<Check>) {
 }
 
 /// Whether the schema fits.
-async fn schema(config: &Config, database: &Database, checks: &mut Vec<Check>) -> bool {
+async fn schema(database: &Database, checks: &mut Vec<Check>) -> bool {
     let known = Migrator::known_version();
     let checked = Migrator::new(database.clone()).check().await;
     let fits = checked.is_ok();
@@ -99,25 +107,32 @@ async fn schema(config: &Config, database: &Database, checks: &mut Vec<Check>) -
             Check::fail("postgres.schema", failure.what, failure.hint.unwrap_or_default())
         }
     });
-    checks.push(match database.missing_privileges().await {
-        Ok(missing) if missing.is_empty() => {
-            Check::ok("postgres.privileges", "the role may do all that a replica does")
-        }
-        Ok(missing) => Check::fail(
-            "postgres.privileges",
-            format!("the role may not: {}", missing.join(", ")),
-            "connect as lockgate_engine (`migrate roles`, then `migrate up`), or grant these",
-        ),
-        Err(_) if !fits => Check::skip("postgres.privileges", "the schema does not fit"),
-        Err(error) => Check::fail("postgres.privileges", error.to_string(), "look at the server's log"),
-    });
-    if config.database.url_direct.is_some() {
-        checks.push(direct(config).await);
-    }
     fits
 }
 
-async fn server(config: &Config, database: &Database, checks: &mut Vec<Check>) {
+fn privileges(missing: Result<Vec<String>, DatabaseError>, person: Option<&str>, fits: bool) -> Check {
+    let id = "postgres.privileges";
+    match (missing, person) {
+        (Ok(missing), _) if missing.is_empty() => Check::ok(id, "the role may do all that a replica does"),
+        (Ok(_), Some(role)) => not_a_replicas(id, role, "what a replica may do"),
+        (Ok(missing), None) => Check::fail(
+            id,
+            format!("the role may not: {}", missing.join(", ")),
+            "connect as lockgate_engine (`migrate roles`, then `migrate up`), or grant these",
+        ),
+        (Err(_), _) if !fits => Check::skip(id, "the schema does not fit"),
+        (Err(error), _) => Check::fail(id, error.to_string(), "look at the server's log"),
+    }
+}
+
+/// Rights and limits of somebody who looks say nothing of a replica.
+fn not_a_replicas(id: &str, role: &str, what: &str) -> Check {
+    let evidence =
+        format!("connected with the rights of {role}, which no replica has: {what} is seen as lockgate_engine");
+    Check::skip(id, evidence)
+}
+
+async fn server(config: &Config, database: &Database, person: Option<&str>, checks: &mut Vec<Check>) {
     let (before, asked) = (Utc::now(), Instant::now());
     let facts = match database.server_facts().await {
         Ok(facts) => facts,
@@ -131,8 +146,11 @@ async fn server(config: &Config, database: &Database, checks: &mut Vec<Check>) {
         }
     };
     checks.push(clock(&facts, before, asked.elapsed()));
-    checks.push(connections(config, &facts));
-    checks.push(settings(&facts));
+    checks.push(match person {
+        Some(role) => not_a_replicas("postgres.connections", role, "how many connections a replica can have"),
+        None => connections(config, &facts),
+    });
+    checks.push(settings(&facts, person));
 }
 
 /// The database read its clock somewhere between question and answer.
@@ -180,9 +198,11 @@ fn connections(config: &Config, facts: &ServerFacts) -> Check {
     }
 }
 
-fn settings(facts: &ServerFacts) -> Check {
+fn settings(facts: &ServerFacts, person: Option<&str>) -> Check {
     let id = "postgres.settings";
-    if facts.in_recovery || facts.read_only {
+    // The reader's transactions only read, whatever the server takes.
+    let read_only = facts.read_only && person != Some("lockgate_reader");
+    if facts.in_recovery || read_only {
         return Check::fail(id, "the server takes no writes", "name the primary in DATABASE_URL");
     }
     if !facts.fsync {

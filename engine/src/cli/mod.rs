@@ -27,6 +27,7 @@ mod run;
 mod runs;
 mod runs_again;
 mod runs_bulk;
+mod runs_item;
 mod runs_list;
 mod runs_show;
 mod runs_steps;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::runs_bulk::{How, Target};
 use super::runs_show::{detail, proof_text};
-use super::{Context, Exit, Failure, Outcome, runs_again, runs_list, runs_steps};
+use super::{Context, Exit, Failure, Outcome, runs_again, runs_item, runs_list, runs_steps};
 use crate::inspect::{ProofAnswer, RunAct, RunSummary, WhyAnswer};
 use crate::postgres::Inspector;
 
@@ -69,6 +69,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
         old_snapshot: Duration,
     },
+    /// Say what became of one item; exits with 3 when the run has no such item
+    Item(runs_item::Args),
     /// Prove what became of every item; exits with 6 when something does not add up
     Proof {
         /// The run
@@ -90,6 +92,7 @@ impl Command {
             Self::Retry(args) => args.execute(context).await,
             Self::Fork(args) => args.execute(context).await,
             Self::Why { run, old_snapshot } => why(context, run, old_snapshot).await,
+            Self::Item(args) => args.execute(context).await,
             Self::Proof { run } => proof(context, run).await,
         }
     }

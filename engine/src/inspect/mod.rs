@@ -2,6 +2,7 @@
 
 mod acts;
 mod answers;
+mod item;
 mod outbox;
 mod run_filter;
 mod timeline;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 pub use acts::{ActedRun, ActedRuns, BackfilledSlot, NotRepeated, RunAct};
 pub use answers::{CauseInWords, ProofAnswer, RUN_STATES, WhyAnswer};
+pub use item::ItemFate;
 pub use outbox::{OutboxAct, OutboxBulk, OutboxChange, OutboxFilter};
 pub(crate) use run_filter::attributes_schema;
 pub use run_filter::{RunFilter, scalar};

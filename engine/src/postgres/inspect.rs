@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::database::{Database, DatabaseError};
 use crate::inspect::{
-    BatchSummary, BrokenInvariant, Document, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem, ReplicaFacts,
-    ReplicaSummary, RunDetail, RunFacts, RunFilter, RunList, RunSummary, RunValues, Stuck, TimelineRow, WhyFacts,
+    BatchSummary, BrokenInvariant, Document, ItemFate, LaneSummary, LeaderFacts, OldSnapshot, Proof, ProofProblem,
+    ReplicaFacts, ReplicaSummary, RunDetail, RunFacts, RunFilter, RunList, RunSummary, RunValues, Stuck, TimelineRow,
+    WhyFacts,
 };
 
 const LIST_RUNS: &str = include_str!("../../queries/list_runs.sql");
@@ -24,6 +25,7 @@ const VALUES_OF_RUN: &str = include_str!("../../queries/values_of_run.sql");
 const RUN_TIMELINE: &str = include_str!("../../queries/run_timeline.sql");
 const PROGRESS_OF_RUN: &str = include_str!("../../queries/progress_of_run.sql");
 const LIST_BATCHES: &str = include_str!("../../queries/list_batches.sql");
+const FATE_OF_ITEM: &str = include_str!("../../queries/fate_of_item.sql");
 const RUN_EXISTS: &str = include_str!("../../queries/run_exists.sql");
 const LIST_REPLICAS: &str = include_str!("../../queries/list_replicas.sql");
 const PRUNING_SINCE: &str = include_str!("../../queries/pruning_since.sql");
@@ -236,6 +238,17 @@ impl Inspector {
         let batches: Vec<BatchSummary> = documents(&self.database, query).await?;
         let known = !batches.is_empty() || self.run_exists(run).await?;
         Ok(known.then_some(batches))
+    }
+
+    /// What became of one item of a run, in each fan-out that has it; reads all batches of the run. None: there is no such
+    /// run, or retention has begun to delete it.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn item_of_run(&self, run: Uuid, item: i64) -> Result<Option<Vec<ItemFate>>, DatabaseError> {
+        let query = self.database.statement(FATE_OF_ITEM).bind(run).bind(item);
+        let fates: Vec<ItemFate> = documents(&self.database, query).await?;
+        Ok((!fates.is_empty()).then_some(fates))
     }
 
     async fn run_exists(&self, run: Uuid) -> Result<bool, DatabaseError> {

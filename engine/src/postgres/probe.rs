@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 const PROBE: &str = include_str!("../../queries/probe.sql");
 const READ_SERVER_FACTS: &str = include_str!("../../queries/read_server_facts.sql");
 const READ_PRIVILEGES: &str = include_str!("../../queries/read_privileges.sql");
+const ROLE_OF_PEOPLE: &str = include_str!("../../queries/role_of_people.sql");
 
 /// The server's version.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -97,6 +98,14 @@ impl Database {
     /// The database failed, or has no schema.
     pub async fn missing_privileges(&self) -> Result<Vec<String>, DatabaseError> {
         documents(self, self.statement(READ_PRIVILEGES)).await
+    }
+
+    /// Which of the roles for people the connected one is or is a member of; none: it may be a replica's.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn role_of_people(&self) -> Result<Option<String>, DatabaseError> {
+        document(self, self.statement(ROLE_OF_PEOPLE)).await
     }
 
     /// Makes the cluster's roles; safe to run again.

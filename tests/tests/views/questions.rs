@@ -1,7 +1,7 @@
 //! What docs/questions.md asks can be asked, by the reader, and is answered.
 
 use lockgate_tests::TestDatabase;
-use sqlx::{AssertSqlSafe, Executor, Row, raw_sql};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, raw_sql};
 
 use super::{HEALTHY, as_role, run};
 
@@ -38,6 +38,10 @@ const PLANTED: &str = "
     insert into lockgate.run_batches (run_id, seq, step, status, first_id, last_id, n_items, claim_token, claim_id, claimed_by, lease_until)
     select id, 1, '0:items', 'claimed', 1, 10, 10, 1, gen_random_uuid(), '00000000-0000-4000-8000-000000000001',
            clock_timestamp() - interval '1 h' from lockgate.task_runs where idempotency_key = 'key-4';
+    -- One of the healthy run's batches was handed back once, and a slot had nobody to fire it.
+    update lockgate.run_batches set claim_token = 2 where run_id = '00000000-0000-7000-8000-000000000001' and seq = 2;
+    insert into lockgate.transitions (entity, key, from_status, to_status, term, reason)
+    values ('schedule', 'nightly', 'due', 'passed_over', 1, 'slot 2026-11-19T03:00:00Z: an earlier run is not over');
     -- Between two and three.
     insert into lockgate.task_runs (id, workflow, status, origin_id, wake_at)
     select overlay(lockgate.first_id_at(current_date + time '02:30')::text placing '7' from 15 for 1)::uuid, 'daily', 'suspended', gen_random_uuid(), null;
@@ -56,6 +60,7 @@ fn statements() -> Vec<String> {
             .replace(":'run'", "'00000000-0000-7000-8000-000000000001'")
             .replace(":'schedule'", "'nightly'")
             .replace(":'id'", "'00000000-0000-4000-8000-000000000007'")
+            .replace(":item", "13")
             .replace(":seq", "2");
         found.extend(
             filled
@@ -84,6 +89,48 @@ async fn every_question_of_the_page_is_answered() {
         let may_be_empty = MAY_BE_EMPTY.iter().any(|name| question.contains(name));
         assert!(may_be_empty || !rows.is_empty(), "no answer to: {question}");
     }
+}
+
+/// What the page says became of an item.
+async fn fates(reader: &mut PgConnection, run: &str, item: &str) -> Vec<String> {
+    let blocks = PAGE.split("```sql\n").skip(1);
+    let mut blocks = blocks.filter_map(|block| block.split_once("```").map(|(sql, _)| sql));
+    let question = blocks.find(|sql| sql.contains("not_of_this_run")).unwrap();
+    let filled = question.replace(":'run'", &format!("'{run}'")).replace(":item", item);
+    sqlx::query_scalar(AssertSqlSafe(filled))
+        .fetch_all(reader)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_page_names_one_fate_of_an_item_as_the_command_does() {
+    let database = TestDatabase::new().await;
+    run(database.pool(), include_str!("../../sql/items.sql")).await;
+    let mut reader = as_role(&database, "reader").await;
+    let (under_way, failed) = (
+        "00000000-0000-7000-8000-0000000000f1",
+        "00000000-0000-7000-8000-0000000000f2",
+    );
+    for (asked, item, fate) in [
+        (under_way, "1", "delivered"),
+        (under_way, "3", "refused"),
+        (under_way, "4", "due"),
+        (under_way, "5", "dead"),
+        (under_way, "6", "skipped"),
+        (under_way, "7", "vanished"),
+        (under_way, "22", "open"),
+        (under_way, "35", "open"),
+        (under_way, "21", "not_of_this_run"),
+        (under_way, "-1", "not_of_this_run"),
+        (under_way, "40", "not_planned"),
+        (failed, "10", "not_sent"),
+        (failed, "11", "not_of_this_run"),
+    ] {
+        assert_eq!(fates(&mut reader, asked, item).await, [fate], "{item} of {asked}");
+    }
+    let nobody = "00000000-0000-7000-8000-0000000000f9";
+    assert_eq!(fates(&mut reader, nobody, "1").await, [""; 0]);
 }
 
 #[tokio::test]
