@@ -382,7 +382,8 @@ async fn an_operator_sets_and_stops_schedules_for_somebody_and_for_a_reason() {
     let created = "select concat_ws(' ', to_status, 'by', actor) || ', ' || reason from lockgate.transitions where from_status is null";
     let expected = ["active by lockgate_operator for anna, created: asked for"];
     assert_eq!(lines(&test_database, created).await, expected);
-    let acts = "select concat_ws(' ', from_status, to_status, 'by', actor) || ', ' || reason from lockgate.v_acts order by at";
+    let acts =
+        "select concat_ws(' ', from_status, to_status, 'by', actor) || ', ' || reason from lockgate.v_acts order by at";
     let expected = [
         "active active by lockgate_operator for anna, edited: too rare",
         "active paused by lockgate_operator for anna, paused: too often",
