@@ -17,9 +17,9 @@ fn services() -> BTreeMap<String, Value> {
 
 /// Those that run our image.
 fn ours() -> BTreeMap<String, Value> {
+    let is_ours = |service: &Value| service["image"].as_str().unwrap().starts_with("lockgate:");
     let all = services().into_iter();
-    all.filter(|(_, service)| service["image"].as_str().unwrap().starts_with("lockgate:"))
-        .collect()
+    all.filter(|(_, service)| is_ours(service)).collect()
 }
 
 fn env(service: &Value) -> BTreeMap<String, String> {

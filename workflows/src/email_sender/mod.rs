@@ -243,7 +243,8 @@ async fn lacks(error: &sqlx::Error, pool: &PgPool) -> String {
     }
     let login = sqlx::query_scalar("select quote_ident(current_user)").fetch_one(pool);
     let login = login.await.unwrap_or_else(|_| "lockgate_engine".to_owned());
-    format!("; an administrator runs, once: create schema lockgate_mail authorization {login}")
+    let statement = format!("create schema lockgate_mail authorization {login}");
+    format!("; an administrator runs, once: {statement}")
 }
 
 /// Makes the table of e-mails where it is missing.
