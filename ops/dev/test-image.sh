@@ -41,17 +41,22 @@ trap '"$containers" rm -f "$name" >/dev/null 2>&1 || :; rm -rf "$secret"' EXIT
 printf '%s' "$DATABASE_URL" >"$secret/database-url"
 chmod 711 "$secret" && chmod 444 "$secret/database-url"
 
+read_only=(--read-only)
+# podman would put something to write to in /tmp, /run and elsewhere; docker does not, and does not know the option.
+[[ $("$containers" run --help 2>&1) != *--read-only-tmpfs* ]] || read_only+=(--read-only-tmpfs=false)
+
 contained() { # OPTION… -- ARGUMENT…
   local options=()
   while [ "$1" != -- ]; do options+=("$1") && shift; done
   shift
-  "$containers" run --name "$name" --network host --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+  "$containers" run --name "$name" --network host "${read_only[@]}" --cap-drop ALL --security-opt no-new-privileges \
     -v "$secret:/run/secrets:ro" -e DATABASE_URL_FILE=/run/secrets/database-url -e KAFKA_BROKERS="$KAFKA_BROKERS" \
     -e LOCKGATE_DRAIN_DEADLINE="$drain" "${options[@]}" "$image" "$@"
 }
 
 # All that the binary needs is in the image: TLS, time zones, librdkafka. The demo makes its schema, seeds, sends and proves.
-contained --rm -- demo --users 5000 --topic lockgate_image_demo
+# It alone writes something, into /tmp.
+contained --rm --tmpfs /tmp -- demo --users 5000 --topic lockgate_image_demo
 contained --rm --entrypoint /usr/local/bin/email-sender -- --version
 
 port=$(free_ports 1)

@@ -17,8 +17,9 @@ fn services() -> BTreeMap<String, Value> {
 
 /// Those that run our image.
 fn ours() -> BTreeMap<String, Value> {
+    let is_ours = |service: &Value| service["image"].as_str().unwrap().starts_with("lockgate:");
     let all = services().into_iter();
-    all.filter(|(_, service)| service["build"].is_object()).collect()
+    all.filter(|(_, service)| is_ours(service)).collect()
 }
 
 fn env(service: &Value) -> BTreeMap<String, String> {
@@ -27,6 +28,36 @@ fn env(service: &Value) -> BTreeMap<String, String> {
 
 fn words(list: &Value) -> Vec<String> {
     serde_json::from_value(list.clone()).unwrap_or_default()
+}
+
+/// What a service waits for, also by way of others.
+fn needs(services: &BTreeMap<String, Value>, name: &str) -> BTreeSet<String> {
+    let needed = services[name]["depends_on"].as_object().into_iter().flatten();
+    needed
+        .flat_map(|(next, _)| needs(services, next).into_iter().chain([next.clone()]))
+        .collect()
+}
+
+/// Builds of one tag at once fail on a machine that has none, and a name that anybody may push is not to be pulled.
+#[test]
+fn the_image_is_built_once_before_all_that_run_it() {
+    let (services, ours) = (services(), ours());
+    assert_eq!(ours.len(), 6);
+    let builders = services.iter().filter(|(_, service)| service.get("build").is_some());
+    let builders: Vec<&String> = builders.map(|(name, _)| name).collect();
+    let [builder] = builders[..] else {
+        panic!("{builders:?}")
+    };
+    assert!(ours.contains_key(builder), "{builder}");
+    let dockerfile = services[builder]["build"]["dockerfile"].as_str().unwrap();
+    assert!(path(dockerfile).is_file(), "{dockerfile}");
+    for (name, service) in &ours {
+        assert_eq!(service["pull_policy"], "never", "{name}");
+        assert!(
+            name == builder || needs(&services, name).contains(builder),
+            "{name} may start before {builder}"
+        );
+    }
 }
 
 #[test]

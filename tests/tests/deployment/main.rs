@@ -9,3 +9,4 @@ mod image;
 mod names;
 mod sample;
 mod unit;
+mod values;

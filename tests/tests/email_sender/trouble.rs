@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use lockgate_tests::mailroom::{Letter, Mailroom};
 use lockgate_tests::replica::PATIENCE;
 use lockgate_tests::smtp_sink::{Close, Manners, SmtpSink};
-use lockgate_tests::wait_until;
+use lockgate_tests::topic::Topic;
+use lockgate_tests::{TestDatabase, kafka_brokers, wait_until};
 use sqlx::Executor;
 
 const SENT: &str = "select count(*) from lockgate_mail.sent_emails where state = 'sent'";
@@ -293,4 +294,21 @@ async fn a_table_of_an_earlier_build_gets_what_it_lacks() {
     // Whether the sender came to offer it, or handed it back with its reason, is chance; an attempt that counts has its time.
     let whole = "select count(*) from lockgate_mail.sent_emails where (attempts > 0) = (first_attempt_at is not null)";
     assert_eq!(room.number(whole).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_may_make_no_schema_is_told_what_it_lacks_and_works_once_it_has_it() {
+    let database = TestDatabase::new().await;
+    let engine = format!("{}?options=-c%20role=lockgate_engine", database.url());
+    let (pool, topic) = (database.pool().clone(), Topic::new(kafka_brokers(), &[]).await);
+    let room = Mailroom::on(&engine, pool, topic, Some(database));
+    let statement = "create schema lockgate_mail authorization lockgate_engine";
+    let (code, said) = room.runs(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    let told = format!("an administrator runs, once: {statement}: ");
+    assert!(said.contains(&told), "{said}");
+    room.pool.execute(statement).await.unwrap();
+    room.post((0..5).map(Letter::to_user).collect()).await;
+    let _sender = room.sender();
+    room.has_mails(5).await;
 }

@@ -1,7 +1,12 @@
 -- The e-mails of email-sender. Made by it where they are missing, never by a migration: they are its own.
 -- What is there already is no news.
 set local client_min_messages = warning;
-create schema if not exists lockgate_mail;
+-- Where somebody made it for us we need no right to make one; `if not exists` would ask for that all the same.
+do $$ begin
+    if to_regnamespace('lockgate_mail') is null then
+        create schema lockgate_mail;
+    end if;
+end $$;
 create table if not exists lockgate_mail.sent_emails (
     id bigint generated always as identity primary key,
     message_id uuid not null unique,

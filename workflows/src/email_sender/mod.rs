@@ -41,6 +41,9 @@ const CREATE_LOCK: &str = "select pg_advisory_xact_lock(7163384699216396291)";
 const WHOLE: &str = "select exists (select from pg_attribute
     where attrelid = to_regclass('lockgate_mail.sent_emails') and attname = 'traceparent' and not attisdropped)";
 
+/// What the server answers to whoever lacks a right.
+const DENIED: &str = "42501";
+
 /// Consumes e-mail commands, each once, into the table lockgate_mail.sent_emails, and sends them when a server is set
 #[derive(Parser)]
 #[command(name = "email-sender", version)]
@@ -222,10 +225,26 @@ async fn prepare(
             return Ok(false);
         }
     }
-    create(pool)
-        .await
-        .context("the table of e-mails is not there and cannot be made")?;
+    if let Err(error) = create(pool).await {
+        let lacks = lacks(&error, pool).await;
+        return Err(error).context(format!("the table of e-mails is not there and cannot be made{lacks}"));
+    }
     Ok(true)
+}
+
+/// The statement by which an administrator gives us what we were denied.
+async fn lacks(error: &sqlx::Error, pool: &PgPool) -> String {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code(),
+        _ => None,
+    };
+    if code.as_deref() != Some(DENIED) {
+        return String::new();
+    }
+    let login = sqlx::query_scalar("select quote_ident(current_user)").fetch_one(pool);
+    let login = login.await.unwrap_or_else(|_| "lockgate_engine".to_owned());
+    let statement = format!("create schema lockgate_mail authorization {login}");
+    format!("; an administrator runs, once: {statement}")
 }
 
 /// Makes the table of e-mails where it is missing.

@@ -1,5 +1,10 @@
+{{/* The release's name. One that is no name of a Service, or leaves no room for a role, is made one that no other has. */}}
 {{- define "lockgate.name" -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- if or (contains "." .Release.Name) (gt (len .Release.Name) 40) -}}
+{{- printf "%s-%s" (.Release.Name | replace "." "-" | trunc 31 | trimSuffix "-") (.Release.Name | sha256sum | trunc 8) -}}
+{{- else -}}
+{{- .Release.Name -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "lockgate.image" -}}
@@ -12,22 +17,27 @@
 
 {{- define "lockgate.selector" -}}
 app.kubernetes.io/name: lockgate
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+app.kubernetes.io/component: {{ .component | quote }}
 {{- end -}}
 
 {{- define "lockgate.labels" -}}
 {{ include "lockgate.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end -}}
 
-{{/* What is read from files of the Secret: variables that point at them. */}}
-{{- define "lockgate.secretEnv" -}}
-{{- range $variable, $key := . }}
-- name: {{ $variable }}
-  value: /etc/lockgate/secrets/{{ $key }}
+{{/* .env as it is, and of .files, which are those of the Secret, variables that point at them. */}}
+{{- define "lockgate.env" -}}
+{{- range $variable, $value := .env }}
+{{- if hasKey $.files $variable }}
+{{- fail (printf "%s is in env and in secretFiles: which of them is meant?" $variable) }}
+{{- end }}
+- {name: {{ $variable | quote }}, value: {{ $value | quote }}}
+{{- end }}
+{{- range $variable, $key := .files }}
+- {name: {{ $variable | quote }}, value: {{ printf "/etc/lockgate/secrets/%s" $key | quote }}}
 {{- end }}
 {{- end -}}
 
@@ -37,6 +47,8 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* The user of the image. OpenShift's restricted-v2 gives each namespace users of its own and refuses this one: grant the pods'
+service account nonroot-v2. */}}
 {{- define "lockgate.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -49,14 +61,14 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "lockgate.secretVolume" -}}
 - name: secrets
   secret:
-    secretName: {{ .root.Values.existingSecret }}
+    secretName: {{ .root.Values.existingSecret | quote }}
     defaultMode: 0440
     items:
       {{- range $variable, $key := merge (dict) (.extra | default dict) .root.Values.secretFiles }}
-      - {key: {{ $key }}, path: {{ $key }}}
+      - {key: {{ $key | quote }}, path: {{ $key | quote }}}
       {{- end }}
       {{- range $key, $path := .root.Values.certificateFiles }}
-      - {key: {{ $key }}, path: {{ $path }}}
+      - {key: {{ $key | quote }}, path: {{ $path | quote }}}
       {{- end }}
 {{- end -}}
 
