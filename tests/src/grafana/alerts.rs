@@ -263,7 +263,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Committed commands wait",
         meaning: "The outbox does not keep up, or a route has no topic.",
         query: "select lane, route, waiting, oldest_age_s, holder, last_error from lockgate.v_outbox_health order by oldest_age_s desc nulls last limit 20",
-        action: "Do what `last_error` of the lane names. Where it says nothing: a route that begins with `:` wants `topics.TYPE` (log event `outbox_unroutable`), a topic of `v_breakers` is LockgateBreakerOpen, and without a worker whose `window_size` in `v_replicas` is above 0 nobody has brokers. Commands that nobody will ever take go out of the way by `lockgate outbox move --route ROUTE --to-topic TOPIC --reason '…' --dry-run`, as dead undelivered messages.",
+        action: "Do what `last_error` of the lane names. Where it says nothing: a route that begins with `:` wants `topics.<type>` (log event `outbox_unroutable`), a topic of `v_breakers` is LockgateBreakerOpen, and without a worker whose `window_size` in `v_replicas` is above 0 nobody has brokers. Commands that nobody will ever take go out of the way by `lockgate outbox move --route ROUTE --to-topic TOPIC --reason '…' --dry-run`, as dead undelivered messages.",
         bad: (&[("<lockgate.outbox.oldest.age>", "61+30x40")], &[]),
         good: &[("<lockgate.outbox.oldest.age>", "3+0x40")],
     },

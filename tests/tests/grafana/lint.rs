@@ -211,8 +211,11 @@ fn a_bad_dashboard_is_complained_about() {
     let mut table = panel(2, 12);
     table["type"] = json!("table");
     let said = faults(&board(vec![panel(1, 0), table.clone()]));
-    assert_eq!(said, ["A: its unit is that of every number in its rows"]);
-    table["fieldConfig"]["defaults"]["unit"] = json!("none");
+    assert_eq!(
+        said,
+        ["A: its unit is that of everything in its rows, texts of digits too"]
+    );
+    table["fieldConfig"]["defaults"]["unit"] = Value::Null;
     table["targets"] = json!([table["targets"][0], table["targets"][0]]);
     let said = faults(&board(vec![panel(1, 0), table]));
     assert_eq!(said, ["A: it shows the first of its tables"]);

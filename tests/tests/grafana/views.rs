@@ -105,8 +105,8 @@ async fn every_panel_has_data_and_every_alert_an_answer() {
     let cluster = Cluster::new().await.patient();
     let mut load = DemoLoad::run(&cluster).await;
     let mut reader = Reader::new(&cluster, load.run.to_string()).await;
-    // One item of the load is refused for good.
-    assert_eq!(reader.firing().await, ["LockgateRefused"]);
+    // One item of the load is refused for good, and one of its runs failed.
+    assert_eq!(reader.firing().await, ["LockgateRefused", "LockgateRunsFail"]);
     let always = panels().filter(|panel| !panel.empty_when_well);
     assert_eq!(reader.empty(always).await, [""; 0]);
 
