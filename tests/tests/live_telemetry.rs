@@ -241,7 +241,11 @@ async fn panels_have_data_and_alerts_fire() {
     wait_until(
         PATIENCE,
         "the load's own alerts are raised, and no others",
-        async || raised(&servers).await == of_load,
+        async || {
+            let raised = raised(&servers).await;
+            println!("raised: {raised:?}");
+            raised == of_load
+        },
     )
     .await;
 

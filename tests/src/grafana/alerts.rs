@@ -295,7 +295,7 @@ const DELIVERY: &[Alert] = &[
         name: "LockgateDirectLost",
         severity: Critical,
         lasts: "0s",
-        expr: "sum by (job) (increase(<lockgate.direct.commands>{lockgate_outcome=~\"not_accepted|unplaced\"}[10m]))",
+        expr: "sum by (job) (risen(<lockgate.direct.commands>{lockgate_outcome=~\"not_accepted|unplaced\"}; 10m))",
         fires: Above(0.0),
         or_absent: None,
         sql: None,

@@ -10,9 +10,7 @@ pub(super) const CONSUMERS: &[Alert] = &[
         name: "LockgateInboxDead",
         severity: Warning,
         lasts: "0s",
-        // A counter that is not told before it counts has risen from nothing when it is first seen, which is no increase to
-        // Prometheus.
-        expr: "sum by (job, messaging_consumer_group_name) (increase(<lockgate.inbox.messages>{lockgate_outcome=\"dead\"}[1h]) > 0 or (<lockgate.inbox.messages>{lockgate_outcome=\"dead\"} unless <lockgate.inbox.messages>{lockgate_outcome=\"dead\"} offset 1h))",
+        expr: "sum by (job, messaging_consumer_group_name) (risen(<lockgate.inbox.messages>{lockgate_outcome=\"dead\"}; 1h))",
         fires: Above(0.0),
         or_absent: None,
         sql: Some(

@@ -1,7 +1,8 @@
 //! Queries of metrics: short forms are written out, and what they name is held to the catalogue.
 //!
 //! `<lockgate.items>` is the metric's name as Prometheus has it (a histogram's parts are `<…>_bucket`, `_sum`, `_count`);
-//! `{J` is the job that the dashboard has chosen, `,W` its workflows.
+//! `{J` is the job that the dashboard has chosen, `,W` its workflows. `risen(SERIES; 1h)` is by how much a counter has risen in that
+//! time: one that is first seen above nothing has risen from nothing, which is no `increase` to Prometheus.
 
 use super::catalogue;
 
@@ -23,7 +24,17 @@ pub fn written_out(short: &str) -> String {
         rest = after;
     }
     out.push_str(rest);
-    out.replace("{J", JOB).replace(",W", WORKFLOW)
+    risen(&out.replace("{J", JOB).replace(",W", WORKFLOW))
+}
+
+fn risen(short: &str) -> String {
+    let Some((before, rest)) = short.split_once("risen(") else {
+        return short.to_owned();
+    };
+    let (series, rest) = rest.split_once("; ").expect("risen(SERIES; TIME)");
+    let (time, after) = rest.split_once(')').expect("risen(SERIES; TIME)");
+    let after = risen(after);
+    format!("{before}(increase({series}[{time}]) > 0 or ({series} unless {series} offset {time})){after}")
 }
 
 /// What stands before the first `<name>`, the name, and what follows; `<` before anything but a letter compares.
@@ -58,6 +69,10 @@ mod tests {
         assert_eq!(
             written_out("sum(rate(<lockgate.items>{J,W}[$__rate_interval])) < 1"),
             "sum(rate(lockgate_items_total{job=~\"$job\",lockgate_workflow=~\"$workflow\"}[$__rate_interval])) < 1"
+        );
+        assert_eq!(
+            written_out("sum(risen(<lockgate.items>{a=\"b\"}; 5m)) > 1"),
+            "sum((increase(lockgate_items_total{a=\"b\"}[5m]) > 0 or (lockgate_items_total{a=\"b\"} unless lockgate_items_total{a=\"b\"} offset 5m))) > 1"
         );
         assert_eq!(
             written_out("<lockgate.run.duration>_bucket{le=\"1\"}"),

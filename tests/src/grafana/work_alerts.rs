@@ -52,7 +52,7 @@ pub(super) const WORK: &[Alert] = &[
         name: "LockgateRunsFail",
         severity: Info,
         lasts: "0s",
-        expr: "sum by (job, lockgate_workflow) (increase(<lockgate.runs.ended>{lockgate_outcome=\"failed\"}[15m]))",
+        expr: "sum by (job, lockgate_workflow) (risen(<lockgate.runs.ended>{lockgate_outcome=\"failed\"}; 15m))",
         fires: Above(0.0),
         or_absent: None,
         sql: Some(
@@ -191,7 +191,7 @@ pub(super) const WORK: &[Alert] = &[
         name: "LockgateSlotPassedOver",
         severity: Info,
         lasts: "0s",
-        expr: "sum by (job) (increase(<lockgate.schedule.slots>{lockgate_outcome=\"passed_over\"}[1h]))",
+        expr: "sum by (job) (risen(<lockgate.schedule.slots>{lockgate_outcome=\"passed_over\"}; 1h))",
         fires: Above(0.0),
         or_absent: None,
         sql: Some(
@@ -206,7 +206,7 @@ pub(super) const WORK: &[Alert] = &[
             &[],
         ),
         good: &[
-            ("<lockgate.schedule.slots>{lockgate_outcome=\"passed_over\"}", "2+0x40"),
+            ("<lockgate.schedule.slots>{lockgate_outcome=\"passed_over\"}", "0+0x40"),
             ("<lockgate.schedule.slots>{lockgate_outcome=\"fired\"}", "0+1x40"),
         ],
     },

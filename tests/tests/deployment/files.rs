@@ -29,6 +29,7 @@ fn value(yaml: &Yaml) -> Value {
         Yaml::Array(items) => items.iter().map(value).collect(),
         Yaml::String(text) => text.as_str().into(),
         Yaml::Integer(number) => (*number).into(),
+        Yaml::Real(number) => number.parse::<f64>().unwrap().into(),
         Yaml::Boolean(truth) => (*truth).into(),
         Yaml::Null => Value::Null,
         other => panic!("{other:?}: a kind of value that these files have no use for"),
