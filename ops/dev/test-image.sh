@@ -22,24 +22,31 @@ skip() {
 works() { command -v "$1" >/dev/null && "$1" info >/dev/null 2>&1; }
 
 containers=${CONTAINERS-}
-if [ -z "$containers" ]; then
+if [ -n "$containers" ]; then
+  works "$containers" || die "'$containers info' fails, and CONTAINERS says to use it"
+else
   for containers in docker podman ''; do works "$containers" && break; done
   [ -n "$containers" ] || skip "neither docker nor podman works on this machine, and the image is built and run with one"
 fi
 while read -r base; do
-  "$containers" image inspect "$base" >/dev/null 2>&1 || "$containers" pull -q "$base" >/dev/null 2>&1 ||
-    skip "$base, which the image begins with, cannot be had from here"
+  "$containers" image inspect "$base" >/dev/null 2>&1 && continue
+  why=$("$containers" pull -q "$base" 2>&1 >/dev/null) && continue
+  # A registry that answers and has none of that name is no matter of this machine.
+  [[ ${why,,} != *manifest*unknown* && ${why,,} != *"not found"* ]] || die "$base, which the image begins with, is not there: $why"
+  skip "$base, which the image begins with, cannot be had from here: ${why##*$'\n'}"
 done < <(sed -nE 's/^FROM ([^ ]+).*/\1/p' "$file")
 "$containers" build -f "$file" -t "$image" . >&2
 user=$("$containers" image inspect --format '{{.Config.User}}' "$image")
 [ "$user" = 65532:65532 ] || die "the image runs as '$user' and not as 65532:65532"
 
 name=lockgate-test-$$
-secret=$(mktemp -d)
-trap '"$containers" rm -f "$name" >/dev/null 2>&1 || :; rm -rf "$secret"' EXIT
-# As a secret is given: a file that its user may read, and nobody on the machine but him and us can find.
+scratch=$(mktemp -d)
+secret=$scratch/secrets
+trap '"$containers" rm -f "$name" >/dev/null 2>&1 || :; rm -rf "$scratch"' EXIT
+# As a secret is given: a file that its user may read. Nobody else on the machine gets into the folder above.
+mkdir -m 755 "$secret"
 printf '%s' "$DATABASE_URL" >"$secret/database-url"
-chmod 711 "$secret" && chmod 444 "$secret/database-url"
+chmod 444 "$secret/database-url"
 
 read_only=(--read-only)
 # podman would put something to write to in /tmp, /run and elsewhere; docker does not, and does not know the option.

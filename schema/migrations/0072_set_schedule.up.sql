@@ -42,6 +42,15 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     created boolean;
 begin
+    begin
+        perform convert_from(set_schedule.params, 'UTF8')::jsonb;
+    exception when data_exception then
+        raise exception 'params are no JSON document: %', sqlerrm using errcode = 'invalid_parameter_value',
+            hint = 'give the bytes of one, such as convert_to(''{"day": 1}'', ''UTF8'')';
+    end;
+    if set_schedule.priority not between -32768 and 32767 then
+        raise exception 'priority is %, and is from 0 to 20', set_schedule.priority using errcode = 'invalid_parameter_value';
+    end if;
     perform lockgate.act_for(set_schedule.actor, set_schedule.reason);
     -- What is ordinary is not written down, so that setting it is no change. All else is for the table's own checks.
     insert into lockgate.schedules as s (name, workflow, cron, timezone, params, dst_gap, dst_fold, catch_up,

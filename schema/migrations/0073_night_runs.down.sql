@@ -176,3 +176,5 @@ union all
 select 'old_snapshot', format('%s %s', o.kind, coalesce(o.pid::text, o.application)), null, o.since,
        format('%s of %s keeps deleted rows from being cleared away', coalesce(o.application, o.kind), o.who)
   from lockgate.old_snapshots('15 minutes') o where o.since is not null;
+
+drop index lockgate.task_runs_failed_slots;

@@ -1,3 +1,6 @@
+-- v_stuck: the last that failed of those that schedules began.
+create index task_runs_failed_slots on lockgate.task_runs (finished_at) where status = 'failed' and (slot is not null or chain is not null);
+
 -- A night run that failed, one that will be late, and code that hangs are trouble too.
 
 create or replace view lockgate.v_stuck as
@@ -37,6 +40,22 @@ with clock as materialized (
              order by b.not_before, b.seq limit 1) < (select now from clock) + interval '1 minute'
        and not exists (select from lockgate.run_batches b where b.run_id = s.run_id and b.step = s.path and b.status = 'claimed')
      order by s.run_id limit 100
+), dated as materialized (
+    select s.run_id, s.path, r.deadline_at, r.pace_per_s
+      from lockgate.run_steps s
+      join lockgate.task_runs r on r.id = s.run_id
+     where s.kind = 'fan_out' and s.status = 'open' and s.started_at < (select now from clock) - interval '1 minute'
+       and r.deadline_at is not null and r.finished_at is null and r.stop_status is null
+     order by s.run_id limit 100
+), failed as materialized (
+    -- What a schedule began has its slot at the head of the chain.
+    select h.schedule, h.slot, h.id as head, r.id, r.finished_at, r.reason
+      from (select x.id, x.chain, x.finished_at, x.reason from lockgate.task_runs x
+             where x.status = 'failed' and (x.slot is not null or x.chain is not null)
+               and x.finished_at > (select now from clock) - interval '30 days'
+             order by x.finished_at desc limit 500) r
+      join lockgate.task_runs h on h.id = coalesce(r.chain, r.id)
+     where h.slot is not null
 ), unmoved as materialized (
     -- Of which no batch was finished for long, nor was its run resumed. Two changes a batch: whoever moves has a finish among these.
     select u.*, greatest(u.started_at, x.moved_at) as since, x.reason
@@ -110,26 +129,33 @@ union all
     and r.deadline_at < (select now from clock) - interval '1 minute'
   order by r.deadline_at limit 100)
 union all
-(select 'run_held_long', r.id::text, r.id, coalesce(x.at, r.claimed_at),
-        format('replica %s holds it and has recorded nothing of it for more than an hour: does its code hang?', r.claimed_by)
-   from lockgate.task_runs r
-  -- The last steps by when they began: what a run records, it records of one of these.
+(select 'run_held_long', h.id::text, h.id, coalesce(x.at, h.claimed_at),
+        format('replica %s holds it and has recorded nothing of it for more than an hour: does its code hang?', h.claimed_by)
+   -- The fifty that are held longest, and of them those whose steps are soon read: others record something.
+   from (select r.id, r.claimed_at, r.claimed_by from lockgate.task_runs r
+          where r.claim_id is not null and r.claimed_at < (select now from clock) - interval '1 hour'
+            and r.lease_until > (select now from clock) - interval '30 seconds'
+          order by r.claimed_at limit 50) h
   cross join lateral (
-      select max(coalesce(y.finished_at, y.started_at)) as at
-        from (select s.started_at, s.finished_at from lockgate.run_steps s where s.run_id = r.id limit 10000) y) x
-  where r.claim_id is not null and r.claimed_at < (select now from clock) - interval '1 hour'
-    and r.lease_until > (select now from clock) - interval '30 seconds'
-    and coalesce(x.at, r.claimed_at) < (select now from clock) - interval '1 hour'
+      select max(coalesce(y.finished_at, y.started_at)) as at, count(*) as steps
+        from (select s.started_at, s.finished_at from lockgate.run_steps s where s.run_id = h.id limit 1001) y) x
+  where x.steps <= 1000 and coalesce(x.at, h.claimed_at) < (select now from clock) - interval '1 hour'
     -- Batches move by themselves: fan_out_idle is of those.
-    and not exists (select from lockgate.run_steps s where s.run_id = r.id and s.kind = 'fan_out' and s.status = 'open')
-  order by r.id limit 100)
+    and not exists (select from lockgate.run_steps s
+                     where s.run_id = h.id and s.kind = 'fan_out' and s.status = 'open' and (s.planned_at is not null or s.planned_batches > 0)))
 union all
-(select 'run_late', format('%s %s', p.run_id, p.step), p.run_id, d.deadline_at,
-        format('at its pace the fan-out is done at %s, past the deadline of its run', to_char(p.done_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-   from lockgate.task_runs d
-   join lockgate.v_run_progress p on p.run_id = d.id
-  where d.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and d.stop_status is null
-    and d.deadline_at is not null and p.done_at > d.deadline_at
+(select 'run_late', format('%s %s', d.run_id, d.path), d.run_id, d.deadline_at,
+        format('at its pace what is planned is done at %s, past the deadline of its run', to_char(x.done_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+   from dated d
+  -- Key by key.
+  cross join lateral (
+      select p.remaining, p.items_per_s from lockgate.v_run_progress p
+       where p.run_id = d.run_id and p.step = d.path offset 0) p
+  -- Of a plan that is not whole, what is planned. A paced run ends few batches, of which the last minute says little.
+  cross join lateral (
+      select (select now from clock)
+             + make_interval(secs => p.remaining / nullif(coalesce(d.pace_per_s::float8, p.items_per_s), 0)) as done_at) x
+  where x.done_at > d.deadline_at
   order by d.deadline_at limit 100)
 union all
 (select case h.status when 'quarantined' then 'run_quarantined' else 'run_paused_long' end, h.id::text, h.id, t.at,
@@ -180,23 +206,21 @@ union all
 (select 'schedule_broken', s.name, null, s.updated_at, s.problem
    from lockgate.schedules s where s.problem is not null order by s.name limit 100)
 union all
-(select 'schedule_failed', s.name, e.id, e.finished_at, format('its last run failed: %s', coalesce(e.reason, 'it does not say why'))
-   from lockgate.schedules s
-  cross join lateral (
-      select r.id, r.status from lockgate.task_runs r
-       where r.schedule = s.name and r.slot is not null and r.finished_at is not null
-       order by r.slot desc limit 1) l
-   join lockgate.task_runs e on e.id = lockgate.last_run(l.id)
-  where s.paused_at is null and l.status in ('failed', 'continued') and e.status = 'failed'
+(select 'schedule_failed', f.schedule, f.id, f.finished_at, format('its last run failed: %s', coalesce(f.reason, 'it does not say why'))
+   from failed f
+   join lockgate.schedules s on s.name = f.schedule
+  -- Not of an earlier schedule of that name.
+  where s.paused_at is null and f.finished_at >= s.created_at
+    and not exists (select from lockgate.task_runs n where n.schedule = f.schedule and n.slot > f.slot and n.finished_at is not null)
     -- Somebody has it done again, or has done so.
     and not exists (
         with recursive again as (
-            select f.id, f.status from lockgate.task_runs f where f.forked_from in (e.id, l.id)
+            select r.id from lockgate.task_runs r where r.forked_from in (f.id, f.head)
             union
-            select f.id, f.status from again a join lockgate.task_runs f on f.forked_from = a.id
+            select r.id from again a join lockgate.task_runs r on r.forked_from in (a.id, lockgate.last_run(a.id))
         )
-        select from again a where a.status <> 'failed')
-  order by s.name limit 100)
+        select from again a join lockgate.task_runs l on l.id = lockgate.last_run(a.id) where l.status <> 'failed')
+  order by f.finished_at desc limit 100)
 union all
 select 'undelivered_due', format('topic %s', u.topic), null, u.first_due,
        format('%s%s are due, and %s', u.due, case when u.capped then ' or more' else '' end, n.why)

@@ -2,14 +2,14 @@
 insert into lockgate.task_runs (id, workflow, status, origin_id, last_batch_seq, started_at, finished_at, reason, wake_at)
 values ('00000000-0000-7000-8000-0000000000f1', 'daily-mail', 'suspended', '00000000-0000-7000-8000-0000000000f1', 5, clock_timestamp(),
         null, null, null),
-       ('00000000-0000-7000-8000-0000000000f2', 'daily-mail', 'failed', '00000000-0000-7000-8000-0000000000f2', 1, clock_timestamp(),
+       ('00000000-0000-7000-8000-0000000000f2', 'daily-mail', 'failed', '00000000-0000-7000-8000-0000000000f2', 2, clock_timestamp(),
         clock_timestamp(), 'boom', null),
        ('00000000-0000-7000-8000-0000000000f3', 'daily-mail', 'queued', '00000000-0000-7000-8000-0000000000f3', 0, null, null, null,
         clock_timestamp());
 -- Planned up to item 39, and all.
 insert into lockgate.run_steps (run_id, path, kind, status, plan_cursor, planned_items, planned_batches, planned_at)
 values ('00000000-0000-7000-8000-0000000000f1', '0:mails', 'fan_out', 'open', 39, 23, 3, null),
-       ('00000000-0000-7000-8000-0000000000f2', '0:mails', 'fan_out', 'open', 10, 10, 1, clock_timestamp());
+       ('00000000-0000-7000-8000-0000000000f2', '0:mails', 'fan_out', 'open', 20, 20, 2, clock_timestamp());
 -- Of the first 3 was refused, 4 and 5 are unknown, 6 was skipped, 7 had vanished.
 insert into lockgate.run_batches (run_id, seq, step, status, first_id, last_id, n_items, parent_seq, claim_token, claim_id, claimed_by,
     lease_until, delivered, refused, unknown, skipped, vanished, refused_ids, unknown_ids, skipped_ids, vanished_ids, finished_at)
@@ -26,6 +26,9 @@ values ('00000000-0000-7000-8000-0000000000f1', 1, '0:mails', 'done', 1, 10, 10,
         null, null, null, null, null, null),
        ('00000000-0000-7000-8000-0000000000f2', 1, '0:mails', 'free', 1, 10, 10, null, 0, null, null, null, null, null, null, null,
         null, null, null, null, null, null);
+-- Of a batch that was under way the first item is acknowledged.
+insert into lockgate.run_batches (run_id, seq, step, status, first_id, last_id, n_items, claim_token, delivered_bits)
+values ('00000000-0000-7000-8000-0000000000f2', 2, '0:mails', 'free', 11, 20, 10, 1, '\x01');
 -- 20, 22 and 29.
 insert into lockgate.run_batch_ids (run_id, seq, ids) values ('00000000-0000-7000-8000-0000000000f1', 2, '\x01000207');
 insert into lockgate.undelivered_messages (command_type, id, message_id, run_id, step, batch_seq, item_id, status, reason_code, reason, topic)

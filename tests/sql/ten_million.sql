@@ -57,6 +57,12 @@ insert into lockgate.run_steps (run_id, path, kind, status, planned_items, plann
 select f.id, '0:items', 'fan_out', case when f.under_way then 'open' else 'completed' end, 5000000, 5000, clock_timestamp(),
        clock_timestamp() - interval '1 hour', case when not f.under_way then clock_timestamp() end
   from fan_outs f;
+-- Half of what is held has been so for hours, and records something now and then. Fan-outs have a deadline.
+update lockgate.task_runs r set claimed_at = clock_timestamp() - interval '2 hours' where r.claim_id is not null and r.claim_token % 2 = 0 and r.id::text ~ '[0-7]$';
+insert into lockgate.run_steps (run_id, path, kind, status, started_at, finished_at)
+select r.id, n || ':work', 'step', 'completed', clock_timestamp() - interval '2 hours', clock_timestamp() - (500 - n) * interval '1 s'
+  from (select id from lockgate.task_runs where claimed_at < clock_timestamp() - interval '1 hour' limit 1000) r cross join generate_series(1, 500) n;
+update lockgate.task_runs r set deadline_at = clock_timestamp() + interval '5 s' from fan_outs f where f.id = r.id and f.under_way;
 insert into lockgate.run_batches (run_id, seq, step, status, first_id, last_id, n_items, claim_token, claim_id, claimed_by, lease_until,
     delivered, refused, unknown, skipped, vanished, finished_at)
 select b.id, b.seq, '0:items', b.status, b.seq * 1000 - 999, b.seq * 1000, 1000, case when b.status = 'free' then 0 else 1 end,

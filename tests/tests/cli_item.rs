@@ -42,6 +42,14 @@ async fn one_fate_is_named_whatever_became_of_the_item() {
         (UNDER_WAY, "35", "open", json!(5), json!("the batch is recoverable")),
         (UNDER_WAY, "40", "not_planned", Value::Null, Value::Null),
         (FAILED, "10", "not_sent", json!(1), json!("the run is failed: boom")),
+        (
+            FAILED,
+            "11",
+            "delivered",
+            json!(2),
+            json!("acknowledged, the batch is free"),
+        ),
+        (FAILED, "12", "unknown", json!(2), json!("the run is failed: boom")),
         (NOT_BEGUN, "1", "not_planned", Value::Null, Value::Null),
     ];
     for (run, item, fate, batch, reason) in cases {
@@ -69,7 +77,7 @@ async fn an_item_that_is_not_there_exits_3() {
     database.pool().execute(sqlx::raw_sql(ITEMS)).await.unwrap();
     let program = Program::new(BIN, database.url());
     // Between the items of a batch, before all of them, and behind a plan that is whole.
-    for (run, item) in [(UNDER_WAY, "21"), (UNDER_WAY, "-1"), (FAILED, "11")] {
+    for (run, item) in [(UNDER_WAY, "21"), (UNDER_WAY, "-1"), (FAILED, "21")] {
         let finished = ask(&program, run, item).await.exits(3);
         finished.says(&[
             &format!("error: run {run} has no item {item}; nothing was changed"),

@@ -17,6 +17,7 @@ use lockgate_tests::telemetry_servers::TelemetryServers;
 use lockgate_tests::topic::Topic;
 use lockgate_tests::{kafka_brokers, skipped, wait_until};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// Exports come soon, and the leader measures soon.
 const SOON: [(&str, &str); 6] = [
@@ -33,8 +34,8 @@ const WHAT_FAILS: [&str; 3] = [
     "<lockgate.step.retries>",
     "<lockgate.batch.hand_backs>",
 ];
-const PAUSE: &str = "select lockgate.pause_run(run_id, 'for a look', 'mia') from lockgate.v_runs where workflow = 'chaos-items' and status = 'running'";
-const RESUME: &str = "select lockgate.resume_run(run_id, 'seen', 'mia') from lockgate.v_runs where workflow = 'chaos-items' and status = 'paused'";
+const HELD: &str = "select count(*) from lockgate.run_batches where run_id = $1 and status = 'claimed'";
+const CANCEL: &str = "select lockgate.cancel_run($1, 'seen enough', 'mia')";
 
 /// A query, and the panel that shows it.
 type Shown = (&'static Panel, &'static Query);
@@ -178,11 +179,23 @@ async fn is_shown(servers: &TelemetryServers, unseen: &mut Vec<Shown>, what: &st
     .await;
 }
 
+/// A run whose batches are held, and for long.
+async fn is_held(cluster: &Cluster) -> Uuid {
+    let slow = cluster
+        .start_paced("chaos-items", json!({"items": 100_000}), Some(5))
+        .await;
+    wait_until(PATIENCE, "batches are held", async || {
+        cluster.count(HELD, slow).await > 0
+    })
+    .await;
+    slow
+}
+
 /// Everything that panels show only in trouble is shown while there is some.
 async fn trouble_is_shown(servers: &TelemetryServers, cluster: &Cluster, load: DemoLoad) {
     let _sender = consumes(servers, cluster).await;
-    // Tables that are away for a while: a job of the leader fails, and so do tries of a step. Who holds batches of a run that
-    // is paused hands them back.
+    // Batches of a run that is cancelled are handed back. Tables that are away for a while: a job of the leader fails, and so do
+    // tries of a step.
     execute(cluster, "alter table lockgate.schedules rename to away").await;
     execute(cluster, "alter table effects rename to effects_away").await;
     cluster.start("chaos-steps", json!({"transactions": 1})).await;
@@ -191,13 +204,20 @@ async fn trouble_is_shown(servers: &TelemetryServers, cluster: &Cluster, load: D
         .filter(is_of_trouble)
         .partition(|shown| WHAT_FAILS.iter().any(|text| shown.1.text.contains(text)));
     assert_eq!(failing.len(), WHAT_FAILS.len(), "{:?}", names(&failing));
-    execute(cluster, PAUSE).await;
+    let cancelled = is_held(cluster).await;
+    sqlx::query(CANCEL)
+        .bind(cancelled)
+        .execute(&cluster.pool)
+        .await
+        .unwrap();
     is_shown(servers, &mut failing, "what fails is shown").await;
     execute(cluster, "alter table lockgate.away rename to schedules").await;
     execute(cluster, "alter table effects_away rename to effects").await;
-    execute(cluster, RESUME).await;
-    // A holder of batches dies, and the leader takes them over.
+    // A holder of batches dies, and the next leader takes them over.
     let mut unseen = silent(servers, &others).await;
+    is_held(cluster).await;
+    let mut next = cluster.replica();
+    next.runs().await;
     let DemoLoad { mut replica, .. } = load;
     replica.kill();
     is_shown(servers, &mut unseen, "what is wrong is shown").await;
@@ -242,8 +262,10 @@ async fn panels_have_data_and_alerts_fire() {
         PATIENCE,
         "the load's own alerts are raised, and no others",
         async || {
-            let raised = raised(&servers).await;
+            let mut raised = raised(&servers).await;
             println!("raised: {raised:?}");
+            // A run of the load waits for code that nobody has, and at some time for too long.
+            raised.remove("LockgateQueueBehind");
             raised == of_load
         },
     )

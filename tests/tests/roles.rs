@@ -407,6 +407,11 @@ async fn what_no_schedule_may_be_is_refused_to_an_operator_too() {
         ("'a', 'reports', '@daily', overlap => 'both'", "23514"),
         ("'a', 'reports', '@daily', jitter => '2 days'", "23514"),
         ("'a', 'reports', '@daily', priority => 21", "23514"),
+        ("'a', 'reports', '@daily', priority => 40000", "22023"),
+        ("'a', 'reports', '@daily', params => 'garbage'", "22023"),
+        // Of bytes written so, a backslash escapes.
+        (r#"'a', 'reports', '@daily', params => '{"a": "\\d"}'"#, "22023"),
+        (r#"'a', 'reports', '@daily', params => '\xff'"#, "22023"),
         ("'a', 'reports', '@daily', attributes => '[]'", "23514"),
     ] {
         let sql = AssertSqlSafe(format!("select lockgate.set_schedule({wrong})"));

@@ -25,7 +25,7 @@ impl Args {
         };
         if fates.iter().any(|fate| fate.fate == "not_of_this_run") {
             let failure = Failure::new(Exit::NotFound, format!("run {run} has no item {item}"));
-            let hint = "see `batches list`; what a retry took over is in the run that sent it, see `runs show`";
+            let hint = "see `batches list`; what a retry took over is in the run that sent it, and a run that went on as another has its items alone: see `runs show`";
             return Err(failure.hint(hint));
         }
         let columns = ["fate", "step", "batch", "at", "replica", "reason"];

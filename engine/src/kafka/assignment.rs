@@ -27,6 +27,8 @@ struct Held {
     committed_twice: Option<i64>,
     /// The offset of the first record that was read: all before it is settled, or was never there.
     begins: Option<i64>,
+    /// The offset behind the last record that was read.
+    read: Option<i64>,
     /// What the library last said of it.
     look: Option<Look>,
 }
@@ -35,6 +37,9 @@ impl Held {
     /// How many of the records that were there at the last look are not settled. It was a moment ago: more may be settled.
     fn lag(&self) -> Option<i64> {
         let look = self.look?;
+        if look.read && self.read.is_none_or(|read| self.settled >= Some(read)) {
+            return Some(0);
+        }
         let from = self.settled.or(self.begins).or(look.from)?;
         Some((look.end - from).max(0))
     }
@@ -61,7 +66,8 @@ impl Assignment {
     }
 
     /// The present hold of a partition; 0 when it is not held (its records are settled, their offsets are not ours).
-    pub(super) fn hold(&self, partition: i32) -> u64 {
+    #[cfg(test)]
+    fn hold(&self, partition: i32) -> u64 {
         self.lock().partitions.get(&partition).map_or(0, |held| held.hold)
     }
 
@@ -75,6 +81,7 @@ impl Assignment {
                 committed: None,
                 committed_twice: None,
                 begins: None,
+                read: None,
                 look: None,
             };
             holds.partitions.insert(partition, held);
@@ -93,11 +100,13 @@ impl Assignment {
         self.lock().partitions.clear();
     }
 
-    /// Notes that this was read of a partition; the first one of a hold is where it begins.
-    pub(super) fn begins(&self, partition: i32, offset: i64) {
-        if let Some(held) = self.lock().partitions.get_mut(&partition) {
+    /// Notes that this was read of a partition, the first one of a hold as where it begins; gives the hold, as `hold` does.
+    pub(super) fn reads(&self, partition: i32, offset: i64) -> u64 {
+        self.lock().partitions.get_mut(&partition).map_or(0, |held| {
             held.begins = held.begins.or(Some(offset));
-        }
+            held.read = Some(offset + 1);
+            held.hold
+        })
     }
 
     /// Takes in what the library says of partitions, of which others are held by others.
@@ -306,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_held_and_not_settled_is_the_lag() {
         let assignment = Assignment::default();
-        let look = |end, from| Look { end, from };
+        let look = |end, from| Look { end, from, read: false };
         assert_eq!(assignment.lag(), None);
         assignment.assign([0, 1, 2].into_iter());
         assert_eq!(assignment.lag(), None, "nothing was heard of what is held");
@@ -315,8 +324,8 @@ mod tests {
         assignment.looked_at(&report);
         assert_eq!(assignment.lag(), Some(6.0));
         // Nothing was ever committed: where it was first read is where it begins.
-        assignment.begins(1, 5);
-        assignment.begins(1, 6);
+        assignment.reads(1, 5);
+        assignment.reads(1, 6);
         assert_eq!(assignment.lag(), Some(9.0));
         assignment.settle(1, assignment.hold(1), 7);
         assert_eq!(assignment.lag(), Some(7.0));
@@ -324,6 +333,22 @@ mod tests {
         assignment.settle(0, assignment.hold(0), 12);
         assert_eq!(assignment.lag(), Some(1.0));
         assignment.revoke([1].into_iter());
+        assert_eq!(assignment.lag(), Some(0.0));
+        // All is fetched: behind the last record there is nothing but the mark of a transaction.
+        assignment.reads(0, 12);
+        let all = |end| {
+            HashMap::from([(
+                0,
+                Look {
+                    end,
+                    from: Some(12),
+                    read: true,
+                },
+            )])
+        };
+        assignment.looked_at(&all(14));
+        assert_eq!(assignment.lag(), Some(2.0), "what was read is not settled");
+        assignment.settle(0, assignment.hold(0), 13);
         assert_eq!(assignment.lag(), Some(0.0));
         assignment.revoke([0].into_iter());
         assert_eq!(assignment.lag(), None, "what is not held any more is still told");

@@ -356,12 +356,10 @@ impl Filling {
     fn add(&mut self, assignment: &Assignment, record: Record) {
         self.bytes += record.payload.len();
         let (partition, next) = (record.partition, record.offset + 1);
+        let hold = assignment.reads(partition, record.offset);
         match self.end.iter_mut().find(|(other, ..)| *other == partition) {
-            Some(end) => (end.1, end.2) = (assignment.hold(partition), next),
-            None => {
-                assignment.begins(partition, record.offset);
-                self.end.push((partition, assignment.hold(partition), next));
-            }
+            Some(end) => (end.1, end.2) = (hold, next),
+            None => self.end.push((partition, hold, next)),
         }
         self.records.push(record);
     }

@@ -68,8 +68,8 @@ pub struct Alert {
     pub expr: &'static str,
     /// The comparison, the same for both sources.
     pub fires: Fires,
-    /// The metric whose absence is as bad, and another one by which an installation is known to be there.
-    pub or_absent: Option<(&'static str, &'static str)>,
+    /// The metric whose absence is as bad, of each installation that was heard of within a day.
+    pub or_absent: Option<&'static str>,
     /// What is compared, in SQL: one row, one column `value`; nothing where the views do not know.
     pub sql: Option<&'static str>,
     /// What it says, in a few words.

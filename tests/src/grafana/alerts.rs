@@ -14,7 +14,7 @@ const FLEET: &[Alert] = &[
         lasts: "30s",
         expr: "min by (job) (<lockgate.leaderless.duration>)",
         fires: Above(30.0),
-        or_absent: Some(("lockgate.leaderless.duration", "lockgate.run.slots")),
+        or_absent: Some("lockgate.leaderless.duration"),
         sql: Some(
             "select case when leads then 0 when expires_in_s is null then 1e9 else greatest(-expires_in_s, 0) end as value from lockgate.v_leader",
         ),
@@ -65,7 +65,7 @@ const FLEET: &[Alert] = &[
         // Of themselves: what the leader tells of the fleet is not told while nobody leads.
         expr: "count by (job) (<lockgate.run.slots>)",
         fires: Below(1.0),
-        or_absent: Some(("lockgate.run.slots", "lockgate.leading")),
+        or_absent: Some("lockgate.run.slots"),
         sql: Some("select count(*) as value from lockgate.v_replicas where state = 'live' and roles like '%worker%'"),
         summary: "No worker lives",
         meaning: "No batch is sent and no run goes on, whoever else lives. Without the label `job`: nobody is heard at all, which may as well be the way from the replicas to Prometheus. By OTLP the last word of a replica that died stands for five minutes, and this comes as much later.",
@@ -122,7 +122,8 @@ const FLEET: &[Alert] = &[
     Alert {
         name: "LockgateReplicasDie",
         severity: Warning,
-        lasts: "0s",
+        // When Postgres was away for long, all look dead until their next beat.
+        lasts: "1m",
         expr: "max by (job) (<lockgate.replicas>{lockgate_state=\"gone\"}) - min_over_time(max by (job) (<lockgate.replicas>{lockgate_state=\"gone\"})[10m:30s])",
         fires: Above(2.0),
         or_absent: None,
@@ -245,7 +246,7 @@ const DELIVERY: &[Alert] = &[
         summary: "Messages can never go as they are",
         meaning: "They are too large or invalid, so nothing tries them again.",
         query: "select * from lockgate.v_undelivered_reasons where status = 'refused' order by messages desc",
-        action: "`kills_worker`, `no_topic` and `invalid_command` have no message to send: mend the code or the configuration, then `lockgate runs retry RUN --from STEP` (the same message ids), and discard these. Else change the limit of the topic, then `lockgate undelivered redeliver --status refused --topic T`; or change what makes them, and give these up: `lockgate undelivered discard --status refused --topic T --reason '…'`, which clears their payloads for good. `--dry-run` counts.",
+        action: "`kills_worker`, `no_topic` and `invalid_command` have no message to send: mend the code or the configuration. `lockgate runs retry RUN --from STEP` then does that step and all behind it again, delivered items too, under the same message ids; where that is too much, start a run for these items alone. Discard these. Else change the limit of the topic, then `lockgate undelivered redeliver --status refused --topic T`; or change what makes them, and give these up: `lockgate undelivered discard --status refused --topic T --reason '…'`, which clears their payloads for good. `--dry-run` counts.",
         bad: (
             &[("<lockgate.undelivered.messages>{lockgate_status=\"refused\"}", "2+0x40")],
             &[],
@@ -295,7 +296,7 @@ const DELIVERY: &[Alert] = &[
         name: "LockgateDirectLost",
         severity: Critical,
         lasts: "0s",
-        expr: "sum by (job) (risen(<lockgate.direct.commands>{lockgate_outcome=~\"not_accepted|unplaced\"}; 10m))",
+        expr: "sum by (job) (increase(<lockgate.direct.commands>{lockgate_outcome=~\"not_accepted|unplaced\"}[10m]))",
         fires: Above(0.0),
         or_absent: None,
         sql: None,
@@ -325,7 +326,7 @@ const TELEMETRY: &[Alert] = &[
         lasts: "5m",
         expr: "max by (job) (<lockgate.fleet.measured.age>)",
         fires: Above(120.0),
-        or_absent: Some(("lockgate.fleet.measured.age", "lockgate.run.slots")),
+        or_absent: Some("lockgate.fleet.measured.age"),
         sql: None,
         summary: "The fleet is not measured",
         meaning: "Gauges of queues, undelivered messages and stuck things are old, so their alerts are blind.",

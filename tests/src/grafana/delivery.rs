@@ -23,7 +23,7 @@ pub const PANELS: &[Panel] = &[
         .rows()
         .prom(&[q("max by (lockgate_status) (<lockgate.undelivered.messages>{J})", "{{lockgate_status}}")])
         .sql(&[q("select status, messages, capped, oldest, oldest_age_s, waiting_s from lockgate.v_undelivered", "")]),
-    lines("Oldest undelivered by state", "s", "How long the oldest of each has waited; of those that are due since it may go.")
+    lines("Oldest undelivered by state", "s", "How long the oldest of each has waited; of those that are due since it may go, or since it was stored if it was tried in vain.")
         .red(600.0)
         .prom(&[q("max by (lockgate_status) (<lockgate.undelivered.oldest.age>{J})", "{{lockgate_status}}")]),
     table("Due by topic", "none", "What redelivery has before it, and whether a breaker holds it back.")

@@ -20,7 +20,7 @@ pub const PANELS: &[Panel] = &[
         .red(1.0)
         .prom(&[q("max(<lockgate.invariants.violated>{J})", "broken")])
         .sql(&[q("select count(*) as broken from lockgate.v_invariants", "")]),
-    stat("Oldest undelivered", "s", "How long the first message that may be sent again has waited; those that are to wait do not count.")
+    stat("Oldest undelivered", "s", "How long the first message that may be sent again has waited, one tried in vain since it was stored; those that are to wait do not count.")
         .red(600.0)
         .prom(&[q("max(<lockgate.undelivered.oldest.age>{J,lockgate_status=\"due\"})", "oldest")])
         .sql(&[q("select coalesce(max(waiting_s), 0) as oldest from lockgate.v_undelivered where status = 'due'", "")]),

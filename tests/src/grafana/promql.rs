@@ -2,7 +2,8 @@
 //!
 //! `<lockgate.items>` is the metric's name as Prometheus has it (a histogram's parts are `<…>_bucket`, `_sum`, `_count`);
 //! `{J` is the job that the dashboard has chosen, `,W` its workflows. `risen(SERIES; 1h)` is by how much a counter has risen in that
-//! time: one that is first seen above nothing has risen from nothing, which is no `increase` to Prometheus.
+//! time: one that is first seen above nothing has risen from nothing, which is no `increase` to Prometheus. One that was heard
+//! of within the day before has not, also when nothing was heard of it for a while.
 
 use super::catalogue;
 
@@ -34,7 +35,9 @@ fn risen(short: &str) -> String {
     let (series, rest) = rest.split_once("; ").expect("risen(SERIES; TIME)");
     let (time, after) = rest.split_once(')').expect("risen(SERIES; TIME)");
     let after = risen(after);
-    format!("{before}(increase({series}[{time}]) > 0 or ({series} unless {series} offset {time})){after}")
+    format!(
+        "{before}(increase({series}[{time}]) > 0 or ({series} unless present_over_time({series}[1d] offset {time}))){after}"
+    )
 }
 
 /// What stands before the first `<name>`, the name, and what follows; `<` before anything but a letter compares.
@@ -72,7 +75,7 @@ mod tests {
         );
         assert_eq!(
             written_out("sum(risen(<lockgate.items>{a=\"b\"}; 5m)) > 1"),
-            "sum((increase(lockgate_items_total{a=\"b\"}[5m]) > 0 or (lockgate_items_total{a=\"b\"} unless lockgate_items_total{a=\"b\"} offset 5m))) > 1"
+            "sum((increase(lockgate_items_total{a=\"b\"}[5m]) > 0 or (lockgate_items_total{a=\"b\"} unless present_over_time(lockgate_items_total{a=\"b\"}[1d] offset 5m)))) > 1"
         );
         assert_eq!(
             written_out("<lockgate.run.duration>_bucket{le=\"1\"}"),

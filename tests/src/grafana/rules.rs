@@ -34,24 +34,43 @@ pub fn prometheus(runbook: &str) -> String {
 /// The whole comparison in PromQL.
 #[must_use]
 pub fn expr(alert: &Alert) -> String {
-    let value = promql::written_out(alert.expr);
+    let value = value(alert);
     let value = if value.contains(" or ") {
         format!("({value})")
     } else {
         value
     };
     let compared = format!("{value} {}", alert.fires.text());
-    let of = |metric: &str| promql::written_out(&format!("<{metric}>"));
     match alert.or_absent {
         None => compared,
-        // Of each installation that is heard at all, and of one that nobody is heard of.
-        Some((metric, other)) => {
-            let (metric, other) = (of(metric), of(other));
-            format!(
-                "{compared} or (group by (job) ({other}) unless on (job) {metric}) or (absent({metric}) unless on () {other})"
-            )
+        // Nobody is heard of at all.
+        Some(metric) => {
+            let metric = promql::written_out(&format!("<{metric}>"));
+            format!("{compared} or (absent({metric}) unless on () {})", heard())
         }
     }
+}
+
+/// What is compared; of an installation that was heard of within the day and does not tell it, what makes the rule fire.
+fn value(alert: &Alert) -> String {
+    let value = promql::written_out(alert.expr);
+    let Some(metric) = alert.or_absent else {
+        return value;
+    };
+    let metric = promql::written_out(&format!("<{metric}>"));
+    let worst = match alert.fires {
+        Fires::Above(_) => "1e9",
+        Fires::Below(_) => "0",
+    };
+    format!(
+        "{value} or {worst} * (group by (job) {} unless on (job) {metric})",
+        heard()
+    )
+}
+
+/// Replicas of the last day: workers, and those who could lead.
+fn heard() -> String {
+    promql::written_out("(present_over_time(<lockgate.run.slots>[1d]) or present_over_time(<lockgate.leading>[1d]))")
 }
 
 fn labels(alert: &Alert) -> Yaml {
@@ -72,22 +91,31 @@ pub fn cases(runbook: &str) -> String {
     let mut tests = Vec::new();
     for alert in alerts::all() {
         let (series, own) = alert.bad;
-        tests.push(case(alert, "fires", series, Some(own), runbook));
-        tests.push(case(alert, "is quiet", alert.good, None, runbook));
-        if let Some((metric, other)) = alert.or_absent {
+        tests.push(case(alert, "fires", series, &[own], runbook));
+        tests.push(case(alert, "is quiet", alert.good, &[], runbook));
+        if let Some(metric) = alert.or_absent {
+            let well = match alert.fires {
+                Fires::Above(_) => "0+0x40",
+                Fires::Below(_) => "1+0x40",
+            };
+            let other = match metric {
+                "lockgate.run.slots" => "<lockgate.leading>{job=\"b\"}",
+                _ => "<lockgate.run.slots>{job=\"b\"}",
+            };
+            // The second tells other things, the third was there for a while.
             let told = [
-                (format!("<{metric}>{{job=\"a\"}}"), "0+0x40"),
-                (format!("<{other}>{{job=\"a\"}}"), "1+0x40"),
-                (format!("<{other}>{{job=\"b\"}}"), "1+0x40"),
+                (&*format!("<{metric}>{{job=\"a\"}}"), well),
+                (other, "1+0x40"),
+                ("<lockgate.run.slots>{job=\"c\"}", "1+0x2"),
             ];
-            let told: Vec<(&str, &str)> = told.iter().map(|(series, values)| (series.as_str(), *values)).collect();
-            let what = "fires for each installation that tells nothing of it";
-            tests.push(case(alert, what, &told, Some(&[("job", "b")]), runbook));
+            let fires: [Labels; 2] = [&[("job", "b")], &[("job", "c")]];
+            let what = "fires for each installation that does not tell it";
+            tests.push(case(alert, what, &told, &fires, runbook));
             tests.push(case(
                 alert,
                 "fires when nothing is told",
                 &[("up", "1+0x40")],
-                Some(&[]),
+                &[&[]],
                 runbook,
             ));
         }
@@ -103,11 +131,14 @@ pub fn cases(runbook: &str) -> String {
     )
 }
 
-fn case(alert: &Alert, what: &str, series: &[(&str, &str)], fires: Option<&[(&str, &str)]>, runbook: &str) -> Yaml {
+/// Labels of an alert of its own.
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+fn case(alert: &Alert, what: &str, series: &[(&str, &str)], fires: &[Labels<'_>], runbook: &str) -> Yaml {
     let series = series
         .iter()
         .map(|(series, values)| map([("series", text(promql::written_out(series))), ("values", text(*values))]));
-    let expected = fires.map(|own| {
+    let expected = fires.iter().map(|own| {
         let mut labels = labels(alert);
         own.iter()
             .for_each(|(name, value)| put(&mut labels, name, text(*value)));
@@ -208,7 +239,7 @@ pub fn rule_uid(alert: &Alert, source: Source) -> String {
 fn prometheus_query(alert: &Alert) -> Yaml {
     map([
         ("refId", text("A")),
-        ("expr", text(promql::written_out(alert.expr))),
+        ("expr", text(value(alert))),
         ("instant", Yaml::Boolean(true)),
         ("range", Yaml::Boolean(false)),
     ])

@@ -38,7 +38,7 @@ pub(super) const WORK: &[Alert] = &[
         summary: "The last run of a schedule failed",
         meaning: "What it was to do is not done, or in part: a source that could not be read, a deadline, a batch that was given up, or its own code. It ends with the next run that does not fail.",
         query: "select subject as schedule, run_id, since, why from lockgate.v_stuck where kind = 'schedule_failed' order by since",
-        action: "`lockgate runs show RUN` says which step failed, `lockgate verify RUN` which items have not been sent. Repair what the reason names, then `lockgate runs retry RUN`: it goes on at the step that failed, and what was sent has the same message ids.",
+        action: "`lockgate runs show RUN` says which step failed, `lockgate verify RUN` which items have not been sent. Repair what the reason names, then `lockgate runs retry RUN`: it goes on at the step that failed. A fan-out that was not over is planned anew, and what it had delivered goes out again under the same message ids.",
         bad: (
             &[("<lockgate.stuck>{lockgate_kind=\"schedule_failed\"}", "1+0x40")],
             &[],
@@ -61,7 +61,7 @@ pub(super) const WORK: &[Alert] = &[
         summary: "Runs failed within the last quarter of an hour",
         meaning: "Whatever started them: their code returned an error, their source could not be read, or they were not over before their deadline. Whether that is bad is for who starts them to know; of schedules it is LockgateScheduleFailed.",
         query: "select run_id, workflow, schedule, finished_at, reason from lockgate.v_failures where status = 'failed' order by finished_at desc limit 20",
-        action: "Mend what the reasons name, then `lockgate runs retry RUN`.",
+        action: "Mend what the reasons name, then `lockgate runs retry RUN`; see LockgateScheduleFailed for what that sends again.",
         bad: (
             &[(
                 "<lockgate.runs.ended>{lockgate_workflow=\"daily\",lockgate_outcome=\"failed\"}",
@@ -101,15 +101,15 @@ pub(super) const WORK: &[Alert] = &[
     Alert {
         name: "LockgateRunLate",
         severity: Warning,
-        lasts: "10m",
+        lasts: "2m",
         expr: "max by (job) (<lockgate.stuck>{lockgate_kind=\"run_late\"})",
         fires: Above(0.0),
         or_absent: None,
         sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'run_late'"),
         summary: "A fan-out will not be done in time",
-        meaning: "At the pace of the last minute it is done after the deadline of its run, which then fails with what is left unsent.",
+        meaning: "At the pace of the last minute it is done after the deadline of its run, which then fails with what is left unsent. While its plan is not whole only what is planned counts, `worker.plan_ahead` batches ahead: of a long plan this comes late.",
         query: "select p.run_id, p.workflow, p.step, p.remaining, p.items_per_s, p.done_at, r.deadline_at from lockgate.v_run_progress p join lockgate.v_runs r on r.run_id = p.run_id where p.done_at > r.deadline_at order by r.deadline_at",
-        action: "See whether a breaker is open (LockgateBreakerOpen) or the run is paced; start workers (docs/capacity.md says what they bring). A run that its deadline ended goes on by `lockgate runs retry RUN`.",
+        action: "See whether a breaker is open (LockgateBreakerOpen) or the run is paced; start workers (docs/capacity.md says what they bring). `lockgate runs retry RUN` has a run that its deadline ended done again from the fan-out on, which sends what it had delivered once more under the same message ids.",
         bad: (&[("<lockgate.stuck>{lockgate_kind=\"run_late\"}", "1+0x40")], &[]),
         good: &[
             ("<lockgate.stuck>{lockgate_kind=\"run_late\"}", "0+0x40"),
@@ -145,9 +145,9 @@ pub(super) const WORK: &[Alert] = &[
         or_absent: None,
         sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'source_trouble'"),
         summary: "The source of a fan-out cannot be read",
-        meaning: "The workflow's own query fails, so its plan does not go on. It is tried six times, with half a minute of pauses in all; then the run fails.",
+        meaning: "The workflow's own query fails, so its plan does not go on. It is tried six times, with half a minute of pauses in all; then the run fails, which is often all that is seen of it: trouble is measured once a minute.",
         query: "select run_id, workflow, step, plan_trouble from lockgate.v_run_progress where plan_trouble is not null",
-        action: "Repair the query or the grants of its tables. A run that has failed of it meanwhile (`select run_id, reason from lockgate.v_failures limit 20`) goes on where it was by `lockgate runs retry RUN`.",
+        action: "Repair the query or the grants of its tables. A run that has failed of it meanwhile (`select run_id, reason from lockgate.v_failures limit 20`) is done again from that step on by `lockgate runs retry RUN`.",
         bad: (&[("<lockgate.stuck>{lockgate_kind=\"source_trouble\"}", "1+0x40")], &[]),
         good: &[("<lockgate.stuck>{lockgate_kind=\"source_trouble\"}", "0+0x40")],
     },

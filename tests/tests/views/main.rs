@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod figures;
+mod night_runs;
 mod questions;
 mod trouble;
 

@@ -125,7 +125,9 @@ async fn the_page_names_one_fate_of_an_item_as_the_command_does() {
         (under_way, "-1", "not_of_this_run"),
         (under_way, "40", "not_planned"),
         (failed, "10", "not_sent"),
-        (failed, "11", "not_of_this_run"),
+        (failed, "11", "delivered"),
+        (failed, "12", "unknown"),
+        (failed, "21", "not_of_this_run"),
     ] {
         assert_eq!(fates(&mut reader, asked, item).await, [fate], "{item} of {asked}");
     }

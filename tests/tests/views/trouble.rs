@@ -4,9 +4,10 @@ use lockgate::leader::STUCK_KINDS;
 use lockgate_tests::TestDatabase;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgExecutor, Row, raw_sql};
 
+use super::night_runs::{FAILED_NIGHT, HANGS, IS_LATE};
 use super::{HEALTHY, run};
 
-const WITHOUT_CONSTRAINTS: &str = include_str!("../../sql/without_constraints.sql");
+pub(super) const WITHOUT_CONSTRAINTS: &str = include_str!("../../sql/without_constraints.sql");
 const RUN: &str = "00000000-0000-7000-8000-000000000001";
 
 /// Somebody leads and nothing is wrong.
@@ -66,7 +67,7 @@ const BROKEN: &[(&str, &[&str])] = &[
     ),
 ];
 
-async fn well() -> TestDatabase {
+pub(super) async fn well() -> TestDatabase {
     let database = TestDatabase::new().await;
     run(database.pool(), HEALTHY).await;
     run(database.pool(), WELL).await;
@@ -204,18 +205,13 @@ const STUCK: &[Stuck] = &[
         "run_held_long",
         RUN,
         7200.0,
-        "update lockgate.task_runs set status = 'running', finished_at = null, claim_id = gen_random_uuid(), claimed_by = gen_random_uuid(),
-             claimed_at = clock_timestamp() - interval '3 hours', lease_until = clock_timestamp() + interval '1 minute';
-         update lockgate.run_steps set started_at = clock_timestamp() - interval '3 hours', finished_at = clock_timestamp() - interval '2 hours'",
+        HANGS,
     ),
     (
         "run_late",
         "00000000-0000-7000-8000-000000000001 0:items",
         -1.0,
-        "update lockgate.task_runs set status = 'running', finished_at = null, deadline_at = clock_timestamp() + interval '1 second';
-         update lockgate.run_steps set status = 'open', planned_at = clock_timestamp() - interval '1 hour';
-         update lockgate.run_batches set finished_at = clock_timestamp() - interval '30 seconds' where seq = 1;
-         update lockgate.run_batches set status = 'free', delivered = null, claim_id = null, claimed_by = null where seq = 2",
+        IS_LATE,
     ),
     (
         "fan_out_open",
@@ -264,9 +260,18 @@ const STUCK: &[Stuck] = &[
         "schedule_failed",
         "nightly",
         600.0,
-        "insert into lockgate.schedules (name, workflow, cron, next_slot) values ('nightly', 'daily', '0 3 * * *', clock_timestamp() + interval '1 hour');
-         update lockgate.task_runs set status = 'failed', schedule = 'nightly', slot = clock_timestamp() - interval '1 hour',
-             finished_at = clock_timestamp() - interval '10 minutes', reason = 'the source cannot be read'",
+        FAILED_NIGHT,
+    ),
+    (
+        "schedule_failed",
+        "nightly",
+        600.0,
+        "insert into lockgate.schedules (name, workflow, cron, next_slot, created_at)
+             values ('nightly', 'daily', '0 3 * * *', clock_timestamp() + interval '1 hour', clock_timestamp() - interval '1 day');
+         update lockgate.task_runs set continued_as = '00000000-0000-7000-8000-000000000002', finished_at = clock_timestamp() - interval '1 hour';
+         insert into lockgate.task_runs (id, workflow, status, origin_id, chain, finished_at, reason)
+             select '00000000-0000-7000-8000-000000000002', 'daily', 'failed', id, id, clock_timestamp() - interval '10 minutes', 'boom'
+               from lockgate.task_runs",
     ),
     (
         "undelivered_due",
@@ -303,7 +308,7 @@ const STUCK: &[Stuck] = &[
     ),
 ];
 
-async fn stuck(from: impl PgExecutor<'_>) -> Vec<(String, String, f64, String)> {
+pub(super) async fn stuck(from: impl PgExecutor<'_>) -> Vec<(String, String, f64, String)> {
     let sql =
         "select kind, subject, extract(epoch from clock_timestamp() - since)::float8 as age, why from lockgate.v_stuck";
     let rows = sqlx::query(sql).fetch_all(from).await.unwrap();

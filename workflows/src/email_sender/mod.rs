@@ -241,10 +241,17 @@ async fn lacks(error: &sqlx::Error, pool: &PgPool) -> String {
     if code.as_deref() != Some(DENIED) {
         return String::new();
     }
-    let login = sqlx::query_scalar("select quote_ident(current_user)").fetch_one(pool);
-    let login = login.await.unwrap_or_else(|_| "lockgate_engine".to_owned());
-    let statement = format!("create schema lockgate_mail authorization {login}");
-    format!("; an administrator runs, once: {statement}")
+    let asked = "select quote_ident(current_user), to_regnamespace('lockgate_mail') is null";
+    let known: Result<(String, bool), _> = sqlx::query_as(asked).fetch_one(pool).await;
+    let (login, missing) = known.unwrap_or_else(|_| ("lockgate_engine".to_owned(), true));
+    if missing {
+        return format!("; an administrator runs, once: create schema lockgate_mail authorization {login}");
+    }
+    // Made by an earlier login.
+    let statements = format!(
+        "alter schema lockgate_mail owner to {login}; alter table if exists lockgate_mail.sent_emails owner to {login}"
+    );
+    format!("; schema lockgate_mail is there and not ours: an administrator runs, once: {statements}")
 }
 
 /// Makes the table of e-mails where it is missing.

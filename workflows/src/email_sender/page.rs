@@ -64,8 +64,12 @@ impl<'a> Page<'a> {
             let conversations = std::iter::once(Some(first)).chain(std::iter::repeat_with(|| None).take(more));
             join_all(conversations.map(|begun| self.converse(begun))).await;
         }
-        let left = std::mem::take(&mut *lock(&self.waiting)).into();
+        let left: Vec<Claimed> = std::mem::take(&mut *lock(&self.waiting)).into();
         let found = std::mem::take(&mut *lock(&self.found));
+        // Of eight connections some may be too many for the server, and nothing waits for it.
+        if found.barred.is_some() && !left.is_empty() {
+            mails::barred();
+        }
         (left, found)
     }
 
@@ -90,7 +94,6 @@ impl<'a> Page<'a> {
         match self.over.run_until_cancelled(self.sender.server.connect()).await? {
             Ok(conversation) => Some(conversation),
             Err(why) => {
-                mails::barred();
                 lock(&self.found).barred = Some(why);
                 None
             }
