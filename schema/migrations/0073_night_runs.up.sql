@@ -46,14 +46,14 @@ with clock as materialized (
       join lockgate.task_runs r on r.id = s.run_id
      where s.kind = 'fan_out' and s.status = 'open' and s.started_at < (select now from clock) - interval '1 minute'
        and r.deadline_at is not null and r.finished_at is null and r.stop_status is null
-     order by s.run_id limit 100
+     order by r.deadline_at limit 20
 ), failed as materialized (
     -- What a schedule began has its slot at the head of the chain.
     select h.schedule, h.slot, h.id as head, r.id, r.finished_at, r.reason
       from (select x.id, x.chain, x.finished_at, x.reason from lockgate.task_runs x
              where x.status = 'failed' and (x.slot is not null or x.chain is not null)
                and x.finished_at > (select now from clock) - interval '30 days'
-             order by x.finished_at desc limit 500) r
+             order by x.finished_at desc limit 200) r
       join lockgate.task_runs h on h.id = coalesce(r.chain, r.id)
      where h.slot is not null
 ), unmoved as materialized (
@@ -131,15 +131,15 @@ union all
 union all
 (select 'run_held_long', h.id::text, h.id, coalesce(x.at, h.claimed_at),
         format('replica %s holds it and has recorded nothing of it for more than an hour: does its code hang?', h.claimed_by)
-   -- The fifty that are held longest, and of them those whose steps are soon read: others record something.
+   -- The ten that are held longest, and of them those whose steps are soon read: others record something.
    from (select r.id, r.claimed_at, r.claimed_by from lockgate.task_runs r
           where r.claim_id is not null and r.claimed_at < (select now from clock) - interval '1 hour'
             and r.lease_until > (select now from clock) - interval '30 seconds'
-          order by r.claimed_at limit 50) h
+          order by r.claimed_at limit 10) h
   cross join lateral (
       select max(coalesce(y.finished_at, y.started_at)) as at, count(*) as steps
-        from (select s.started_at, s.finished_at from lockgate.run_steps s where s.run_id = h.id limit 1001) y) x
-  where x.steps <= 1000 and coalesce(x.at, h.claimed_at) < (select now from clock) - interval '1 hour'
+        from (select s.started_at, s.finished_at from lockgate.run_steps s where s.run_id = h.id limit 201) y) x
+  where x.steps <= 200 and coalesce(x.at, h.claimed_at) < (select now from clock) - interval '1 hour'
     -- Batches move by themselves: fan_out_idle is of those.
     and not exists (select from lockgate.run_steps s
                      where s.run_id = h.id and s.kind = 'fan_out' and s.status = 'open' and (s.planned_at is not null or s.planned_batches > 0)))

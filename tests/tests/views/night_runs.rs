@@ -53,7 +53,7 @@ const WELL_AGAIN: &[(&str, &str, &str)] = &[
         "run_held_long",
         HANGS,
         "insert into lockgate.run_steps (run_id, path, kind, status, started_at)
-             select id, n || ':step', 'step', 'completed', clock_timestamp() - interval '2 hours' from lockgate.task_runs, generate_series(1, 1001) n",
+             select id, n || ':step', 'step', 'completed', clock_timestamp() - interval '2 hours' from lockgate.task_runs, generate_series(1, 201) n",
     ),
     ("run_late", IS_LATE, "update lockgate.task_runs set deadline_at = clock_timestamp() + interval '1 hour'"),
     ("run_late", IS_LATE, "update lockgate.task_runs set pace_per_s = 1000"),
