@@ -263,7 +263,7 @@ fn from_env(
         let ours = env_name(key.path);
         for name in std::iter::once(ours.as_str()).chain(key.env.iter().rev().copied()) {
             let file = format!("{name}_FILE");
-            if let Some(path) = env.get(&file).filter(|_| key.secret) {
+            if let Some(path) = env.get(&file).filter(|path| key.secret && !path.is_empty()) {
                 refuse_both(env, name)?;
                 let text = read_secret(&file, path, files)?;
                 found.push((file, key.path.to_owned(), text));
