@@ -22,7 +22,7 @@ begin
     end loop;
 end $$;
 
--- Of ten runs eight are over, one sleeps, one waits for a signal; 4,000 are held, 50,000 ready, one in 2,500 is paused or
+-- Of ten runs eight are over, one sleeps, one waits for a signal; 4,000 are held, half of them for hours, 50,000 ready, one in 2,500 is paused or
 -- set aside, one in 100 of those that are over failed.
 insert into lockgate.task_runs (id, workflow, status, origin_id, created_at, started_at, finished_at, wake_at, claim_token, claim_id,
     claimed_by, claimed_at, lease_until, reason, schedule, slot, queue, holds, limit_key, deadline_at, actor)
@@ -30,7 +30,8 @@ select r.id, r.workflow, r.status, r.id, r.born, r.born, case when r.status in (
        case when r.status in ('completed', 'failed', 'paused', 'quarantined') or r.held or r.k = 9 then null
             when r.ready then clock_timestamp() - r.n % 600 * interval '1 s'
             else clock_timestamp() + (1 + r.n % 400) * interval '1 day' end,
-       case when r.held then 2 else 1 end, case when r.held then gen_random_uuid() end, case when r.held then r.replica end, case when r.held then clock_timestamp() end,
+       case when r.held then 2 else 1 end, case when r.held then gen_random_uuid() end, case when r.held then r.replica end,
+       case when r.held then clock_timestamp() - r.n / 2 % 2 * interval '2 hours' end,
        case when r.held then clock_timestamp() + interval '1 hour' end, case when r.status in ('failed', 'paused', 'quarantined') then 'why' end,
        case when r.n % 20 = 0 then 'schedule-' || r.n % 100000 end, case when r.n % 20 = 0 then r.born end,
        case when r.n % 3 = 0 then 'queue-' || r.n % 30 end, case when r.n % 5 = 0 then 'code' end, case when r.n % 5 = 0 then 'key-' || r.n % 1000 end,
@@ -51,18 +52,16 @@ create temp table fan_outs as
       from generate_series(5000, current_setting('fill.runs')::bigint, 5000) n;
 update fan_outs set under_way = id in (select id from fan_outs order by id desc limit 100);
 update lockgate.task_runs r set status = 'running', finished_at = null, reason = null, wake_at = null, last_batch_seq = 5000,
-       claim_id = null, claimed_by = null, claimed_at = null, lease_until = null
+       claim_id = null, claimed_by = null, claimed_at = null, lease_until = null, deadline_at = clock_timestamp() + interval '5 s'
   from fan_outs f where f.id = r.id and f.under_way;
 insert into lockgate.run_steps (run_id, path, kind, status, planned_items, planned_batches, planned_at, started_at, finished_at)
 select f.id, '0:items', 'fan_out', case when f.under_way then 'open' else 'completed' end, 5000000, 5000, clock_timestamp(),
        clock_timestamp() - interval '1 hour', case when not f.under_way then clock_timestamp() end
   from fan_outs f;
--- Half of what is held has been so for hours, and records something now and then. Fan-outs have a deadline.
-update lockgate.task_runs r set claimed_at = clock_timestamp() - interval '2 hours' where r.claim_id is not null and r.claim_token % 2 = 0 and r.id::text ~ '[0-7]$';
+-- What has been held for hours records something now and then.
 insert into lockgate.run_steps (run_id, path, kind, status, started_at, finished_at)
 select r.id, n || ':work', 'step', 'completed', clock_timestamp() - interval '2 hours', clock_timestamp() - (500 - n) * interval '1 s'
   from (select id from lockgate.task_runs where claimed_at < clock_timestamp() - interval '1 hour' limit 1000) r cross join generate_series(1, 500) n;
-update lockgate.task_runs r set deadline_at = clock_timestamp() + interval '5 s' from fan_outs f where f.id = r.id and f.under_way;
 insert into lockgate.run_batches (run_id, seq, step, status, first_id, last_id, n_items, claim_token, claim_id, claimed_by, lease_until,
     delivered, refused, unknown, skipped, vanished, finished_at)
 select b.id, b.seq, '0:items', b.status, b.seq * 1000 - 999, b.seq * 1000, 1000, case when b.status = 'free' then 0 else 1 end,

@@ -159,25 +159,13 @@ async fn schema_privileges_and_limits_are_looked_at() {
     assert_check(&found, "postgres.schema", "fail", "no lockgate schema");
     assert_check(&found, "postgres.privileges", "skip", "does not fit");
     let database = TestDatabase::new().await;
-    let name = format!("doctor_{}", uuid::Uuid::new_v4().simple());
-    let make = format!(
-        "create role {name} login; grant usage on schema lockgate to {name};
-         grant select on all tables in schema lockgate to {name}"
-    );
-    database
-        .pool()
-        .execute(sqlx::raw_sql(AssertSqlSafe(make)))
-        .await
-        .unwrap();
-    let url = database.url().replacen("postgres@", &format!("{name}@"), 1);
-    let found = doctor(&on(&url)).await;
-    let drop = format!("drop owned by {name}; drop role {name}");
-    database
-        .pool()
-        .execute(sqlx::raw_sql(AssertSqlSafe(drop)))
-        .await
-        .unwrap();
-    let found = found.exits(6);
+    let found = asked_by_a_login(&database, |name| {
+        format!(
+            "create role {name} login; grant usage on schema lockgate to {name};
+             grant select on all tables in schema lockgate to {name}"
+        )
+    });
+    let found = found.await.exits(6);
     assert_check(&found, "postgres.privileges", "fail", "insert on task_runs");
     let privileges = check(&found, "postgres.privileges")["evidence"].to_string();
     assert!(!privileges.contains("select on task_runs"), "{privileges}");
@@ -206,24 +194,34 @@ async fn schema_privileges_and_limits_are_looked_at() {
     );
 }
 
-/// What the doctor says to a member of that role with the operators' ten connections and the reader's own setting.
-async fn asked_by_a_member_of(role: &str, database: &TestDatabase) -> Finished {
+/// What the doctor says to a login that is made for it and goes afterwards.
+async fn asked_by_a_login(database: &TestDatabase, makes: impl Fn(&str) -> String) -> Finished {
     let name = format!("doctor_{}", uuid::Uuid::new_v4().simple());
-    let read_only = if role == "lockgate_reader" { "on" } else { "off" };
-    let make = format!(
-        "create role {name} login connection limit 10 in role {role};
-         alter role {name} set default_transaction_read_only = {read_only}"
-    );
-    database
-        .pool()
-        .execute(sqlx::raw_sql(AssertSqlSafe(make)))
-        .await
-        .unwrap();
+    let drops = format!("drop owned by {name}; drop role {name}");
+    let run = async |sql| {
+        database
+            .pool()
+            .execute(sqlx::raw_sql(AssertSqlSafe(sql)))
+            .await
+            .unwrap()
+    };
+    run(makes(&name)).await;
     let url = database.url().replacen("postgres@", &format!("{name}@"), 1);
     let found = doctor(&on(&url)).await;
-    let drop = format!("drop role {name}");
-    database.pool().execute(AssertSqlSafe(drop)).await.unwrap();
+    run(drops).await;
     found
+}
+
+/// The same of a member of that role with the operators' ten connections and the reader's own setting.
+async fn asked_by_a_member_of(role: &str, database: &TestDatabase) -> Finished {
+    let read_only = if role == "lockgate_reader" { "on" } else { "off" };
+    let makes = |name: &str| {
+        format!(
+            "create role {name} login connection limit 10 in role {role};
+             alter role {name} set default_transaction_read_only = {read_only}"
+        )
+    };
+    asked_by_a_login(database, makes).await
 }
 
 #[tokio::test]

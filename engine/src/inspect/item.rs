@@ -9,7 +9,8 @@ use uuid::Uuid;
 pub struct ItemFate {
     /// `delivered`, `skipped`, `vanished`; of what was not delivered at once the state of its undelivered message (`due`,
     /// `refused`, `claimed`, `dead`, `discarded`, or `delivered` since); `open`: its batch is not finished; `unknown`: the
-    /// run was over before, and whoever held the batch may have sent it; `not_sent`: nobody ever held it; `not_planned`: it is in no batch yet, or the run was over before; `not_of_this_run`: it is in no plan.
+    /// run was over before, and whoever held the batch may have sent it; `not_sent`: nobody ever held it; `not_planned`: it
+    /// is in no batch yet, or the run was over before; `not_of_this_run`: it is in no plan.
     pub fate: String,
     /// Path of the fan-out.
     pub step: Option<String>,

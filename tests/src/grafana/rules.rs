@@ -44,10 +44,7 @@ pub fn expr(alert: &Alert) -> String {
     match alert.or_absent {
         None => compared,
         // Nobody is heard of at all.
-        Some(metric) => {
-            let metric = promql::written_out(&format!("<{metric}>"));
-            format!("{compared} or (absent({metric}) unless on () {})", heard())
-        }
+        Some(metric) => format!("{compared} or (absent({}) unless on () {})", told(metric), heard()),
     }
 }
 
@@ -57,15 +54,20 @@ fn value(alert: &Alert) -> String {
     let Some(metric) = alert.or_absent else {
         return value;
     };
-    let metric = promql::written_out(&format!("<{metric}>"));
     let worst = match alert.fires {
         Fires::Above(_) => "1e9",
         Fires::Below(_) => "0",
     };
     format!(
-        "{value} or {worst} * (group by (job) {} unless on (job) {metric})",
-        heard()
+        "{value} or {worst} * (group by (job) {} unless on (job) {})",
+        heard(),
+        told(metric)
     )
+}
+
+/// A metric's name as Prometheus has it.
+fn told(metric: &str) -> String {
+    promql::written_out(&format!("<{metric}>"))
 }
 
 /// Replicas of the last day: workers, and those who could lead.
@@ -103,14 +105,14 @@ pub fn cases(runbook: &str) -> String {
                 _ => "<lockgate.run.slots>{job=\"b\"}",
             };
             // The second tells other things, the third was there for a while.
-            let told = [
+            let series = [
                 (&*format!("<{metric}>{{job=\"a\"}}"), well),
                 (other, "1+0x40"),
                 ("<lockgate.run.slots>{job=\"c\"}", "1+0x2"),
             ];
             let fires: [Labels; 2] = [&[("job", "b")], &[("job", "c")]];
             let what = "fires for each installation that does not tell it";
-            tests.push(case(alert, what, &told, &fires, runbook));
+            tests.push(case(alert, what, &series, &fires, runbook));
             tests.push(case(
                 alert,
                 "fires when nothing is told",

@@ -108,7 +108,7 @@ pub(super) const WORK: &[Alert] = &[
         sql: Some("select count(*) as value from lockgate.v_stuck where kind = 'run_late'"),
         summary: "A fan-out will not be done in time",
         meaning: "At the pace of the last minute it is done after the deadline of its run, which then fails with what is left unsent. While its plan is not whole only what is planned counts, `worker.plan_ahead` batches ahead: of a long plan this comes late.",
-        query: "select p.run_id, p.workflow, p.step, p.remaining, p.items_per_s, p.done_at, r.deadline_at from lockgate.v_run_progress p join lockgate.v_runs r on r.run_id = p.run_id where p.done_at > r.deadline_at order by r.deadline_at",
+        query: "select subject, run_id, since as deadline, why from lockgate.v_stuck where kind = 'run_late' order by since",
         action: "See whether a breaker is open (LockgateBreakerOpen) or the run is paced; start workers (docs/capacity.md says what they bring). `lockgate runs retry RUN` has a run that its deadline ended done again from the fan-out on, which sends what it had delivered once more under the same message ids.",
         bad: (&[("<lockgate.stuck>{lockgate_kind=\"run_late\"}", "1+0x40")], &[]),
         good: &[

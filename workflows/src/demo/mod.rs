@@ -114,17 +114,16 @@ impl DemoArgs {
             if mock.is_some() { " (mock broker)" } else { "" }
         );
 
-        // What else may say where the database is would contradict it, or lead elsewhere.
-        let elsewhere = ["DATABASE_URL_FILE", "DATABASE_URL_DIRECT", "DATABASE_URL_DIRECT_FILE"];
-        let environment: Vec<(String, String)> = elsewhere
-            .iter()
-            .map(|name| ((*name).to_owned(), String::new()))
-            .chain([
-                ("DATABASE_URL".to_owned(), place.url.clone()),
-                ("KAFKA_BROKERS".to_owned(), brokers.clone()),
-                ("LOCKGATE_TOPICS_EMAIL".to_owned(), self.topic.clone()),
-            ])
-            .collect();
+        let unset = |name: &str| (name.to_owned(), String::new());
+        let environment = [
+            ("DATABASE_URL".to_owned(), place.url.clone()),
+            // What else may say where the database is would contradict it, or lead elsewhere.
+            unset("DATABASE_URL_FILE"),
+            unset("DATABASE_URL_DIRECT"),
+            unset("DATABASE_URL_DIRECT_FILE"),
+            ("KAFKA_BROKERS".to_owned(), brokers.clone()),
+            ("LOCKGATE_TOPICS_EMAIL".to_owned(), self.topic.clone()),
+        ];
         let replicas = Replicas::start(2, &environment, &log_folder()).map_err(broken)?;
         println!("replicas  {}", replicas.describe());
         let shown = async {

@@ -197,11 +197,10 @@ impl Schedules {
             .bind(spec.pace_per_s)
             .bind(spec.deadline.map(|deadline| deadline.as_secs_f64()))
             .bind(spec.queue.clone())
-            // What is ordinary is not written down, so that setting it is no change.
-            .bind((spec.priority > 0).then(|| i32::from(spec.priority)))
+            .bind(i32::from(spec.priority))
             .bind(spec.tenant.clone())
             .bind(spec.limit_key.clone())
-            .bind((!spec.attributes.is_empty()).then(|| Value::Object(spec.attributes.clone())))
+            .bind(Value::Object(spec.attributes.clone()))
             .bind(self.reason.clone())
             .bind(self.actor.clone());
         let row = self

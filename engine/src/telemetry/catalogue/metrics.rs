@@ -104,7 +104,7 @@ metrics! { PROCESS_METRICS:
     PROCESS_DURATION = Histogram "messaging.process.duration" ["s"] (MESSAGING_SYSTEM, MESSAGING_PROCESS, TOPIC, CONSUMER_GROUP, PROCESS_ERROR) CALL Consumer AtWork => "settling of a page of messages";
     CONSUMER_LAG = Gauge "lockgate.consumer.lag" ["{message}"] (TOPIC, CONSUMER_GROUP) NONE Consumer AtWork => "messages that are not settled of the partitions that a consumer holds, as of the client library's last look";
     INBOX_MESSAGES = Counter "lockgate.inbox.messages" ["{message}"] (CONSUMER_GROUP, INBOX_OUTCOME) NONE Consumer AtWork => "messages that were settled, by what became of them";
-    MAILS = Counter "lockgate.mails" ["{mail}"] (MAIL_OUTCOME) NONE Consumer AtWork => "e-mails that were tried, by what became of them; barred also for each connection that the mail server did not grant";
+    MAILS = Counter "lockgate.mails" ["{mail}"] (MAIL_OUTCOME) NONE Consumer AtWork => "e-mails that were tried, by what became of them; barred also for each page of which some wait since the mail server grants no connection";
 
     DB_DURATION = Histogram "db.client.operation.duration" ["s"] (DB_SYSTEM, DB_VERB, STORE_ERROR) STATEMENT Process AtWork => "one verb of a store";
     DB_CONNECTIONS = Gauge "db.client.connection.count" ["{connection}"] (POOL, CONNECTION_STATE) NONE Process Always => "connections to Postgres";
