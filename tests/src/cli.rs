@@ -2,9 +2,12 @@
 
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
+
+use crate::replica::signal;
 
 /// A binary with an environment of its own: nothing of the test's environment gets in.
 #[derive(Clone)]
@@ -106,14 +109,12 @@ impl Running {
         panic!("it ended without saying {text:?}: {lines:?}");
     }
 
-    /// Sends a signal such as `TERM`.
+    /// Sends a signal.
     ///
     /// # Panics
     /// It is gone already.
-    pub async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().await.unwrap();
-        assert!(sent.success(), "signal {name} was not sent");
+    pub fn signal(&self, name: Signal) {
+        signal(self.child.id().unwrap(), name);
     }
 
     /// Waits for its end; gives the exit code and what it still said.

@@ -1,13 +1,13 @@
 //! A replica as a process of its own, which tests kill, freeze and ask to stop.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 use crate::wait_until;
@@ -20,30 +20,14 @@ const SHOWN_LINES: usize = 60;
 /// Replicas that were ended at once: what each had in flight, and no more, may be sent again.
 pub(crate) type Killed = Arc<Mutex<Vec<Uuid>>>;
 
-/// A shell that sends signals for us, there before they are needed: a busy machine may take seconds to start a program, and
-/// then what a replica was to be frozen in is over.
-struct Signals {
-    _shell: Child,
-    asked: ChildStdin,
-    answers: BufReader<ChildStdout>,
+/// Sends a process a signal.
+///
+/// # Panics
+/// It is gone already.
+pub fn signal(pid: u32, signal: Signal) {
+    let process = Pid::from_raw(pid.cast_signed()).unwrap();
+    kill_process(process, signal).unwrap_or_else(|error| panic!("{pid} was not sent {signal:?}: {error}"));
 }
-
-static SIGNALS: LazyLock<Mutex<Signals>> = LazyLock::new(|| {
-    let mut shell = Command::new("sh")
-        .args([
-            "-c",
-            "while read -r name pid; do kill -s \"$name\" \"$pid\"; echo \"$?\"; done",
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    Mutex::new(Signals {
-        asked: shell.stdin.take().unwrap(),
-        answers: BufReader::new(shell.stdout.take().unwrap()),
-        _shell: shell,
-    })
-});
 
 /// A running `lockgate run`.
 pub struct Replica {
@@ -55,7 +39,6 @@ pub struct Replica {
 impl Replica {
     /// Starts a program with nothing but this environment; it writes to `log`.
     pub(crate) fn start(program: &Path, args: &[&str], env: &[(String, String)], log: PathBuf, killed: Killed) -> Self {
-        LazyLock::force(&SIGNALS);
         let file = File::create(&log).unwrap();
         let child = Command::new(program)
             .args(args)
@@ -161,26 +144,17 @@ impl Replica {
 
     /// Stops all its threads where they are.
     pub fn freeze(&self) {
-        self.signal("STOP");
+        signal(self.pid(), Signal::STOP);
     }
 
     /// Lets them go on.
     pub fn thaw(&self) {
-        self.signal("CONT");
+        signal(self.pid(), Signal::CONT);
     }
 
     /// Asks it to stop in good order.
     pub fn terminate(&self) {
-        self.signal("TERM");
-    }
-
-    fn signal(&self, name: &str) {
-        let mut signals = SIGNALS.lock().unwrap();
-        writeln!(signals.asked, "{name} {}", self.pid()).unwrap();
-        let mut answer = String::new();
-        signals.answers.read_line(&mut answer).unwrap();
-        drop(signals);
-        assert_eq!(answer, "0\n", "signal {name} was not sent");
+        signal(self.pid(), Signal::TERM);
     }
 
     /// Waits for its end.

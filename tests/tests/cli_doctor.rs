@@ -1,6 +1,7 @@
 //! `doctor`: each check says ok when it is, and names the evidence and the fix when it is not. And the pooler's self-test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use rustix::process::Signal;
 use std::time::Duration;
 
 use lockgate::postgres::{Between, DatabaseSettings, test_pooler};
@@ -343,7 +344,7 @@ async fn a_pooler_that_mixes_answers_is_refused_unless_pooler_mode_is_on() {
     }
     let mut replica = safe.start(&["run"]);
     replica.says("running").await;
-    replica.signal("TERM").await;
+    replica.signal(Signal::TERM);
     assert_eq!(replica.ended().await.0, 0);
     let direct = safe.env("DATABASE_URL_DIRECT", &bouncer.url(database.url()));
     assert_check(

@@ -3,6 +3,7 @@
 
 use lockgate_tests::cli::Program;
 use lockgate_tests::{TestDatabase, free_port};
+use rustix::process::Signal;
 use sqlx::Executor;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ fn on(database: &TestDatabase) -> Program {
 
 #[tokio::test]
 async fn a_signal_drains_and_exits_0() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let database = TestDatabase::new().await;
         let mut replica = on(&database).start(&["run", "--roles", "worker"]);
         let said = replica.says("running as worker").await;
@@ -29,7 +30,7 @@ async fn a_signal_drains_and_exits_0() {
                 .any(|line| line == "topic email_commands answers, 3 partitions"),
             "{said:?}"
         );
-        replica.signal(signal).await;
+        replica.signal(signal);
         let (exit, said) = replica.ended().await;
         assert_eq!(exit, 0, "{said:?}");
         assert!(said.iter().any(|line| line == "drained"), "{said:?}");
@@ -41,9 +42,9 @@ async fn a_second_signal_ends_it_at_once() {
     let database = TestDatabase::new().await;
     let mut replica = on(&database).env("TEST_DRAIN", "never").start(&["run"]);
     replica.says("running as leader,worker").await;
-    replica.signal("TERM").await;
+    replica.signal(Signal::TERM);
     replica.says("draining").await;
-    replica.signal("TERM").await;
+    replica.signal(Signal::TERM);
     let (exit, said) = replica.ended().await;
     assert_eq!(exit, 130, "{said:?}");
     assert!(said.join("\n").contains("recovered when its leases end"), "{said:?}");
@@ -54,7 +55,7 @@ async fn a_drain_that_fails_exits_1() {
     let database = TestDatabase::new().await;
     let mut replica = on(&database).env("TEST_DRAIN", "fails").start(&["run"]);
     replica.says("running").await;
-    replica.signal("TERM").await;
+    replica.signal(Signal::TERM);
     let (exit, said) = replica.ended().await;
     assert_eq!(exit, 1, "{said:?}");
     assert!(
@@ -110,7 +111,7 @@ async fn a_postgres_that_comes_up_is_used() {
             .any(|line| line.starts_with("Postgres ") && line.ends_with(" answers")),
         "{said:?}"
     );
-    replica.signal("TERM").await;
+    replica.signal(Signal::TERM);
     assert_eq!(replica.ended().await.0, 0);
     relay.abort();
 }
@@ -120,7 +121,7 @@ async fn a_signal_while_it_waits_exits_0() {
     let program = Program::new(BIN, "postgres://nobody@127.0.0.1:9/nothing").env("KAFKA_BROKERS", "unused:9092");
     let mut replica = program.start(&["run"]);
     replica.says("waiting for Postgres").await;
-    replica.signal("TERM").await;
+    replica.signal(Signal::TERM);
     let (exit, said) = replica.ended().await;
     assert_eq!(exit, 0, "{said:?}");
     assert!(said.join("\n").contains("stopped before it had started"), "{said:?}");
@@ -172,7 +173,7 @@ async fn brokers_that_are_not_configured_are_not_waited_for() {
     let mut replica = Program::new(BIN, database.url()).start(&["run", "--wait", "1s"]);
     let said = replica.says("running as leader,worker").await;
     assert!(!said.iter().any(|line| line.contains("Kafka")), "{said:?}");
-    replica.signal("TERM").await;
+    replica.signal(Signal::TERM);
     assert_eq!(replica.ended().await.0, 0);
 }
 

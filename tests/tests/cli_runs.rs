@@ -5,6 +5,7 @@ use lockgate::lifecycle::{NewRun, Started};
 use lockgate::postgres::{Database, DatabaseSettings, Operator};
 use lockgate_tests::TestDatabase;
 use lockgate_tests::cli::{Finished, Program};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -282,7 +283,7 @@ async fn waiting_can_be_bounded_and_interrupted_and_the_run_goes_on() {
     assert_eq!(finished.json()["status"], "queued");
     let mut waiting = scene.program.start(&["start", "daily-mail", "--wait"]);
     waiting.says("(new)").await;
-    waiting.signal("INT").await;
+    waiting.signal(Signal::INT);
     let (exit, said) = waiting.ended().await;
     assert_eq!(exit, 130, "{said:?}");
     assert!(said.join("\n").contains("goes on"), "{said:?}");

@@ -10,6 +10,7 @@ pub mod tracker;
 mod approve_expense;
 mod daily_task_reports;
 mod process_order;
+mod processes;
 mod task_reminders;
 
 pub use approve_expense::{ApproveExpense, Decision, Expense};

@@ -10,6 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::lag::{Look, looks};
+use super::report::Report;
 use super::reports::log_line;
 use super::sight::Sight;
 
@@ -212,11 +213,10 @@ impl ClientContext for Holder {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        self.sight.heard(statistics);
-        if !self.retired.load(Ordering::Relaxed)
-            && let Some(looks) = looks(statistics, &self.topic)
-        {
-            self.assignment.looked_at(&looks);
+        let report = Report::read(statistics);
+        self.sight.heard(report.as_ref());
+        if let Some(report) = report.filter(|_| !self.retired.load(Ordering::Relaxed)) {
+            self.assignment.looked_at(&looks(&report, &self.topic));
         }
     }
 

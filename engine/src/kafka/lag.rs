@@ -2,30 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-
-/// What of the library's statistics is looked at.
-#[derive(Deserialize)]
-struct Report {
-    #[serde(default)]
-    topics: HashMap<String, Topic>,
-}
-
-#[derive(Deserialize)]
-struct Topic {
-    #[serde(default)]
-    partitions: HashMap<i32, Partition>,
-}
-
-/// Offsets; those that the library does not know are negative.
-#[derive(Deserialize)]
-struct Partition {
-    ls_offset: Option<i64>,
-    committed_offset: Option<i64>,
-    next_offset: Option<i64>,
-    #[serde(default)]
-    fetchq_cnt: i64,
-}
+use super::report::{Partition, Report};
 
 /// What a report says of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +17,8 @@ pub(super) struct Look {
     pub(super) read: bool,
 }
 
-/// The partitions of this topic whose end is known, those too that others hold by now; `None`: it is no report.
-pub(super) fn looks(report: &[u8], topic: &str) -> Option<HashMap<i32, Look>> {
-    let mut report = serde_json::from_slice::<Report>(report).ok()?;
+/// The partitions of this topic whose end is known, those too that others hold by now.
+pub(super) fn looks(report: &Report, topic: &str) -> HashMap<i32, Look> {
     let known = |offset: Option<i64>| offset.filter(|offset| *offset >= 0);
     let look = |partition: &Partition| {
         let from = known(partition.committed_offset).or(known(partition.next_offset));
@@ -50,10 +26,10 @@ pub(super) fn looks(report: &[u8], topic: &str) -> Option<HashMap<i32, Look>> {
         let read = fetched && partition.fetchq_cnt == 0;
         known(partition.ls_offset).map(|end| Look { end, from, read })
     };
-    let topic = report.topics.remove(topic);
-    let partitions = topic.map(|topic| topic.partitions).unwrap_or_default();
-    let known = partitions.iter().filter_map(|(number, of)| Some((*number, look(of)?)));
-    Some(known.collect())
+    let partitions = (report.topics.get(topic).into_iter()).flat_map(|topic| &topic.partitions);
+    partitions
+        .filter_map(|(number, of)| Some((*number, look(of)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -76,6 +52,7 @@ mod tests {
             (1, look(9, Some(9), false)),
             (2, look(3, None, false)),
         ]);
+        let looks = |report, topic| Report::read(report).map(|report| looks(&report, topic));
         assert_eq!(looks(report, "mails"), Some(expected));
         assert_eq!(looks(report, "unknown"), Some(HashMap::new()));
         assert_eq!(looks(b"{}", "mails"), Some(HashMap::new()));

@@ -16,6 +16,7 @@ mod probe;
 mod publisher;
 mod reach;
 mod reader;
+mod report;
 mod reports;
 mod service;
 mod sight;

@@ -10,6 +10,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::generation::{Generation, send_alone};
+use super::report::Report;
 use super::sight::Sight;
 use super::verdict::{Verdict, verdict};
 use crate::delivery::{Failure, Outcome, TopicTrouble};
@@ -102,10 +103,11 @@ impl ClientContext for Reports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        if !self.alone {
-            self.generation.statistics.heard(statistics);
+        let report = Report::read(statistics);
+        if let Some(report) = report.as_ref().filter(|_| !self.alone) {
+            self.generation.statistics.heard(report);
         }
-        if self.sight.heard(statistics) {
+        if self.sight.heard(report.as_ref()) {
             self.trouble();
         }
     }

@@ -7,62 +7,33 @@
 //! A consumer asks its group's coordinator where to begin. Where that one is no coordinator any more, or refuses, the
 //! library asks nobody again: the partitions are the consumer's, and nothing fetches them (its issue 5586).
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use super::report::{Broker, Partition, Report};
 
 /// Reports in a row without a broker after which a client is lost; a moment without one is nothing.
 const LOST_AFTER: u32 = 2;
 /// For how long a consumer may have partitions that it does not fetch: where to begin is asked for meanwhile.
 const STANDS_AFTER: Duration = Duration::from_secs(10);
 
-/// What of the library's statistics is looked at.
-#[derive(Deserialize)]
-struct Report {
-    brokers: HashMap<String, Broker>,
-    /// None: no consumer.
-    cgrp: Option<Group>,
-    #[serde(default)]
-    topics: HashMap<String, Topic>,
-}
-
-#[derive(Deserialize)]
-struct Broker {
-    source: String,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    state: String,
-    join_state: String,
-    assignment_size: usize,
-}
-
-#[derive(Deserialize)]
-struct Topic {
-    #[serde(default)]
-    partitions: HashMap<String, Partition>,
-}
-
-#[derive(Deserialize)]
-struct Partition {
-    fetch_state: String,
-}
-
 impl Report {
     /// A logical broker is a role, such as the group's coordinator, that a known one would play.
     fn knows_none(&self) -> bool {
         fail::fail_point!("kafka.blind", |_| true);
         let is_known = |broker: &Broker| matches!(broker.source.as_str(), "configured" | "learned");
-        !self.brokers.values().any(is_known)
+        (self.brokers.as_ref()).is_some_and(|brokers| !brokers.values().any(is_known))
     }
 
     /// Whether it is a member in good standing with more partitions than it fetches. A paused one is fetched.
     fn stands(&self) -> bool {
         let Some(group) = &self.cgrp else { return false };
-        let is_fetched = |part: &&Partition| !matches!(part.fetch_state.as_str(), "none" | "stopping" | "stopped");
+        let is_fetched = |part: &&Partition| {
+            !matches!(
+                part.fetch_state.as_deref(),
+                None | Some("none" | "stopping" | "stopped")
+            )
+        };
         let partitions = self.topics.values().flat_map(|topic| topic.partitions.values());
         (group.state == "up" && group.join_state == "steady")
             && partitions.filter(is_fetched).count() < group.assignment_size
@@ -102,8 +73,8 @@ struct Seen {
 pub(super) struct Sight(Mutex<Seen>);
 
 impl Sight {
-    /// Takes in a report; answers whether the client is lost.
-    pub(super) fn heard(&self, report: &[u8]) -> bool {
+    /// Takes in a report, `None` for one that cannot be read; answers whether the client is lost.
+    pub(super) fn heard(&self, report: Option<&Report>) -> bool {
         self.looked_at(report, Instant::now()).is_some()
     }
 
@@ -112,8 +83,7 @@ impl Sight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).lost
     }
 
-    fn looked_at(&self, report: &[u8], now: Instant) -> Option<Lost> {
-        let report = serde_json::from_slice::<Report>(report).ok();
+    fn looked_at(&self, report: Option<&Report>, now: Instant) -> Option<Lost> {
         let (is_blind, stands) = report.map_or((false, false), |report| (report.knows_none(), report.stands()));
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.blind = if is_blind { seen.blind + 1 } else { 0 };
@@ -134,14 +104,15 @@ mod tests {
     #[test]
     fn a_client_is_lost_when_it_twice_knew_no_broker() {
         let sight = Sight::default();
+        let heard = |report: &[u8]| sight.heard(Report::read(report).as_ref());
         let down = br#"{"brokers": {"a:9092/bootstrap": {"source": "configured", "state": "DOWN"}}}"#;
         let learned = br#"{"brokers": {"a:9092/1": {"source": "learned"}, "x": {"source": "logical"}}}"#;
         for report in [&down[..], learned, b"{}", b"no json", LOST, learned, LOST] {
-            assert!(!sight.heard(report), "{}", String::from_utf8_lossy(report));
+            assert!(!heard(report), "{}", String::from_utf8_lossy(report));
         }
-        assert!(sight.heard(LOST) && sight.lost() == Some(Lost::Blind));
-        assert!(!sight.heard(down), "it knows one again");
-        assert!(!sight.heard(br#"{"brokers": {}}"#) && sight.heard(br#"{"brokers": {}}"#));
+        assert!(heard(LOST) && sight.lost() == Some(Lost::Blind));
+        assert!(!heard(down), "it knows one again");
+        assert!(!heard(br#"{"brokers": {}}"#) && heard(br#"{"brokers": {}}"#));
     }
 
     fn member(join_state: &str, fetch_states: [&str; 2]) -> String {
@@ -158,8 +129,12 @@ mod tests {
     #[test]
     fn a_member_that_does_not_fetch_all_that_it_has_is_lost_after_a_while() {
         let (sight, begin) = (Sight::default(), Instant::now());
-        let after =
-            |seconds: u64, report: &str| sight.looked_at(report.as_bytes(), begin + Duration::from_secs(seconds));
+        let after = |seconds: u64, report: &str| {
+            sight.looked_at(
+                Report::read(report.as_bytes()).as_ref(),
+                begin + Duration::from_secs(seconds),
+            )
+        };
         let stands = member("steady", ["active", "stopped"]);
         for (at, report) in [
             (0, member("steady", ["none", "none"])),

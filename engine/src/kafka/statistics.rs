@@ -4,42 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Deserialize;
-
+use super::report::{Broker, Report, Window};
 use crate::telemetry::catalogue::{
     KAFKA_BROKER_QUEUEING, KAFKA_BROKER_RTT, KAFKA_QUEUE_MESSAGES, KAFKA_QUEUE_SIZE, KAFKA_THROTTLE, MetricDef,
 };
 use crate::telemetry::closed::{Closed, Quantile};
 use crate::telemetry::{Watching, meters};
-
-/// What the library reports, as far as it is read: times of brokers in microseconds, throttling in milliseconds.
-#[derive(Debug, Default, Deserialize)]
-struct Report {
-    #[serde(default)]
-    msg_cnt: u64,
-    #[serde(default)]
-    msg_size: u64,
-    #[serde(default)]
-    brokers: HashMap<String, Broker>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Broker {
-    rtt: Window,
-    int_latency: Window,
-    throttle: Window,
-}
-
-/// Of the values of the last interval.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Window {
-    cnt: u64,
-    p50: u64,
-    p99: u64,
-    max: u64,
-}
 
 /// Places of the numbers.
 #[derive(Clone, Copy)]
@@ -85,12 +55,14 @@ impl Statistics {
     }
 
     /// Takes in a report of the library.
-    pub(super) fn heard(&self, report: &[u8]) {
-        let Ok(report) = serde_json::from_slice::<Report>(report) else {
-            return;
-        };
+    pub(super) fn heard(&self, report: &Report) {
         let worst = |window: fn(&Broker) -> &Window, value: fn(&Window) -> u64, unit: f64| {
-            let windows = report.brokers.values().map(window).filter(|window| window.cnt > 0);
+            let windows = report
+                .brokers
+                .iter()
+                .flat_map(HashMap::values)
+                .map(window)
+                .filter(|window| window.cnt > 0);
             windows.map(value).max().map_or(f64::NAN, |worst| worst as f64 / unit)
         };
         const MICROS: f64 = 1e6;
@@ -138,13 +110,14 @@ mod tests {
         let statistics = Statistics::told();
         let told = |number| read(&statistics.numbers, number);
         assert_eq!(told(Number::Messages), None);
-        statistics.heard(
+        let report = Report::read(
             br#"{"name": "lockgate#producer-1", "msg_cnt": 7, "msg_size": 900, "brokers": {
                 "a:9092/1": {"rtt": {"cnt": 3, "p50": 1500, "p99": 4000}, "int_latency": {"cnt": 0, "p50": 9},
                              "throttle": {"cnt": 2, "max": 250}},
                 "b:9092/2": {"rtt": {"cnt": 1, "p50": 2500, "p99": 3000}}
             }}"#,
         );
+        statistics.heard(&report.unwrap_or_default());
         assert_eq!((told(Number::Messages), told(Number::Bytes)), (Some(7.0), Some(900.0)));
         assert_eq!(
             (told(Number::RttMedian), told(Number::RttMost)),
@@ -154,7 +127,7 @@ mod tests {
             (told(Number::QueueingMedian), told(Number::Throttle)),
             (None, Some(0.25))
         );
-        statistics.heard(b"no json");
-        assert_eq!(told(Number::Messages), Some(7.0));
+        statistics.heard(&Report::default());
+        assert_eq!((told(Number::Messages), told(Number::Throttle)), (Some(0.0), None));
     }
 }

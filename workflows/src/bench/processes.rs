@@ -18,6 +18,7 @@ use super::meters::peak_rss_mib_of;
 use super::place::Place;
 use super::workflows::{Nothing, ThreeSteps};
 use super::workload::BenchFanOut;
+use crate::processes::ask_to_end;
 
 /// The arguments by which this binary becomes one of them.
 const ARGUMENTS: [&str; 2] = ["bench", "replica"];
@@ -114,12 +115,8 @@ impl Processes {
 
     /// Asks all of them to stop, and waits until they have.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
-        for pid in self.pids() {
-            let asked = Command::new("kill")
-                .args(["-s", "TERM", &pid.to_string()])
-                .status()
-                .await?;
-            anyhow::ensure!(asked.success(), "replica {pid} could not be asked to stop");
+        for child in &self.children {
+            ask_to_end(child).context("a replica could not be asked to stop")?;
         }
         for mut child in self.children {
             let ended = child.wait().await?;

@@ -133,12 +133,13 @@ impl DemoArgs {
         };
         let shown = shown.await;
         // The mock broker ends with this process: replicas without it would only complain.
-        if self.keep && mock.is_none() && shown.is_ok() {
+        let stopped = if self.keep && mock.is_none() && shown.is_ok() {
             replicas.leave();
+            Ok(())
         } else {
-            replicas.stop().await;
-        }
-        shown.map_err(broken)?;
+            replicas.stop().await
+        };
+        shown.and(stopped).map_err(broken)?;
         further(&place, &brokers, &self.topic, self.keep && mock.is_none());
         Ok(Exit::Ok)
     }

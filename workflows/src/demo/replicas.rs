@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::process::{Child, Command};
+
+use crate::processes::ask_to_end;
 
 /// A replica drains within its own deadline; this is when we stop believing it.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -41,21 +44,29 @@ impl Replicas {
     }
 
     /// Asks all of them to drain, and waits.
-    pub(super) async fn stop(self) {
+    ///
+    /// # Errors
+    /// One could not be asked, took too long, or ended with something it complained of.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
         for (child, _) in &self.children {
-            if let Some(pid) = child.id() {
-                let _ = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await;
-            }
+            ask_to_end(child).context("a replica could not be asked to stop")?;
         }
+        let mut broken = Vec::new();
         for (mut child, log) in self.children {
-            match tokio::time::timeout(PATIENCE, child.wait()).await {
-                Ok(Ok(status)) if status.success() => {}
-                ended => eprintln!(
-                    "a replica did not stop in good order ({ended:?}); see {}",
-                    log.display()
-                ),
-            }
+            let why = match tokio::time::timeout(PATIENCE, child.wait()).await {
+                Ok(Ok(status)) if status.success() => continue,
+                Ok(Ok(status)) => status.to_string(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("still there after {} s", PATIENCE.as_secs()),
+            };
+            broken.push(format!("{why}, see {}", log.display()));
         }
+        anyhow::ensure!(
+            broken.is_empty(),
+            "replicas did not stop in good order: {}",
+            broken.join("; ")
+        );
+        Ok(())
     }
 
     /// Lets them run on after us.
