@@ -39,6 +39,7 @@ const BIG: [&str; 10] = [
 /// Questions as the views' comments allow them, and how many rows they must have.
 const ASKED: &[(&str, usize)] = &[
     ("select * from lockgate.v_stuck", 100),
+    ("select * from lockgate.v_stuck where kind = 'schedule_failed'", 0),
     ("select * from lockgate.v_invariants", 0),
     ("select * from lockgate.v_runs order by run_id desc limit 200", 200),
     ("select * from lockgate.v_runs where run_id = $run", 1),

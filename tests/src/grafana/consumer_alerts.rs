@@ -42,32 +42,41 @@ pub(super) const CONSUMERS: &[Alert] = &[
         name: "LockgateConsumerStands",
         severity: Critical,
         lasts: "5m",
-        // Copies count as taken. One that has taken nothing since it began tells no count of that at all; members that hold no
-        // partition tell no lag. In its own parentheses, since the comparison would bind to what follows `unless` alone.
-        expr: "(sum by (job, messaging_consumer_group_name) (<lockgate.consumer.lag>) unless sum by (job, messaging_consumer_group_name) (increase(<lockgate.inbox.messages>[5m])) > 0)",
+        // Each member by itself: those that do their work would hide one that stands. Copies count as taken. One that has taken
+        // nothing since it began tells no count of that at all; members that hold no partition tell no lag. In its own
+        // parentheses, since the comparison would bind to what follows `unless` alone.
+        expr: "(sum by (job, instance, messaging_consumer_group_name) (<lockgate.consumer.lag>) unless sum by (job, instance, messaging_consumer_group_name) (increase(<lockgate.inbox.messages>[5m])) > 0)",
         fires: Above(0.0),
         or_absent: None,
         sql: None,
-        summary: "A group of consumers has messages before it and takes none",
-        meaning: "Nothing of them has had its effect for ten minutes, such as e-mails that are not made. Nothing is lost while the topic keeps it. Its database refuses or does not answer, 10,000 of its messages are dead, or its brokers do not give what they have.",
+        summary: "A consumer has messages before it and takes none",
+        meaning: "It is a member of a group and holds partitions; nothing of them has had its effect for ten minutes, such as e-mails that are not made. Nothing is lost while the topic keeps it. Its database refuses or does not answer, 10,000 of its messages are dead, or its brokers do not give what they have.",
         query: "select consumer, topic, reason_code, records, newest from lockgate.v_inbox_dead order by newest desc limit 20",
-        action: "At 10,000 dead records of a consumer: mend what the reason says, send them again or delete them from `inbox_dead` (docs/consumers.md), and it goes on by itself. Else the log event `page_not_settled` has the error of its database, `records_unreadable` that of the brokers. The query asks Lockgate's own database; ask a consumer's where it has one.",
+        action: "Where others of its group go on, restart this one (`instance`), and they take its partitions over. At 10,000 dead records of a consumer, mend what the reason says, send them again or delete them from `inbox_dead` (docs/consumers.md), and it goes on by itself. Else the log event `page_not_settled` has the error of its database, `records_unreadable` that of the brokers. The query asks Lockgate's own database; ask a consumer's where it has one.",
         bad: (
             &[
                 (
-                    "<lockgate.consumer.lag>{messaging_consumer_group_name=\"mails\"}",
+                    "<lockgate.consumer.lag>{messaging_consumer_group_name=\"mails\",instance=\"a\"}",
                     "5+0x40",
                 ),
                 (
-                    "<lockgate.inbox.messages>{messaging_consumer_group_name=\"mails\",lockgate_outcome=\"new\"}",
+                    "<lockgate.inbox.messages>{messaging_consumer_group_name=\"mails\",lockgate_outcome=\"new\",instance=\"a\"}",
                     "100+0x40",
+                ),
+                (
+                    "<lockgate.consumer.lag>{messaging_consumer_group_name=\"mails\",instance=\"b\"}",
+                    "5+0x40",
+                ),
+                (
+                    "<lockgate.inbox.messages>{messaging_consumer_group_name=\"mails\",lockgate_outcome=\"new\",instance=\"b\"}",
+                    "100+9x40",
                 ),
                 (
                     "<lockgate.consumer.lag>{messaging_consumer_group_name=\"idle\"}",
                     "0+0x40",
                 ),
             ],
-            &[("messaging_consumer_group_name", "mails")],
+            &[("messaging_consumer_group_name", "mails"), ("instance", "a")],
         ),
         good: &[
             (

@@ -174,3 +174,22 @@ async fn only_what_may_go_on_is_claimed_and_seen_as_due() {
     let due = scene.runs.next_due(&queues).await.unwrap().unwrap().as_secs();
     assert!((3_500..3_601).contains(&due), "{due}");
 }
+
+#[tokio::test]
+async fn a_run_that_is_to_start_at_no_time_is_refused() {
+    let scene = Scene::new().await;
+    for never in ["infinity", "-infinity"] {
+        let sql = format!("select lockgate.start_run('orders', start_at => '{never}')");
+        let refused = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(scene.database.pool())
+            .await
+            .unwrap_err();
+        let said = refused.as_database_error().unwrap();
+        assert_eq!(
+            said.message(),
+            format!("start_run: start_at is {never}; nothing was started")
+        );
+        assert_eq!(said.code().as_deref(), Some("22023"));
+    }
+    assert_eq!(scene.value::<i64>("select count(*) from lockgate.task_runs").await, 0);
+}

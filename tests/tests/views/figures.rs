@@ -6,6 +6,7 @@ use lockgate::leader::{MeasureStore, STUCK_KINDS};
 use lockgate::lifecycle::{Counts, Fleet, Heartbeat, Runnable};
 use lockgate::postgres::{FleetSettings, PostgresFleet, PostgresLeader};
 use lockgate_tests::TestDatabase;
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{HEALTHY, run};
@@ -333,4 +334,30 @@ async fn the_leader_measures_what_the_views_show() {
     assert!(STUCK_KINDS.iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
     let pairs: std::collections::BTreeSet<_> = found.iter().map(|told| (&told.gauge, &told.label)).collect();
     assert_eq!(pairs.len(), found.len(), "a gauge is told twice");
+}
+
+/// The places of a question's plan that were read.
+async fn looked_into(database: &TestDatabase, question: &str) -> Vec<String> {
+    let plan = format!("explain (analyze, costs off, timing off) {question}");
+    let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(plan))
+        .fetch_all(database.pool())
+        .await
+        .unwrap();
+    let is_read = |line: &String| line.contains(" on ") && !line.contains("never executed");
+    lines.into_iter().filter(is_read).collect()
+}
+
+#[tokio::test]
+async fn who_asks_for_one_kind_of_what_is_stuck_has_no_other_looked_for() {
+    let database = TestDatabase::new().await;
+    run(database.pool(), HEALTHY).await;
+    let all = looked_into(&database, "select * from lockgate.v_stuck").await;
+    for kind in STUCK_KINDS {
+        let question = format!("select * from lockgate.v_stuck where kind = '{kind}'");
+        let read = looked_into(&database, &question).await;
+        assert!(
+            !read.is_empty() && read.len() * 3 < all.len(),
+            "{kind}: {read:#?} of {all:#?}"
+        );
+    }
 }

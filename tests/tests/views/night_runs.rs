@@ -14,11 +14,11 @@ pub(super) const FAILED_NIGHT: &str =
 pub(super) const HANGS: &str = "update lockgate.task_runs set status = 'running', finished_at = null, claim_id = gen_random_uuid(), claimed_by = gen_random_uuid(),
          claimed_at = clock_timestamp() - interval '3 hours', lease_until = clock_timestamp() + interval '1 minute';
      update lockgate.run_steps set started_at = clock_timestamp() - interval '3 hours', finished_at = clock_timestamp() - interval '2 hours'";
-/// A fan-out with ten items left, of which ten were done in the last half minute, and a deadline.
-pub(super) const IS_LATE: &str = "update lockgate.task_runs set status = 'running', finished_at = null, deadline_at = clock_timestamp() + interval '1 second';
+/// A fan-out with ten items left, of which ten were done in half a minute, and a deadline in a quarter of one.
+pub(super) const IS_LATE: &str = "update lockgate.task_runs set status = 'running', finished_at = null, deadline_at = clock_timestamp() + interval '15 seconds';
      update lockgate.run_steps set status = 'open', planned_at = null, started_at = clock_timestamp() - interval '1 hour';
      update lockgate.run_batches set finished_at = clock_timestamp() - interval '30 seconds' where seq = 1;
-     update lockgate.run_batches set status = 'free', delivered = null, claim_id = null, claimed_by = null where seq = 2";
+     update lockgate.run_batches set status = 'free', finished_at = null, delivered = null, claim_id = null, claimed_by = null where seq = 2";
 
 /// What is named, and what makes it well.
 const WELL_AGAIN: &[(&str, &str, &str)] = &[

@@ -210,7 +210,7 @@ const STUCK: &[Stuck] = &[
     (
         "run_late",
         "00000000-0000-7000-8000-000000000001 0:items",
-        -1.0,
+        -15.0,
         IS_LATE,
     ),
     (
@@ -269,9 +269,22 @@ const STUCK: &[Stuck] = &[
         "insert into lockgate.schedules (name, workflow, cron, next_slot, created_at)
              values ('nightly', 'daily', '0 3 * * *', clock_timestamp() + interval '1 hour', clock_timestamp() - interval '1 day');
          update lockgate.task_runs set continued_as = '00000000-0000-7000-8000-000000000002', finished_at = clock_timestamp() - interval '1 hour';
-         insert into lockgate.task_runs (id, workflow, status, origin_id, chain, finished_at, reason)
-             select '00000000-0000-7000-8000-000000000002', 'daily', 'failed', id, id, clock_timestamp() - interval '10 minutes', 'boom'
+         insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, chain, finished_at, reason)
+             select '00000000-0000-7000-8000-000000000002', 'daily', 'failed', id, schedule, id, clock_timestamp() - interval '10 minutes', 'boom'
                from lockgate.task_runs",
+    ),
+    // Another fails each minute.
+    (
+        "schedule_failed",
+        "nightly",
+        600.0,
+        "insert into lockgate.schedules (name, workflow, cron, next_slot, created_at)
+             select name, 'daily', '* * * * *', clock_timestamp() + interval '1 minute', clock_timestamp() - interval '1 day'
+               from unnest(array['minutely', 'nightly', 'often']) name;
+         update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp() - interval '10 minutes', reason = 'no source';
+         insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, slot, finished_at, reason)
+             select gen_random_uuid(), workflow, 'failed', id, name, clock_timestamp() - n * interval '1 second', clock_timestamp(), 'boom'
+               from lockgate.task_runs, unnest(array['minutely', 'often']) name, generate_series(1, 300) n",
     ),
     (
         "undelivered_due",
