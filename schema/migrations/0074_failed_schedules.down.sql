@@ -1,5 +1,4 @@
 -- As 0073 made it.
-create index task_runs_failed_slots on lockgate.task_runs (finished_at) where status = 'failed' and (slot is not null or chain is not null);
 drop index lockgate.task_runs_failed_of_schedule;
 
 create or replace view lockgate.v_stuck as

@@ -1,7 +1,6 @@
--- A schedule that fails each minute hides no other: the last that failed is found of each.
-create index task_runs_failed_of_schedule on lockgate.task_runs (schedule, id)
+-- A schedule that fails each minute hides no other: the last slot that failed is found of each.
+create index task_runs_failed_of_schedule on lockgate.task_runs (schedule, slot, id)
     where status = 'failed' and schedule is not null and (slot is not null or chain is not null);
-drop index lockgate.task_runs_failed_slots;
 
 -- Whoever asks for one kind has the others not looked for: no part of the union is cut off by itself, which would keep what is asked
 -- for from going into any.
@@ -50,29 +49,42 @@ with clock as materialized (
        and r.deadline_at is not null and r.finished_at is null and r.stop_status is null
      order by r.deadline_at limit 20
 ), failing as (
-    -- Names of schedules of which a run failed, each by one look into the index.
+    -- Of the runs that failed last, and by name, each by one look into the index.
     with recursive names as (
-        (select x.schedule from lockgate.task_runs x
+        (select x.schedule, 1 as place from lockgate.task_runs x
           where x.status = 'failed' and x.schedule is not null and (x.slot is not null or x.chain is not null) order by x.schedule limit 1)
         union all
         select (select x.schedule from lockgate.task_runs x
                  where x.status = 'failed' and x.schedule is not null and (x.slot is not null or x.chain is not null) and x.schedule > n.schedule
-                 order by x.schedule limit 1)
-          from names n where n.schedule is not null
+                 order by x.schedule limit 1), n.place + 1
+          from names n where n.schedule is not null and n.place < 300
     )
-    select n.schedule from names n where n.schedule is not null limit 1000
+    select n.schedule from names n where n.schedule is not null
+    union
+    select r.schedule
+      from (select x.schedule from lockgate.task_runs x
+             where x.status = 'failed' and (x.slot is not null or x.chain is not null)
+               and x.finished_at > (select now from clock) - interval '30 days'
+             order by x.finished_at desc limit 200) r where r.schedule is not null
 ), failed as materialized (
-    -- The last slot of each of which a run failed. What a schedule began has its slot at the head of the chain.
-    select n.schedule, l.*
+    -- The last slot of each that failed. A run that goes on as another has its slot at the head of its chain.
+    select s.name as schedule, l.*
       from failing n
+      join lockgate.schedules s on s.name = n.schedule and s.paused_at is null
      cross join lateral (
-         select h.slot, h.id as head, r.id, r.finished_at, r.reason
-           from (select x.id, x.chain, x.finished_at, x.reason from lockgate.task_runs x
-                  where x.status = 'failed' and x.schedule = n.schedule and (x.slot is not null or x.chain is not null)
-                  order by x.id desc limit 5) r
-           join lockgate.task_runs h on h.id = coalesce(r.chain, r.id)
-          where h.slot is not null and r.finished_at > (select now from clock) - interval '30 days'
-          order by h.slot desc limit 1) l
+         select c.*
+           from ((select x.slot, x.id as head, x.id, x.finished_at, x.reason from lockgate.task_runs x
+                   where x.status = 'failed' and x.schedule = s.name and x.slot is not null
+                   order by x.slot desc limit 1)
+                 union all
+                 (select h.slot, h.id, r.id, r.finished_at, r.reason
+                    from (select x.id, x.chain, x.finished_at, x.reason from lockgate.task_runs x
+                           where x.status = 'failed' and x.schedule = s.name and x.slot is null and x.chain is not null
+                           order by x.slot desc, x.id desc limit 5) r
+                    join lockgate.task_runs h on h.id = r.chain and h.slot is not null)) c
+          -- Not of an earlier schedule of that name.
+          where c.finished_at > (select now from clock) - interval '30 days' and c.finished_at >= s.created_at
+          order by c.slot desc limit 1) l
 ), unmoved as materialized (
     -- Of which no batch was finished for long, nor was its run resumed. Two changes a batch: whoever moves has a finish among these.
     select u.*, greatest(u.started_at, x.moved_at) as since, x.reason
@@ -144,20 +156,13 @@ select 'queue_paused', format('queue %s', q.queue), f.id, q.oldest_ready, format
       order by coalesce(r.rank, r.wake_at) limit 1) f
  where q.paused_at is not null
 union all
-select 'run_stopping', y.* from (
- select r.id::text, r.id, r.stop_requested_at,
-        format('it is to end as %s (%s), and something of it is still held', r.stop_status, r.stop_reason)
+select y.* from (
+ select case when r.undoing then 'run_undoing' else 'run_stopping' end, r.id::text, r.id, r.stop_requested_at,
+        format('it is to end as %s (%s), and %s', r.stop_status, r.stop_reason,
+               case when r.undoing then 'its code has not undone all that it did yet' else 'something of it is still held' end)
    from lockgate.task_runs r
-  where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is not null and r.undoing is not true
-    and r.stop_requested_at < (select now from clock) - interval '1 minute'
-  order by r.id limit 100) y
-union all
-select 'run_undoing', y.* from (
- select r.id::text, r.id, r.stop_requested_at,
-        format('it is to end as %s (%s), and its code has not undone all that it did yet', r.stop_status, r.stop_reason)
-   from lockgate.task_runs r
-  where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is not null and r.undoing
-    and r.stop_requested_at < (select now from clock) - interval '10 minutes'
+  where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is not null
+    and r.stop_requested_at < (select now from clock) - case when r.undoing then interval '10 minutes' else interval '1 minute' end
   order by r.id limit 100) y
 union all
 select 'run_overdue', y.* from (
@@ -257,10 +262,7 @@ union all
 select 'schedule_failed', y.* from (
  select f.schedule, f.id, f.finished_at, format('its last run failed: %s', coalesce(f.reason, 'it does not say why'))
    from failed f
-   join lockgate.schedules s on s.name = f.schedule
-  -- Not of an earlier schedule of that name.
-  where s.paused_at is null and f.finished_at >= s.created_at
-    and not exists (select from lockgate.task_runs n where n.schedule = f.schedule and n.slot > f.slot and n.finished_at is not null)
+  where not exists (select from lockgate.task_runs n where n.schedule = f.schedule and n.slot > f.slot and n.finished_at is not null)
     -- Somebody has it done again, or has done so.
     and not exists (
         with recursive again as (

@@ -1,4 +1,4 @@
--- As 0034 made it.
+-- As 0034 and 0044 made it.
 do $$
 declare
     was text;

@@ -1,4 +1,4 @@
--- A run that is to start at no time is refused: it would wait for ever, and nobody would be told.
+-- A run that is to start at no time is refused: at infinity it would wait for ever, and nobody would be told.
 do $$
 declare
     was text;

@@ -23,7 +23,7 @@ begin
 end $$;
 
 -- Of ten runs eight are over, one sleeps, one waits for a signal; 4,000 are held, half of them for hours, 50,000 ready, one in 2,500 is paused or
--- set aside, one in 100 of those that are over failed.
+-- set aside, one in 160 of those that are over failed.
 insert into lockgate.task_runs (id, workflow, status, origin_id, created_at, started_at, finished_at, wake_at, claim_token, claim_id,
     claimed_by, claimed_at, lease_until, reason, schedule, slot, queue, holds, limit_key, deadline_at, actor)
 select r.id, r.workflow, r.status, r.id, r.born, r.born, case when r.status in ('completed', 'failed') then r.born + interval '2 s' end,
@@ -37,7 +37,7 @@ select r.id, r.workflow, r.status, r.id, r.born, r.born, case when r.status in (
        case when r.n % 3 = 0 then 'queue-' || r.n % 30 end, case when r.n % 5 = 0 then 'code' end, case when r.n % 5 = 0 then 'key-' || r.n % 1000 end,
        case when r.k >= 8 and r.n % 7 = 0 then clock_timestamp() + interval '1 year' end, 'filler'
   from (select x.*, case when x.ready or x.held then 'running'
-                         when x.k < 8 then case when x.n % 1000 = 0 then 'failed' else 'completed' end
+                         when x.k < 8 then case when x.n % 200 = 0 then 'failed' else 'completed' end
                          when x.n % 5000 = 9 then 'paused' when x.n % 5000 = 19 then 'quarantined' else 'suspended' end as status
           from (select n, n % 10 as k, pg_temp.run_id(n) as id, 'workflow-' || n % 40 as workflow,
                        clock_timestamp() - (current_setting('fill.runs')::bigint - n) * interval '1 s' as born,
@@ -106,8 +106,9 @@ select case when n % 2 = 0 then 'email' else 'other' end, gen_random_uuid(), gen
                     from (values (n % 1000)) x (k) where x.k <> 999
                   union all select 'claimed' where n % 1000 = 999) s;
 
-insert into lockgate.schedules (name, workflow, cron, next_slot, last_slot)
-select 'schedule-' || n, 'workflow-' || n % 40, '0 3 * * *', clock_timestamp() + (1 + n % 1440) * interval '1 minute', clock_timestamp()
+insert into lockgate.schedules (name, workflow, cron, next_slot, last_slot, created_at)
+select 'schedule-' || n, 'workflow-' || n % 40, '0 3 * * *', clock_timestamp() + (1 + n % 1440) * interval '1 minute', clock_timestamp(),
+       clock_timestamp() - interval '10 years'
   from generate_series(1, current_setting('fill.runs')::bigint / 100) n;
 insert into lockgate.outbox (command_type, message_id, route, key, payload, not_before)
 select 'email', gen_random_uuid(), 'topic-' || n % 20, convert_to((n % 5000)::text, 'UTF8'), '{}',

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-/// A report. Times of brokers are in microseconds, throttling is in milliseconds.
+/// A report; what it does not say is nothing that could be blamed on a client. Times of brokers are in microseconds, throttling is in milliseconds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Report {
@@ -21,7 +21,7 @@ pub(super) struct Report {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Broker {
-    pub(super) source: String,
+    pub(super) source: Option<String>,
     pub(super) rtt: Window,
     pub(super) int_latency: Window,
     pub(super) throttle: Window,
@@ -37,7 +37,8 @@ pub(super) struct Window {
     pub(super) max: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Group {
     pub(super) state: String,
     pub(super) join_state: String,

@@ -21,19 +21,18 @@ impl Report {
     /// A logical broker is a role, such as the group's coordinator, that a known one would play.
     fn knows_none(&self) -> bool {
         fail::fail_point!("kafka.blind", |_| true);
-        let is_known = |broker: &Broker| matches!(broker.source.as_str(), "configured" | "learned");
-        (self.brokers.as_ref()).is_some_and(|brokers| !brokers.values().any(is_known))
+        let is_role = |broker: &Broker| {
+            let source = broker.source.as_deref();
+            source.is_some_and(|source| !matches!(source, "configured" | "learned"))
+        };
+        (self.brokers.as_ref()).is_some_and(|brokers| brokers.values().all(is_role))
     }
 
     /// Whether it is a member in good standing with more partitions than it fetches. A paused one is fetched.
     fn stands(&self) -> bool {
         let Some(group) = &self.cgrp else { return false };
-        let is_fetched = |part: &&Partition| {
-            !matches!(
-                part.fetch_state.as_deref(),
-                None | Some("none" | "stopping" | "stopped")
-            )
-        };
+        let is_fetched =
+            |part: &&Partition| !matches!(part.fetch_state.as_deref(), Some("none" | "stopping" | "stopped"));
         let partitions = self.topics.values().flat_map(|topic| topic.partitions.values());
         (group.state == "up" && group.join_state == "steady")
             && partitions.filter(is_fetched).count() < group.assignment_size
@@ -107,7 +106,8 @@ mod tests {
         let heard = |report: &[u8]| sight.heard(Report::read(report).as_ref());
         let down = br#"{"brokers": {"a:9092/bootstrap": {"source": "configured", "state": "DOWN"}}}"#;
         let learned = br#"{"brokers": {"a:9092/1": {"source": "learned"}, "x": {"source": "logical"}}}"#;
-        for report in [&down[..], learned, b"{}", b"no json", LOST, learned, LOST] {
+        let unsaid = br#"{"brokers": {"a:9092/1": {}}}"#;
+        for report in [&down[..], learned, b"{}", b"no json", unsaid, unsaid, LOST, learned, LOST] {
             assert!(!heard(report), "{}", String::from_utf8_lossy(report));
         }
         assert!(heard(LOST) && sight.lost() == Some(Lost::Blind));

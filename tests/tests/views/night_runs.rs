@@ -10,6 +10,23 @@ pub(super) const FAILED_NIGHT: &str =
     "insert into lockgate.schedules (name, workflow, cron, next_slot, created_at)
          values ('nightly', 'daily', '0 3 * * *', clock_timestamp() + interval '1 hour', clock_timestamp() - interval '1 day');
      update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp() - interval '10 minutes', reason = 'no source'";
+/// The same, and two others fail time and again.
+pub(super) const FAILED_BESIDE_OTHERS: &str =
+    "insert into lockgate.schedules (name, workflow, cron, next_slot, created_at)
+             select name, 'daily', '* * * * *', clock_timestamp() + interval '1 minute', clock_timestamp() - interval '1 day'
+               from unnest(array['minutely', 'nightly', 'often']) name;
+         update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp() - interval '10 minutes', reason = 'no source';
+         insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, slot, finished_at, reason)
+             select gen_random_uuid(), workflow, 'failed', id, name, clock_timestamp() - n * interval '1 second', clock_timestamp(), 'boom'
+               from lockgate.task_runs, unnest(array['minutely', 'often']) name, generate_series(1, 300) n";
+/// The same, and what was missed before is done now and fails too.
+pub(super) const FAILED_BESIDE_EARLIER: &str =
+    "insert into lockgate.schedules (name, workflow, cron, next_slot, created_at)
+             values ('nightly', 'daily', '0 3 * * *', clock_timestamp() + interval '1 hour', clock_timestamp() - interval '30 days');
+         update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp() - interval '10 minutes', reason = 'no source';
+         insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, slot, finished_at, reason)
+             select ('ffffffff-0000-7000-8000-00000000000' || n)::uuid, workflow, 'failed', id, schedule, slot - n * interval '1 day', clock_timestamp(), 'boom'
+               from lockgate.task_runs, generate_series(1, 7) n";
 /// A run that was held for three hours, and recorded its only step two hours ago.
 pub(super) const HANGS: &str = "update lockgate.task_runs set status = 'running', finished_at = null, claim_id = gen_random_uuid(), claimed_by = gen_random_uuid(),
          claimed_at = clock_timestamp() - interval '3 hours', lease_until = clock_timestamp() + interval '1 minute';

@@ -4,7 +4,7 @@ use lockgate::leader::STUCK_KINDS;
 use lockgate_tests::TestDatabase;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgExecutor, Row, raw_sql};
 
-use super::night_runs::{FAILED_NIGHT, HANGS, IS_LATE};
+use super::night_runs::{FAILED_BESIDE_EARLIER, FAILED_BESIDE_OTHERS, FAILED_NIGHT, HANGS, IS_LATE};
 use super::{HEALTHY, run};
 
 pub(super) const WITHOUT_CONSTRAINTS: &str = include_str!("../../sql/without_constraints.sql");
@@ -256,12 +256,7 @@ const STUCK: &[Stuck] = &[
         0.0,
         "insert into lockgate.schedules (name, workflow, cron, problem, next_slot) values ('nightly', 'daily', '0 3 * *', 'four fields', 'infinity')",
     ),
-    (
-        "schedule_failed",
-        "nightly",
-        600.0,
-        FAILED_NIGHT,
-    ),
+    ("schedule_failed", "nightly", 600.0, FAILED_NIGHT),
     (
         "schedule_failed",
         "nightly",
@@ -273,19 +268,8 @@ const STUCK: &[Stuck] = &[
              select '00000000-0000-7000-8000-000000000002', 'daily', 'failed', id, schedule, id, clock_timestamp() - interval '10 minutes', 'boom'
                from lockgate.task_runs",
     ),
-    // Another fails each minute.
-    (
-        "schedule_failed",
-        "nightly",
-        600.0,
-        "insert into lockgate.schedules (name, workflow, cron, next_slot, created_at)
-             select name, 'daily', '* * * * *', clock_timestamp() + interval '1 minute', clock_timestamp() - interval '1 day'
-               from unnest(array['minutely', 'nightly', 'often']) name;
-         update lockgate.task_runs set status = 'failed', finished_at = clock_timestamp() - interval '10 minutes', reason = 'no source';
-         insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, slot, finished_at, reason)
-             select gen_random_uuid(), workflow, 'failed', id, name, clock_timestamp() - n * interval '1 second', clock_timestamp(), 'boom'
-               from lockgate.task_runs, unnest(array['minutely', 'often']) name, generate_series(1, 300) n",
-    ),
+    ("schedule_failed", "nightly", 600.0, FAILED_BESIDE_OTHERS),
+    ("schedule_failed", "nightly", 600.0, FAILED_BESIDE_EARLIER),
     (
         "undelivered_due",
         "topic email_commands",

@@ -139,6 +139,9 @@ impl DemoArgs {
         } else {
             replicas.stop().await
         };
+        if let (Err(_), Err(stopped)) = (&shown, &stopped) {
+            eprintln!("{stopped:#}");
+        }
         shown.and(stopped).map_err(broken)?;
         further(&place, &brokers, &self.topic, self.keep && mock.is_none());
         Ok(Exit::Ok)

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::process::{Child, Command};
 
 use crate::processes::ask_to_end;
@@ -48,10 +47,10 @@ impl Replicas {
     /// # Errors
     /// One could not be asked, took too long, or ended with something it complained of.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
-        for (child, _) in &self.children {
-            ask_to_end(child).context("a replica could not be asked to stop")?;
-        }
-        let mut broken = Vec::new();
+        let asked = self.children.iter().map(|(child, _)| ask_to_end(child));
+        let mut broken: Vec<_> = asked
+            .filter_map(|asked| Some(format!("one could not be asked: {}", asked.err()?)))
+            .collect();
         for (mut child, log) in self.children {
             let why = match tokio::time::timeout(PATIENCE, child.wait()).await {
                 Ok(Ok(status)) if status.success() => continue,
