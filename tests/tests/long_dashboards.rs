@@ -81,6 +81,12 @@ const ASKED: &[(&str, usize)] = &[
         "select * from lockgate.v_schedules_next where paused_at is null order by next_slot limit 100",
         100,
     ),
+    (
+        "select s.schedule, p.* from (select * from lockgate.v_schedules_next where paused_at is null order by next_slot limit 1000) s
+         left join lateral (select * from lockgate.v_run_proof v where v.run_id = s.last_run limit 1) p on true
+         order by s.last_status = 'completed' and p.adds_up and p.undelivered + p.dead = 0, s.last_run_slot",
+        1_000,
+    ),
     ("select * from lockgate.v_replicas", 50),
     ("select * from lockgate.v_breakers", 50),
     ("select * from lockgate.v_leader", 1),

@@ -21,7 +21,7 @@ const FLEET: &[Alert] = &[
         summary: "Nobody leads",
         meaning: "No schedule fires, nothing is recovered from dead holders and nothing is pruned; batches and runs go on. By OTLP the last word of a leader that died stands for five minutes, and this comes as much later.",
         query: "select * from lockgate.v_leader",
-        action: "See in `v_replicas` whether a replica with role leader lives and reaches Postgres (log event `leadership_unreachable`); start one.",
+        action: "`candidates` is 0: start a replica with role leader, or mend its way to Postgres (log event `leadership_unreachable`). Else those in `v_replicas` with role leader live and reach Postgres, and on their `host` that log event says what they meet. No answer, or a lock timeout: somebody locks the row of `leader_lease`, and the statements of LockgateLeaseOverdue show and end that session.",
         bad: (
             &[
                 ("<lockgate.leaderless.duration>{instance=\"a\"}", "0+30x40"),
@@ -44,8 +44,8 @@ const FLEET: &[Alert] = &[
         sql: None,
         summary: "Two replicas believe that they lead",
         meaning: "One of them is frozen or dead; its writes are fenced by the term. By OTLP a dead one is shown for five more minutes.",
-        query: "select * from lockgate.v_terms limit 20",
-        action: "Harmless unless it lasts: look for a frozen process and end it.",
+        query: "select replica, host, leads, state, seen_at, silent_s from lockgate.v_replicas where roles like '%leader%' order by leads desc, seen_at desc limit 20",
+        action: "Harmless unless it lasts. `lockgate_leading == 1`, asked of Prometheus, has the `instance` of each: by OTLP the id of a replica, by a scrape its address. End the process of the one that the query does not show as `leads`.",
         bad: (
             &[
                 ("<lockgate.leading>{instance=\"a\"}", "1+0x40"),

@@ -19,7 +19,7 @@ pub(super) const CONSUMERS: &[Alert] = &[
         summary: "A consumer put messages aside within the last hour",
         meaning: "It can do nothing with them: their effect has not happened, such as an e-mail that was not sent. They lie in the table `inbox_dead` of its database as they were read, until `retention.inbox` is over; at 10,000 of them the consumer stands still.",
         query: "select consumer, topic, reason_code, records, newest from lockgate.v_inbox_dead order by newest desc limit 20",
-        action: "The reason says whose mistake it is (docs/consumers.md, log event `records_put_aside`). Mend that, then send them again with the statement that stands there.",
+        action: "The query asks Lockgate's own database; ask a consumer's where it has one. The reason says whose mistake it is (docs/consumers.md, log event `records_put_aside`). Mend that. Then, in Lockgate's own, send them again with the statement that stands there, as `lockgate_owner`: log in as `lockgate_migrator` and `set role lockgate_owner`. Of a consumer's own, give their bytes to the producer.",
         bad: (
             &[(
                 "<lockgate.inbox.messages>{messaging_consumer_group_name=\"mails\",lockgate_outcome=\"dead\"}",
@@ -52,7 +52,7 @@ pub(super) const CONSUMERS: &[Alert] = &[
         summary: "A consumer has messages before it and takes none",
         meaning: "It is a member of a group and holds partitions; nothing of them has had its effect for ten minutes, such as e-mails that are not made. Nothing is lost while the topic keeps it. Its database refuses or does not answer, 10,000 of its messages are dead, or its brokers do not give what they have.",
         query: "select consumer, topic, reason_code, records, newest from lockgate.v_inbox_dead order by newest desc limit 20",
-        action: "Where others of its group go on, restart this one (`instance`), and they take its partitions over. At 10,000 dead records of a consumer, mend what the reason says, send them again or delete them from `inbox_dead` (docs/consumers.md), and it goes on by itself. Else the log event `page_not_settled` has the error of its database, `records_unreadable` that of the brokers. The query asks Lockgate's own database; ask a consumer's where it has one.",
+        action: "Where others of its group go on, restart this one, and they take its partitions over: by a scrape `instance` is its address, by OTLP `host_name` of the series `target_info` with that `instance` is its machine or pod. At 10,000 dead records of a consumer, mend what the reason says, send them again as LockgateInboxDead says, or delete them from `inbox_dead` by the same role, and it goes on by itself. Else the log event `page_not_settled` has the error of its database, `records_unreadable` that of the brokers. The query asks Lockgate's own database; ask a consumer's where it has one.",
         bad: (
             &[
                 (
@@ -137,7 +137,7 @@ pub(super) const CONSUMERS: &[Alert] = &[
         summary: "The mail server takes fewer than nine of ten e-mails",
         meaning: "Barred: it lets `email-sender` not in or wants another login or sender; all e-mails wait, and none is lost. Failed: it refused an e-mail for good, which is not tried again. E-mails that it puts off for longer than `EMAIL_GIVE_UP` fail too and are not counted here: look for the log event `mail_failed`.",
         query: "select consumer, topic, reason_code, records, newest from lockgate.v_inbox_dead order by newest desc limit 20",
-        action: "What the server says is in the log event `mail_server_bars`, and, as the owner of email-sender's database, in `select state, last_error, count(*) from lockgate_mail.sent_emails where state in ('queued', 'failed') group by 1, 2 order by 3 desc`. Mend login, address or server (docs/consumers.md); those that wait go by themselves, failed ones with `email-sender requeue --error TEXT --reason TEXT`, which `--dry-run` counts.",
+        action: "The query only shows what no e-mail was made of; no view has e-mails. What the server says to all is in the log event `mail_server_bars`; `email-sender requeue --dry-run`, where email-sender runs, counts those that failed by what it said. Mend login, address or server (docs/consumers.md); those that wait go by themselves, failed ones with `email-sender requeue --error TEXT --reason TEXT`.",
         bad: (
             &[
                 ("<lockgate.mails>{lockgate_outcome=\"sent\"}", "900+0x40"),

@@ -190,11 +190,12 @@ pub fn written_out(short: &str, source: Source) -> String {
 
 fn json(panel: &Panel, source: Source, id: u64, place: &Value) -> Value {
     let (view, _) = panel.of(source);
+    let (title, about) = panel.words(source);
     json!({
         "id": id,
         "type": kind(view),
-        "title": panel.title,
-        "description": panel.about,
+        "title": title,
+        "description": about,
         "gridPos": place,
         "datasource": source.datasource(),
         "targets": targets(panel, source),

@@ -10,6 +10,7 @@ pub const PANELS: &[Panel] = &[
         .prom(&[q("max by (messaging_destination_name) (<lockgate.breaker.state>{J})", "{{messaging_destination_name}}")])
         .sql(&[q("select * from lockgate.v_breakers order by since", "")]),
     lines("Failed sends by reason", "ops", "Messages that Kafka did not acknowledge; the views show the stored ones.")
+        .from_views("Undelivered messages by reason", "What is stored of messages that did not go, or are not to go yet, by state, reason and topic.")
         .rows()
         .empty_when_well()
         .prom(&[q("sum by (error_type) (rate(<messaging.client.sent.messages>{J,error_type!=\"\"}[$__rate_interval]))", "{{error_type}}")])
@@ -34,6 +35,7 @@ pub const PANELS: &[Panel] = &[
         .prom(&[q("sum by (lockgate_outcome) (rate(<lockgate.redelivery.messages>{J}[$__rate_interval]))", "{{lockgate_outcome}}")])
         .sql(&[q("T(redelivered_per_s, dead_per_s)", "")]),
     lines("Outbox", "ops", "Committed commands by what became of them; the views show what waits.")
+        .from_views("What waits in the outbox", "Committed commands that are not sent yet, by lane and route, who sends the lane and what that one met.")
         .rows()
         .empty_when_well()
         .prom(&[q("sum by (lockgate_outcome) (rate(<lockgate.outbox.messages>{J}[$__rate_interval]))", "{{lockgate_outcome}}")])
@@ -49,6 +51,7 @@ pub const PANELS: &[Panel] = &[
         .empty_when_well()
         .prom(&[q("sum by (lockgate_queue) (<lockgate.direct.waiting>{J})", "{{lockgate_queue}}")]),
     lines("Window and client queue", "none", "Messages without an outcome yet, what may be so at most, and what librdkafka holds.")
+        .from_views("Window of each replica", "Messages without an outcome at its last heartbeat, and what may be so at most; what librdkafka holds only metrics tell.")
         .rows()
         .prom(&[
             q("sum(<lockgate.window.used>{J})", "used"),
@@ -63,6 +66,7 @@ pub const PANELS: &[Panel] = &[
     lines("Duration of HTTP requests, p99", "s", "By route.")
         .prom(&[q("histogram_quantile(0.99, sum by (le, http_route) (rate(<http.server.request.duration>_bucket{J}[$__rate_interval])))", "{{http_route}}")]),
     lines("Consumers", "ops", "Messages of inboxes: new, seen before, set aside; the views show those set aside.")
+        .from_views("What consumers put aside", "Records that consumers could do nothing with, of the newest 5,000, and why.")
         .rows()
         .empty_when_well()
         .prom(&[q("sum by (messaging_consumer_group_name, lockgate_outcome) (rate(<lockgate.inbox.messages>[$__rate_interval]))", "{{messaging_consumer_group_name}} {{lockgate_outcome}}")])

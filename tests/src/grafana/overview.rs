@@ -8,13 +8,13 @@ pub const PANELS: &[Panel] = &[
         .red_below(1.0)
         .prom(&[q("sum(<lockgate.leading>{J})", "leaders")])
         .sql(&[q("select leads::int as leaders from lockgate.v_leader", "")]),
-    stat("Live replicas", "none", "Replicas whose last beat is not too old.")
+    stat("Live replicas", "none", "Replicas whose last beat is not too old, of all jobs that are chosen.")
         .red_below(1.0)
-        .prom(&[q("max(<lockgate.replicas>{J,lockgate_state=\"live\"})", "live")])
+        .prom(&[q("sum(max by (job) (<lockgate.replicas>{J,lockgate_state=\"live\"}))", "live")])
         .sql(&[q("select count(*) as live from lockgate.v_replicas where state = 'live'", "")]),
     stat("Stuck things", "none", "What does not move and should; the table below says what and why.")
         .red(1.0)
-        .prom(&[q("sum(max by (lockgate_kind) (<lockgate.stuck>{J}))", "stuck")])
+        .prom(&[q("sum(max by (job, lockgate_kind) (<lockgate.stuck>{J}))", "stuck")])
         .sql(&[q("select count(*) as stuck from lockgate.v_stuck", "")]),
     stat("Invariants broken", "none", "Rows of v_invariants: promises of the engine that do not hold.")
         .red(1.0)
@@ -40,17 +40,22 @@ pub const PANELS: &[Panel] = &[
             "{{lockgate_path}}",
         )])
         .sql(&[q("T(items_delivered_per_s, commands_delivered_per_s, outbox_delivered_per_s, redelivered_per_s)", "")]),
-    lines("Pick-up of runs", "s", "From the start of a run to its first claim, with the delay that was asked for; the views know the oldest that waits.")
-        .bars()
+    lines("Pick-up of runs", "s", "From the start of a run to its first claim, with the delay that was asked for; the views know the newest 5,000 runs, by queue.")
+        .rows()
         .prom(&[
             q("histogram_quantile(0.5, sum by (le) (rate(<lockgate.run.pickup.duration>_bucket{J,W}[$__rate_interval])))", "p50"),
             q("histogram_quantile(0.99, sum by (le) (rate(<lockgate.run.pickup.duration>_bucket{J,W}[$__rate_interval])))", "p99"),
         ])
         .sql(&[q(
-            "select queue, coalesce(oldest_ready_age_s, 0) as oldest_ready_age_s from lockgate.v_queue_health order by 2 desc limit 10",
+            "select queue, count(*) as runs, percentile_cont(0.5) within group (order by after_s) as p50_s, \
+                    percentile_cont(0.99) within group (order by after_s) as p99_s \
+             from (select queue, started_at, extract(epoch from started_at - created_at)::float8 as after_s \
+                     from lockgate.v_runs order by run_id desc limit 5000) newest \
+             where started_at is not null group by queue order by p99_s desc limit 10",
             "",
         )]),
-    table("What is stuck, and why", "none", "How many things of each kind do not move; the views say which, since when and why.")
+    table("What is stuck, by kind", "none", "How many things of each kind do not move; the views say which, since when and why.")
+        .from_views("What is stuck, and why", "What does not move, since when and why.")
         .empty_when_well()
         .prom(&[q("max by (lockgate_kind) (<lockgate.stuck>{J}) > 0", "{{lockgate_kind}}")])
         .sql(&[q("select kind, subject, run_id, since, why from lockgate.v_stuck order by since limit 50", "")]),

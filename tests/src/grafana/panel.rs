@@ -40,6 +40,8 @@ pub struct Panel {
     pub title: &'static str,
     /// One sentence on how to read it.
     pub about: &'static str,
+    /// Title and sentence from the views, where these know something else than the metrics.
+    pub from_views: Option<(&'static str, &'static str)>,
     /// Grafana's name of the unit.
     pub unit: &'static str,
     /// From 1 to 24.
@@ -66,6 +68,7 @@ const fn panel(view: View, title: &'static str, unit: &'static str, about: &'sta
     Panel {
         title,
         about,
+        from_views: None,
         unit,
         width: match view {
             View::Stat => 4,
@@ -115,6 +118,13 @@ impl Panel {
     #[must_use]
     pub const fn sql(mut self, queries: &'static [Query]) -> Self {
         self.postgres.1 = queries;
+        self
+    }
+
+    /// The views know something else, which has a title and a sentence of its own.
+    #[must_use]
+    pub const fn from_views(mut self, title: &'static str, about: &'static str) -> Self {
+        self.from_views = Some((title, about));
         self
     }
 
@@ -172,6 +182,15 @@ impl Panel {
     pub const fn empty_when_well(mut self) -> Self {
         self.empty_when_well = true;
         self
+    }
+
+    /// Its title and its sentence for one source.
+    #[must_use]
+    pub const fn words(&self, source: Source) -> (&'static str, &'static str) {
+        match (source, self.from_views) {
+            (Source::Postgres, Some(words)) => words,
+            _ => (self.title, self.about),
+        }
     }
 
     /// Its queries of one source, and how they are shown.

@@ -16,6 +16,7 @@ pub const PANELS: &[Panel] = &[
         .prom(&[q("sum by (lockgate_end) (increase(<lockgate.leader.elections>{J}[$__rate_interval]))", "{{lockgate_end}}")])
         .sql(&[q("select at, term, event, replica, reason from lockgate.v_terms limit 50", "")]),
     lines("Runs and batches held", "none", "What each replica works on; the views show each replica whole.")
+        .from_views("Replicas, and what they hold", "Each replica, the newest first: its state, what it does, what it held at its last heartbeat and what runs there now.")
         .rows()
         .prom(&[
             q("<lockgate.runs.in_flight>{J}", "runs {{instance}}"),
@@ -27,6 +28,7 @@ pub const PANELS: &[Panel] = &[
             "",
         )]),
     lines("Leases lost, things recovered", "none", "Leases that ended under their holder, and what the leader gave to others, each step.")
+        .from_views("Leases lost", "Leases that ended under their holder, each step; what was recovered only metrics tell.")
         .prom(&[
             q("sum by (lockgate_kind) (increase(<lockgate.leases.lost>{J}[$__rate_interval]))", "lost: {{lockgate_kind}}"),
             q("sum by (lockgate_kind) (increase(<lockgate.recovered>{J}[$__rate_interval]))", "recovered: {{lockgate_kind}}"),
@@ -56,12 +58,14 @@ pub const PANELS: &[Panel] = &[
     lines("Wait for a connection, p99", "s", "How long work waits for one of its pool.")
         .prom(&[q("histogram_quantile(0.99, sum by (le, db_client_connection_pool_name) (rate(<db.client.connection.wait_time>_bucket{J}[$__rate_interval])))", "{{db_client_connection_pool_name}}")]),
     lines("Oldest snapshot", "s", "A transaction, slot or prepared transaction that keeps deleted rows from being cleared away.")
+        .from_views("Old snapshots", "Transactions, slots and prepared transactions that keep deleted rows from being cleared away.")
         .rows()
         .red(900.0)
         .empty_when_well()
         .prom(&[q("max(<lockgate.db.oldest_snapshot.age>{J})", "oldest")])
         .sql(&[q("select * from lockgate.v_snapshots", "")]),
     lines("Dead rows", "none", "By table, as Postgres counts them; the views show sizes too.")
+        .from_views("Dead rows and sizes of tables", "Rows, dead rows and size of each table as Postgres counts them, the largest above.")
         .rows()
         .prom(&[q("topk(10, max by (lockgate_table) (<lockgate.db.dead_rows>{J}))", "{{lockgate_table}}")])
         .sql(&[q("select * from lockgate.v_storage order by bytes desc", "")]),

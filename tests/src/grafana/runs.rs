@@ -36,6 +36,7 @@ pub const PANELS: &[Panel] = &[
         .prom(&[q("max by (lockgate_queue) (<lockgate.queue.oldest_ready.age>{J})", "{{lockgate_queue}}")])
         .sql(&[q("select queue, coalesce(oldest_ready_age_s, 0) as oldest_ready_age_s from lockgate.v_queue_health order by 2 desc", "")]),
     lines("Steps and retries a second", "ops", "Steps recorded by kind, and tries that were repeated.")
+        .from_views("Steps a second", "Steps recorded, of all kinds; what was tried again only metrics tell.")
         .prom(&[
             q("sum by (lockgate_kind) (rate(<lockgate.steps>{J,W}[$__rate_interval]))", "{{lockgate_kind}}"),
             q("sum(rate(<lockgate.step.retries>{J,W}[$__rate_interval]))", "retries"),
@@ -53,12 +54,14 @@ pub const PANELS: &[Panel] = &[
             "",
         )]),
     lines("Batches: ends and hand-backs", "ops", "How batches ended, and why some were given back unfinished.")
+        .from_views("Batches finished a second", "Batches that were finished; what was given back unfinished is in the history of its run.")
         .prom(&[
             q("sum by (lockgate_end) (rate(<lockgate.batches>{J,W}[$__rate_interval]))", "{{lockgate_end}}"),
             q("sum by (lockgate_reason) (rate(<lockgate.batch.hand_backs>{J}[$__rate_interval]))", "handed back: {{lockgate_reason}}"),
         ])
         .sql(&[q("T(batches_per_s)", "")]),
     lines("Duration of batches and reads", "s", "From claim to end, and what reading the source took; the views show what is held.")
+        .from_views("Batches that are held", "Who holds which batch and until when, the lease that ends first above; how long batches take only metrics tell.")
         .rows()
         .empty_when_well()
         .prom(&[

@@ -9,6 +9,18 @@ use serde_json::{Value, json};
 
 /// Units that Grafana knows and these dashboards use.
 const UNITS: [&str; 4] = ["none", "s", "ops", "bytes"];
+/// Words of titles, and what a query then has: one of these.
+const PROMISES: [(&str, &[&str]); 9] = [
+    ("Duration", &["duration", "age_s"]),
+    ("Pick-up", &["pickup", "started_at"]),
+    ("Oldest ready", &["oldest_ready"]),
+    ("retries", &["retries"]),
+    ("hand-backs", &["hand_backs"]),
+    ("recovered", &["recovered"]),
+    ("client queue", &["kafka_queue"]),
+    ("reason", &["reason", "error_type"]),
+    ("why", &["why", "reason"]),
+];
 /// Variables that Grafana brings.
 const BUILT_IN: [&str; 8] = [
     "__all",
@@ -138,6 +150,52 @@ fn dashboards_have_all_that_grafana_and_people_need() {
         assert!(panels(&board).len() >= 8, "{uid}");
     }
     assert_eq!(uids.len(), 8);
+}
+
+/// Words of a panel's title that none of its queries keeps.
+fn promised_in_vain(panel: &Value) -> Vec<&'static str> {
+    let title = panel["title"].as_str().unwrap();
+    let asked = panel["targets"].to_string();
+    let promised = PROMISES.iter().filter(|(word, _)| title.contains(*word));
+    promised
+        .filter(|(_, kept)| !kept.iter().any(|part| asked.contains(*part)))
+        .map(|(word, _)| *word)
+        .collect()
+}
+
+#[test]
+fn titles_say_what_is_shown_and_tell_panels_apart() {
+    for (uid, board, _) in boards() {
+        let mut titles = BTreeSet::new();
+        for panel in panels(&board) {
+            let title = panel["title"].as_str().unwrap();
+            assert!(titles.insert(title), "{uid}: two are called {title}");
+            assert_eq!(promised_in_vain(panel), [""; 0], "{uid}: {title}");
+        }
+    }
+    let panel = |asked: &str| json!({"title": "Steps and retries", "targets": [{"rawSql": asked}]});
+    assert_eq!(promised_in_vain(&panel("select steps")), ["retries"]);
+    assert_eq!(promised_in_vain(&panel("select steps, retries")), [""; 0]);
+}
+
+#[test]
+fn what_only_the_views_know_has_words_of_its_own() {
+    for panel in DASHBOARDS.iter().flat_map(|board| board.panels) {
+        let Some((title, _)) = panel.from_views else { continue };
+        assert!(SOURCES.iter().all(|source| !panel.of(*source).1.is_empty()), "{title}");
+        assert_ne!(title, panel.title);
+    }
+    let shown = |title: &str, wanted: Source| {
+        let of_source = boards().filter(|(.., source)| *source == wanted);
+        let mut panels = of_source.flat_map(|(_, board, _)| panels(&board).to_vec());
+        panels.any(|panel| panel["title"] == title)
+    };
+    for (title, source) in [
+        ("Leases lost", Source::Postgres),
+        ("Leases lost, things recovered", Source::Prometheus),
+    ] {
+        assert_eq!(SOURCES.map(|any| shown(title, any)), SOURCES.map(|any| any == source));
+    }
 }
 
 #[test]

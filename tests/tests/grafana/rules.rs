@@ -71,6 +71,25 @@ fn the_runbook_names_events_and_keys_that_there_are() {
 }
 
 #[test]
+fn alerts_send_to_alerts_that_there_are() {
+    let names: BTreeSet<&str> = alerts::all().map(|alert| alert.name).collect();
+    let mut sent = 0;
+    for alert in alerts::all() {
+        let texts = [alert.meaning, alert.action];
+        let words = texts
+            .iter()
+            .flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric()));
+        for word in words {
+            if word.starts_with("Lockgate") && word != "Lockgate" {
+                assert!(names.contains(word), "{} sends to {word}", alert.name);
+                sent += 1;
+            }
+        }
+    }
+    assert!(sent >= 10, "{sent} are named");
+}
+
+#[test]
 fn the_troubles_that_must_be_told_have_their_alert() {
     let names: Vec<&str> = alerts::all().map(|alert| alert.name).collect();
     for name in [

@@ -135,6 +135,31 @@ async fn the_page_names_one_fate_of_an_item_as_the_command_does() {
     assert_eq!(fates(&mut reader, nobody, "1").await, [""; 0]);
 }
 
+/// The run of healthy.sql, of which a message was refused, is that of a slot at midnight. Others went well or not, later.
+const NIGHT: &str = "
+    update lockgate.task_runs set slot = current_date;
+    insert into lockgate.schedules (name, workflow, cron, next_slot, paused_at)
+    select name, 'daily', '0 3 * * *', clock_timestamp() + interval '1 hour', case when name = 'paused' then clock_timestamp() end
+      from unnest('{nightly,well,old,failed,under-way,never,paused}'::text[]) name;
+    insert into lockgate.task_runs (id, workflow, status, origin_id, schedule, slot, finished_at)
+    select gen_random_uuid(), 'daily', status, gen_random_uuid(), schedule, current_date + hours * interval '1 hour',
+           case when status <> 'running' then clock_timestamp() end
+      from (values ('well', 'completed', 1), ('old', 'failed', -48), ('old', 'completed', -24), ('failed', 'completed', -22),
+                   ('failed', 'failed', 2), ('under-way', 'running', 3), ('paused', 'failed', 4)) r (schedule, status, hours)";
+
+#[tokio::test]
+async fn what_went_wrong_last_night_stands_first() {
+    let database = TestDatabase::new().await;
+    run(database.pool(), HEALTHY).await;
+    run(database.pool(), NIGHT).await;
+    let (_, section) = PAGE.split_once("## What went out, and what did not\n").unwrap();
+    let (_, first) = section.split_once("```sql\n").unwrap();
+    let (question, _) = first.split_once("```").unwrap();
+    let mut reader = as_role(&database, "reader").await;
+    let schedules: Vec<String> = sqlx::query_scalar(question).fetch_all(&mut reader).await.unwrap();
+    assert_eq!(schedules, ["nightly", "failed", "under-way", "old", "well", "never"]);
+}
+
 #[tokio::test]
 async fn the_page_and_the_readme_know_every_view() {
     let database = TestDatabase::new().await;
