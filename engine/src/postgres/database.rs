@@ -229,7 +229,8 @@ impl Database {
 
     fn with_options(settings: &DatabaseSettings, options: PgConnectOptions) -> Self {
         // The server takes the user's name where no database is named.
-        let namespace = options.get_database().unwrap_or_else(|| options.get_username()).into();
+        let namespace = options.get_database().unwrap_or_else(|| options.get_username());
+        let namespace = Arc::<str>::from(namespace);
         let doubt = Arc::<Doubt>::default();
         let doubted = doubt.clone();
         let pool = PgPoolOptions::new()
