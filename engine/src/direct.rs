@@ -45,11 +45,12 @@ pub fn orchestrator(
         let publisher = publisher.clone();
         runtime.spawn(async move { publisher.warm_up(&topic).await });
     }
+    let namespace = database.namespace();
     let store: Arc<dyn FallbackStore> = Arc::new(PostgresFallback::new(database, Uuid::new_v4()));
     let parts = OrchestratorParts {
         publisher,
         breakers,
-        store: Timed::new(store),
+        store: Timed::new(store, namespace),
         topics,
         key_hash: key_hash(config),
         settings: direct_settings(config),

@@ -157,7 +157,7 @@ impl EngineBuilder {
         };
         let watching = watch(&config, roles.worker || roles.api, &database, &health, &stop)?;
         let fleet: Arc<dyn Fleet> = Arc::new(PostgresFleet::new(database.clone(), fleet_settings(&config, replica)));
-        let fleet: Arc<dyn Fleet> = Timed::new(fleet);
+        let fleet: Arc<dyn Fleet> = Timed::new(fleet, database.namespace());
         let hints = self.hints(&config, roles, &health);
         let through_pooler = config.database.pooler_mode && config.database.url_direct.is_none();
         let listener = tokio::spawn(listen(
@@ -244,10 +244,11 @@ impl EngineBuilder {
         if resources.get::<Database>().is_none() {
             resources.insert(place.database.clone());
         }
+        let namespace = place.database.namespace();
         let undelivered: Arc<dyn UndeliveredStore> =
             Arc::new(PostgresUndelivered::new(place.database.clone(), place.replica));
         let redelivery = RedeliveryLoop::new(RedeliveryParts {
-            store: Timed::new(undelivered),
+            store: Timed::new(undelivered, namespace.clone()),
             publisher: publisher.clone(),
             breakers: breakers.clone(),
             settings: redelivery_settings(config),
@@ -257,7 +258,7 @@ impl EngineBuilder {
         let transactions = place.database.clone();
         let outbox: Arc<dyn OutboxStore> = Arc::new(PostgresOutbox::new(place.database, place.replica));
         let outbox = OutboxRelay::new(OutboxParts {
-            store: Timed::new(outbox),
+            store: Timed::new(outbox, namespace.clone()),
             publisher: publisher.clone(),
             breakers: breakers.clone(),
             topics: Topics::new(&config.topics),
@@ -266,7 +267,7 @@ impl EngineBuilder {
         let runs: Arc<dyn RunStore> = Arc::new(run_store(config, place.replica)?.transactions_on(transactions));
         let executor = Executor::new(ExecutorParts {
             fleet: place.fleet,
-            runs: Timed::new(runs),
+            runs: Timed::new(runs, namespace),
             publisher: publisher.clone(),
             breakers,
             door: place.door,
@@ -372,6 +373,7 @@ fn lead(
         ..config.database_settings()?
     };
     let database = Database::new(&own)?.named(Pool::Leader);
+    let namespace = database.namespace();
     let leader = Arc::new(PostgresLeader::new(database, replica));
     let lease: Arc<dyn LeaderStore> = leader.clone();
     let schedules: Arc<dyn ScheduleStore> = leader.clone();
@@ -380,13 +382,13 @@ fn lead(
     let pulse = health.watch_loop(LEADERSHIP, longest_turn(config, config.leader.lease));
     let stores = LeaderStores {
         lease: Arc::new(Watched {
-            store: Timed::new(lease),
+            store: Timed::new(lease, namespace.clone()),
             pulse,
         }),
         fleet,
-        schedules: Timed::new(schedules),
-        retention: Timed::new(retention),
-        measures: Timed::new(measures),
+        schedules: Timed::new(schedules, namespace.clone()),
+        retention: Timed::new(retention, namespace.clone()),
+        measures: Timed::new(measures, namespace),
         gauges: Arc::new(FleetTold::by(telemetry::meters())),
     };
     let settings = leader_settings(config)?;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::headers::{HEADERS, OtlpHeaders};
 use super::keys::{self, KEYS, OPEN, env_name};
 use super::nearest::{distance, nearest};
 use super::secret::is_secret_property;
@@ -144,6 +145,16 @@ pub enum ConfigError {
         /// The one that is no file.
         variable: String,
     },
+    /// A file does not hold what its variable is for.
+    #[error("{variable}: {path} holds no headers such as name=value, with commas between them: {why}")]
+    NoHeaders {
+        /// The one that names the file.
+        variable: String,
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, without the content.
+        why: String,
+    },
     /// No database is named.
     #[error("no database is named: set DATABASE_URL, --database-url or [database] url in the configuration file")]
     NoDatabase,
@@ -170,6 +181,7 @@ pub(super) fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     for (name, key, value) in from_env(&sources.env, &mut loaded.secret_files)? {
         set(&mut loaded, &key, &value, Origin::Env(name))?;
     }
+    loaded.config.telemetry.headers = headers_from_env(&sources.env, &mut loaded.secret_files)?;
     for (flag, key, value) in &sources.flags {
         set(&mut loaded, key, value, Origin::Flag(flag.clone()))?;
     }
@@ -295,6 +307,34 @@ fn from_env(
         }
     }
     Ok(found)
+}
+
+/// Those that are in files; of the variables themselves the exporters take care.
+fn headers_from_env(env: &BTreeMap<String, String>, files: &mut SecretFiles) -> Result<OtlpHeaders, ConfigError> {
+    let known = HEADERS.map(|variable| format!("{variable}_FILE"));
+    for name in env.keys().filter(|name| name.starts_with("OTEL_EXPORTER_OTLP_")) {
+        // Others of OpenTelemetry may be somebody else's. These are ours, and the key would stay at home unseen.
+        if !known.contains(name) && known.iter().any(|known| distance(known, name) <= 2) {
+            return Err(ConfigError::UnknownKey {
+                key: name.clone(),
+                origin: Origin::Env(name.clone()),
+                meant: nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
+            });
+        }
+    }
+    let mut headers = OtlpHeaders::default();
+    for (variable, file) in HEADERS.into_iter().zip(known) {
+        if let Some(path) = env.get(&file).filter(|path| !path.is_empty()) {
+            refuse_both(env, variable)?;
+            let text = read_secret(&file, path, files)?;
+            headers.take(variable, &text).map_err(|why| ConfigError::NoHeaders {
+                variable: file,
+                path: PathBuf::from(path),
+                why,
+            })?;
+        }
+    }
+    Ok(headers)
 }
 
 /// The property whose secret is in a file that is named here.

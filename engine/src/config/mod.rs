@@ -1,5 +1,6 @@
 //! Configuration: built-in defaults, then one TOML file, then the environment, then flags.
 
+mod headers;
 mod keys;
 mod load;
 mod nearest;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use headers::Header;
+pub use headers::OtlpHeaders;
 pub use load::{ConfigError, Loaded, Origin, Sources, warn_if_open};
 pub use nearest::nearest;
 pub use sample::{reference, sample};
@@ -231,6 +234,8 @@ pub struct ApiConfig {
 pub struct TelemetryConfig {
     /// The collector; none: nothing is sent.
     pub otlp_endpoint: Option<Endpoint>,
+    /// What the collector is told beside, as far as files say it: of a variable the exporters read the rest.
+    pub headers: OtlpHeaders,
     /// Which share of traces is recorded: `auto`, or from 0 to 1.
     pub sample: String,
     /// Between two exports of metrics.
@@ -283,6 +288,7 @@ impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
             otlp_endpoint: None,
+            headers: OtlpHeaders::default(),
             sample: "auto".to_owned(),
             interval: Duration::from_secs(15),
             fleet_interval: Duration::from_secs(15),

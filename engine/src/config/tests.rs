@@ -113,16 +113,92 @@ fn a_secret_may_come_from_a_file() {
 #[test]
 fn a_secret_and_a_file_of_it_at_once_are_refused_by_name() {
     let path = std::env::temp_dir().join(format!("lockgate-secret-{}", uuid::Uuid::now_v7()));
-    std::fs::write(&path, "postgres://u:geheim@h/d\n").unwrap();
+    std::fs::write(&path, "x-key=geheim\n").unwrap();
     let path = path.to_str().unwrap();
-    for variable in ["DATABASE_URL", "LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD"] {
+    for variable in [
+        "DATABASE_URL",
+        "LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    ] {
         let file = format!("{variable}_FILE");
-        let text = error("", &[(variable, "postgres://u:geheim@h/d"), (&file, path)]);
+        let text = error("", &[(variable, "x-key=geheim"), (&file, path)]);
         assert!(text.contains(&format!("{variable} and {file} are both set")), "{text}");
         assert!(!text.contains("geheim"), "{text}");
         let one = load("", &[(variable, ""), (&file, path)]).unwrap();
         assert_eq!(one.secret_files, [(file, path.into())]);
     }
+}
+
+#[test]
+fn headers_for_a_collector_may_come_from_files_and_are_in_no_text() {
+    let path = std::env::temp_dir().join(format!("lockgate-secret-{}", uuid::Uuid::now_v7()));
+    std::fs::write(&path, "Authorization = Bearer%20geheim%3D=,x-share=100%geheim,\n").unwrap();
+    let file = "OTEL_EXPORTER_OTLP_LOGS_HEADERS_FILE";
+    let loaded = load(
+        "",
+        &[
+            (file, path.to_str().unwrap()),
+            ("OTEL_EXPORTER_OTLP_HEADERS_FILE", ""),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=geheim"),
+        ],
+    )
+    .unwrap();
+    let headers = &loaded.config.telemetry.headers;
+    assert_eq!(headers.of("OTEL_EXPORTER_OTLP_HEADERS"), None);
+    let of_logs = headers.of("OTEL_EXPORTER_OTLP_LOGS_HEADERS").unwrap();
+    let of_logs: Vec<_> = of_logs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    // What cannot be decoded is meant as it is.
+    let expected = [("authorization", "Bearer geheim=="), ("x-share", "100%geheim")];
+    assert_eq!(of_logs, expected);
+    let shown = format!("{headers:?} {loaded:?} {:?}", loaded.values());
+    assert!(!shown.contains("geheim"), "{shown}");
+    assert_eq!(loaded.secret_files, [(file.to_owned(), path)]);
+}
+
+#[test]
+fn a_file_that_holds_no_headers_is_refused_without_what_is_in_it() {
+    let path = std::env::temp_dir().join(format!("lockgate-secret-{}", uuid::Uuid::now_v7()));
+    let file = "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE";
+    for (content, why) in [
+        ("\n", "it is empty"),
+        ("geheim", "number 1 is none"),
+        ("a=b,geheim", "number 2 is none"),
+        ("a=", "number 1 is none"),
+        ("=geheim", "number 1 is none"),
+        ("a b=geheim", "number 1 is none"),
+        ("a=geheim\nb=geheim", "number 1 is none"),
+        ("a=geheim%0A", "number 1 is none"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let path = path.to_str().unwrap();
+        let text = error("", &[(file, path)]);
+        let begin = format!("{file}: {path} holds no headers");
+        assert!(text.starts_with(&begin) && text.ends_with(why), "{text}");
+        assert!(!text.contains("geheim"), "{text}");
+    }
+    let missing = error("", &[(file, "/nowhere")]);
+    assert!(missing.contains("/nowhere") && missing.contains(file), "{missing}");
+}
+
+#[test]
+fn a_misspelled_file_of_headers_is_refused_and_other_standard_variables_are_let_be() {
+    let text = error("", &[("OTEL_EXPORTER_OTLP_TRACE_HEADERS_FILE", "/x")]);
+    assert!(
+        text.contains("did you mean OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE?"),
+        "{text}"
+    );
+    let others = [
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/x"),
+        ("OTEL_EXPORTER_OTLP_SPAN_INSECURE", "true"),
+        ("OTEL_CONFIG_FILE", "/x"),
+    ];
+    assert_eq!(load("", &others).unwrap().config, Config::default());
 }
 
 #[test]

@@ -208,6 +208,8 @@ pub(super) fn connect_options(settings: &DatabaseSettings) -> Result<PgConnectOp
 #[derive(Clone, Debug)]
 pub struct Database {
     connections: Arc<Connections>,
+    /// What it is called where it is asked for.
+    namespace: Arc<str>,
     deadline: Duration,
     /// A kept connection is asked whether it works before it is used for something.
     sure: bool,
@@ -226,6 +228,9 @@ impl Database {
     }
 
     fn with_options(settings: &DatabaseSettings, options: PgConnectOptions) -> Self {
+        // The server takes the user's name where no database is named.
+        let namespace = options.get_database().unwrap_or_else(|| options.get_username());
+        let namespace = Arc::<str>::from(namespace);
         let doubt = Arc::<Doubt>::default();
         let doubted = doubt.clone();
         let pool = PgPoolOptions::new()
@@ -243,6 +248,7 @@ impl Database {
             .connect_lazy_with(options);
         Self {
             connections: Arc::new(Connections::of(pool, doubt)),
+            namespace,
             deadline: settings.deadline,
             sure: true,
             pooler_mode: settings.pooler_mode,
@@ -280,6 +286,11 @@ impl Database {
     #[must_use]
     pub fn pooler_mode(&self) -> bool {
         self.pooler_mode
+    }
+
+    /// The name of the database as its URL has it, which a pooler may make another of.
+    pub(crate) fn namespace(&self) -> Arc<str> {
+        self.namespace.clone()
     }
 
     /// How long one call may take.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::HeaderMap;
 use hyper::client::conn::http1::handshake;
-use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,6 +25,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto};
 
 use super::settings::{Target, Tls};
+use crate::config::Header;
 
 /// Most bytes of an answer that are read.
 const LONGEST_ANSWER: usize = 1024 * 1024;
@@ -53,6 +55,7 @@ pub(super) struct Client {
     runtime: Runtime,
     tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
+    headers: Option<Vec<Header>>,
     trouble: Trouble,
 }
 
@@ -69,6 +72,7 @@ impl Client {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             tls: tls.map(Arc::new),
             timeout: target.timeout,
+            headers: target.headers.clone(),
             trouble: trouble.clone(),
         };
         Ok((client, trouble))
@@ -80,6 +84,9 @@ impl Client {
         let host = uri.host().ok_or("no host")?;
         let port = uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let headers = request.headers_mut();
+        if let Some(own) = &self.headers {
+            replace(headers, own);
+        }
         headers.insert(HOST, HeaderValue::from_str(&format!("{host}:{port}"))?);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         // Of an address of IPv6 they are no part.
@@ -147,6 +154,19 @@ impl HttpClient for Client {
             _ => {}
         }
         answer
+    }
+}
+
+/// Has these in the place of those that the SDK has found in a variable, which are of all signals.
+fn replace(headers: &mut HeaderMap, own: &[Header]) {
+    let mut found = std::mem::take(headers);
+    for name in [CONTENT_TYPE, CONTENT_ENCODING, USER_AGENT] {
+        if let Some(value) = found.remove(&name) {
+            headers.insert(name, value);
+        }
+    }
+    for (name, value) in own {
+        headers.insert(name.clone(), value.clone());
     }
 }
 

@@ -8,7 +8,7 @@ use hyper::Uri;
 use super::closed::{Closed as _, Signal};
 use super::limits::Limits;
 use super::sampling::Share;
-use crate::config::TelemetryConfig;
+use crate::config::{Header, TelemetryConfig};
 
 /// How long a collector may take for one export when nobody says.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +38,8 @@ pub(super) struct Settings {
 pub(super) struct Target {
     pub(super) url: String,
     pub(super) timeout: Duration,
+    /// All that it is told beside; none: those that the SDK has found.
+    pub(super) headers: Option<Vec<Header>>,
     pub(super) tls: Tls,
 }
 
@@ -107,12 +109,17 @@ impl Reading<'_> {
 
     /// The variable of a signal, else that of all of them, with its value.
     fn of_signal(&self, signal: Signal, what: &str) -> Option<(String, String)> {
-        let own = format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.text().to_uppercase());
-        let all = format!("OTEL_EXPORTER_OTLP_{what}");
-        [own, all].into_iter().find_map(|name| {
+        names(signal, what).into_iter().find_map(|name| {
             let value = self.value(&name)?;
             Some((name, value))
         })
+    }
+
+    /// Those of a file, unless the signal has a variable of its own, which the SDK reads: its own are all that it has.
+    fn headers(&self, signal: Signal) -> Option<Vec<Header>> {
+        let is_set = |name: &String| self.config.headers.of(name).is_some() || self.value(name).is_some();
+        let name = names(signal, "HEADERS").into_iter().find(is_set)?;
+        self.config.headers.of(&name).map(<[Header]>::to_vec)
     }
 
     fn milliseconds(&mut self, variable: &str) -> Option<Duration> {
@@ -141,6 +148,7 @@ impl Reading<'_> {
                 certificate: path("CLIENT_CERTIFICATE"),
                 key: path("CLIENT_KEY"),
             },
+            headers: self.headers(signal),
             url,
             timeout: timeout.unwrap_or(TIMEOUT),
         })
@@ -324,6 +332,15 @@ impl Reading<'_> {
             self.ignore(variable, reason);
         }
     }
+}
+
+/// The variable of a signal and that of all of them, the stronger first.
+fn names(signal: Signal, what: &str) -> [String; 2] {
+    let signal = signal.text().to_uppercase();
+    [
+        format!("OTEL_EXPORTER_OTLP_{signal}_{what}"),
+        format!("OTEL_EXPORTER_OTLP_{what}"),
+    ]
 }
 
 /// Reads `auto` or a share from 0 to 1.

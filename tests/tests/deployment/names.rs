@@ -9,6 +9,14 @@ use lockgate_workflows::email_sender::Args;
 /// Read by every binary, beside those of the configuration.
 const OF_THE_COMMAND_LINE: [&str; 3] = ["LOCKGATE_CONFIG", "LOCKGATE_ACTOR", "RUST_LOG"];
 
+/// Files of secrets that are no key's.
+const FILES_OF_HEADERS: [&str; 4] = [
+    "OTEL_EXPORTER_OTLP_HEADERS_FILE",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS_FILE",
+    "OTEL_EXPORTER_OTLP_LOGS_HEADERS_FILE",
+];
+
 /// All names there are, as the reference lists them.
 fn known() -> BTreeSet<String> {
     let reference = reference();
@@ -32,6 +40,10 @@ pub fn lease_of_sender() -> String {
 
 /// Is there somebody who reads it?
 pub fn is_known(name: &str) -> bool {
+    // Of all others the exporters know no file, and what it holds would stay where it is.
+    if name.starts_with("OTEL_") && name.ends_with("_FILE") {
+        return FILES_OF_HEADERS.contains(&name);
+    }
     // The standard variables of OpenTelemetry: docs/telemetry.md says what becomes of each.
     let open = ["LOCKGATE_TOPICS_", "LOCKGATE_KAFKA_PROPERTIES_", "OTEL_"];
     known().contains(name)
@@ -72,6 +84,8 @@ fn names_that_nobody_reads_are_found() {
         "EMAIL_SMTP_URL_FILE",
         "LOCKGATE_TOPICS_EMAIL",
         "LOCKGATE_CONFIG",
+        "OTEL_SERVICE_NAME",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS_FILE",
     ] {
         assert!(is_known(name), "{name}");
     }
@@ -81,6 +95,7 @@ fn names_that_nobody_reads_are_found() {
         "KAFKA_BROKER",
         "LOCKGATE_TOPICS_",
         "EMAIL_URL",
+        "OTEL_EXPORTER_OTLP_ENDPOINT_FILE",
     ] {
         assert!(!is_known(name), "{name}");
     }

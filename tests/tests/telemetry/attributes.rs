@@ -161,7 +161,15 @@ const CONVENTIONS: &[(&str, &[&str])] = &[
             "messaging.consumer.group.name",
         ],
     ),
-    ("{verb}", &["db.system.name", "db.operation.name", "db.query.summary"]),
+    (
+        "{verb}",
+        &[
+            "db.system.name",
+            "db.namespace",
+            "db.operation.name",
+            "db.query.summary",
+        ],
+    ),
     ("db.client.operation.duration", &["db.system.name", "db.operation.name"]),
     (
         "db.client.connection.count",

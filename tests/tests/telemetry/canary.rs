@@ -11,7 +11,7 @@ use lockgate_tests::smtp_sink::{Manners, SmtpSink};
 use lockgate_tests::wait_until;
 use serde_json::json;
 
-use crate::support::cluster;
+use crate::support::{cluster, file};
 
 /// In every secret and every personal value.
 const MARK: &str = "CANARY";
@@ -104,6 +104,7 @@ fn is_told(seen: &Seen, log: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
     let collector = Collector::start().await;
+    let headers = file(&format!("x-key={MARK}-FILE"));
     let cluster = cluster(&collector)
         .await
         .with("RUST_LOG", "trace")
@@ -111,6 +112,7 @@ async fn no_secret_and_nobodys_data_is_told_by_a_replica() {
         .with("LOCKGATE_API_TOKEN", &format!("{MARK}-TOKEN-0123456789"))
         .with("LOCKGATE_DIRECT_KEY_SECRET", &format!("{MARK}-KEY-0123456789abcdef"))
         .with("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization={MARK}-HEADER"))
+        .with("OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE", &headers)
         // Nobody asks for it without SASL, and the library says so.
         .with("LOCKGATE_KAFKA_PROPERTIES_SASL_PASSWORD", &format!("{MARK}-SASL"))
         .with("OTEL_TRACES_SAMPLER", "always_on");

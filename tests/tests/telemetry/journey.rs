@@ -237,6 +237,9 @@ async fn from_a_start_in_sql_through_steps_transactions_and_waits() {
     assert!(executes.iter().any(|execute| execute.id == book.parent));
     let transact = only(&spans, "transact");
     assert_eq!((&transact.parent, transact.kind.as_str()), (&book.id, "Client"));
+    let database = sqlx::query_scalar::<_, String>("select current_database()::text");
+    let database = database.fetch_one(&cluster.pool).await.unwrap();
+    assert_eq!(transact.attributes["db.namespace"], database);
     let waits: BTreeSet<&str> = called(&spans, "wait ")
         .iter()
         .map(|wait| wait.attributes["lockgate.kind"].as_str())

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 
-use crate::support::{cluster, waiting};
+use crate::support::{cluster, file, waiting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_process_is_called_and_how_it_sends_is_said_by_the_standard_variables() {
@@ -55,6 +55,49 @@ async fn what_a_process_is_called_and_how_it_sends_is_said_by_the_standard_varia
         assert!(!resource["host.name"].is_empty());
     }
     assert!(!seen.raw.windows(6).any(|bytes| bytes == b"CANARY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_come_from_files_too_and_those_of_a_signal_are_all_that_it_has() {
+    let collector = Collector::start().await;
+    let of_all = file("authorization=Bearer%20CANARY-ALL\n");
+    let of_logs = file("x-key=CANARY-LOGS");
+    let warned_of = ("OTEL_TRACES_SAMPLER", "jaeger_remote");
+    let all = ("OTEL_EXPORTER_OTLP_HEADERS_FILE", of_all.as_str());
+    let own = ("OTEL_EXPORTER_OTLP_LOGS_HEADERS_FILE", of_logs.as_str());
+    let mut replica = waiting(&collector, &[all, own, warned_of]);
+    collector
+        .wait_for("metrics and logs have come", |seen| {
+            seen.metric_exports > 0 && !seen.logs.is_empty()
+        })
+        .await;
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    for sent in [
+        header("authorization", "Bearer CANARY-ALL"),
+        header("x-key", "CANARY-LOGS"),
+    ] {
+        let headers = collector.seen().headers.clone();
+        assert!(headers.contains(&sent), "{headers:?}");
+    }
+    replica.terminate();
+    assert!(replica.ends().await.success());
+    assert!(!replica.log().contains("CANARY"), "{}", replica.log());
+    // Nothing but logs: what the variable says is of all signals but theirs.
+    let collector = Collector::start().await;
+    let variable = ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=CANARY-VARIABLE");
+    let packed = ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip");
+    let off = [("OTEL_METRICS_EXPORTER", "none"), ("OTEL_TRACES_EXPORTER", "none")];
+    let _replica = waiting(&collector, &[variable, own, packed, off[0], off[1], warned_of]);
+    collector
+        .wait_for("logs have come", |seen| !seen.logs.is_empty() && seen.packed > 0)
+        .await;
+    let headers = collector.seen().headers.clone();
+    assert!(headers.contains(&header("x-key", "CANARY-LOGS")), "{headers:?}");
+    assert!(headers.iter().all(|(name, _)| name != "authorization"), "{headers:?}");
+    assert!(
+        headers.contains(&header("content-type", "application/x-protobuf")),
+        "{headers:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,6 +247,8 @@ async fn a_certificate_that_cannot_be_read_is_said_and_the_process_goes_on() {
 async fn headers_are_not_shown() {
     let program = Program::without_database(program().to_str().unwrap());
     let program = program.env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=CANARY-HEADER");
+    let of_logs = file("authorization=CANARY-FILE");
+    let program = program.env("OTEL_EXPORTER_OTLP_LOGS_HEADERS_FILE", &of_logs);
     let shown = program.run(&["config", "show", "--origin"]).await;
     assert!(shown.code == 0 && shown.out.contains("telemetry.sample"), "{shown:?}");
     assert!(!shown.out.contains("CANARY") && !shown.err.contains("CANARY"));

@@ -16,6 +16,13 @@ pub fn waiting(collector: &Collector, env: &[(&str, &str)]) -> Replica {
     Replica::without_servers(&all)
 }
 
+/// A file of this content.
+pub fn file(content: &str) -> String {
+    let path = std::env::temp_dir().join(format!("lockgate-headers-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 /// Replicas that tell a collector, in no hurry. What sqlx says of a slow server is no event of ours.
 pub async fn cluster(collector: &Collector) -> Cluster {
     let told = collector.env();

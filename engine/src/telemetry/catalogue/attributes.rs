@@ -71,6 +71,7 @@ attributes! {
     MESSAGE_ID = "messaging.message.id" Text => "the message's id";
 
     DB_SYSTEM = "db.system.name" Values::Closed(&["postgresql"]) => "postgresql";
+    DB_NAMESPACE = "db.namespace" Text => "the database, as its URL names it";
     DB_VERB = "db.operation.name" Bounded(160) => "the verb: a method of a store and the file of its statement";
     DB_SUMMARY = "db.query.summary" Text => "the verb once more, as the conventions want it";
     POOL = "db.client.connection.pool.name" closed::<Pool>() => "whose connections";

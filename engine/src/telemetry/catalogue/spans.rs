@@ -51,7 +51,7 @@ spans! {
     REQUEST = server "{method} {route}" in "the client's" linked ""
         (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, URL_SCHEME, ERROR_TYPE) [] AtWork => "a request to the HTTP API, without `url.path`, which may hold names and keys; none for health and metrics";
     VERB = client "{verb}" in "the current one" linked ""
-        (DB_SYSTEM, DB_VERB, DB_SUMMARY, ERROR_TYPE) [] AtWork => "a verb of a store, within a sampled span";
+        (DB_SYSTEM, DB_NAMESPACE, DB_VERB, DB_SUMMARY, ERROR_TYPE) [] AtWork => "a verb of a store, within a sampled span";
     FIRE = producer "fire {schedule}" in "the run that it started" linked ""
         (SCHEDULE, SLOT, SLOT_OUTCOME, TERM) [] AtWork => "a slot of a schedule that came";
     JOB_TURN = internal "job {job}" in "" linked ""

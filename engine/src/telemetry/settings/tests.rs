@@ -2,14 +2,19 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, OtlpHeaders};
 
 fn read(variables: &[(&str, &str)]) -> Settings {
+    read_with(variables, OtlpHeaders::default())
+}
+
+fn read_with(variables: &[(&str, &str)], headers: OtlpHeaders) -> Settings {
     let base = variables
         .iter()
         .find(|(name, _)| *name == "OTEL_EXPORTER_OTLP_ENDPOINT");
     let config = TelemetryConfig {
         otlp_endpoint: base.map(|(_, value)| Endpoint::new(*value)),
+        headers,
         ..Config::default().telemetry
     };
     let variables: HashMap<String, String> = variables
@@ -146,6 +151,37 @@ fn certificates_are_those_of_the_signal_or_of_all() {
         (Some("/own.pem".into()), Some("/own.key".into()))
     );
     assert_eq!(settings.logs.unwrap().tls.authority, Some("/ca.pem".into()));
+}
+
+/// What a collector is told beside, as far as it is ours to say.
+fn told(target: Option<&Target>) -> Option<Vec<String>> {
+    let headers = target.unwrap().headers.as_ref()?;
+    let text = |(name, value): &Header| format!("{name}={}", value.to_str().unwrap());
+    Some(headers.iter().map(text).collect())
+}
+
+#[test]
+fn headers_of_a_signal_are_all_that_it_has_be_they_in_a_file_or_not() {
+    let all = "OTEL_EXPORTER_OTLP_HEADERS";
+    let in_file = |variable| {
+        let mut headers = OtlpHeaders::default();
+        headers.take(variable, "x-key=hunter2").unwrap();
+        headers
+    };
+    let ours = Some(vec!["x-key=hunter2".to_owned()]);
+    let none = read(&[BASE, (all, "x-key=variable")]);
+    assert_eq!(told(none.traces.as_ref()), None);
+    let own = read_with(&[BASE, ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b")], in_file(all));
+    assert_eq!(told(own.traces.as_ref()), None, "the SDK sends them");
+    assert_eq!(told(own.metrics.as_ref()), ours);
+    assert_eq!(told(own.logs.as_ref()), ours);
+    assert!(!format!("{own:?}").contains("hunter2"));
+    let of_logs = in_file("OTEL_EXPORTER_OTLP_LOGS_HEADERS");
+    let own = read_with(&[BASE, (all, "a=b")], of_logs);
+    assert_eq!(told(own.logs.as_ref()), ours);
+    assert_eq!(told(own.metrics.as_ref()), None);
+    let empty = read_with(&[BASE, ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", " ")], in_file(all));
+    assert_eq!(told(empty.traces.as_ref()), ours);
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod leader;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::catalogue::{DB_DURATION, DB_SUMMARY, DB_SYSTEM, DB_VERB, VERB};
+use super::catalogue::{DB_DURATION, DB_NAMESPACE, DB_SUMMARY, DB_SYSTEM, DB_VERB, VERB};
 use super::closed::{Closed, StoreTrouble};
 use super::{Spanned, Timing, TraceContext, meters};
 use crate::delivery::FallbackError;
@@ -21,12 +21,16 @@ const POSTGRESQL: &str = "postgresql";
 const ASKED_OVER_AND_OVER: &str = "waiting_batches";
 
 /// A store whose verbs are measured.
-pub(crate) struct Timed<S: ?Sized>(Arc<S>);
+pub(crate) struct Timed<S: ?Sized> {
+    store: Arc<S>,
+    /// The name of the database that it is in.
+    database: Arc<str>,
+}
 
 impl<S: ?Sized> Timed<S> {
-    /// Measures this store from now on.
-    pub(crate) fn new(store: Arc<S>) -> Arc<Self> {
-        Arc::new(Self(store))
+    /// Measures this store, which is in the database of this name, from now on.
+    pub(crate) fn new(store: Arc<S>, database: Arc<str>) -> Arc<Self> {
+        Arc::new(Self { store, database })
     }
 }
 
@@ -64,7 +68,7 @@ macro_rules! timed {
         impl $store for Timed<dyn $store> {
             $(async fn $verb(&self, $($argument: $given),*) -> Result<$answer, $error> {
                 static TOOK: OnceLock<Timing> = OnceLock::new();
-                measured(stringify!($verb), &TOOK, self.0.$verb($($argument),*)).await
+                measured(stringify!($verb), &self.database, &TOOK, self.store.$verb($($argument),*)).await
             })*
         }
     };
@@ -74,10 +78,11 @@ use timed;
 /// Does what is asked and measures it; `took` is the verb's own histogram, looked up once.
 async fn measured<T, E: Troubled>(
     verb: &'static str,
+    database: &Arc<str>,
     took: &OnceLock<Timing>,
     asked: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let (begin, mut span) = (Instant::now(), begin_span(verb));
+    let (begin, mut span) = (Instant::now(), begin_span(verb, database));
     let answer = asked.await;
     match &answer {
         Ok(_) => took
@@ -94,7 +99,7 @@ async fn measured<T, E: Troubled>(
 }
 
 /// A span within the one of whoever asks, if there is one.
-fn begin_span(verb: &'static str) -> Spanned {
+fn begin_span(verb: &'static str, database: &Arc<str>) -> Spanned {
     if verb == ASKED_OVER_AND_OVER {
         return Spanned::default();
     }
@@ -103,6 +108,7 @@ fn begin_span(verb: &'static str) -> Spanned {
     };
     let mut span = Spanned::begin(&VERB, verb, current.child(), Some(current.span_id()));
     span.set(&DB_SYSTEM, POSTGRESQL);
+    span.set(&DB_NAMESPACE, database.clone());
     span.set(&DB_VERB, verb);
     span.set(&DB_SUMMARY, verb);
     span
