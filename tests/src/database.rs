@@ -101,8 +101,8 @@ impl TestDatabase {
         server.close().await.unwrap();
     }
 
-    /// A connection to the server's own database; until it is closed nobody else changes the cluster's roles, or makes a
-    /// database of this kind.
+    /// A connection to the server's own database; until it is closed nobody else changes the cluster's roles, or makes
+    /// a database of this kind.
     ///
     /// # Panics
     /// The server cannot be reached.

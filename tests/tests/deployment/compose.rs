@@ -358,8 +358,8 @@ fn logins_are_made_at_each_start_between_the_roles_and_the_schema() {
     assert!(!first.iter().any(|mount| mount.contains("initdb")), "{first:?}");
 }
 
-/// Done twice to what an earlier file left, the superuser's schema of e-mails with its table, and taken back: roles are the
-/// cluster's.
+/// Done twice to what an earlier file left, a schema of e-mails that is the superuser's, and taken back: roles are
+/// those of all tests.
 #[tokio::test]
 async fn logins_have_what_they_need_however_often_they_are_made() {
     let database = TestDatabase::empty().await;
