@@ -96,10 +96,20 @@ impl TestDatabase {
     /// # Panics
     /// The script fails.
     pub async fn make_roles() {
-        let mut server = connect(postgres_url()).await;
-        server.execute(CLUSTER_LOCK).await.unwrap();
+        let mut server = Self::changing_roles().await;
         server.execute(sqlx::raw_sql(roles_sql())).await.unwrap();
         server.close().await.unwrap();
+    }
+
+    /// A connection to the server's own database; until it is closed nobody else changes the cluster's roles, or makes
+    /// a database of this kind.
+    ///
+    /// # Panics
+    /// The server cannot be reached.
+    pub async fn changing_roles() -> PgConnection {
+        let mut server = connect(postgres_url()).await;
+        server.execute(CLUSTER_LOCK).await.unwrap();
+        server
     }
 }
 

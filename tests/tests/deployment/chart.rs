@@ -15,8 +15,10 @@ use crate::names;
 pub const CHART: &str = "ops/helm/lockgate";
 /// The oldest that the chart takes, and one of today.
 pub const KUBERNETES: [&str; 2] = ["1.27.0", "1.34.0"];
+/// What has no default: no image is published.
+const IMAGE: &str = "image.repository=registry.example.org/lockgate";
 /// Everything that can be switched on.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 10] = [
     "autoscaling.enabled=true",
     "emailSender.replicas=2",
     "emailSender.secretFiles.EMAIL_SMTP_URL_FILE=smtp-url",
@@ -24,6 +26,7 @@ pub const ALL: [&str; 9] = [
     "certificateFiles.ca=ca.pem",
     "migration.secretFiles.DATABASE_URL_FILE=migrator-url",
     "env.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318",
+    "monitoring.podMonitor.enabled=true",
     "tolerations[0].operator=Exists",
     "podAnnotations.mesh=joined",
 ];
@@ -48,7 +51,7 @@ pub fn run(helm: &str, verb: &[&str], kubernetes: &str, values: &[&str]) -> Outp
 pub fn run_on(chart: &Path, helm: &str, verb: &[&str], kubernetes: &str, values: &[&str]) -> Output {
     let mut command = Command::new(helm);
     command.args(verb).arg(chart).args(["--kube-version", kubernetes]);
-    for value in values {
+    for value in [IMAGE].iter().chain(values) {
         command.args(["--set", value]);
     }
     command.output().unwrap()
@@ -79,12 +82,19 @@ pub fn container(workload: &Value) -> &Value {
     &containers[0]
 }
 
+/// What a variable is set to; what the cluster alone knows is the name of its field in angle brackets.
+pub fn value(variable: &Value) -> String {
+    match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+        Some(field) => format!("<{field}>"),
+        None => variable["value"].as_str().unwrap().to_owned(),
+    }
+}
+
 pub fn env(container: &Value) -> BTreeMap<String, String> {
     let pairs = container["env"].as_array().unwrap().iter();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
     let env: BTreeMap<String, String> = pairs
         .clone()
-        .map(|pair| (text(&pair["name"]), text(&pair["value"])))
+        .map(|pair| (pair["name"].as_str().unwrap().to_owned(), value(pair)))
         .collect();
     assert_eq!(env.len(), pairs.len(), "a variable is set twice");
     env
@@ -208,12 +218,12 @@ fn hold_patience(job: &Value) {
     assert!(pauses < deadline / 2, "it pauses for {pauses} s of {deadline}");
 }
 
-fn pod_labels(deployment: &Value) -> Value {
+pub fn pod_labels(deployment: &Value) -> Value {
     deployment["spec"]["template"]["metadata"]["labels"].clone()
 }
 
 /// The labels, if the selector chooses them.
-fn selector(selector: &Value, labels: &Value) -> Value {
+pub fn selector(selector: &Value, labels: &Value) -> Value {
     let chosen = selector
         .as_object()
         .unwrap()

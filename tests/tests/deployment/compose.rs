@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockgate::config::{Config, Sources};
+use lockgate_tests::TestDatabase;
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, Executor, raw_sql};
 
 use crate::files::{document, is_pinned, path, port, seconds, stopping, stopping_sender, text};
 use crate::{image, names};
 
 const FILE: &str = "ops/docker/compose.yaml";
 const COLLECTOR: &str = "ops/telemetry/collector.yaml";
+const LOGINS: &str = "ops/docker/logins.sql";
 
 fn services() -> BTreeMap<String, Value> {
     serde_json::from_value(document(FILE)["services"].clone()).unwrap()
@@ -285,9 +288,97 @@ fn prometheus_finds_its_rules_and_grafana_its_sources_and_dashboards() {
         .collect();
     assert_eq!(wanted.len(), 5, "{wanted:?}");
     assert!(wanted.iter().all(|name| given.contains_key(*name)), "{wanted:?}");
-    let reader = text("ops/docker/reader.sql");
-    assert!(reader.contains(&format!(
-        "create role lockgate_reader login password '{}'",
-        given["LOCKGATE_READER_PASSWORD"]
-    )));
+    assert_gets("lockgate_reader", &given["LOCKGATE_READER_PASSWORD"]);
+}
+
+/// Whoever logs in by that role has that password.
+fn assert_gets(login: &str, password: &str) {
+    let statement = format!("alter role {login} password '{password}';\n");
+    assert!(text(LOGINS).contains(&statement), "{login}");
+}
+
+/// What a file of secrets holds.
+fn secret(name: &str) -> String {
+    let file = document(FILE)["secrets"][name]["file"].as_str().unwrap().to_owned();
+    let file = format!("ops/docker/{}", file.strip_prefix("./").unwrap());
+    text(&file).trim().to_owned()
+}
+
+/// What runs for long may only read and write rows, and nothing has the URL of more than it logs in by.
+#[test]
+fn each_logs_in_as_the_least_that_suffices() {
+    for (name, service) in ours() {
+        let wanted = match name.as_str() {
+            "roles" => "postgres",
+            "migrate" => "lockgate_migrator",
+            _ => "lockgate_engine",
+        };
+        let given = words(&service["secrets"]);
+        let urls: Vec<&String> = given.iter().filter(|secret| secret.ends_with("-url")).collect();
+        let [url] = urls[..] else { panic!("{name}: {urls:?}") };
+        let said = env(&service)["DATABASE_URL_FILE"].clone();
+        assert_eq!(said, format!("/run/secrets/{url}"), "{name}");
+        let url = secret(url);
+        let (login, rest) = url.strip_prefix("postgres://").unwrap().split_once(':').unwrap();
+        assert_eq!(login, wanted, "{name}");
+        let password = rest.split('@').next().unwrap();
+        if login == "postgres" {
+            let postgres = env(&services()["postgres"]);
+            assert_eq!(password, postgres["POSTGRES_PASSWORD"]);
+            assert_eq!(password, env(&services()["logins"])["PGPASSWORD"]);
+        } else {
+            assert_gets(login, password);
+        }
+    }
+}
+
+/// Also on a volume that was filled before: no script of the image's first start is run on that.
+#[test]
+fn logins_are_made_at_each_start_between_the_roles_and_the_schema() {
+    let services = services();
+    assert!(needs(&services, "logins").contains("roles"));
+    assert!(needs(&services, "migrate").contains("logins"));
+    for needed in ["roles", "logins", "migrate"] {
+        for (name, service) in &services {
+            let when = &service["depends_on"][needed]["condition"];
+            assert!(
+                when.is_null() || when == "service_completed_successfully",
+                "{name} does not wait for the end of {needed}"
+            );
+        }
+    }
+    let logins = &services["logins"];
+    let mounted = words(&logins["volumes"]);
+    assert_eq!(mounted, ["./logins.sql:/logins.sql:ro"]);
+    let command = words(&logins["command"]);
+    assert!(command.ends_with(&["-f".to_owned(), "/logins.sql".to_owned()]));
+    assert!(command.contains(&"ON_ERROR_STOP=1".to_owned()), "{command:?}");
+    assert_eq!(logins["image"], services["postgres"]["image"]);
+    let first = words(&services["postgres"]["volumes"]);
+    assert!(!first.iter().any(|mount| mount.contains("initdb")), "{first:?}");
+}
+
+/// Done twice to what an earlier file left, a schema of e-mails that is the superuser's, and taken back: roles are
+/// those of all tests.
+#[tokio::test]
+async fn logins_have_what_they_need_however_often_they_are_made() {
+    let database = TestDatabase::empty().await;
+    let pool = database.pool();
+    lockgate_workflows::email_sender::create(pool).await.unwrap();
+    let alone = TestDatabase::changing_roles().await;
+    let mut tried = pool.begin().await.unwrap();
+    for _ in 0..2 {
+        tried.execute(raw_sql(AssertSqlSafe(text(LOGINS)))).await.unwrap();
+    }
+    let asked = "select array[
+            (select count(*) = 3 from pg_authid where rolcanlogin and rolpassword is not null
+                and rolname in ('lockgate_migrator', 'lockgate_engine', 'lockgate_reader')),
+            has_database_privilege('lockgate_owner', current_database(), 'create'),
+            has_schema_privilege('lockgate_engine', 'lockgate_mail', 'create'),
+            (select pg_get_userbyid(relowner) = 'lockgate_engine' from pg_class
+                where oid = 'lockgate_mail.sent_emails'::regclass)]";
+    let has: Vec<bool> = sqlx::query_scalar(asked).fetch_one(&mut *tried).await.unwrap();
+    tried.rollback().await.unwrap();
+    alone.close().await.unwrap();
+    assert_eq!(has, [true; 4]);
 }

@@ -6,6 +6,7 @@ mod chart;
 mod compose;
 mod files;
 mod image;
+mod monitoring;
 mod names;
 mod sample;
 mod unit;

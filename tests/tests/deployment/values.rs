@@ -52,10 +52,14 @@ fn no_variable_can_be_given_twice() {
     let Some(helm) = helm() else { return };
     let all = filled_in(&helm, KUBERNETES[1], &ALL);
     let variables = of_kind(&all, "Deployment").flat_map(|deployment| env(container(deployment)).into_keys());
-    // These two come from `env`: there they are only given anew.
-    let own: BTreeSet<String> = variables
-        .filter(|name| name != "RUST_LOG" && name != "OTEL_EXPORTER_OTLP_ENDPOINT")
-        .collect();
+    // These come from `env`, or are there unless they do: they are only given anew.
+    let anew = [
+        "RUST_LOG",
+        "LOCKGATE_TELEMETRY_LOG_FORMAT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_RESOURCE_ATTRIBUTES",
+    ];
+    let own: BTreeSet<String> = variables.filter(|name| !anew.contains(&name.as_str())).collect();
     assert!(own.len() >= 9, "{own:?}");
     for variable in &own {
         for map in ["env", "emailSender.env"] {
@@ -76,6 +80,7 @@ fn names_that_look_like_numbers_are_names_and_each_release_has_its_own() {
         "existingSecret=1e3",
         "secretFiles.DATABASE_URL_FILE=1e4",
         "emailSender.replicas=1",
+        "monitoring.podMonitor.enabled=true",
         "roles.abcdefghijklmnopqrstuv.runs=api",
         "roles.abcdefghijklmnopqrstuv.replicas=1",
     ];
@@ -96,7 +101,7 @@ fn names_that_look_like_numbers_are_names_and_each_release_has_its_own() {
 }
 
 /// What whoever installs it is told: without a cluster helm tells nobody.
-fn notes(helm: &str, values: &[&str]) -> String {
+pub fn notes(helm: &str, values: &[&str]) -> String {
     let chart = std::env::temp_dir().join(format!("lockgate-notes-{}", uuid::Uuid::new_v4().simple()));
     let copied = Command::new("cp").arg("-r").arg(path(CHART)).arg(&chart).status();
     assert!(copied.unwrap().success());
@@ -132,6 +137,22 @@ fn whoever_installs_it_is_led_to_a_pod_that_is_there() {
     assert!(!told.contains("exec"), "{told}");
 }
 
+/// The name `lockgate` alone is one that anybody may push to.
+#[test]
+fn whose_image_it_is_has_to_be_said() {
+    let Some(helm) = helm() else { return };
+    let output = Command::new(helm)
+        .args(["template", "shop"])
+        .arg(path(CHART))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("image.repository is empty, and no image is published"),
+        "{said}"
+    );
+}
+
 #[test]
 fn values_that_make_no_sense_are_refused() {
     let Some(helm) = helm() else { return };
@@ -143,7 +164,10 @@ fn values_that_make_no_sense_are_refused() {
     );
     for value in [
         "replicaCount=3",
+        "image.repository=",
         "image.tag=latest",
+        "monitoring.podMonitor.enable=true",
+        "monitoring.podMonitor.labels.release=1",
         "roles.worker.runs=boss",
         "drainDeadlineSeconds=0",
         "emailSender.leaseSeconds=9",

@@ -8,10 +8,11 @@
 {{- end -}}
 
 {{- define "lockgate.image" -}}
+{{- $repository := .Values.image.repository | required "image.repository is empty, and no image is published: build ops/docker/Dockerfile, push it, and name your registry" -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
 
@@ -28,8 +29,14 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end -}}
 
-{{/* .env as it is, and of .files, which are those of the Secret, variables that point at them. */}}
+{{/* .env as it is, and of .files, which are those of the Secret, variables that point at them. Before them what they may refer to:
+whose telemetry it is, named as OpenTelemetry's operator names it. */}}
 {{- define "lockgate.env" -}}
+- {name: OTEL_RESOURCE_ATTRIBUTES_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: OTEL_RESOURCE_ATTRIBUTES_NAMESPACE_NAME, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+{{- if not (hasKey (.env | default dict) "OTEL_RESOURCE_ATTRIBUTES") }}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: "k8s.pod.name=$(OTEL_RESOURCE_ATTRIBUTES_POD_NAME),k8s.namespace.name=$(OTEL_RESOURCE_ATTRIBUTES_NAMESPACE_NAME)"}
+{{- end }}
 {{- range $variable, $value := .env }}
 {{- if hasKey $.files $variable }}
 {{- fail (printf "%s is in env and in secretFiles: which of them is meant?" $variable) }}
