@@ -107,7 +107,17 @@ mod tests {
         let down = br#"{"brokers": {"a:9092/bootstrap": {"source": "configured", "state": "DOWN"}}}"#;
         let learned = br#"{"brokers": {"a:9092/1": {"source": "learned"}, "x": {"source": "logical"}}}"#;
         let unsaid = br#"{"brokers": {"a:9092/1": {}}}"#;
-        for report in [&down[..], learned, b"{}", b"no json", unsaid, unsaid, LOST, learned, LOST] {
+        for report in [
+            &down[..],
+            learned,
+            b"{}",
+            b"no json",
+            unsaid,
+            unsaid,
+            LOST,
+            learned,
+            LOST,
+        ] {
             assert!(!heard(report), "{}", String::from_utf8_lossy(report));
         }
         assert!(heard(LOST) && sight.lost() == Some(Lost::Blind));
