@@ -8,6 +8,7 @@ with stopping as (
        and r.undoing is distinct from true
        -- What is held ends by its holder.
        and r.claim_id is null
+     order by r.id
      limit $1
        for no key update skip locked
 )

@@ -96,26 +96,21 @@ impl Runs {
         let runs = self.recover(now);
         let batches = self.by_id.values_mut().map(|run| run.recover_batches(now)).sum();
         let fan_outs = self.complete_idle(now);
-        let ready = self.ready(now);
         self.hold_places();
-        let unfinished = self.by_id.values().filter(|run| !run.status.is_over());
-        let unfinished: Vec<RunId> = unfinished.map(Run::id).collect();
-        let is_late = |run: &&mut Run| !run.status.is_over() && run.stop.is_none() && run.is_overdue(now);
-        let overdue = self.by_id.values_mut().filter(is_late).map(|run| {
-            run.request_stop(Status::Failed, "not over before its deadline", false, ready);
-        });
-        let overdue = overdue.count() as u64;
-        let settled = self
-            .by_id
-            .values_mut()
-            .filter_map(|run| run.settle_stop(ready).then_some(()))
-            .count();
-        self.tell_parents(&unfinished, now);
+        let unfinished: Vec<&Run> = self.by_id.values().filter(|run| !run.status.is_over()).collect();
+        let is_late = |run: &&&Run| run.stop.is_none() && run.is_overdue(now);
+        let overdue: Vec<RunId> = unfinished.iter().filter(is_late).map(|run| run.id()).collect();
+        let unfinished: Vec<RunId> = unfinished.into_iter().map(Run::id).collect();
+        for run in &overdue {
+            self.request_stop(*run, Status::Failed, "not over before its deadline", false, now);
+        }
+        // In order of ids: a run that ends before the one that it started is not woken by its end.
+        let settled = unfinished.iter().filter(|run| self.settle_stop(**run, now)).count();
         Swept {
             batches,
             runs,
             fan_outs,
-            stopped: overdue + settled as u64,
+            stopped: (overdue.len() + settled) as u64,
             parents: self.look_after_children(now),
             ..Swept::default()
         }
