@@ -22,6 +22,7 @@ pub(super) struct Report {
 #[serde(default)]
 pub(super) struct Broker {
     pub(super) source: Option<String>,
+    pub(super) state: Option<String>,
     pub(super) rtt: Window,
     pub(super) int_latency: Window,
     pub(super) throttle: Window,

@@ -126,9 +126,10 @@ impl Service {
         };
         drop(state);
         running.generation.mark_ending("producer_fatal");
-        let cause = running.producer().client().fatal_error();
-        let forgot = || Lost::Blind.text().to_owned();
-        let cause = cause.map_or_else(forgot, |(code, text)| format!("{code:?}: {text}"));
+        let client = running.producer().client();
+        let lost = || client.context().sight.lost().unwrap_or(Lost::Blind).text().to_owned();
+        let cause = client.fatal_error();
+        let cause = cause.map_or_else(lost, |(code, text)| format!("{code:?}: {text}"));
         tracing::error!(name: "producer_failed", error = cause, "the producer failed for good and is replaced");
         self.events.fatal();
         let service = Arc::clone(self);

@@ -6,6 +6,9 @@
 //!
 //! A consumer asks its group's coordinator where to begin. Where that one is no coordinator any more, or refuses, the
 //! library asks nobody again: the partitions are the consumer's, and nothing fetches them (its issue 5586).
+//!
+//! Who has something to ask and no connection has one made to any broker, unless the library counts one that there is no more:
+//! then it knows brokers, and tries none.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,18 +17,25 @@ use super::report::{Broker, Partition, Report};
 
 /// Reports in a row without a broker after which a client is lost; a moment without one is nothing.
 const LOST_AFTER: u32 = 2;
-/// For how long a consumer may have partitions that it does not fetch: where to begin is asked for meanwhile.
+/// For how long a consumer may have partitions that it does not fetch, as where to begin is asked for meanwhile, and a client
+/// may try no broker.
 const STANDS_AFTER: Duration = Duration::from_secs(10);
 
 impl Report {
     /// A logical broker is a role, such as the group's coordinator, that a known one would play.
     fn knows_none(&self) -> bool {
         fail::fail_point!("kafka.blind", |_| true);
-        let is_role = |broker: &Broker| {
-            let source = broker.source.as_deref();
-            source.is_some_and(|source| !matches!(source, "configured" | "learned"))
+        (self.brokers.as_ref()).is_some_and(|brokers| brokers.values().all(Broker::is_role))
+    }
+
+    /// Whether it has something to ask or to send, and of the brokers that it knows is connected to none and tries none.
+    fn tries_none(&self) -> bool {
+        let waits = match &self.cgrp {
+            Some(group) => !matches!(group.state.as_str(), "" | "up" | "term"),
+            None => self.msg_cnt > 0,
         };
-        (self.brokers.as_ref()).is_some_and(|brokers| brokers.values().all(is_role))
+        let is_left_alone = |broker: &Broker| broker.is_role() || broker.state.as_deref() == Some("INIT");
+        waits && (self.brokers.as_ref()).is_some_and(|brokers| brokers.values().all(is_left_alone))
     }
 
     /// Whether it is a member in good standing with more partitions than it fetches. A paused one is fetched.
@@ -39,6 +49,13 @@ impl Report {
     }
 }
 
+impl Broker {
+    fn is_role(&self) -> bool {
+        let source = self.source.as_deref();
+        source.is_some_and(|source| !matches!(source, "configured" | "learned"))
+    }
+}
+
 /// Why a client is of no more use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lost {
@@ -46,6 +63,8 @@ pub(super) enum Lost {
     Blind,
     /// It has partitions and does not fetch them.
     Stands,
+    /// It knows brokers and connects to none.
+    Idle,
 }
 
 impl Lost {
@@ -53,6 +72,7 @@ impl Lost {
         match self {
             Self::Blind => "it forgot all brokers",
             Self::Stands => "it does not fetch partitions that it has",
+            Self::Idle => "it tries none of the brokers that it knows",
         }
     }
 }
@@ -62,8 +82,8 @@ impl Lost {
 struct Seen {
     /// So many in a row knew no broker.
     blind: u32,
-    /// Since then it stands.
-    stands_since: Option<Instant>,
+    /// Since then it stands or is idle.
+    since: Option<(Lost, Instant)>,
     lost: Option<Lost>,
 }
 
@@ -83,13 +103,18 @@ impl Sight {
     }
 
     fn looked_at(&self, report: Option<&Report>, now: Instant) -> Option<Lost> {
-        let (is_blind, stands) = report.map_or((false, false), |report| (report.knows_none(), report.stands()));
+        let is_blind = report.is_some_and(Report::knows_none);
+        let stands = report.and_then(|report| {
+            let idle = report.tries_none().then_some(Lost::Idle);
+            idle.or(report.stands().then_some(Lost::Stands))
+        });
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.blind = if is_blind { seen.blind + 1 } else { 0 };
-        seen.stands_since = stands.then(|| seen.stands_since.unwrap_or(now));
-        let stood = seen.stands_since.is_some_and(|since| now - since >= STANDS_AFTER);
+        let since = seen.since.filter(|(why, _)| Some(*why) == stands);
+        seen.since = stands.map(|why| since.unwrap_or((why, now)));
+        let stood = seen.since.filter(|(_, since)| now - *since >= STANDS_AFTER);
         let blind = (seen.blind >= LOST_AFTER).then_some(Lost::Blind);
-        seen.lost = blind.or(stood.then_some(Lost::Stands));
+        seen.lost = blind.or(stood.map(|(why, _)| why));
         seen.lost
     }
 }
@@ -160,5 +185,46 @@ mod tests {
         assert_eq!(after(41, &stands), Some(Lost::Stands));
         assert_eq!(sight.lost(), Some(Lost::Stands));
         assert_eq!(after(42, &member("steady", ["active", "active"])), None);
+    }
+
+    #[test]
+    fn a_client_that_waits_and_tries_no_broker_is_lost_after_a_while() {
+        let (sight, begin) = (Sight::default(), Instant::now());
+        let after = |seconds: u64, report: &str| {
+            sight.looked_at(
+                Report::read(report.as_bytes()).as_ref(),
+                begin + Duration::from_secs(seconds),
+            )
+        };
+        let brokers = |state: &str| {
+            format!(
+                r#""brokers": {{"a:9092/1": {{"source": "learned", "state": "{state}"}},
+                                "GroupCoordinator": {{"source": "logical", "state": "TRY_CONNECT"}}}}"#
+            )
+        };
+        let of_group = |state: &str, broker: &str| {
+            let group = format!(r#""cgrp": {{"state": "{state}", "join_state": "init", "assignment_size": 0}}"#);
+            format!("{{{}, {group}}}", brokers(broker))
+        };
+        let holding = |messages: u32, broker: &str| format!(r#"{{"msg_cnt": {messages}, {}}}"#, brokers(broker));
+        for (at, report) in [
+            (0, of_group("query-coord", "INIT")),
+            (9, of_group("query-coord", "TRY_CONNECT")),
+            (11, of_group("up", "INIT")),
+            (22, of_group("query-coord", "INIT")),
+            (31, of_group("wait-coord", "INIT")),
+        ] {
+            assert_eq!(after(at, &report), None, "{at}: {report}");
+        }
+        assert_eq!(after(32, &of_group("query-coord", "INIT")), Some(Lost::Idle));
+        for (at, report) in [
+            (33, holding(0, "INIT")),
+            (44, holding(3, "INIT")),
+            (53, holding(3, "UP")),
+            (54, holding(3, "INIT")),
+        ] {
+            assert_eq!(after(at, &report), None, "{at}: {report}");
+        }
+        assert_eq!(after(64, &holding(3, "INIT")), Some(Lost::Idle));
     }
 }

@@ -142,7 +142,7 @@ fn whoever_installs_it_is_led_to_a_pod_that_is_there() {
 fn whose_image_it_is_has_to_be_said() {
     let Some(helm) = helm() else { return };
     let output = Command::new(helm)
-        .args(["template", "shop"])
+        .args(["template", "shop", "--kube-version", KUBERNETES[1]])
         .arg(path(CHART))
         .output()
         .unwrap();
