@@ -4,6 +4,7 @@ with overdue as (
       from lockgate.task_runs r
      where r.status in ('queued', 'running', 'suspended', 'paused', 'quarantined') and r.stop_status is null
        and r.deadline_at < (select clock_timestamp())
+     order by r.deadline_at, r.id
      limit $1
        for no key update skip locked
 )

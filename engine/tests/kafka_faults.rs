@@ -367,3 +367,17 @@ async fn send_one(config: &KafkaConfig, topic: &Arc<str>) {
     offer(&publisher, &message(topic, "key", "payload"), &sink, 0).await;
     assert_eq!(delivered(&sink.outcomes(1).await), 1);
 }
+
+/// Between two tries that are refused, a producer looks as one that tries nobody.
+#[tokio::test]
+async fn brokers_that_refuse_connections_replace_no_producer() {
+    let mut config = KafkaConfig::new("127.0.0.1:1").with("statistics.interval.ms", "200");
+    // Longer than one that tries nobody is put up with.
+    config.message_timeout = Duration::from_secs(15);
+    let events = Arc::<Events>::default();
+    let publisher = KafkaPublisher::start(config, events.clone()).unwrap();
+    let sink = Sink::new();
+    offer(&publisher, &message(&"nowhere".into(), "key", "0"), &sink, 0).await;
+    assert_eq!(codes(&sink.outcomes(1).await), ["timed_out"]);
+    assert_eq!(events.fatal.load(Ordering::SeqCst), 0);
+}

@@ -1,4 +1,4 @@
--- A schedule that fails each minute hides no other: the last slot that failed is found of each.
+-- A schedule that fails each minute hides no other, up to 300 of them: the last slot that failed is found of each.
 create index task_runs_failed_of_schedule on lockgate.task_runs (schedule, slot, id)
     where status = 'failed' and schedule is not null and (slot is not null or chain is not null);
 

@@ -1,6 +1,7 @@
 //! Least privilege: each role can do what is its own and nothing else (R36.11).
 #![allow(clippy::unwrap_used)]
 
+use lockgate::postgres::{Database, DatabaseSettings, Migrator};
 use lockgate_tests::TestDatabase;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -445,4 +446,15 @@ async fn what_follows_an_act_on_a_schedule_is_not_done_for_its_actor() {
         "lockgate_engine, edited",
     ];
     assert_eq!(lines(&test_database, acts).await, expected);
+}
+
+/// Who applies migrations sees which are applied, though the login itself has no right in the schema.
+#[tokio::test]
+async fn the_migrator_sees_what_is_applied() {
+    let test_database = TestDatabase::new().await;
+    let url = test_database.url().replacen("postgres@", "lockgate_migrator@", 1);
+    let migrator = Migrator::new(Database::new(&DatabaseSettings::new(url)).unwrap());
+    let status = migrator.status().await.unwrap();
+    assert!(status.iter().all(|migration| migration.applied), "{status:?}");
+    migrator.check().await.unwrap();
 }

@@ -118,7 +118,7 @@ fn invariants(found: &[BrokenInvariant]) -> Check {
     Check::fail(
         "fleet.invariants",
         named_broken(found),
-        "V10: somebody may lock a row, see lockgate.v_stuck; else keep the rows, pause the run, and look at lockgate.v_invariants and, for a run, `doctor --run RUN`",
+        "V10: somebody may lock a row, see lockgate.v_stuck; else keep the rows of lockgate.v_invariants, delete nothing, do as the runbook says (LockgateInvariantBroken), and, for a run, `doctor --run RUN`",
     )
 }
 

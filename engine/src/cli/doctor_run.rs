@@ -20,7 +20,7 @@ pub(super) async fn checks(context: &Context, run: Uuid) -> Result<Vec<Check>, F
         Ok(found) => Check::fail(
             "run.invariants",
             format!("{} promises are broken: {}", found.len(), named_broken(&found)),
-            "keep the rows, pause the run, see all with select * from lockgate.run_invariants(run), and report it",
+            "keep the rows, delete nothing, see all with select * from lockgate.run_invariants(run), and do as the runbook says (LockgateInvariantBroken)",
         ),
         Err(error) => unanswered("run.invariants", error),
     };

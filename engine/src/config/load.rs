@@ -346,7 +346,7 @@ fn secret_of(property: &str) -> Option<&str> {
 
 /// One that was left behind must not win over the file that is looked after, nor the other way round.
 fn refuse_both(env: &BTreeMap<String, String>, variable: &str) -> Result<(), ConfigError> {
-    match env.get(variable).is_some_and(|value| !value.is_empty()) {
+    match env.get(variable).is_some_and(|value| !value.trim().is_empty()) {
         true => Err(ConfigError::Twice {
             variable: variable.to_owned(),
         }),

@@ -23,6 +23,8 @@ pub(super) struct Report {
 pub(super) struct Broker {
     pub(super) source: Option<String>,
     pub(super) state: Option<String>,
+    /// For how long it has been in that state, in microseconds; below nothing where it changed while the report was made.
+    pub(super) stateage: Option<i64>,
     pub(super) rtt: Window,
     pub(super) int_latency: Window,
     pub(super) throttle: Window,

@@ -7,8 +7,9 @@
 //! A consumer asks its group's coordinator where to begin. Where that one is no coordinator any more, or refuses, the
 //! library asks nobody again: the partitions are the consumer's, and nothing fetches them (its issue 5586).
 //!
-//! Who has something to ask and no connection has one made to any broker, unless the library counts one that there is no more:
-//! then it knows brokers, and tries none.
+//! Who has something to ask and no connection has some broker tried each second, unless the library counts a connection that
+//! there is no more: then it knows brokers, and tries none. That none is tried just now says nothing: a try that is refused is
+//! over within a millisecond, and until the next one all is as before the first.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,8 +35,7 @@ impl Report {
             Some(group) => !matches!(group.state.as_str(), "" | "up" | "term"),
             None => self.msg_cnt > 0,
         };
-        let is_left_alone = |broker: &Broker| broker.is_role() || broker.state.as_deref() == Some("INIT");
-        waits && (self.brokers.as_ref()).is_some_and(|brokers| brokers.values().all(is_left_alone))
+        waits && (self.brokers.as_ref()).is_some_and(|brokers| brokers.values().all(Broker::is_left_alone))
     }
 
     /// Whether it is a member in good standing with more partitions than it fetches. A paused one is fetched.
@@ -53,6 +53,12 @@ impl Broker {
     fn is_role(&self) -> bool {
         let source = self.source.as_deref();
         source.is_some_and(|source| !matches!(source, "configured" | "learned"))
+    }
+
+    /// Whether nobody has tried it for long: each try goes through other states.
+    fn is_left_alone(&self) -> bool {
+        let long = i64::try_from(STANDS_AFTER.as_micros()).unwrap_or(i64::MAX);
+        self.is_role() || (self.state.as_deref() == Some("INIT") && self.stateage.is_some_and(|age| age >= long))
     }
 }
 
@@ -198,7 +204,7 @@ mod tests {
         };
         let brokers = |state: &str| {
             format!(
-                r#""brokers": {{"a:9092/1": {{"source": "learned", "state": "{state}"}},
+                r#""brokers": {{"a:9092/1": {{"source": "learned", "state": "{state}", "stateage": 10000000}},
                                 "GroupCoordinator": {{"source": "logical", "state": "TRY_CONNECT"}}}}"#
             )
         };
@@ -226,5 +232,10 @@ mod tests {
             assert_eq!(after(at, &report), None, "{at}: {report}");
         }
         assert_eq!(after(64, &holding(3, "INIT")), Some(Lost::Idle));
+        // Whose brokers refuse it is tried time and again.
+        let refused = of_group("query-coord", "INIT").replace("10000000", "400000");
+        for at in [70, 85, 100] {
+            assert_eq!(after(at, &refused), None, "{at}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The schema's history: applied one migration a transaction, under a transaction-scoped lock.
 
-use sqlx::{Executor, Row};
+use futures::future::BoxFuture;
+use sqlx::postgres::PgRow;
+use sqlx::{Executor, PgConnection, Row};
 
 use super::database::{Database, DatabaseError};
 
@@ -19,6 +21,7 @@ const HISTORY: &str = include_str!("../../../schema/history.sql");
 const READ_HISTORY: &str = include_str!("../../queries/read_schema_version.sql");
 const RECORD: &str = include_str!("../../queries/record_migration.sql");
 const FORGET: &str = include_str!("../../queries/forget_migration.sql");
+const LOOK_AS_OWNER: &str = include_str!("../../queries/look_as_owner.sql");
 const BECOME_OWNER: &str = include_str!("../../queries/become_owner.sql");
 
 /// The script that makes the cluster's roles.
@@ -194,17 +197,18 @@ impl Migrator {
     }
 
     async fn history(&self) -> Result<(Vec<i32>, i32), DatabaseError> {
-        let found = self
-            .database
-            .run(move |connection| {
-                Box::pin(async move {
-                    sqlx::query(READ_HISTORY)
-                        .persistent(false)
-                        .fetch_one(&mut *connection)
-                        .await
-                })
-            })
-            .await;
+        let found = match self.database.run(read_history).await {
+            Err(error) if error.code() == Some("42501") => {
+                let as_owner = self.database.transaction(|connection| {
+                    Box::pin(async move {
+                        connection.execute(sqlx::raw_sql(LOOK_AS_OWNER)).await?;
+                        read_history(connection).await
+                    })
+                });
+                as_owner.await
+            }
+            found => found,
+        };
         match found {
             Ok(row) => Ok((row.try_get(0)?, row.try_get(1)?)),
             // No schema or no history table: nothing was ever applied.
@@ -212,6 +216,10 @@ impl Migrator {
             Err(error) => Err(error),
         }
     }
+}
+
+fn read_history(connection: &mut PgConnection) -> BoxFuture<'_, Result<PgRow, sqlx::Error>> {
+    Box::pin(sqlx::query(READ_HISTORY).persistent(false).fetch_one(connection))
 }
 
 fn state(migration: &Migration, applied: bool) -> MigrationState {

@@ -99,9 +99,11 @@ impl Runs {
         self.hold_places();
         let unfinished: Vec<&Run> = self.by_id.values().filter(|run| !run.status.is_over()).collect();
         let is_late = |run: &&&Run| run.stop.is_none() && run.is_overdue(now);
-        let overdue: Vec<RunId> = unfinished.iter().filter(is_late).map(|run| run.id()).collect();
+        let late = unfinished.iter().filter(is_late);
+        let mut overdue: Vec<_> = late.map(|run| (run.deadline_at, run.id())).collect();
+        overdue.sort_unstable();
         let unfinished: Vec<RunId> = unfinished.into_iter().map(Run::id).collect();
-        for run in &overdue {
+        for (_, run) in &overdue {
             self.request_stop(*run, Status::Failed, "not over before its deadline", false, now);
         }
         // In order of ids: a run that ends before the one that it started is not woken by its end.
