@@ -1,4 +1,4 @@
--- A schedule that fails each minute hides no other, up to 300 of them: the last slot that failed is found of each.
+-- A schedule that fails each minute hides no other, up to 150 of them: the last slot that failed is found of each.
 create index task_runs_failed_of_schedule on lockgate.task_runs (schedule, slot, id)
     where status = 'failed' and schedule is not null and (slot is not null or chain is not null);
 
@@ -57,7 +57,7 @@ with clock as materialized (
         select (select x.schedule from lockgate.task_runs x
                  where x.status = 'failed' and x.schedule is not null and (x.slot is not null or x.chain is not null) and x.schedule > n.schedule
                  order by x.schedule limit 1), n.place + 1
-          from names n where n.schedule is not null and n.place < 300
+          from names n where n.schedule is not null and n.place < 150
     )
     select n.schedule from names n where n.schedule is not null
     union
@@ -65,7 +65,7 @@ with clock as materialized (
       from (select x.schedule from lockgate.task_runs x
              where x.status = 'failed' and (x.slot is not null or x.chain is not null)
                and x.finished_at > (select now from clock) - interval '30 days'
-             order by x.finished_at desc limit 200) r where r.schedule is not null
+             order by x.finished_at desc limit 100) r where r.schedule is not null
 ), failed as materialized (
     -- The last slot of each that failed. A run that goes on as another has its slot at the head of its chain.
     select s.name as schedule, l.*
