@@ -121,6 +121,9 @@ impl DemoArgs {
             unset("DATABASE_URL_FILE"),
             unset("DATABASE_URL_DIRECT"),
             unset("DATABASE_URL_DIRECT_FILE"),
+            // Two cannot listen at one address.
+            unset("LOCKGATE_HEALTH_LISTEN"),
+            unset("LOCKGATE_API_LISTEN"),
             ("KAFKA_BROKERS".to_owned(), brokers.clone()),
             ("LOCKGATE_TOPICS_EMAIL".to_owned(), self.topic.clone()),
         ];
