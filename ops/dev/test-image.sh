@@ -65,6 +65,7 @@ contained() { # OPTION… -- ARGUMENT…
 # It alone writes something, into /tmp.
 contained --rm --tmpfs /tmp -- demo --users 5000 --topic lockgate_image_demo
 contained --rm --entrypoint /usr/local/bin/email-sender -- --version
+contained --rm -- migrate up >/dev/null
 
 port=$(free_ports 1)
 contained -d -e LOCKGATE_HEALTH_LISTEN="127.0.0.1:$port" -e LOCKGATE_TOPICS_EMAIL=lockgate_image_demo -- run >/dev/null
