@@ -8,7 +8,14 @@ create or replace view lockgate.v_stuck as
 with clock as materialized (
     select clock_timestamp() as now
 ), queues as materialized (
-    select * from lockgate.v_queue_health q where q.oldest_ready < (select now from clock) - interval '5 minutes'
+    select q.*, f.id as first_id, f.workflow as first_workflow
+      from lockgate.v_queue_health q
+     cross join lateral (
+         select r.id, r.workflow from lockgate.task_runs r
+          where coalesce(r.queue, r.workflow) = q.queue and r.wake_at is not null and r.claim_id is null
+            and r.status in ('queued', 'running', 'suspended')
+          order by coalesce(r.rank, r.wake_at) limit 1) f
+     where q.oldest_ready < (select now from clock) - interval '5 minutes'
 ), workers as materialized (
     -- One without brokers has no window.
     select r.workflows, r.window_size > 0 as sends from lockgate.replicas r
@@ -132,29 +139,19 @@ select 'undelivered_lease', y.* from (
   where m.status = 'claimed' and m.lease_until < (select now from clock) - interval '30 seconds'
   order by m.command_type, m.id limit 100) y
 union all
-select 'run_ready', format('queue %s', q.queue), f.id, q.oldest_ready,
+select 'run_ready', format('queue %s', q.queue), q.first_id, q.oldest_ready,
        case when not exists (select from workers) then 'no worker lives'
-            when not exists (select from workers w where f.workflow = any (w.workflows)) then format('no live worker has workflow %s', f.workflow)
+            when not exists (select from workers w where q.first_workflow = any (w.workflows))
+            then format('no live worker has workflow %s', q.first_workflow)
             when q.holding >= q.max_running then format('%s%s wait, %s of at most %s hold a place: v_queue_holders', q.ready,
                 case when q.capped then ' or more' else '' end, q.holding, q.max_running)
             else format('%s%s wait, %s run: too few workers, a limit of a key, a rate, or code of another version: lockgate runs why',
                 q.ready, case when q.capped then ' or more' else '' end, q.running) end
-  from queues q
- cross join lateral (
-     select r.id, r.workflow from lockgate.task_runs r
-      where coalesce(r.queue, r.workflow) = q.queue and r.wake_at is not null and r.claim_id is null
-        and r.status in ('queued', 'running', 'suspended')
-      order by coalesce(r.rank, r.wake_at) limit 1) f
- where q.paused_at is null
+  from queues q where q.paused_at is null
 union all
-select 'queue_paused', format('queue %s', q.queue), f.id, q.oldest_ready, format('the queue is paused by %s: %s', q.paused_by, q.pause_reason)
-  from queues q
- cross join lateral (
-     select r.id from lockgate.task_runs r
-      where coalesce(r.queue, r.workflow) = q.queue and r.wake_at is not null and r.claim_id is null
-        and r.status in ('queued', 'running', 'suspended')
-      order by coalesce(r.rank, r.wake_at) limit 1) f
- where q.paused_at is not null
+select 'queue_paused', format('queue %s', q.queue), q.first_id, q.oldest_ready,
+       format('the queue is paused by %s: %s', q.paused_by, q.pause_reason)
+  from queues q where q.paused_at is not null
 union all
 select y.* from (
  select case when r.undoing then 'run_undoing' else 'run_stopping' end, r.id::text, r.id, r.stop_requested_at,

@@ -314,12 +314,8 @@ fn headers_from_env(env: &BTreeMap<String, String>, files: &mut SecretFiles) -> 
     let known = HEADERS.map(|variable| format!("{variable}_FILE"));
     for name in env.keys().filter(|name| name.starts_with("OTEL_EXPORTER_OTLP_")) {
         // Others of OpenTelemetry may be somebody else's. These are ours, and the key would stay at home unseen.
-        if !known.contains(name) && known.iter().any(|known| distance(known, name) <= 2) {
-            return Err(ConfigError::UnknownKey {
-                key: name.clone(),
-                origin: Origin::Env(name.clone()),
-                meant: nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
-            });
+        if !known.contains(name) && is_like_one(&known, name) {
+            return Err(unknown(name, nearest_of(&known, name)));
         }
     }
     let mut headers = OtlpHeaders::default();
@@ -346,7 +342,7 @@ fn secret_of(property: &str) -> Option<&str> {
 
 /// One that was left behind must not win over the file that is looked after, nor the other way round.
 fn refuse_both(env: &BTreeMap<String, String>, variable: &str) -> Result<(), ConfigError> {
-    match env.get(variable).is_some_and(|value| !value.trim().is_empty()) {
+    match env.get(variable).is_some_and(|value| !value.is_empty()) {
         true => Err(ConfigError::Twice {
             variable: variable.to_owned(),
         }),
@@ -393,15 +389,29 @@ fn refuse_misspelled(name: &str, value: &str) -> Result<(), ConfigError> {
             .split_once('.')
             .is_some_and(|(section, _)| name.starts_with(&format!("{}_", env_name(section))))
     });
-    if section || known.iter().any(|known| distance(known, name) <= 2) {
+    if section || is_like_one(&known, name) {
         // Ports are written behind an address here.
         let listen = name.strip_suffix("_PORT").map(|part| format!("{part}_LISTEN"));
         let listen = listen.filter(|listen| known.contains(listen));
-        return Err(ConfigError::UnknownKey {
-            key: name.to_owned(),
-            origin: Origin::Env(name.to_owned()),
-            meant: listen.or_else(|| nearest(name, known.iter().map(String::as_str)).map(str::to_owned)),
-        });
+        return Err(unknown(name, listen.or_else(|| nearest_of(&known, name))));
     }
     Ok(())
+}
+
+/// Whether a variable may be one of these with a letter or two wrong.
+fn is_like_one(known: &[String], name: &str) -> bool {
+    known.iter().any(|known| distance(known, name) <= 2)
+}
+
+fn nearest_of(known: &[String], name: &str) -> Option<String> {
+    nearest(name, known.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// Nobody reads this variable.
+fn unknown(name: &str, meant: Option<String>) -> ConfigError {
+    ConfigError::UnknownKey {
+        key: name.to_owned(),
+        origin: Origin::Env(name.to_owned()),
+        meant,
+    }
 }

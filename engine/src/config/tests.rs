@@ -125,6 +125,8 @@ fn a_secret_and_a_file_of_it_at_once_are_refused_by_name() {
         let text = error("", &[(variable, "x-key=geheim"), (&file, path)]);
         assert!(text.contains(&format!("{variable} and {file} are both set")), "{text}");
         assert!(!text.contains("geheim"), "{text}");
+        // A blank one would be taken in the place of what is in the file.
+        assert!(error("", &[(variable, " "), (&file, path)]).contains("both set"));
         let one = load("", &[(variable, ""), (&file, path)]).unwrap();
         assert_eq!(one.secret_files, [(file, path.into())]);
     }

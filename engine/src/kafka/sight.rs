@@ -156,6 +156,15 @@ mod tests {
         assert!(!heard(br#"{"brokers": {}}"#) && heard(br#"{"brokers": {}}"#));
     }
 
+    /// Takes in a report so many seconds after it began.
+    fn after(sight: &Sight) -> impl Fn(u64, &str) -> Option<Lost> {
+        let begin = Instant::now();
+        move |seconds, report| {
+            let report = Report::read(report.as_bytes());
+            sight.looked_at(report.as_ref(), begin + Duration::from_secs(seconds))
+        }
+    }
+
     fn member(join_state: &str, fetch_states: [&str; 2]) -> String {
         let [first, second] = fetch_states;
         format!(
@@ -169,13 +178,8 @@ mod tests {
 
     #[test]
     fn a_member_that_does_not_fetch_all_that_it_has_is_lost_after_a_while() {
-        let (sight, begin) = (Sight::default(), Instant::now());
-        let after = |seconds: u64, report: &str| {
-            sight.looked_at(
-                Report::read(report.as_bytes()).as_ref(),
-                begin + Duration::from_secs(seconds),
-            )
-        };
+        let sight = Sight::default();
+        let after = after(&sight);
         let stands = member("steady", ["active", "stopped"]);
         for (at, report) in [
             (0, member("steady", ["none", "none"])),
@@ -195,13 +199,8 @@ mod tests {
 
     #[test]
     fn a_client_that_waits_and_tries_no_broker_is_lost_after_a_while() {
-        let (sight, begin) = (Sight::default(), Instant::now());
-        let after = |seconds: u64, report: &str| {
-            sight.looked_at(
-                Report::read(report.as_bytes()).as_ref(),
-                begin + Duration::from_secs(seconds),
-            )
-        };
+        let sight = Sight::default();
+        let after = after(&sight);
         let brokers = |state: &str| {
             format!(
                 r#""brokers": {{"a:9092/1": {{"source": "learned", "state": "{state}", "stateage": 10000000}},
